@@ -1,0 +1,92 @@
+//! The functions JavaScript calls, exported by `root.zig` under the prefix `ba_`. They check what
+//! JavaScript gave and call the ring: a mistake over there is a status here, never undefined
+//! behaviour. Only u32, i32, f64 and pointers cross by value.
+//!
+//! A ring is used on the thread that opened it. The two `release` functions are deallocators of
+//! array buffers: they may run on any thread.
+
+const std = @import("std");
+const abi = @import("abi.zig");
+const Ring = @import("backend.zig").Ring;
+const Slab = @import("slab.zig").Slab;
+const hash = @import("gen_abi.zig").hash;
+
+/// Result of calls that return a count: the arguments were wrong.
+pub const invalid: i32 = -1;
+
+/// Half of the hash over every declaration that crosses; compared before anything else is called.
+pub fn abi_hash_low() callconv(.c) u32 {
+    return @truncate(hash);
+}
+
+pub fn abi_hash_high() callconv(.c) u32 {
+    return @truncate(hash >> 32);
+}
+
+/// Opens a ring. 0, or a positive errno; `info` says what was refused either way.
+pub fn ring_open(options: ?*const abi.RingOptions, info: ?*abi.RingInfo) callconv(.c) i32 {
+    if (options == null or info == null) return invalid;
+    if (Ring.open(options.?.*, info.?)) |_| {
+        info.?.release = @floatFromInt(@intFromPtr(&ring_release));
+        return 0;
+    }
+    return info.?.refused_errno;
+}
+
+/// Takes `count` rows of the submission table; returns how many completions are in theirs.
+pub fn flush(ring: ?*Ring, count: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed or count > r.operationsMax() - r.operationCount()) return invalid;
+    return @intCast(r.flush(count));
+}
+
+/// Returns how many completions are in the table.
+pub fn drain(ring: ?*Ring) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed) return invalid;
+    return @intCast(r.drain());
+}
+
+/// 1 when the operation was found: its completion comes with a later flush or drain.
+pub fn cancel(ring: ?*Ring, slot: u32, generation: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed) return invalid;
+    return @intFromBool(r.cancel(slot, generation));
+}
+
+/// Frees everything but the memory JavaScript still sees. 0, or the operations still running.
+pub fn ring_close(ring: ?*Ring) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed) return 0;
+    const running = r.operationCount();
+    if (running > 0) return @intCast(running);
+    r.close();
+    return 0;
+}
+
+/// Deallocator of a ring's shared memory.
+pub fn ring_release(_: ?*anyopaque, ring: ?*anyopaque) callconv(.c) void {
+    const r: *Ring = @ptrCast(@alignCast(ring orelse return));
+    r.finalize();
+}
+
+/// Maps `size` zeroed bytes. 0, or a positive errno.
+pub fn slab_create(size: f64, alignment: u32, info: ?*abi.SlabInfo) callconv(.c) i32 {
+    const out = info orelse return invalid;
+    if (!(size >= 1) or size > 0x1p46 or @floor(size) != size) return invalid;
+    if (!std.math.isPowerOfTwo(alignment)) return invalid;
+    const made = Slab.create(@intFromFloat(size), alignment) orelse
+        return @intFromEnum(std.posix.E.NOMEM);
+    out.* = .{
+        .header = @floatFromInt(@intFromPtr(made.slab)),
+        .address = @floatFromInt(made.address),
+        .release = @floatFromInt(@intFromPtr(&slab_release)),
+    };
+    return 0;
+}
+
+/// Deallocator of a slab's memory.
+pub fn slab_release(_: ?*anyopaque, slab: ?*anyopaque) callconv(.c) void {
+    const s: *Slab = @ptrCast(@alignCast(slab orelse return));
+    s.release();
+}

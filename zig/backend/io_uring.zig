@@ -1,0 +1,245 @@
+//! The io_uring lane: maps operations to submission queue entries and completion queue entries back
+//! to values. One io_uring_enter(2) for each run. Who is resubmitted or continued is the engine's
+//! business; who is woken, `wake.ts`'s.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const abi = @import("../abi.zig");
+const lane = @import("../lane.zig");
+const os = @import("../os.zig");
+const Operation = @import("../operation.zig").Operation;
+const E = linux.E;
+
+/// `user_data` of a cancel request, whose own completion nobody waits for.
+const cancel_token: u64 = std.math.maxInt(u64);
+
+/// Sets of setup flags, best first. DEFER_TASKRUN (6.1) runs completions inside our own enter only,
+/// COOP_TASKRUN (5.19) at least without interrupting JavaScript; SUBMIT_ALL (5.18) goes on behind
+/// an entry that is refused. Measured in docs/performance.md.
+const flag_sets = [_]u32{
+    linux.IORING_SETUP_SINGLE_ISSUER | linux.IORING_SETUP_DEFER_TASKRUN |
+        linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_SUBMIT_ALL | linux.IORING_SETUP_CLAMP,
+    linux.IORING_SETUP_SINGLE_ISSUER | linux.IORING_SETUP_COOP_TASKRUN |
+        linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_SUBMIT_ALL | linux.IORING_SETUP_CLAMP,
+    linux.IORING_SETUP_COOP_TASKRUN | linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_CLAMP,
+    linux.IORING_SETUP_CLAMP,
+};
+
+const opcodes = [_]linux.IORING_OP{ .READ, .WRITE, .READV, .WRITEV, .FSYNC, .ASYNC_CANCEL };
+
+pub fn IoUring(comptime Os: type) type {
+    return struct {
+        const Self = @This();
+
+        pub const backend: abi.Backend = .io_uring;
+
+        ring: Os.Uring,
+        /// Holds IORING_CQ_EVENTFD_DISABLED (5.8).
+        cq_flags: *u32,
+        /// Cancel entries at the head of the submission queue that the kernel has not taken yet.
+        cancels: u32 = 0,
+        system_calls: u64 = 0,
+        submit_calls: u64 = 0,
+
+        pub const Refusal = struct { errno: i32, step: abi.Step };
+
+        pub fn init(self: *Self, queue_depth: u32, wake: Os.Wake) ?Refusal {
+            // Twice the window: room for one cancel request beside each operation.
+            const entries: u16 = @intCast(@min(
+                std.math.ceilPowerOfTwoAssert(u32, queue_depth * 2),
+                8192,
+            ));
+            for (flag_sets, 1..) |flags, count| {
+                switch (Os.uringSetup(entries, flags)) {
+                    .ring => |made| {
+                        self.* = .{ .ring = made.ring, .cq_flags = made.cq_flags };
+                        break;
+                    },
+                    .refused => |refusal| {
+                        const unknown_flag = refusal.errno == @intFromEnum(E.INVAL);
+                        if (unknown_flag and count < flag_sets.len) continue;
+                        return .{ .errno = refusal.errno, .step = refusal.step };
+                    },
+                }
+            }
+            const supported = Os.uringSupports(&self.ring, &opcodes);
+            if (supported < 0) return self.refuse(supported, .opcodes);
+            const registered = Os.uringRegisterEventfd(&self.ring, wake.readFd());
+            if (registered < 0) return self.refuse(registered, .eventfd);
+            self.disarm();
+            return null;
+        }
+
+        fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
+            Os.uringClose(&self.ring);
+            return .{ .errno = @intCast(-result), .step = step };
+        }
+
+        pub fn deinit(self: *Self) void {
+            Os.uringClose(&self.ring);
+        }
+
+        pub fn features(self: *const Self) u32 {
+            return self.ring.flags;
+        }
+
+        pub fn capability(_: *const Self, kind: abi.Kind) lane.Capability {
+            return switch (kind) {
+                .read, .write, .readv, .writev, .sync_all, .sync_data => .yes,
+                else => .no,
+            };
+        }
+
+        pub fn submit(self: *Self, operations: []const *Operation, verdicts: []lane.Verdict) void {
+            assert(operations.len == verdicts.len);
+            var prepared: u32 = 0;
+            for (operations) |operation| {
+                operation.assertPhase(.in_kernel);
+                const sqe = self.ring.get_sqe() catch break;
+                prepare(sqe, operation);
+                prepared += 1;
+            }
+            const outcome = self.enterSubmissions(prepared);
+            for (verdicts, 0..) |*verdict, index| {
+                verdict.* = if (index < outcome.taken)
+                    .accepted
+                else if (outcome.errno == 0) .not_now else .{ .failed = outcome.errno };
+            }
+        }
+
+        fn prepare(sqe: *linux.io_uring_sqe, operation: *const Operation) void {
+            const piece = operation.piece;
+            const fd = operation.fd;
+            const length: usize = if (piece.iovec_count > 0) piece.iovec_count else piece.bytes;
+            switch (operation.kind) {
+                .read, .readv => {
+                    const opcode: linux.IORING_OP = if (piece.iovec_count > 0) .READV else .READ;
+                    sqe.prep_rw(opcode, fd, piece.address, length, piece.offset);
+                },
+                .write, .writev => {
+                    const opcode: linux.IORING_OP = if (piece.iovec_count > 0) .WRITEV else .WRITE;
+                    sqe.prep_rw(opcode, fd, piece.address, length, piece.offset);
+                },
+                .sync_all => sqe.prep_fsync(fd, 0),
+                .sync_data => sqe.prep_fsync(fd, linux.IORING_FSYNC_DATASYNC),
+                else => unreachable, // capability() said no
+            }
+            sqe.user_data = operation.token();
+        }
+
+        /// Gives the kernel all entries in the queue, and runs deferred completions in the same
+        /// call. Says how many of the last `prepared` it took; the others are withdrawn, which is
+        /// safe because without SQPOLL the kernel reads the queue inside enter only.
+        fn enterSubmissions(self: *Self, prepared: u32) struct { taken: u32, errno: i32 } {
+            const total = self.ring.flush_sq();
+            assert(total == prepared + self.cancels);
+            if (total == 0) return .{ .taken = 0, .errno = 0 };
+            var consumed: u32 = 0;
+            var errno: i32 = 0;
+            while (consumed < total) {
+                const result = self.enter(total - consumed);
+                if (result <= 0) {
+                    errno = errnoOf(result);
+                    break;
+                }
+                consumed += @intCast(result);
+            }
+            const taken = consumed -| self.cancels;
+            self.cancels -|= consumed;
+            self.withdraw(prepared - taken);
+            return .{ .taken = taken, .errno = errno };
+        }
+
+        /// 0 when there is no room just now, else the errno that the operations fail with.
+        fn errnoOf(result: isize) i32 {
+            assert(result <= 0);
+            return switch (@as(E, @enumFromInt(-result))) {
+                // SUCCESS: nothing taken. AGAIN: no memory for requests. BUSY: completions
+                // overflowed and want reaping first. INTR: a signal came (io_uring_enter(2)).
+                .SUCCESS, .AGAIN, .BUSY, .NOMEM, .INTR => 0,
+                // Somebody closed our descriptor, or forbade the call after we had made the ring.
+                else => @intCast(-result),
+            };
+        }
+
+        fn enter(self: *Self, to_submit: u32) isize {
+            self.system_calls += 1;
+            if (to_submit > 0) self.submit_calls += 1;
+            return Os.uringEnter(&self.ring, to_submit, 0, linux.IORING_ENTER_GETEVENTS);
+        }
+
+        fn withdraw(self: *Self, count: u32) void {
+            if (count == 0) return;
+            const sq = &self.ring.sq;
+            sq.sqe_tail -%= count;
+            sq.sqe_head -%= count;
+            @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
+        }
+
+        /// Takes what is there; enters again only if the kernel says that more is to be had that
+        /// way. One enter runs at most 20 deferred completions, so the engine repeats this until
+        /// it gives nothing.
+        pub fn reap(self: *Self, out: []lane.Reaped) usize {
+            if (self.cancels > 0) _ = self.enterSubmissions(0);
+            var count = self.take(out);
+            while (count == 0 and self.holdsBack()) {
+                const result = self.enter(0);
+                count = self.take(out);
+                if (result < 0 and count == 0) break;
+            }
+            return count;
+        }
+
+        fn take(self: *Self, out: []lane.Reaped) usize {
+            const cq = &self.ring.cq;
+            const head = cq.head.*;
+            const ready = @atomicLoad(u32, cq.tail, .acquire) -% head;
+            var count: usize = 0;
+            var seen: u32 = 0;
+            while (seen < ready and count < out.len) : (seen += 1) {
+                const cqe = cq.cqes[(head +% seen) & cq.mask];
+                if (cqe.user_data == cancel_token) continue;
+                out[count] = .{ .token = cqe.user_data, .result = cqe.res };
+                count += 1;
+            }
+            self.ring.cq_advance(seen);
+            return count;
+        }
+
+        /// Completions wait inside the kernel for an enter.
+        fn holdsBack(self: *const Self) bool {
+            const flags = @atomicLoad(u32, self.ring.sq.flags, .acquire);
+            return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
+        }
+
+        pub fn cancel(self: *Self, operation: *Operation) lane.Cancellation {
+            operation.assertPhase(.in_kernel);
+            // Without room the request goes out when the next flush has made some: a cancellation
+            // is a wish. With twice the window of entries it does not happen.
+            const sqe = self.ring.get_sqe() catch return .requested;
+            sqe.prep_cancel(operation.token(), 0);
+            sqe.user_data = cancel_token;
+            self.cancels += 1;
+            return .requested;
+        }
+
+        pub fn arm(self: *Self) bool {
+            const disabled = linux.IORING_CQ_EVENTFD_DISABLED;
+            _ = @atomicRmw(u32, self.cq_flags, .And, ~@as(u32, disabled), .seq_cst);
+            return self.ring.cq_ready() == 0 and !self.holdsBack();
+        }
+
+        pub fn disarm(self: *Self) void {
+            // Only our side writes these flags.
+            const flags = self.cq_flags.* | linux.IORING_CQ_EVENTFD_DISABLED;
+            @atomicStore(u32, self.cq_flags, flags, .monotonic);
+        }
+
+        /// Teardown: asks the kernel to let go of everything.
+        pub fn cancelAll(self: *Self, timeout_ms: u32) void {
+            self.system_calls += 1;
+            _ = Os.uringCancelAll(&self.ring, timeout_ms);
+        }
+    };
+}

@@ -1,0 +1,706 @@
+//! The life of operations, without system calls: a window over the kernel, the queue before it,
+//! resubmission, continuation of short and split transfers, syncs held behind writes, cancellation.
+//!
+//! Single-threaded: everything here belongs to the JavaScript thread that opened the ring. Results
+//! come back from the lanes as values and leave as rows of the completion table.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const abi = @import("abi.zig");
+const lane = @import("lane.zig");
+const os = @import("os.zig");
+const Histogram = @import("histogram.zig");
+const Operation = @import("operation.zig").Operation;
+const Slab = @import("slab.zig").Slab;
+const List = @import("list.zig").List(Operation);
+const E = os.E;
+
+/// Bytes that one call moves at most through completions that come inline, so that no call keeps
+/// the JavaScript thread for much longer than a millisecond.
+const call_bytes_max = 4 * 1024 * 1024;
+/// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
+const attempts_max = 16;
+/// Pauses before the kernel is asked again for room.
+const retry_ms_idle = 1;
+const retry_ms_busy = 20;
+
+/// What the engine knows about one open file.
+pub const FileState = struct {
+    /// Operations that change the medium and are not settled yet.
+    writes_open: u32 = 0,
+    /// The kernel lane refused this file: its operations go to the pool at once.
+    refused: bool = false,
+    /// Syncs that wait for earlier writes.
+    held: List = .{},
+};
+
+/// The fixed memory an engine works in; it never moves and never grows.
+pub const Memory = struct {
+    control: *abi.Control,
+    submissions: []const abi.Submission,
+    completions: []abi.Completion,
+    operations: []Operation,
+    files: []FileState,
+    run: []*Operation,
+    verdicts: []lane.Verdict,
+    reaped: []lane.Reaped,
+};
+
+pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
+
+pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
+    return struct {
+        const Self = @This();
+
+        kernel: Kernel,
+        pool: Pool,
+        memory: Memory,
+        limits: Limits,
+
+        free: List = .{},
+        /// Operations for the kernel lane, oldest first.
+        fifo: List = .{},
+        /// Operations for the pool that it could not take for lack of a thread.
+        pool_fifo: List = .{},
+        kernel_count: u32 = 0,
+        kernel_bytes: u64 = 0,
+        pool_count: u32 = 0,
+        operation_count: u32 = 0,
+        /// Rows of the completion table that are filled.
+        completion_count: u32 = 0,
+        order: u64 = 0,
+        /// A lane said "not now" in this call.
+        refused_room: bool = false,
+        /// Bytes this call may still submit.
+        call_bytes: u64 = 0,
+        now_ns: u64 = 0,
+
+        /// `kernel` and `pool` are set up by the caller, in place.
+        pub fn init(engine: *Self, memory: Memory, limits: Limits) void {
+            assert(memory.operations.len == memory.submissions.len);
+            assert(memory.operations.len == memory.completions.len);
+            assert(memory.run.len == memory.verdicts.len);
+            assert(memory.reaped.len >= memory.run.len);
+            assert(limits.queue_depth > 0);
+            assert(limits.window_bytes >= abi.piece_bytes_max);
+            engine.memory = memory;
+            engine.limits = limits;
+            engine.free = .{};
+            engine.fifo = .{};
+            engine.pool_fifo = .{};
+            engine.kernel_count = 0;
+            engine.kernel_bytes = 0;
+            engine.pool_count = 0;
+            engine.operation_count = 0;
+            engine.completion_count = 0;
+            engine.order = 0;
+            engine.refused_room = false;
+            engine.call_bytes = 0;
+            engine.now_ns = 0;
+            memory.control.* = .{};
+            for (memory.operations, 0..) |*operation, index| {
+                operation.* = .{ .index = @intCast(index) };
+                engine.free.push(operation);
+            }
+            for (memory.files) |*file| file.* = .{};
+        }
+
+        // Calls from JavaScript ----------------------------------------------------------------
+
+        /// Takes over `count` submissions, gives the kernel what fits and reaps once at once.
+        /// Returns how many rows of the completion table are filled.
+        pub fn flush(engine: *Self, count: u32) u32 {
+            engine.stats().flushes += 1;
+            engine.begin();
+            for (engine.memory.submissions[0..count]) |*submission| engine.admit(submission);
+            engine.progress();
+            const inline_count = engine.completion_count;
+            engine.stats().inline_completions += inline_count;
+            return engine.finish();
+        }
+
+        /// Reaps, refills, and returns how many rows of the completion table are filled.
+        pub fn drain(engine: *Self) u32 {
+            engine.stats().drains += 1;
+            engine.begin();
+            engine.progress();
+            return engine.finish();
+        }
+
+        /// Asks for the end of an operation. Its completion comes in any case, with a later call.
+        pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
+            engine.stats().cancel_requests += 1;
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase == .free) continue;
+                if (operation.slot != slot or operation.generation != generation) continue;
+                engine.cancelOperation(operation);
+                return true;
+            }
+            return false;
+        }
+
+        fn begin(engine: *Self) void {
+            engine.now_ns = os.monotonicNs();
+            engine.refused_room = false;
+            engine.call_bytes = call_bytes_max;
+            engine.memory.control.more = 0;
+            engine.memory.control.retry_ms = 0;
+            engine.kernel.disarm();
+            if (engine.pool_count > 0) engine.pool.disarm();
+        }
+
+        /// Submits and reaps until neither has anything more to do, then lets completions ring.
+        fn progress(engine: *Self) void {
+            while (true) {
+                while (true) {
+                    const submitted = engine.pump();
+                    const reaped = engine.collect();
+                    if (submitted + reaped == 0) break;
+                    if (engine.call_bytes == 0) break;
+                }
+                var quiet = true;
+                if (engine.kernel_count > 0) quiet = engine.kernel.arm();
+                if (engine.pool_count > 0) quiet = engine.pool.arm() and quiet;
+                // Something came while we were arming: nobody will ring for that again.
+                if (quiet) break;
+                if (engine.call_bytes == 0) {
+                    engine.memory.control.more = 1;
+                    break;
+                }
+                engine.kernel.disarm();
+                if (engine.pool_count > 0) engine.pool.disarm();
+            }
+        }
+
+        fn finish(engine: *Self) u32 {
+            const control = engine.memory.control;
+            const waiting = engine.fifo.count + engine.pool_fifo.count;
+            if (waiting > 0) {
+                if (engine.refused_room) {
+                    // Another process may hold the room: no event of ours need ever come.
+                    const alone = engine.kernel_count + engine.pool_count == 0;
+                    control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
+                } else if (engine.call_bytes == 0) {
+                    control.more = 1;
+                }
+            }
+            control.operations = engine.operation_count;
+            control.in_kernel = engine.kernel_count + engine.pool_count;
+            control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
+            const count = engine.completion_count;
+            engine.completion_count = 0;
+            engine.syncStats();
+            return count;
+        }
+
+        fn stats(engine: *Self) *abi.Stats {
+            return &engine.memory.control.stats;
+        }
+
+        fn syncStats(engine: *Self) void {
+            const s = engine.stats();
+            s.system_calls = engine.kernel.system_calls + engine.pool.system_calls;
+            s.submit_calls = engine.kernel.submit_calls;
+            s.wakes = engine.pool.wakes;
+            s.in_kernel_peak = @max(s.in_kernel_peak, engine.kernel_count + engine.pool_count);
+        }
+
+        // From JavaScript to the queue ---------------------------------------------------------
+
+        fn admit(engine: *Self, submission: *const abi.Submission) void {
+            const operation = engine.free.pop() orelse unreachable; // JavaScript counts them
+            operation.assertPhase(.free);
+            engine.operation_count += 1;
+            operation.slot = submission.slot;
+            operation.generation = submission.generation;
+            operation.submitted_ns = engine.now_ns;
+            operation.phase = .queued;
+            if (!read(operation, submission)) return engine.settle(operation, .invalid, 0);
+            engine.retainSlabs(operation);
+            engine.order += 1;
+            operation.order = engine.order;
+            if (operation.file != abi.file_none) {
+                const file = &engine.memory.files[operation.file];
+                if (operation.changesMedium()) file.writes_open += 1;
+                if (operation.isSync() and file.writes_open > 0) {
+                    operation.covers = file.writes_open;
+                    operation.place = .held;
+                    file.held.push(operation);
+                    return;
+                }
+            }
+            engine.enqueue(operation);
+        }
+
+        /// Copies a submission; false when it breaks the rules of `abi.Submission`.
+        fn read(operation: *Operation, submission: *const abi.Submission) bool {
+            operation.kind = std.enums.fromInt(abi.Kind, submission.kind) orelse return false;
+            operation.length = whole(submission.length) orelse return false;
+            operation.address = whole(submission.address) orelse return false;
+            operation.file = submission.file;
+            if (operation.file != abi.file_none and operation.file >= abi.files_max) return false;
+            operation.fd = submission.fd;
+            operation.offset = submission.offset;
+            operation.argument = submission.argument;
+            operation.mode = submission.mode;
+            operation.alignment = 1;
+            if (submission.flags & abi.SubmissionFlag.aligned != 0) {
+                const flags = abi.SubmissionFlag;
+                const shift = (submission.flags & flags.alignment_mask) >> flags.alignment_shift;
+                if (shift > 20) return false;
+                operation.alignment = @as(u32, 1) << @intCast(shift);
+            }
+            if (operation.offset > std.math.maxInt(i64)) return false;
+            if (operation.length > std.math.maxInt(i64) - operation.offset) return false;
+            const slab = whole(submission.slab) orelse return false;
+            operation.slab = null;
+            if (slab != 0) operation.slab = Slab.fromAddress(slab) orelse return false;
+            if (operation.isVector()) {
+                if (operation.argument == 0 or operation.argument > abi.iovecs_max) return false;
+                if (operation.slab != null or operation.address % 8 != 0) return false;
+            }
+            return operation.address != 0 or operation.length == 0 or !operation.isTransfer();
+        }
+
+        fn whole(number: f64) ?u64 {
+            if (!(number >= 0) or number >= 0x1p63) return null;
+            const integer: u64 = @intFromFloat(number);
+            return if (@as(f64, @floatFromInt(integer)) == number) integer else null;
+        }
+
+        fn retainSlabs(_: *Self, operation: *Operation) void {
+            if (operation.slab) |slab| slab.retain();
+            if (!operation.isVector()) return;
+            for (operation.vectorSlabs()) |address| {
+                if (Slab.fromAddress(address)) |slab| slab.retain();
+            }
+        }
+
+        fn releaseSlabs(_: *Self, operation: *Operation) void {
+            if (operation.slab) |slab| slab.release();
+            operation.slab = null;
+            if (!operation.isVector()) return;
+            for (operation.vectorSlabs()) |address| {
+                if (Slab.fromAddress(address)) |slab| slab.release();
+            }
+        }
+
+        /// Chooses the lane and puts the operation at the end of its queue.
+        fn enqueue(engine: *Self, operation: *Operation) void {
+            operation.assertPhase(.queued);
+            operation.route = switch (engine.kernel.capability(operation.kind)) {
+                .yes => .kernel,
+                .no => .pool,
+                .maybe => if (engine.refusedBefore(operation)) .pool else .kernel,
+            };
+            operation.place = .fifo;
+            engine.queueOf(operation).push(operation);
+        }
+
+        fn queueOf(engine: *Self, operation: *const Operation) *List {
+            return switch (operation.route) {
+                .kernel => &engine.fifo,
+                .pool => &engine.pool_fifo,
+            };
+        }
+
+        fn refusedBefore(engine: *Self, operation: *const Operation) bool {
+            if (operation.file == abi.file_none) return false;
+            return engine.memory.files[operation.file].refused;
+        }
+
+        // From the queue to the lanes ----------------------------------------------------------
+
+        /// Returns how many operations a lane has accepted or failed.
+        fn pump(engine: *Self) u32 {
+            return engine.pumpPool() + engine.pumpKernel();
+        }
+
+        fn pumpKernel(engine: *Self) u32 {
+            if (engine.refused_room) return 0;
+            const run = engine.takeRun();
+            if (run.len == 0) return 0;
+            const verdicts = engine.memory.verdicts[0..run.len];
+            engine.kernel.submit(run, verdicts);
+            var moved: u32 = 0;
+            // Backwards, so that what is put back at the head keeps its order.
+            var index = run.len;
+            while (index > 0) {
+                index -= 1;
+                const operation = run[index];
+                switch (verdicts[index]) {
+                    .accepted => moved += 1,
+                    .not_now => {
+                        engine.refused_room = true;
+                        engine.stats().resubmissions += 1;
+                        engine.leaveKernel(operation);
+                        engine.requeueFront(operation);
+                    },
+                    .failed => |errno| {
+                        moved += 1;
+                        engine.leaveKernel(operation);
+                        engine.refused(operation, errno);
+                    },
+                }
+            }
+            return moved;
+        }
+
+        /// The longest run from the head of the queue that fits the window and this call's share.
+        fn takeRun(engine: *Self) []*Operation {
+            const control_room = engine.limits.queue_depth - engine.kernel_count;
+            const room = @min(control_room, engine.memory.run.len);
+            var count: usize = 0;
+            while (count < room) {
+                const operation = engine.fifo.peek() orelse break;
+                operation.assertPhase(.queued);
+                if (operation.isTransfer()) operation.preparePiece();
+                const bytes = operation.piece.bytes;
+                if (engine.kernel_bytes + bytes > engine.limits.window_bytes) break;
+                if (engine.call_bytes == 0) break;
+                engine.call_bytes -|= bytes;
+                _ = engine.fifo.pop();
+                operation.place = .nowhere;
+                operation.phase = .in_kernel;
+                operation.incarnation +%= 1;
+                engine.kernel_count += 1;
+                engine.kernel_bytes += bytes;
+                engine.memory.run[count] = operation;
+                count += 1;
+            }
+            return engine.memory.run[0..count];
+        }
+
+        fn leaveKernel(engine: *Self, operation: *Operation) void {
+            operation.assertPhase(.in_kernel);
+            engine.kernel_count -= 1;
+            engine.kernel_bytes -= operation.piece.bytes;
+            operation.phase = .queued;
+        }
+
+        fn requeueFront(engine: *Self, operation: *Operation) void {
+            operation.assertPhase(.queued);
+            operation.place = .fifo;
+            engine.queueOf(operation).pushFront(operation);
+        }
+
+        fn requeue(engine: *Self, operation: *Operation) void {
+            operation.assertPhase(.queued);
+            operation.place = .fifo;
+            engine.queueOf(operation).push(operation);
+        }
+
+        /// The kernel lane will not have it. What it cannot do at all, the pool can.
+        fn refused(engine: *Self, operation: *Operation, errno: i32) void {
+            operation.assertPhase(.queued);
+            const maybe = engine.kernel.capability(operation.kind) == .maybe;
+            if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
+                if (operation.file != abi.file_none) {
+                    engine.memory.files[operation.file].refused = true;
+                }
+                engine.stats().fallbacks += 1;
+                operation.route = .pool;
+                return engine.requeue(operation);
+            }
+            engine.settle(operation, .failed, errno);
+        }
+
+        fn pumpPool(engine: *Self) u32 {
+            if (engine.pool_fifo.count == 0) return 0;
+            const room = @min(engine.limits.queue_depth -| engine.pool_count, engine.memory.run.len);
+            var count: u32 = 0;
+            while (count < room) : (count += 1) {
+                const operation = engine.pool_fifo.pop() orelse break;
+                operation.assertPhase(.queued);
+                if (operation.isTransfer()) operation.preparePiece();
+                operation.place = .nowhere;
+                operation.phase = .in_kernel;
+                operation.incarnation +%= 1;
+                engine.memory.run[count] = operation;
+            }
+            const run = engine.memory.run[0..count];
+            if (run.len == 0) return 0;
+            if (engine.pool.submit(run)) {
+                engine.pool_count += count;
+                return count;
+            }
+            engine.refused_room = true;
+            engine.stats().resubmissions += count;
+            var index = run.len;
+            while (index > 0) {
+                index -= 1;
+                run[index].phase = .queued;
+                engine.requeueFront(run[index]);
+            }
+            return 0;
+        }
+
+        // From the lanes to the table ----------------------------------------------------------
+
+        /// Returns how many submissions have ended.
+        fn collect(engine: *Self) u32 {
+            var count: u32 = 0;
+            if (engine.kernel_count > 0) {
+                const reaped = engine.kernel.reap(engine.memory.reaped);
+                if (reaped > 0) engine.now_ns = os.monotonicNs();
+                for (engine.memory.reaped[0..reaped]) |event| engine.collectOne(event);
+                count += @intCast(reaped);
+            }
+            if (engine.pool_count > 0) {
+                var finished = engine.pool.reap();
+                if (finished.count > 0) engine.now_ns = os.monotonicNs();
+                while (finished.pop()) |operation| {
+                    operation.assertPhase(.in_kernel);
+                    engine.pool_count -= 1;
+                    operation.phase = .queued;
+                    engine.ended(operation, operation.result);
+                    count += 1;
+                }
+            }
+            return count;
+        }
+
+        fn collectOne(engine: *Self, event: lane.Reaped) void {
+            const index: u32 = @truncate(event.token);
+            assert(index < engine.memory.operations.len);
+            const operation = &engine.memory.operations[index];
+            const current = operation.phase == .in_kernel and operation.route == .kernel and
+                operation.token() == event.token;
+            if (!current) {
+                engine.stats().stale_events += 1;
+                return;
+            }
+            engine.leaveKernel(operation);
+            engine.ended(operation, event.result);
+        }
+
+        /// One submission has ended with `result`: bytes, or a negative errno.
+        fn ended(engine: *Self, operation: *Operation, result: isize) void {
+            operation.assertPhase(.queued);
+            if (result < 0) return engine.endedBadly(operation, result);
+            if (!operation.isTransfer()) return engine.settle(operation, .ok, 0);
+            const bytes: u64 = @intCast(result);
+            assert(bytes <= operation.piece.bytes);
+            const is_read = operation.kind == .read or operation.kind == .readv;
+            if (is_read) engine.endedRead(operation, bytes) else engine.endedWrite(operation, bytes);
+        }
+
+        fn endedRead(engine: *Self, operation: *Operation, bytes: u64) void {
+            operation.advance(bytes);
+            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            // A direct read that ends within a sector has met the end of the file; asking again
+            // from there would be misaligned.
+            if (operation.transferred == operation.length or end_of_file) {
+                return engine.settle(operation, .ok, 0);
+            }
+            engine.goOn(operation);
+        }
+
+        fn endedWrite(engine: *Self, operation: *Operation, bytes: u64) void {
+            const all = operation.length - operation.transferred == bytes;
+            // A direct write may stop within a sector (a full disk): go back to its start.
+            const kept = if (all) bytes else bytes - bytes % operation.alignment;
+            operation.advance(kept);
+            if (operation.transferred == operation.length) return engine.settle(operation, .ok, 0);
+            if (kept == 0) {
+                if (operation.stalled) return engine.settle(operation, .no_progress, 0);
+                operation.stalled = true;
+            } else {
+                operation.stalled = false;
+            }
+            engine.goOn(operation);
+        }
+
+        fn goOn(engine: *Self, operation: *Operation) void {
+            if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
+            engine.stats().continuations += 1;
+            // At the end of the queue: a long transfer takes turns with the others.
+            engine.requeue(operation);
+        }
+
+        fn endedBadly(engine: *Self, operation: *Operation, result: isize) void {
+            const errno: i32 = @intCast(-result);
+            switch (@as(E, @enumFromInt(@as(u16, @intCast(errno))))) {
+                .CANCELED => if (operation.cancel_requested) {
+                    return engine.settle(operation, .canceled, 0);
+                },
+                .INTR => {
+                    if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
+                    engine.stats().resubmissions += 1;
+                    return engine.requeueFront(operation);
+                },
+                .AGAIN => {
+                    if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
+                    engine.stats().resubmissions += 1;
+                    operation.attempts +|= 1;
+                    if (operation.attempts >= attempts_max and operation.route == .kernel) {
+                        // O_NONBLOCK on somebody's descriptor makes io_uring say this for ever;
+                        // pread does not mind the flag on files.
+                        engine.stats().fallbacks += 1;
+                        operation.route = .pool;
+                    }
+                    engine.refused_room = true;
+                    return engine.requeueFront(operation);
+                },
+                .OPNOTSUPP => if (operation.route == .kernel) return engine.refused(operation, errno),
+                else => {},
+            }
+            engine.settle(operation, .failed, errno);
+        }
+
+        /// Ends an operation: lets go of its memory, frees the syncs behind it, fills its row.
+        fn settle(engine: *Self, operation: *Operation, status: abi.Status, errno: i32) void {
+            operation.assertPhase(.queued);
+            assert(operation.place == .nowhere);
+            operation.status = status;
+            operation.errno = errno;
+            operation.phase = .done;
+            operation.assertPhase(.done);
+            // A refused submission never counted and holds nothing.
+            if (status != .invalid) {
+                engine.releaseSlabs(operation);
+                if (operation.changesMedium()) engine.releaseHeld(operation);
+            }
+            engine.countSettled(operation);
+            engine.memory.completions[engine.completion_count] = .{
+                .slot = operation.slot,
+                .generation = operation.generation,
+                .status = @intFromEnum(status),
+                .errno = errno,
+                .transferred = @floatFromInt(operation.transferred),
+                .detail = @floatFromInt(operation.detail),
+            };
+            engine.completion_count += 1;
+            engine.operation_count -= 1;
+            operation.* = .{ .index = operation.index, .incarnation = operation.incarnation };
+            engine.free.push(operation);
+        }
+
+        /// A write is over: syncs that were called after it wait for one less.
+        fn releaseHeld(engine: *Self, write: *const Operation) void {
+            if (write.file == abi.file_none) return;
+            const file = &engine.memory.files[write.file];
+            assert(file.writes_open > 0);
+            file.writes_open -= 1;
+            if (file.held.count == 0) return;
+            var held = file.held;
+            file.held = .{};
+            while (held.pop()) |sync| {
+                if (sync.order > write.order) sync.covers -= 1;
+                if (sync.covers > 0) {
+                    file.held.push(sync);
+                } else {
+                    sync.place = .nowhere;
+                    engine.enqueue(sync);
+                }
+            }
+        }
+
+        fn countSettled(engine: *Self, operation: *const Operation) void {
+            const s = engine.stats();
+            s.completions += 1;
+            const class: Histogram.Class = switch (operation.kind) {
+                .read, .readv => class: {
+                    s.reads += 1;
+                    s.bytes_read += operation.transferred;
+                    break :class .read;
+                },
+                .write, .writev => class: {
+                    s.writes += 1;
+                    s.bytes_written += operation.transferred;
+                    break :class .write;
+                },
+                .sync_all, .sync_data => class: {
+                    s.syncs += 1;
+                    break :class .sync;
+                },
+                else => class: {
+                    s.others += 1;
+                    break :class .other;
+                },
+            };
+            switch (operation.status) {
+                .ok => {},
+                .canceled => s.canceled += 1,
+                .failed, .invalid, .no_progress => s.failures += 1,
+            }
+            const latency_ns = engine.now_ns -| operation.submitted_ns;
+            Histogram.record(&engine.memory.control.histogram, class, latency_ns);
+        }
+
+        // Cancellation and the end -------------------------------------------------------------
+
+        fn cancelOperation(engine: *Self, operation: *Operation) void {
+            switch (operation.phase) {
+                .free, .done => unreachable, // done rows are filled and freed in one step
+                .queued => {
+                    const list = switch (operation.place) {
+                        .held => &engine.memory.files[operation.file].held,
+                        .fifo => engine.queueOf(operation),
+                        .nowhere => unreachable,
+                    };
+                    const found = list.remove(operation);
+                    assert(found);
+                    operation.place = .nowhere;
+                    operation.covers = 0;
+                    engine.settle(operation, .canceled, 0);
+                },
+                .in_kernel => {
+                    if (operation.cancel_requested) return;
+                    operation.cancel_requested = true;
+                    switch (operation.route) {
+                        .kernel => switch (engine.kernel.cancel(operation)) {
+                            .removed => {
+                                engine.leaveKernel(operation);
+                                engine.settle(operation, .canceled, 0);
+                            },
+                            .requested => {},
+                        },
+                        .pool => switch (engine.pool.cancel(operation)) {
+                            .removed => {
+                                engine.pool_count -= 1;
+                                operation.phase = .queued;
+                                engine.settle(operation, .canceled, 0);
+                            },
+                            .requested => {},
+                        },
+                    }
+                },
+            }
+        }
+
+        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
+        /// it has not, and no memory of ours may be freed.
+        pub fn shutdown(engine: *Self, timeout_ms: u32) bool {
+            engine.kernel.disarm();
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase == .free) continue;
+                engine.cancelOperation(operation);
+                engine.completion_count = 0;
+            }
+            if (engine.kernel_count > 0) engine.kernel.cancelAll(timeout_ms);
+            const deadline = os.monotonicNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
+            while (engine.kernel_count + engine.pool_count > 0) {
+                const reaped = engine.collect();
+                engine.completion_count = 0;
+                engine.dropQueued();
+                if (reaped > 0) continue;
+                if (os.monotonicNs() >= deadline) return false;
+                Pool.pause();
+            }
+            engine.dropQueued();
+            return true;
+        }
+
+        /// What was put back by the last completions is not given to the kernel any more.
+        fn dropQueued(engine: *Self) void {
+            inline for (.{ &engine.fifo, &engine.pool_fifo }) |list| {
+                while (list.pop()) |operation| {
+                    operation.place = .nowhere;
+                    engine.settle(operation, .canceled, 0);
+                    engine.completion_count = 0;
+                }
+            }
+        }
+    };
+}

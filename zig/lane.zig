@@ -1,0 +1,47 @@
+//! What an engine and its lanes say to each other. Data goes down as a run of operations and comes
+//! back as values; a lane never calls the engine.
+//!
+//! A lane has:
+//!   capability(kind) Capability
+//!   submit(operations: []const *Operation, verdicts: []Verdict) void
+//!   reap(out: []Reaped) usize
+//!   cancel(operation: *Operation) Cancellation
+//!   arm() bool         let completions ring the wake descriptor; false: some are there already
+//!   disarm() void      the engine is about to reap anyhow
+//!   deinit() void      only when nothing of ours is in the kernel
+//!   drain(timeout_ms) bool   cancel all, wait; false: the kernel may still write our memory
+
+const std = @import("std");
+
+/// Whether a lane can do a kind of operation.
+pub const Capability = enum {
+    yes,
+    no,
+    /// Depends on the file: try it, and remember a refusal.
+    maybe,
+};
+
+/// The fate of one operation of a run given to `submit`. Order is kept: what comes behind the first
+/// `not_now` may be `not_now` too, and all of these go back to the head of the queue as they stood.
+pub const Verdict = union(enum) {
+    accepted,
+    /// The kernel has no room at the moment.
+    not_now,
+    /// Refused for good, with this errno.
+    failed: i32,
+};
+
+pub const Cancellation = enum {
+    /// It never reached the kernel: it is ours again, at once.
+    removed,
+    /// Asked for; a completion comes in any case.
+    requested,
+};
+
+/// One finished submission.
+pub const Reaped = struct {
+    /// `Operation.token()` as it was at submission.
+    token: u64,
+    /// Bytes moved, or a negative errno.
+    result: isize,
+};

@@ -1,0 +1,439 @@
+//! Linux system calls, raw: the library has no libc of its own, so that one file serves glibc and
+//! musl. Numbers that std lacks name their header.
+
+const std = @import("std");
+const linux = std.os.linux;
+const abi = @import("../abi.zig");
+const E = linux.E;
+const Iovec = @import("../operation.zig").Iovec;
+
+const page_align = std.heap.page_size_min;
+
+pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
+    const result = linux.mmap(
+        null,
+        bytes,
+        .{ .READ = true, .WRITE = true },
+        .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true },
+        -1,
+        0,
+    );
+    if (linux.errno(result) != .SUCCESS) return null;
+    const pointer: [*]align(page_align) u8 = @ptrFromInt(result);
+    return pointer[0..bytes];
+}
+
+pub fn unmapMemory(memory: []align(page_align) u8) void {
+    const result = linux.munmap(memory.ptr, memory.len);
+    std.debug.assert(linux.errno(result) == .SUCCESS);
+}
+
+fn signed(result: usize) isize {
+    return @bitCast(result);
+}
+
+// Wake descriptor ------------------------------------------------------------------------------
+
+/// One descriptor to read and to ring; eventfd(2).
+pub const Wake = struct {
+    fd: i32,
+
+    pub fn open() union(enum) { wake: Wake, errno: i32 } {
+        const result = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+        return switch (linux.errno(result)) {
+            .SUCCESS => .{ .wake = .{ .fd = @intCast(result) } },
+            else => |errno| .{ .errno = @intFromEnum(errno) },
+        };
+    }
+
+    pub fn readFd(wake: Wake) i32 {
+        return wake.fd;
+    }
+
+    /// EAGAIN means that the counter is full: it is readable, which is all we want.
+    pub fn ring(wake: Wake) void {
+        const one: u64 = 1;
+        _ = linux.write(wake.fd, @ptrCast(&one), 8);
+    }
+
+    pub fn close(wake: Wake) void {
+        _ = linux.close(wake.fd);
+    }
+};
+
+// Transfers ------------------------------------------------------------------------------------
+
+pub fn pread(fd: i32, address: u64, bytes: u64, offset: u64) isize {
+    return signed(linux.pread(fd, @ptrFromInt(address), bytes, @intCast(offset)));
+}
+
+pub fn pwrite(fd: i32, address: u64, bytes: u64, offset: u64) isize {
+    return signed(linux.pwrite(fd, @ptrFromInt(address), bytes, @intCast(offset)));
+}
+
+pub fn preadv(fd: i32, iovecs: []const Iovec, offset: u64) isize {
+    return signed(linux.preadv(fd, @ptrCast(iovecs.ptr), iovecs.len, @intCast(offset)));
+}
+
+pub fn pwritev(fd: i32, iovecs: []const Iovec, offset: u64) isize {
+    return signed(linux.pwritev(fd, @ptrCast(iovecs.ptr), iovecs.len, @intCast(offset)));
+}
+
+/// fsync(2): on a block device this also flushes the drive's cache.
+pub fn syncAll(fd: i32) isize {
+    return signed(linux.fsync(fd));
+}
+
+pub fn syncData(fd: i32) isize {
+    return signed(linux.fdatasync(fd));
+}
+
+pub fn truncate(fd: i32, length: u64) isize {
+    return signed(linux.ftruncate(fd, @intCast(length)));
+}
+
+/// fallocate(2) with mode 0. Where the file system cannot, EOPNOTSUPP.
+pub fn allocate(fd: i32, offset: u64, length: u64) isize {
+    return signed(linux.fallocate(fd, 0, @intCast(offset), @intCast(length)));
+}
+
+pub fn close(fd: i32) isize {
+    const result = signed(linux.close(fd));
+    // The descriptor is gone even after EINTR (close(2)); calling again might close another's.
+    return if (result == -@as(isize, @intFromEnum(E.INTR))) 0 else result;
+}
+
+// Opening and asking ---------------------------------------------------------------------------
+
+/// Opens without ever blocking on a FIFO, and refuses what has no positions.
+pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
+    const bits = abi.OpenFlag;
+    const wants_write = flags & bits.write != 0;
+    const result = signed(linux.openat(linux.AT.FDCWD, path, .{
+        .ACCMODE = if (!wants_write) .RDONLY else if (flags & bits.read != 0) .RDWR else .WRONLY,
+        .CREAT = flags & (bits.create | bits.create_new) != 0,
+        .EXCL = flags & (bits.create_new | bits.exclusive) != 0,
+        .TRUNC = flags & bits.truncate != 0,
+        .DIRECT = flags & bits.direct != 0,
+        .DSYNC = flags & bits.dsync != 0,
+        .NOCTTY = true,
+        .NONBLOCK = true,
+        .CLOEXEC = true,
+    }, mode));
+    // A FIFO without a reader and a socket say ENXIO here; so may a device that is gone.
+    if (result == -@as(isize, @intFromEnum(E.NXIO)) and !hasPositions(path)) {
+        return -@as(isize, @intFromEnum(E.SPIPE));
+    }
+    if (result < 0) return result;
+    const fd: i32 = @intCast(result);
+    const refused = fileInfo(fd, info);
+    if (refused < 0) {
+        _ = linux.close(fd);
+        return refused;
+    }
+    const status = linux.fcntl(fd, linux.F.GETFL, 0);
+    const nonblock: usize = 1 << @bitOffsetOf(linux.O, "NONBLOCK");
+    _ = linux.fcntl(fd, linux.F.SETFL, status & ~nonblock);
+    info.fd = fd;
+    return 0;
+}
+
+fn hasPositions(path: [*:0]const u8) bool {
+    var buffer: linux.Statx = undefined;
+    const result = linux.statx(linux.AT.FDCWD, path, 0, .{ .TYPE = true }, &buffer);
+    if (linux.errno(result) != .SUCCESS) return true;
+    return switch (buffer.mode & linux.S.IFMT) {
+        linux.S.IFIFO, linux.S.IFSOCK => false,
+        else => true,
+    };
+}
+
+/// Fills all of `info` but `fd`. Refuses directories with EISDIR and what cannot seek with ESPIPE.
+pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
+    var stat: linux.Statx = undefined;
+    const wanted: linux.STATX = @bitCast(
+        @as(u32, @bitCast(linux.STATX.BASIC_STATS)) |
+            @as(u32, @bitCast(linux.STATX{ .BTIME = true, .DIOALIGN = true })),
+    );
+    const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, wanted, &stat));
+    if (result < 0) return result;
+    const kind: abi.FileKind = switch (stat.mode & linux.S.IFMT) {
+        linux.S.IFREG => .regular,
+        linux.S.IFBLK => .disk,
+        linux.S.IFCHR => .character,
+        linux.S.IFDIR => return -@as(isize, @intFromEnum(E.ISDIR)),
+        else => return -@as(isize, @intFromEnum(E.SPIPE)),
+    };
+    if (kind == .character) {
+        // A terminal, among others, has no positions: lseek(2) says ESPIPE.
+        const position = signed(linux.lseek(fd, 0, linux.SEEK.CUR));
+        if (position < 0) return position;
+    }
+    const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
+    if (status < 0) return status;
+    const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
+    info.* = std.mem.zeroes(abi.FileInfo);
+    info.fd = fd;
+    info.kind = @intFromEnum(kind);
+    info.direct = @intFromBool(flags.DIRECT);
+    info.readable = @intFromBool(flags.ACCMODE != .WRONLY);
+    info.writable = @intFromBool(flags.ACCMODE != .RDONLY);
+    fillStat(info, &stat);
+    if (kind == .disk) info.size = ioctlNumber(u64, fd, BLKGETSIZE64) orelse 0;
+    const alignment = if (flags.DIRECT) directAlignment(fd, kind, &stat) else Alignment{ .memory = 1, .offset = 1 };
+    info.memory_alignment = alignment.memory;
+    info.offset_alignment = alignment.offset;
+    return 0;
+}
+
+fn fillStat(info: *abi.FileInfo, stat: *const linux.Statx) void {
+    info.mode = stat.mode;
+    info.size = @floatFromInt(stat.size);
+    info.dev = @floatFromInt(deviceNumber(stat.dev_major, stat.dev_minor));
+    info.ino = @floatFromInt(stat.ino);
+    info.nlink = @floatFromInt(stat.nlink);
+    info.uid = @floatFromInt(stat.uid);
+    info.gid = @floatFromInt(stat.gid);
+    info.rdev = @floatFromInt(deviceNumber(stat.rdev_major, stat.rdev_minor));
+    info.blksize = @floatFromInt(stat.blksize);
+    info.blocks = @floatFromInt(stat.blocks);
+    info.atime_ms = milliseconds(stat.atime);
+    info.mtime_ms = milliseconds(stat.mtime);
+    info.ctime_ms = milliseconds(stat.ctime);
+    info.birthtime_ms = if (stat.mask.BTIME) milliseconds(stat.btime) else info.ctime_ms;
+}
+
+/// glibc's encoding of dev_t (makedev(3)), the one Node shows.
+fn deviceNumber(major: u64, minor: u64) u64 {
+    return (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~@as(u64, 0xff)) << 12) |
+        ((major & ~@as(u64, 0xfff)) << 32);
+}
+
+fn milliseconds(time: linux.statx_timestamp) f64 {
+    return @as(f64, @floatFromInt(time.sec)) * 1000 + @as(f64, @floatFromInt(time.nsec)) / 1e6;
+}
+
+const Alignment = struct { memory: u32, offset: u32 };
+
+/// STATX_DIOALIGN (Linux 6.1) where the file system answers. A device's own sector size is always
+/// known. tmpfs takes O_DIRECT since 6.6 and ignores it. Otherwise a page, which every file system
+/// accepts.
+fn directAlignment(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) Alignment {
+    const sector: u32 = if (kind == .disk) ioctlNumber(u32, fd, BLKSSZGET) orelse 4096 else 4096;
+    if (stat.mask.DIOALIGN and stat.dio_offset_align != 0) return .{
+        .memory = @max(stat.dio_mem_align, 1),
+        .offset = if (kind == .disk) sector else stat.dio_offset_align,
+    };
+    if (kind == .character or fileSystemType(fd) == TMPFS_MAGIC) return .{ .memory = 1, .offset = 1 };
+    return .{ .memory = sector, .offset = sector };
+}
+
+/// linux/magic.h
+const TMPFS_MAGIC = 0x01021994;
+
+fn fileSystemType(fd: i32) u64 {
+    // struct statfs is 120 bytes on 64-bit Linux, f_type its first word (statfs(2)).
+    var buffer: [16]u64 = @splat(0);
+    const result = linux.syscall2(.fstatfs, @bitCast(@as(isize, fd)), @intFromPtr(&buffer));
+    return if (linux.errno(result) == .SUCCESS) buffer[0] else 0;
+}
+
+/// Tells the kernel to forget cached pages, so that later reads come from the medium.
+pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
+    if (kind == .disk) {
+        const flushed = signed(linux.ioctl(fd, BLKFLSBUF, 0));
+        if (flushed == 0) return 0;
+        // BLKFLSBUF wants CAP_SYS_ADMIN (EACCES); the advice below serves everybody else.
+    }
+    // POSIX_FADV_DONTNEED keeps dirty pages (posix_fadvise(2)).
+    const synced = signed(linux.fdatasync(fd));
+    if (synced < 0 and synced != -@as(isize, @intFromEnum(E.INVAL))) return synced;
+    return signed(linux.fadvise(fd, 0, 0, linux.POSIX_FADV.DONTNEED));
+}
+
+// Block devices ---------------------------------------------------------------------------------
+// linux/fs.h
+
+const BLKROGET = 0x125e;
+const BLKRRPART = 0x125f;
+const BLKFLSBUF = 0x1261;
+const BLKSSZGET = 0x1268;
+const BLKGETSIZE64 = 0x80081272;
+const BLKDISCARD = 0x1277;
+const BLKIOMIN = 0x1278;
+const BLKIOOPT = 0x1279;
+const BLKALIGNOFF = 0x127a;
+const BLKPBSZGET = 0x127b;
+const BLKROTATIONAL = 0x127e;
+const BLKZEROOUT = 0x127f;
+
+fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?(if (T == u64) f64 else T) {
+    var value: T = 0;
+    const result = linux.ioctl(fd, request, @intFromPtr(&value));
+    if (linux.errno(result) != .SUCCESS) return null;
+    return if (T == u64) @floatFromInt(value) else value;
+}
+
+fn known(comptime T: type, fd: i32, request: u32) f64 {
+    const value = ioctlNumber(T, fd, request) orelse return -1;
+    return if (T == u64) value else @floatFromInt(value);
+}
+
+pub fn geometry(fd: i32, out: *abi.Geometry) isize {
+    var stat: linux.Statx = undefined;
+    const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &stat));
+    if (result < 0) return result;
+    if (stat.mode & linux.S.IFMT != linux.S.IFBLK) return -@as(isize, @intFromEnum(E.NOTBLK));
+    out.* = std.mem.zeroes(abi.Geometry);
+    out.size = known(u64, fd, BLKGETSIZE64);
+    out.logical_sector_size = known(u32, fd, BLKSSZGET);
+    out.physical_sector_size = known(u32, fd, BLKPBSZGET);
+    out.minimum_io_size = known(u32, fd, BLKIOMIN);
+    out.optimal_io_size = known(u32, fd, BLKIOOPT);
+    out.maximum_transfer_size = -1;
+    out.alignment_offset = known(i32, fd, BLKALIGNOFF);
+    out.rotational = known(u16, fd, BLKROTATIONAL);
+    out.read_only = known(u32, fd, BLKROGET);
+    out.major = @floatFromInt(stat.rdev_major);
+    out.minor = @floatFromInt(stat.rdev_minor);
+    return 0;
+}
+
+/// linux/falloc.h
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+const FALLOC_FL_ZERO_RANGE = 16;
+
+pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .disk) {
+        const range = [2]u64{ offset, length };
+        const result = signed(linux.ioctl(fd, BLKDISCARD, @intFromPtr(&range)));
+        method.* = .discard;
+        if (result != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return result;
+    }
+    method.* = .punch;
+    return punch(fd, offset, length);
+}
+
+fn punch(fd: i32, offset: u64, length: u64) isize {
+    const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    return signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
+}
+
+pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .disk) {
+        const range = [2]u64{ offset, length };
+        const result = signed(linux.ioctl(fd, BLKZEROOUT, @intFromPtr(&range)));
+        method.* = .zeroout;
+        if (result != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return result;
+    } else {
+        method.* = .punch;
+        const punched = punch(fd, offset, length);
+        if (punched != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return punched;
+        method.* = .zeroout;
+        const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+        const zeroed = signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
+        if (zeroed != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return zeroed;
+    }
+    method.* = .unsupported;
+    return 0;
+}
+
+pub fn rereadPartitions(fd: i32) isize {
+    return signed(linux.ioctl(fd, BLKRRPART, 0));
+}
+
+// io_uring --------------------------------------------------------------------------------------
+
+pub const Uring = linux.IoUring;
+
+/// A ring, or the errno and the step that refused it.
+pub const UringSetup = union(enum) {
+    ring: struct { ring: Uring, cq_flags: *u32 },
+    refused: struct { errno: i32, step: abi.Step },
+};
+
+pub fn uringSetup(entries: u16, flags: u32) UringSetup {
+    var params = std.mem.zeroInit(linux.io_uring_params, .{ .flags = flags });
+    const result = linux.io_uring_setup(entries, &params);
+    switch (linux.errno(result)) {
+        .SUCCESS => {},
+        else => |errno| return .{ .refused = .{ .errno = @intFromEnum(errno), .step = .setup } },
+    }
+    const fd: i32 = @intCast(result);
+    // Both arrived before READ and WRITE (5.6), the oldest operations we use.
+    if (params.features & linux.IORING_FEAT_SINGLE_MMAP == 0 or
+        params.features & linux.IORING_FEAT_NODROP == 0)
+    {
+        _ = linux.close(fd);
+        return .{ .refused = .{ .errno = @intFromEnum(E.NOSYS), .step = .setup } };
+    }
+    var sq = Uring.SubmissionQueue.init(fd, params) catch return mmapRefused(fd);
+    const cq = Uring.CompletionQueue.init(fd, params, sq) catch {
+        sq.deinit();
+        return mmapRefused(fd);
+    };
+    return .{ .ring = .{
+        .ring = .{ .fd = fd, .sq = sq, .cq = cq, .flags = params.flags, .features = params.features },
+        .cq_flags = @ptrCast(@alignCast(&sq.mmap[params.cq_off.flags])),
+    } };
+}
+
+fn mmapRefused(fd: i32) UringSetup {
+    _ = linux.close(fd);
+    return .{ .refused = .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap } };
+}
+
+pub fn uringEnter(ring: *Uring, to_submit: u32, min_complete: u32, flags: u32) isize {
+    return signed(linux.io_uring_enter(ring.fd, to_submit, min_complete, flags, null));
+}
+
+pub fn uringRegisterEventfd(ring: *Uring, fd: i32) isize {
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_EVENTFD, &fd, 1));
+}
+
+/// Which of `opcodes` this kernel has (IORING_REGISTER_PROBE, Linux 5.6).
+pub fn uringSupports(ring: *Uring, opcodes: []const linux.IORING_OP) isize {
+    var probe = std.mem.zeroes(linux.io_uring_probe);
+    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_PROBE, &probe, probe.ops.len));
+    if (result < 0) return result;
+    for (opcodes) |opcode| {
+        if (!probe.is_supported(opcode)) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+    }
+    return 0;
+}
+
+/// Cancels whatever the ring holds and waits for it at most `timeout_ms` (Linux 6.0).
+pub fn uringCancelAll(ring: *Uring, timeout_ms: u32) isize {
+    // linux/io_uring.h: IORING_ASYNC_CANCEL_ALL 1, IORING_ASYNC_CANCEL_ANY 4.
+    var request = std.mem.zeroes(linux.io_uring_sync_cancel_reg);
+    request.fd = -1;
+    request.flags = 1 | 4;
+    request.timeout = .{ .sec = timeout_ms / 1000, .nsec = @as(i64, timeout_ms % 1000) * std.time.ns_per_ms };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_SYNC_CANCEL, &request, 1));
+}
+
+pub fn uringClose(ring: *Uring) void {
+    ring.deinit();
+}
+
+/// Sleeps, for teardown only.
+pub fn sleepMs(ms: u32) void {
+    const time: linux.timespec = .{ .sec = ms / 1000, .nsec = @as(isize, ms % 1000) * std.time.ns_per_ms };
+    _ = linux.nanosleep(&time, null);
+}
+
+/// One write to standard error before the process ends.
+pub fn lastWords(prefix: []const u8, message: []const u8) void {
+    _ = linux.write(2, prefix.ptr, prefix.len);
+    _ = linux.write(2, message.ptr, message.len);
+    _ = linux.write(2, "\n", 1);
+}
+
+/// Whether reads and writes bypass the page cache; for fault injection.
+pub fn isDirect(fd: i32) bool {
+    const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
+    if (status < 0) return false;
+    const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
+    return flags.DIRECT;
+}

@@ -1,0 +1,56 @@
+//! Native memory that JavaScript sees as an `ArrayBuffer`. It is counted: one reference for the
+//! JavaScript owner, dropped by the buffer's deallocator on whatever thread collects it, and one for
+//! each operation in flight. Memory goes when the last one does, so the kernel never writes into
+//! memory that somebody else has got since.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const os = @import("os.zig");
+
+/// Tells a slab header from anything else that JavaScript might pass.
+const magic_alive: u64 = 0x62_61_5f_73_6c_61_62_31;
+const magic_dead: u64 = 0x62_61_5f_64_65_61_64_30;
+
+pub const Slab = struct {
+    magic: u64,
+    references: std.atomic.Value(u32),
+    /// The whole mapping, header included.
+    mapping: []align(std.heap.page_size_min) u8,
+
+    /// Maps `size` zeroed bytes aligned to `alignment` (a power of two), with a page before them
+    /// for the header. Returns null when the system has no memory.
+    pub fn create(size: u64, alignment: u64) ?struct { slab: *Slab, address: u64 } {
+        assert(size > 0);
+        assert(std.math.isPowerOfTwo(alignment));
+        const page = std.heap.pageSize();
+        const gap = @max(alignment, page);
+        const bytes = std.math.add(u64, size, gap + (gap - page)) catch return null;
+        const mapping = os.mapMemory(bytes) orelse return null;
+        const address = std.mem.alignForward(u64, @intFromPtr(mapping.ptr) + page, gap);
+        const slab: *Slab = @ptrCast(mapping.ptr);
+        slab.* = .{ .magic = magic_alive, .references = .init(1), .mapping = mapping };
+        assert(address + size <= @intFromPtr(mapping.ptr) + mapping.len);
+        return .{ .slab = slab, .address = address };
+    }
+
+    pub fn fromAddress(address: u64) ?*Slab {
+        if (address == 0 or address % std.heap.page_size_min != 0) return null;
+        const slab: *Slab = @ptrFromInt(address);
+        return if (slab.magic == magic_alive) slab else null;
+    }
+
+    pub fn retain(slab: *Slab) void {
+        assert(slab.magic == magic_alive);
+        const before = slab.references.fetchAdd(1, .monotonic);
+        assert(before > 0);
+    }
+
+    pub fn release(slab: *Slab) void {
+        assert(slab.magic == magic_alive);
+        const before = slab.references.fetchSub(1, .acq_rel);
+        assert(before > 0);
+        if (before > 1) return;
+        slab.magic = magic_dead;
+        os.unmapMemory(slab.mapping);
+    }
+};
