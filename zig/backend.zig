@@ -287,10 +287,23 @@ pub const Ring = struct {
         return ring.owner_thread == os.pthread.self();
     }
 
-    /// JavaScript's reference: its shared memory has been collected.
+    /// JavaScript's reference: its shared memory has been collected. So have its files been, and
+    /// those that nobody closed (a worker that was terminated) are closed here.
     pub fn finalize(ring: *Ring) void {
         ring.close();
+        switch (ring.engine) {
+            inline else => |*engine| for (engine.memory.files) |*file| {
+                if (file.owned_fd >= 0) _ = Os.close(file.owned_fd);
+            },
+        }
         ring.release();
+    }
+
+    /// Somebody else closes the descriptor of this file.
+    pub fn forget(ring: *Ring, file: u32) void {
+        switch (ring.engine) {
+            inline else => |*engine| engine.memory.files[file].owned_fd = -1,
+        }
     }
 
     fn retainOpaque(opaque_ring: *anyopaque) void {

@@ -30,6 +30,8 @@ pub const FileState = struct {
     writes_open: u32 = 0,
     /// The kernel lane refused this file: its operations go to the pool at once.
     refused: bool = false,
+    /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
+    owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
     held: List = .{},
 };
@@ -558,6 +560,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.assertPhase(.done);
             // A refused submission never counted and holds nothing.
             if (status != .invalid) {
+                if (status == .ok) engine.noteDescriptor(operation);
                 engine.releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
@@ -574,6 +577,21 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.operation_count -= 1;
             operation.* = .{ .index = operation.index, .incarnation = operation.incarnation };
             engine.free.push(operation);
+        }
+
+        /// Remembers which descriptors are ours, for a thread that ends with files open.
+        fn noteDescriptor(engine: *Self, operation: *const Operation) void {
+            if (operation.file == abi.file_none) return;
+            const file = &engine.memory.files[operation.file];
+            switch (operation.kind) {
+                .open => {
+                    const info: *const abi.FileInfo = @ptrFromInt(operation.address);
+                    file.* = .{ .owned_fd = info.fd };
+                },
+                .probe => file.* = .{ .owned_fd = if (operation.argument == 1) operation.fd else -1 },
+                .close => file.owned_fd = -1,
+                else => {},
+            }
         }
 
         /// A write is over: syncs that were called after it wait for one less.

@@ -178,6 +178,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     info.direct = @intFromBool(flags.DIRECT);
     info.readable = @intFromBool(flags.ACCMODE != .WRONLY);
     info.writable = @intFromBool(flags.ACCMODE != .RDONLY);
+    info.append = @intFromBool(flags.APPEND);
     fillStat(info, &stat);
     if (kind == .disk) info.size = ioctlNumber(u64, fd, BLKGETSIZE64) orelse 0;
     const alignment = if (flags.DIRECT) directAlignment(fd, kind, &stat) else Alignment{ .memory = 1, .offset = 1 };
