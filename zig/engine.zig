@@ -223,6 +223,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
                 const file = &engine.memory.files[operation.file];
+                if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
+                    engine.kernel.fileCloses(operation.file);
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0) {
                     operation.covers = file.writes_open;
@@ -575,7 +578,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             };
             engine.completion_count += 1;
             engine.operation_count -= 1;
-            operation.* = .{ .index = operation.index, .incarnation = operation.incarnation };
+            operation.reset();
             engine.free.push(operation);
         }
 
@@ -590,7 +593,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 },
                 .probe => file.* = .{ .owned_fd = if (operation.argument == 1) operation.fd else -1 },
                 .close => file.owned_fd = -1,
-                else => {},
+                else => return,
+            }
+            // Somebody else's descriptor may be closed and its number reused behind our back.
+            if (@hasDecl(Kernel, "fileOpened") and file.owned_fd >= 0) {
+                engine.kernel.fileOpened(operation.file, file.owned_fd);
             }
         }
 

@@ -8,6 +8,7 @@
 //!   cancel(operation: *Operation) Cancellation
 //!   arm() bool         let completions ring the wake descriptor; false: some are there already
 //!   disarm() void      the engine is about to reap anyhow
+//!   fileOpened(file, fd), fileCloses(file)   optional: what it keeps for each file
 //!   deinit() void      only when nothing of ours is in the kernel
 //!   drain(timeout_ms) bool   cancel all, wait; false: the kernel may still write our memory
 
