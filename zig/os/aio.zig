@@ -31,12 +31,14 @@ pub const Cancel = enum {
 pub const Limits = struct {
     /// Entries in one lio_listio; at least 1.
     list_max: u32,
-    /// Bytes in one request to a disk (a file with an alignment); a multiple of 4096.
+    /// Bytes in one request to a disk (a file with an alignment); a multiple of a page.
     disk_bytes_max: u32,
-    /// Buffers in one vectored request to a disk; a longer vector is refused with EOPNOTSUPP.
+    /// Buffers in one vectored request to a disk.
     disk_iovecs_max: u32,
     /// Whether the kernel has LIO_READV and LIO_WRITEV.
     vectors: bool,
+    /// Whether aio_fsync may be asked at all: it has to refuse disks, whose caches it does not flush.
+    syncs: bool,
     /// Whether aio_fsync knows O_DSYNC; else a data sync is a whole one.
     data_sync: bool,
 };
