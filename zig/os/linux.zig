@@ -61,6 +61,9 @@ pub const Wake = struct {
     }
 };
 
+/// libc's POSIX AIO.
+pub const Aio = @import("linux_aio.zig").Aio;
+
 // Transfers ------------------------------------------------------------------------------------
 
 pub fn pread(fd: i32, address: u64, bytes: u64, offset: u64) isize {
