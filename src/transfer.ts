@@ -25,7 +25,7 @@ export function regionOf(view: IoData): Region {
   return {
     view,
     length: view.byteLength,
-    slab: slabOf(isView ? view.buffer : view),
+    slab: slabOf(view),
     slabOffset: isView ? view.byteOffset : 0,
   };
 }
