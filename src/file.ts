@@ -215,7 +215,7 @@ export class File implements AsyncDisposable {
       const slab = slabOf(isView ? view.buffer : view);
       const slabOffset = isView ? view.byteOffset : 0;
       const unaligned =
-        (state.offsetMask !== 0 && ((Number(from) | length) & state.offsetMask) !== 0) ||
+        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
         (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
       if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
         return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
@@ -316,6 +316,10 @@ export class File implements AsyncDisposable {
           throw error;
         }
       });
+    } catch (error) {
+      // This sync tells of itself; the next one has to tell of the write.
+      state.unreported ??= pending.cause;
+      throw error;
     } finally {
       state.pendingSyncs.delete(pending);
     }
@@ -421,6 +425,11 @@ export class File implements AsyncDisposable {
       hint: file ? "Open it again" : "Open the file again on another ring",
     });
   }
+}
+
+/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
+function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
 }
 
 /** A `node:fs` Stats with these values. */
