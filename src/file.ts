@@ -17,7 +17,7 @@ import type { Governor } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
-import type { Alignment, FileState, PendingSync } from "./file_state.ts";
+import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -317,7 +317,9 @@ export class File implements AsyncDisposable {
         }
       });
     } catch (error) {
-      // This sync tells of itself; the next one has to tell of the write.
+      if (pending.cause === undefined || !(error instanceof IoError)) throw error;
+      if (!wasAsked(error)) throw this.#syncError(kind, pending.cause);
+      // An aborted sync tells of itself; the next one has to tell of the write.
       state.unreported ??= pending.cause;
       throw error;
     } finally {
@@ -327,17 +329,14 @@ export class File implements AsyncDisposable {
   }
 
   #syncError(kind: number, cause: IoError): IoError {
-    return new IoError(
-      cause.code === "ABORT_ERR" || cause.code === "ERR_TIMEOUT" ? "EIO" : cause.code,
-      {
-        reason: "data written to this file is not on the medium: an earlier write or sync failed",
-        errno: cause.errno ?? -errnoOf("EIO"),
-        syscall: syscallName(kind),
-        path: this.#state.path,
-        hint: "See `cause`. Reopen the file and write the data again",
-        cause,
-      },
-    );
+    return new IoError(wasAsked(cause) ? "EIO" : cause.code, {
+      reason: "data written to this file is not on the medium: an earlier write or sync failed",
+      errno: cause.errno ?? -errnoOf("EIO"),
+      syscall: syscallName(kind),
+      path: this.#state.path,
+      hint: "See `cause`. Reopen the file and write the data again",
+      cause,
+    });
   }
 
   async #info(kind: number): Promise<DataView> {
