@@ -26,8 +26,16 @@ const ThreadsEngine = engine_file.Engine(None, Pool(Os));
 const IoUringLane = @import("backend/io_uring.zig").IoUring(Os);
 const IoUringEngine = engine_file.Engine(IoUringLane, Pool(Os));
 
+const PosixAioLane = @import("backend/posix_aio.zig").PosixAio(Os);
+const PosixAioEngine = engine_file.Engine(PosixAioLane, Pool(Os));
+
 const AnyEngine = switch (builtin.os.tag) {
-    .linux => union(enum) { io_uring: IoUringEngine, threads: ThreadsEngine },
+    .linux => union(enum) {
+        io_uring: IoUringEngine,
+        posix_aio: PosixAioEngine,
+        threads: ThreadsEngine,
+    },
+    .freebsd => union(enum) { posix_aio: PosixAioEngine, threads: ThreadsEngine },
     else => union(enum) { threads: ThreadsEngine },
 };
 
@@ -37,9 +45,11 @@ const threads_beside_kernel = 4;
 const threads_alone = 16;
 const threads_limit = 256;
 
-/// Backends in the order in which `auto` tries them.
+/// Backends in the order in which `auto` tries them. On Linux `posix_aio` has to be named: there
+/// it is libc's thread pool, slower than ours.
 const candidates: []const abi.Backend = switch (builtin.os.tag) {
     .linux => &.{ .io_uring, .threads },
+    .freebsd => &.{ .posix_aio, .threads },
     else => &.{.threads},
 };
 
@@ -207,7 +217,18 @@ pub const Ring = struct {
                 ring.startEngine(&ring.engine.io_uring, wanted, threads_beside_kernel);
                 return null;
             },
-            .posix_aio, .simulated, .automatic => return unknown,
+            .posix_aio => {
+                if (!@hasField(AnyEngine, "posix_aio")) return unknown;
+                ring.engine = .{ .posix_aio = undefined };
+                const kernel = &ring.engine.posix_aio.kernel;
+                const operations = Layout.of(wanted.queue_depth).operations;
+                if (kernel.init(operations, ring.wake)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.posix_aio, wanted, threads_beside_kernel);
+                return null;
+            },
+            .simulated, .automatic => return unknown,
         }
     }
 

@@ -28,8 +28,10 @@ const retry_ms_busy = 20;
 pub const FileState = struct {
     /// Operations that change the medium and are not settled yet.
     writes_open: u32 = 0,
-    /// The kernel lane refused this file: its operations go to the pool at once.
-    refused: bool = false,
+    /// The kernel lane refused this file (EOPNOTSUPP): such operations go to the pool at once.
+    /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
+    transfers_refused: bool = false,
+    syncs_refused: bool = false,
     /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
@@ -53,6 +55,9 @@ pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
 pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
     return struct {
         const Self = @This();
+
+        /// A lane whose notifications can be lost says how often to look while operations run.
+        const scan_ms: u32 = if (@hasDecl(Kernel, "scan_ms")) Kernel.scan_ms else 0;
 
         kernel: Kernel,
         pool: Pool,
@@ -186,6 +191,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     control.more = 1;
                 }
             }
+            if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
+                control.retry_ms = scan_ms;
+            }
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
             control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
@@ -204,6 +212,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             s.system_calls = engine.kernel.system_calls + engine.pool.system_calls;
             s.submit_calls = engine.kernel.submit_calls;
             s.wakes = engine.pool.wakes;
+            if (@hasDecl(Kernel, "wakes")) s.wakes += engine.kernel.wakes();
             s.in_kernel_peak = @max(s.in_kernel_peak, engine.kernel_count + engine.pool_count);
         }
 
@@ -223,6 +232,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
                 const file = &engine.memory.files[operation.file];
+                if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
+                    engine.kernel.fileCloses(operation.file);
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0) {
                     operation.covers = file.writes_open;
@@ -308,7 +320,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn refusedBefore(engine: *Self, operation: *const Operation) bool {
             if (operation.file == abi.file_none) return false;
-            return engine.memory.files[operation.file].refused;
+            const file = &engine.memory.files[operation.file];
+            return if (operation.isSync()) file.syncs_refused else file.transfers_refused;
         }
 
         // From the queue to the lanes ----------------------------------------------------------
@@ -398,7 +411,12 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const maybe = engine.kernel.capability(operation.kind) == .maybe;
             if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
                 if (operation.file != abi.file_none) {
-                    engine.memory.files[operation.file].refused = true;
+                    const file = &engine.memory.files[operation.file];
+                    if (operation.isSync()) {
+                        file.syncs_refused = true;
+                    } else {
+                        file.transfers_refused = true;
+                    }
                 }
                 engine.stats().fallbacks += 1;
                 operation.route = .pool;
@@ -577,7 +595,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             };
             engine.completion_count += 1;
             engine.operation_count -= 1;
-            operation.* = .{ .index = operation.index, .incarnation = operation.incarnation };
+            operation.reset();
             engine.free.push(operation);
         }
 
@@ -592,7 +610,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 },
                 .probe => file.* = .{ .owned_fd = if (operation.argument == 1) operation.fd else -1 },
                 .close => file.owned_fd = -1,
-                else => {},
+                else => return,
+            }
+            // Somebody else's descriptor may be closed and its number reused behind our back.
+            if (@hasDecl(Kernel, "fileOpened") and file.owned_fd >= 0) {
+                engine.kernel.fileOpened(operation.file, file.owned_fd);
             }
         }
 

@@ -80,6 +80,24 @@ pub const Operation = struct {
 
     next: ?*Operation = null,
 
+    /// Back to `free`: what the next submission does not write anew. Its index and incarnation stay.
+    pub fn reset(operation: *Operation) void {
+        assert(operation.phase == .done);
+        assert(operation.slab == null);
+        operation.phase = .free;
+        operation.transferred = 0;
+        operation.iovec_index = 0;
+        operation.iovec_done = 0;
+        operation.piece = .{};
+        operation.covers = 0;
+        operation.cancel_requested = false;
+        operation.stalled = false;
+        operation.attempts = 0;
+        operation.status = .ok;
+        operation.errno = 0;
+        operation.detail = 0;
+    }
+
     /// What travels through the kernel: position and incarnation.
     pub fn token(operation: *const Operation) u64 {
         return @as(u64, operation.incarnation) << 32 | operation.index;
