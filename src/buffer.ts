@@ -24,7 +24,8 @@ const slabsOfViews = new WeakMap<ArrayBufferView, Slab>();
 
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
-const SIZE_MAX = 2 ** 40;
+/** JavaScriptCore's longest ArrayBuffer (MAX_ARRAY_BUFFER_SIZE). */
+const SIZE_MAX = 2 ** 32;
 
 /** The slab behind memory made here, undefined for any other. */
 export function slabOf(data: IoData): Slab | undefined {
@@ -39,7 +40,7 @@ export function slabOf(data: IoData): Slab | undefined {
 /**
  * Zeroed memory that files read into and write from without a copy.
  *
- * @param size Bytes, from 1 to 2^40.
+ * @param size Bytes, from 1 to 2^32, the longest ArrayBuffer there is.
  * @param options.alignment A power of two; default 4096, which suits every device. Smaller values
  *   are rounded up to a page.
  * @throws TypeError, RangeError for wrong arguments; IoError `ENOMEM` when the system has no memory.
@@ -138,6 +139,13 @@ export class BufferPool implements Disposable {
     const count = checkInteger("options.count", options.count, 1, 2 ** 20);
     const alignment = checkAlignment(options.alignment);
     this.#stride = Math.ceil(this.#size / alignment) * alignment;
+    if (this.#stride * count > SIZE_MAX) {
+      throw argumentRange(
+        "options.count",
+        `so that all buffers take at most ${SIZE_MAX} bytes`,
+        count,
+      );
+    }
     this.#slab = createSlab(this.#stride * count, alignment, this);
     this.#inFlight = new Int32Array(count);
     for (let index = count - 1; index >= 0; index--) this.#free.push(index);
@@ -167,6 +175,7 @@ export class BufferPool implements Disposable {
       }
       if (this.#disposed) throw disposedError();
       if (signal?.aborted === true) throw abortedError(signal);
+      if (this.#slab.detached) throw detachedError();
       const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
       if (index !== undefined) return Promise.resolve(this.#lend(index));
       return this.#wait(signal);
@@ -220,7 +229,8 @@ export class BufferPool implements Disposable {
     }
     this.#waiters.delete(waiter);
     waiter.stop();
-    waiter.resolve(this.#lend(index));
+    if (this.#slab.detached) waiter.reject(detachedError());
+    else waiter.resolve(this.#lend(index));
   }
 
   #lend(index: number): Lease {
@@ -251,6 +261,13 @@ function disposedError(): IoError {
   return new IoError("ERR_POOL_DISPOSED", {
     reason: "the buffer pool was disposed of",
     hint: "Keep the pool until its last acquire has settled",
+  });
+}
+
+function detachedError(): IoError {
+  return new IoError("ERR_BUFFER_DETACHED", {
+    reason: "the memory of the buffer pool was transferred elsewhere",
+    hint: "All buffers of a pool share one ArrayBuffer: copy instead of transferring it",
   });
 }
 

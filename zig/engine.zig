@@ -598,7 +598,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.assertPhase(.done);
             // A refused submission never counted and holds nothing.
             if (status != .invalid) {
-                if (status == .ok) engine.noteDescriptor(operation);
+                // A descriptor is gone after close(2) whatever it says.
+                const closed = operation.kind == .close and status == .failed;
+                if (status == .ok or closed) engine.noteDescriptor(operation);
                 releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
