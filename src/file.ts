@@ -18,6 +18,7 @@ import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
 import type { Alignment, FileState, PendingSync } from "./file_state.ts";
+import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -34,7 +35,7 @@ import {
 } from "./open.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
-import { regionOf, runTransfer } from "./transfer.ts";
+import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -214,10 +215,10 @@ export class File implements AsyncDisposable {
         options === undefined ? undefined : this.#governor(kind, options, from, length);
       const slab = slabOf(isView ? view.buffer : view);
       const slabOffset = isView ? view.byteOffset : 0;
-      const unaligned =
-        (state.offsetMask !== 0 && ((Number(from) | length) & state.offsetMask) !== 0) ||
-        (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
-      if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
+      if (
+        (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
+        (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
+      ) {
         return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
@@ -267,16 +268,19 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const order = kind === abi.Kind.write ? ++state.order : 0;
-    const transfer = {
+    const lengths = views.map((view) => view.byteLength);
+    const transfer: Transfer = {
       core,
       file: state,
       kind,
-      regions: views.map(regionOf),
+      views,
+      lengths,
       offset,
       length,
       governor: governed,
     };
+    checkTransfer(transfer);
+    const order = kind === abi.Kind.write ? ++state.order : 0;
     const running = holding(core, state, () => runTransfer(transfer));
     if (kind === abi.Kind.write) holdSyncs(state, running);
     let transferred: number;
@@ -313,7 +317,7 @@ export class File implements AsyncDisposable {
         if (outcome.status !== abi.Status.ok) {
           const error = this.#outcomeError(kind, outcome, undefined, undefined);
           state.syncFailure ??= error;
-          throw error;
+          throw await this.#orGone(error);
         }
       });
     } finally {
@@ -372,7 +376,8 @@ export class File implements AsyncDisposable {
       governor: governed,
     });
     if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok) throw this.#outcomeError(kind, outcome, offset, length);
+    if (outcome.status !== abi.Status.ok) 
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     return outcome;
   }
 
@@ -409,6 +414,12 @@ export class File implements AsyncDisposable {
       outcome.errno,
       this.#context(kind, offset, length, undefined),
     );
+  }
+
+  /** `error`, unless it turns out that the device is gone. */
+  async #orGone(error: IoError): Promise<IoError> {
+    if (!isSuspect(this.#state, error.code)) return error;
+    return (await deviceGone(this.#core, this.#state, error)) ?? error;
   }
 
   #closedError(kind: number): IoError {
