@@ -15,7 +15,9 @@ import { type Cause, Control, causeError, causeOf, type Governor } from "./contr
 import { errnoOf, IoError } from "./errors.ts";
 import { detachedError, type ErrorContext, type Refused, statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
+import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
+import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
 import { openRing } from "./native/open_ring.ts";
@@ -472,6 +474,11 @@ export class Core {
           return;
         }
       }
+      if (transferred < length && this.#endsTooEarly(slot, transferred)) {
+        const error = statusError(status, 0, this.#describe(slot, transferred));
+        this.#settleAfterProbe(slot, error, transferred);
+        return;
+      }
       if (block !== NO_BLOCK) this.#bounce.release(block);
       this.#release(slot);
       resolve(reply === Reply.bytes ? transferred : undefined);
@@ -504,7 +511,38 @@ export class Core {
       status === abi.Status.canceled
         ? this.#causeError(slot, transferred)
         : statusError(status, errno, this.#describe(slot, transferred));
-    this.#fail(slot, error);
+    const file = slots.owner[slot];
+    const suspect =
+      file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
+    if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
+    else this.#fail(slot, error);
+  }
+
+  /** A read that stopped before the end of its device. */
+  #endsTooEarly(slot: number, transferred: number): boolean {
+    const file = this.#slots.owner[slot];
+    if (file === undefined || this.#slots.kind[slot] !== abi.Kind.read) return false;
+    return endsTooEarly(file, this.#offset(slot), transferred);
+  }
+
+  /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
+  #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
+    const slots = this.#slots;
+    const file = slots.owner[slot] as FileState;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    if (slots.kind[slot] === abi.Kind.write) {
+      file.writeFailed(slots.order[slot] as number, error);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.#bounce.release(block);
+    const probe = holding(this, file, () => deviceGone(this, file, error));
+    this.#release(slot);
+    void probe.then((gone) => {
+      if (gone !== undefined) reject(gone);
+      else if (transferred !== undefined) resolve(transferred);
+      else reject(error);
+    });
   }
 
   #fail(slot: number, error: IoError): void {

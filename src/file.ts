@@ -18,6 +18,7 @@ import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
+import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -34,7 +35,7 @@ import {
 } from "./open.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
-import { regionOf, runTransfer } from "./transfer.ts";
+import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -214,10 +215,10 @@ export class File implements AsyncDisposable {
         options === undefined ? undefined : this.#governor(kind, options, from, length);
       const slab = slabOf(view);
       const slabOffset = isView ? view.byteOffset : 0;
-      const unaligned =
-        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
-        (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
-      if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
+      if (
+        (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
+        (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
+      ) {
         return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
@@ -267,16 +268,19 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const order = kind === abi.Kind.write ? ++state.order : 0;
-    const transfer = {
+    const lengths = views.map((view) => view.byteLength);
+    const transfer: Transfer = {
       core,
       file: state,
       kind,
-      regions: views.map(regionOf),
+      views,
+      lengths,
       offset,
       length,
       governor: governed,
     };
+    checkTransfer(transfer);
+    const order = kind === abi.Kind.write ? ++state.order : 0;
     const running = holding(core, state, () => runTransfer(transfer));
     if (kind === abi.Kind.write) holdSyncs(state, running);
     let transferred: number;
@@ -313,7 +317,7 @@ export class File implements AsyncDisposable {
         if (outcome.status !== abi.Status.ok) {
           const error = this.#outcomeError(kind, outcome, undefined, undefined);
           state.syncFailure ??= error;
-          throw error;
+          throw await this.#orGone(error);
         }
       });
     } catch (error) {
@@ -375,7 +379,8 @@ export class File implements AsyncDisposable {
       governor: governed,
     });
     if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok) throw this.#outcomeError(kind, outcome, offset, length);
+    if (outcome.status !== abi.Status.ok)
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     return outcome;
   }
 
@@ -414,6 +419,12 @@ export class File implements AsyncDisposable {
     );
   }
 
+  /** `error`, unless it turns out that the device is gone. */
+  async #orGone(error: IoError): Promise<IoError> {
+    if (!isSuspect(this.#state, error.code)) return error;
+    return (await deviceGone(this.#core, this.#state, error)) ?? error;
+  }
+
   #closedError(kind: number): IoError {
     const file = this.#state.closing;
     return new IoError(file ? "EBADF" : "ERR_RING_CLOSED", {
@@ -424,11 +435,6 @@ export class File implements AsyncDisposable {
       hint: file ? "Open it again" : "Open the file again on another ring",
     });
   }
-}
-
-/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
-function lowBits(offset: Offset): number {
-  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
 }
 
 /** A `node:fs` Stats with these values. */
