@@ -2,7 +2,7 @@
 
 import { errnoOf, IoError, systemError } from "./errors.ts";
 import type { FileState } from "./file_state.ts";
-import { hintFor } from "./hints.ts";
+import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 
 export interface ErrorContext {
@@ -45,6 +45,20 @@ export function detachedError(context: ErrorContext): IoError {
     ...init,
     reason: "the buffer was transferred or has shrunk before the operation settled",
     hint: "Keep the buffer as it is until the promise settles",
+  });
+}
+
+/** A sync that cannot promise anything, because of `cause`: a write that it covers, or a sync before it. */
+export function syncError(kind: number, path: string | undefined, cause: unknown): IoError {
+  const known = cause instanceof IoError ? cause : undefined;
+  const asked = known?.code === "ABORT_ERR" || known?.code === "ERR_TIMEOUT";
+  return new IoError(known === undefined || asked ? "EIO" : known.code, {
+    reason: "data written to this file is not on the medium: an earlier write or sync failed",
+    errno: known?.errno ?? -errnoOf("EIO"),
+    syscall: syscallName(kind),
+    path,
+    hint: "See `cause`. Reopen the file and write the data again",
+    cause,
   });
 }
 

@@ -13,10 +13,10 @@ import {
   type Offset,
 } from "./arguments.ts";
 import { slabOf } from "./buffer.ts";
-import type { Governor } from "./control.ts";
+import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError } from "./failures.ts";
+import { type ErrorContext, statusError, syncError } from "./failures.ts";
 import type { Alignment, FileState, PendingSync } from "./file_state.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
@@ -302,7 +302,10 @@ export class File implements AsyncDisposable {
     state.pendingSyncs.add(pending);
     try {
       await holding(this.#core, state, async () => {
-        if (state.longWrites.size > 0) await Promise.allSettled([...state.longWrites]);
+        if (state.longWrites.size > 0) {
+          const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governed);
+          if (cause !== undefined) throw this.#stoppedError(kind, cause);
+        }
         const outcome = await this.#core.start({
           kind,
           fd: state.fd,
@@ -316,6 +319,10 @@ export class File implements AsyncDisposable {
           throw error;
         }
       });
+    } catch (error) {
+      // It has failed for good (syncFailure), or was asked to end: then the next one reports.
+      if (state.syncFailure === undefined) state.syncAborted(pending);
+      throw error;
     } finally {
       state.pendingSyncs.delete(pending);
     }
@@ -323,17 +330,12 @@ export class File implements AsyncDisposable {
   }
 
   #syncError(kind: number, cause: IoError): IoError {
-    return new IoError(
-      cause.code === "ABORT_ERR" || cause.code === "ERR_TIMEOUT" ? "EIO" : cause.code,
-      {
-        reason: "data written to this file is not on the medium: an earlier write or sync failed",
-        errno: cause.errno ?? -errnoOf("EIO"),
-        syscall: syscallName(kind),
-        path: this.#state.path,
-        hint: "See `cause`. Reopen the file and write the data again",
-        cause,
-      },
-    );
+    return syncError(kind, this.#state.path, cause);
+  }
+
+  #stoppedError(kind: number, cause: Cause): IoError {
+    const { kind: _kind, file: _file, ...init } = this.#context(kind, undefined, undefined, 0);
+    return causeError(cause, init);
   }
 
   async #info(kind: number): Promise<DataView> {

@@ -65,11 +65,19 @@ export class FileState {
 
   /** A write that had reached the kernel failed: no sync that covers it may succeed. */
   writeFailed(order: number, error: IoError): void {
+    let reported = false;
     for (const sync of this.pendingSyncs) {
-      if (sync.order > order) sync.cause ??= error;
+      if (sync.order < order) continue;
+      sync.cause ??= error;
+      reported = true;
     }
     const asked = error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
-    if (asked) this.unreported ??= error;
-    else this.syncFailure ??= error;
+    if (!asked) this.syncFailure ??= error;
+    else if (!reported) this.unreported ??= error;
+  }
+
+  /** A sync was aborted: what it would have reported is left to the next one. */
+  syncAborted(sync: PendingSync): void {
+    this.unreported ??= sync.cause;
   }
 }
