@@ -12,3 +12,4 @@ export type { Alignment } from "./file_state.ts";
 export type { FromFdOptions, OpenOptions } from "./open.ts";
 export { type BackendName, Ring, type RingOptions } from "./ring.ts";
 export type { LatencyHistogram, RingStats } from "./stats.ts";
+export type { ReadableOptions, WritableOptions } from "./stream.ts";
