@@ -6,7 +6,7 @@
 // once; the rest comes when the wake descriptor rings (`#drain`).
 //
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
-// (bench/cached.ts).
+// (bench/rows/cached_random.ts).
 
 import { bytesOf } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";

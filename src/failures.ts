@@ -1,7 +1,7 @@
 // From a native status and an errno to the IoError that names what was tried.
 
 import { errnoOf, IoError, systemError } from "./errors.ts";
-import type { FileState } from "./file_state.ts";
+import { type FileState, wasAsked } from "./file_state.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 
@@ -51,8 +51,7 @@ export function detachedError(context: ErrorContext): IoError {
 /** A sync that cannot promise anything, because of `cause`: a write that it covers, or a sync before it. */
 export function syncError(kind: number, path: string | undefined, cause: unknown): IoError {
   const known = cause instanceof IoError ? cause : undefined;
-  const asked = known?.code === "ABORT_ERR" || known?.code === "ERR_TIMEOUT";
-  return new IoError(known === undefined || asked ? "EIO" : known.code, {
+  return new IoError(known === undefined || wasAsked(known) ? "EIO" : known.code, {
     reason: "data written to this file is not on the medium: an earlier write or sync failed",
     errno: known?.errno ?? -errnoOf("EIO"),
     syscall: syscallName(kind),

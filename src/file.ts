@@ -18,7 +18,7 @@ import { type Cause, causeError, type Governor, waitGoverned } from "./control.t
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError, syncError } from "./failures.ts";
-import type { Alignment, FileState, PendingSync } from "./file_state.ts";
+import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -241,10 +241,10 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(isView ? view.buffer : view);
+      const slab = slabOf(view);
       const slabOffset = isView ? view.byteOffset : 0;
       const unaligned =
-        (state.offsetMask !== 0 && ((Number(from) | length) & state.offsetMask) !== 0) ||
+        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
         (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
       if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
         return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
@@ -349,8 +349,10 @@ export class File implements AsyncDisposable {
         }
       });
     } catch (error) {
-      // It has failed for good (syncFailure), or was asked to end: then the next one reports.
-      if (state.syncFailure === undefined) state.syncAborted(pending);
+      if (pending.cause === undefined || !(error instanceof IoError)) throw error;
+      if (!wasAsked(error)) throw this.#syncError(kind, pending.cause);
+      // An aborted sync tells of itself; the next one has to tell of the write.
+      state.unreported ??= pending.cause;
       throw error;
     } finally {
       state.pendingSyncs.delete(pending);
@@ -452,6 +454,11 @@ export class File implements AsyncDisposable {
       hint: file ? "Open it again" : "Open the file again on another ring",
     });
   }
+}
+
+/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
+function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
 }
 
 /** A `node:fs` Stats with these values. */

@@ -20,6 +20,11 @@ export interface PendingSync {
   cause: IoError | undefined;
 }
 
+/** Whether the caller asked for this end: then it says nothing about the medium. */
+export function wasAsked(error: IoError): boolean {
+  return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
+}
+
 export class FileState {
   fd = -1;
   /** Place in the ring's native table of files. */
@@ -67,17 +72,11 @@ export class FileState {
   writeFailed(order: number, error: IoError): void {
     let reported = false;
     for (const sync of this.pendingSyncs) {
-      if (sync.order < order) continue;
+      if (sync.order <= order) continue;
       sync.cause ??= error;
       reported = true;
     }
-    const asked = error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
-    if (!asked) this.syncFailure ??= error;
+    if (!wasAsked(error)) this.syncFailure ??= error;
     else if (!reported) this.unreported ??= error;
-  }
-
-  /** A sync was aborted: what it would have reported is left to the next one. */
-  syncAborted(sync: PendingSync): void {
-    this.unreported ??= sync.cause;
   }
 }

@@ -3,7 +3,7 @@
 // that the total is always a contiguous prefix.
 
 import { addOffset, bytesOf, type IoData, type Offset } from "./arguments.ts";
-import { type Slab, slabOf } from "./buffer.ts";
+import { countInFlight, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { IoError } from "./errors.ts";
@@ -25,7 +25,7 @@ export function regionOf(view: IoData): Region {
   return {
     view,
     length: view.byteLength,
-    slab: slabOf(isView ? view.buffer : view),
+    slab: slabOf(view),
     slabOffset: isView ? view.byteOffset : 0,
   };
 }
@@ -44,7 +44,19 @@ export interface Transfer {
 
 /** Returns the bytes moved; fewer than `length` only for reads that meet the end of the file. */
 export async function runTransfer(transfer: Transfer): Promise<number> {
-  return everyPieceFits(transfer) ? runVector(transfer) : runBounced(transfer);
+  countRegions(transfer.regions, 1);
+  try {
+    return await (everyPieceFits(transfer) ? runVector(transfer) : runBounced(transfer));
+  } finally {
+    countRegions(transfer.regions, -1);
+  }
+}
+
+/** Buffers of a pool are lent again only when no transfer uses them. */
+function countRegions(regions: readonly Region[], by: 1 | -1): void {
+  for (const { slab, slabOffset, length } of regions) {
+    if (slab?.pool !== undefined) countInFlight(slab.pool, slabOffset, length, by);
+  }
 }
 
 /** Whether the kernel can have the caller's own memory. */
@@ -72,8 +84,11 @@ async function runVector(transfer: Transfer): Promise<number> {
     done += moved(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
-  for (const region of regions) {
-    if (region.view.byteLength !== region.length) throw gone(transfer, done);
+  // What was written is written; what was read has no place to be.
+  if (transfer.kind === abi.Kind.read) {
+    for (const region of regions) {
+      if (region.view.byteLength !== region.length) throw gone(transfer, done);
+    }
   }
   return done;
 }
