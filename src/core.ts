@@ -113,6 +113,8 @@ export class Core {
   #tail: number = NO_SLOT;
   /** Operations the native side holds. */
   #held = 0;
+  /** Slots of operations that were settled while they waited, not passed over by `#handOver` yet. */
+  #dead = 0;
   #flushScheduled = false;
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -314,7 +316,7 @@ export class Core {
 
   /** Tells `close` when nothing is in flight any more. */
   noteIdle(): void {
-    if (this.#onIdle !== undefined && this.#slots.used === 0 && this.longOperations === 0)
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.longOperations === 0)
       this.#onIdle();
   }
 
@@ -326,12 +328,14 @@ export class Core {
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
       const next = slots.next[slot] as number;
       if (slots.state[slot] === SlotState.dead) {
+        this.#dead--;
         slots.give(slot);
       } else {
         const address = this.#prepareMemory(slot);
         if (address < 0) {
           // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
           if (slots.state[slot] === SlotState.waiting) break;
+          this.#dead--;
           slots.give(slot);
         } else {
           this.#writeRow(this.#submissions32 + count * 16, slot, address);
@@ -569,8 +573,12 @@ export class Core {
       countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
-    if (slots.state[slot] === SlotState.native) slots.give(slot);
-    else slots.state[slot] = SlotState.dead;
+    if (slots.state[slot] === SlotState.native) {
+      slots.give(slot);
+    } else {
+      slots.state[slot] = SlotState.dead;
+      this.#dead++;
+    }
     if (file !== undefined && --file.inFlight === 0) file.onIdle?.();
   }
 
@@ -676,7 +684,7 @@ export class Core {
 
   /** Operations that have not settled. */
   get inFlight(): number {
-    return this.#slots.used;
+    return this.#slots.used - this.#dead;
   }
 
   /** Bytes of bounce memory in use. */
@@ -700,7 +708,7 @@ export class Core {
   }
 
   async #close(): Promise<void> {
-    if (this.#slots.used > 0 || this.longOperations > 0) {
+    if (this.inFlight > 0 || this.longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
