@@ -6,7 +6,8 @@
 const std = @import("std");
 
 pub fn build(b: *std.Build) void {
-    const target = b.standardTargetOptions(.{});
+    // Not this machine's own instructions: what is built here runs on every machine of its kind.
+    const target = b.standardTargetOptions(.{ .default_target = .{ .cpu_model = .baseline } });
     const optimize = b.option(std.builtin.OptimizeMode, "optimize", "ReleaseSafe unless said") orelse
         .ReleaseSafe;
     const faults = b.option(bool, "faults", "Inject faults below the engine (tests only)") orelse false;

@@ -159,6 +159,9 @@ pub const FileInfo = extern struct {
     readable: u32,
     writable: u32,
     mode: u32,
+    /// Whether writes go to the end whatever their offset (O_APPEND).
+    append: u32,
+    reserved: u32,
     /// Bytes, for devices too.
     size: f64,
     dev: f64,
@@ -307,7 +310,7 @@ comptime {
     assert(@offsetOf(Submission, "offset") == 24);
     assert(@offsetOf(Submission, "address") == 32);
     assert(@sizeOf(Completion) == 32);
-    assert(@sizeOf(FileInfo) == 32 + 13 * 8);
+    assert(@sizeOf(FileInfo) == 40 + 13 * 8);
     assert(@sizeOf(Control) % 8 == 0);
     assert(@sizeOf(RingOptions) == 32);
     assert(@sizeOf(RingInfo) == 88);

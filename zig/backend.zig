@@ -129,7 +129,7 @@ pub const Ring = struct {
         fn of(queue_depth: u32) Layout {
             const operations = queue_depth + abi.operations_ready;
             // Each array starts aligned by itself; the slack covers it.
-            const per_operation = @sizeOf(Operation) + @sizeOf(*Operation) +
+            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) +
                 @sizeOf(lane.Verdict) + @sizeOf(lane.Reaped);
             const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
             const submissions = std.mem.alignForward(u64, @sizeOf(abi.Control), 64);
@@ -195,6 +195,7 @@ pub const Ring = struct {
             .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
             .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
             .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,
+            .fresh = allocator.alloc(*Operation, count) catch unreachable,
         };
     }
 
@@ -308,10 +309,23 @@ pub const Ring = struct {
         return ring.owner_thread == os.pthread.self();
     }
 
-    /// JavaScript's reference: its shared memory has been collected.
+    /// JavaScript's reference: its shared memory has been collected. So have its files been, and
+    /// those that nobody closed (a worker that was terminated) are closed here.
     pub fn finalize(ring: *Ring) void {
         ring.close();
+        switch (ring.engine) {
+            inline else => |*engine| for (engine.memory.files) |*file| {
+                if (file.owned_fd >= 0) _ = Os.close(file.owned_fd);
+            },
+        }
         ring.release();
+    }
+
+    /// Somebody else closes the descriptor of this file.
+    pub fn forget(ring: *Ring, file: u32) void {
+        switch (ring.engine) {
+            inline else => |*engine| engine.memory.files[file].owned_fd = -1,
+        }
     }
 
     fn retainOpaque(opaque_ring: *anyopaque) void {

@@ -32,6 +32,8 @@ pub const FileState = struct {
     /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
     transfers_refused: bool = false,
     syncs_refused: bool = false,
+    /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
+    owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
     held: List = .{},
 };
@@ -46,6 +48,7 @@ pub const Memory = struct {
     run: []*Operation,
     verdicts: []lane.Verdict,
     reaped: []lane.Reaped,
+    fresh: []*Operation,
 };
 
 pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
@@ -74,6 +77,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Rows of the completion table that are filled.
         completion_count: u32 = 0,
         order: u64 = 0,
+        /// Operations admitted by this call; their memory is retained when it ends, if they have
+        /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
+        /// runs; a cached read never pays for the two atomic operations.
+        fresh_count: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
         /// Bytes this call may still submit.
@@ -99,6 +106,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.operation_count = 0;
             engine.completion_count = 0;
             engine.order = 0;
+            engine.fresh_count = 0;
             engine.refused_room = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
@@ -178,6 +186,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn finish(engine: *Self) u32 {
+            if (engine.fresh_count > 0) engine.retainFresh();
             const control = engine.memory.control;
             const waiting = engine.fifo.count + engine.pool_fifo.count;
             if (waiting > 0) {
@@ -225,11 +234,15 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.submitted_ns = engine.now_ns;
             operation.phase = .queued;
             if (!read(operation, submission)) return engine.settle(operation, .invalid, 0);
-            engine.retainSlabs(operation);
+            engine.memory.fresh[engine.fresh_count] = operation;
+            engine.fresh_count += 1;
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
                 const file = &engine.memory.files[operation.file];
+                if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
+                    engine.kernel.fileCloses(operation.file);
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0) {
                     operation.covers = file.writes_open;
@@ -277,7 +290,17 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return if (@as(f64, @floatFromInt(integer)) == number) integer else null;
         }
 
-        fn retainSlabs(_: *Self, operation: *Operation) void {
+        /// What was admitted and goes on beyond this call keeps its memory by itself.
+        fn retainFresh(engine: *Self) void {
+            for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (operation.phase != .free) retainSlabs(operation);
+            }
+            engine.fresh_count = 0;
+        }
+
+        fn retainSlabs(operation: *Operation) void {
+            assert(!operation.retained);
+            operation.retained = true;
             if (operation.slab) |slab| slab.retain();
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
@@ -285,9 +308,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
         }
 
-        fn releaseSlabs(_: *Self, operation: *Operation) void {
+        fn releaseSlabs(operation: *Operation) void {
+            defer operation.slab = null;
+            if (!operation.retained) return;
+            operation.retained = false;
             if (operation.slab) |slab| slab.release();
-            operation.slab = null;
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
                 if (Slab.fromAddress(address)) |slab| slab.release();
@@ -573,7 +598,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.assertPhase(.done);
             // A refused submission never counted and holds nothing.
             if (status != .invalid) {
-                engine.releaseSlabs(operation);
+                // A descriptor is gone after close(2) whatever it says.
+                const closed = operation.kind == .close and status == .failed;
+                if (status == .ok or closed) engine.noteDescriptor(operation);
+                releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
             engine.countSettled(operation);
@@ -587,8 +615,27 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             };
             engine.completion_count += 1;
             engine.operation_count -= 1;
-            operation.* = .{ .index = operation.index, .incarnation = operation.incarnation };
+            operation.reset();
             engine.free.push(operation);
+        }
+
+        /// Remembers which descriptors are ours, for a thread that ends with files open.
+        fn noteDescriptor(engine: *Self, operation: *const Operation) void {
+            if (operation.file == abi.file_none) return;
+            const file = &engine.memory.files[operation.file];
+            switch (operation.kind) {
+                .open => {
+                    const info: *const abi.FileInfo = @ptrFromInt(operation.address);
+                    file.* = .{ .owned_fd = info.fd };
+                },
+                .probe => file.* = .{ .owned_fd = if (operation.argument == 1) operation.fd else -1 },
+                .close => file.owned_fd = -1,
+                else => return,
+            }
+            // Somebody else's descriptor may be closed and its number reused behind our back.
+            if (@hasDecl(Kernel, "fileOpened") and file.owned_fd >= 0) {
+                engine.kernel.fileOpened(operation.file, file.owned_fd);
+            }
         }
 
         /// A write is over: syncs that were called after it wait for one less.

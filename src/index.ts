@@ -1,0 +1,11 @@
+// Everything public. Importing this opens nothing: the native library loads and the default ring opens
+// at first use.
+
+export type { Bytes, IoData, IoOptions, Offset } from "./arguments.ts";
+export { allocBuffer, BufferPool, type BufferPoolOptions } from "./buffer.ts";
+export { IoError } from "./errors.ts";
+export { File, type FileKind } from "./file.ts";
+export type { Alignment } from "./file_state.ts";
+export type { FromFdOptions, OpenOptions } from "./open.ts";
+export { type BackendName, Ring, type RingOptions } from "./ring.ts";
+export type { LatencyHistogram, RingStats } from "./stats.ts";
