@@ -118,6 +118,8 @@ export class Core {
   #flushScheduled = false;
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, on the clock of `#now`. */
+  #retryDue = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
@@ -284,6 +286,17 @@ export class Core {
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
 
+  /** The earliest wish counts: a look every 100 ms must not delay a retry after 1 ms. */
+  #retryIn(ms: number): void {
+    const due = this.#now() + ms;
+    if (this.#retryTimer !== undefined) {
+      if (this.#retryDue <= due) return;
+      clearTimeout(this.#retryTimer);
+    }
+    this.#retryDue = due;
+    this.#retryTimer = setTimeout(this.#retry, ms);
+  }
+
   readonly #retry = (): void => {
     this.#retryTimer = undefined;
     this.#drain();
@@ -300,7 +313,7 @@ export class Core {
     if (this.#held > 0) {
       this.#wake.watch();
       const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
-      if (retryMs > 0) this.#retryTimer ??= setTimeout(this.#retry, retryMs);
+      if (retryMs > 0) this.#retryIn(retryMs);
     } else {
       this.#wake.rest();
     }
