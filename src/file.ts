@@ -3,6 +3,7 @@
 
 import fs from "node:fs";
 import {
+  addOffset,
   type Bytes,
   checkData,
   checkInteger,
@@ -45,6 +46,16 @@ export type FileKind = "regular" | "disk" | "character" | "other";
 const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
 /** The record behind a file, for the other files of the library. */
 export let stateOf: (file: File) => FileState;
+/** Checks that an operation may begin, and its options. */
+export let beginOn: (
+  file: File,
+  kind: number,
+  options: IoOptions | undefined,
+  offset: Offset | undefined,
+  length: number | undefined,
+) => Governor | undefined;
+/** Runs one native operation of what has begun; rejects with the error that names it. */
+export let runOn: (file: File, kind: number, request: Partial<Request>) => Promise<Outcome>;
 
 /**
  * An open file or device that is read and written at positions, asynchronously, by the kernel.
@@ -58,6 +69,8 @@ export class File implements AsyncDisposable {
 
   static {
     stateOf = (file) => file.#state;
+    runOn = (file, kind, request) => file.#runBegun(kind, request);
+    beginOn = (file, kind, options, offset, length) => file.#begin(kind, options, offset, length);
   }
 
   /** Use `File.open` or `File.fromFd`. */
@@ -163,19 +176,30 @@ export class File implements AsyncDisposable {
   /** Sets the length of a regular file. */
   async truncate(size: Offset, options?: IoOptions): Promise<void> {
     const offset = checkOffset("size", size);
-    await this.#run(abi.Kind.truncate, options, { offset });
+    const kind = abi.Kind.truncate;
+    const governed = this.#begin(kind, options, offset, undefined);
+    await this.#locked(offset, Infinity, true, () =>
+      this.#runBegun(kind, { offset, governor: governed }),
+    );
   }
 
   /** Reserves space for `length` bytes from `offset` on, and extends the file over them (fallocate(2)). */
   async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     const from = checkOffset("offset", offset);
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
-    await this.#run(abi.Kind.allocate, options, { offset: checkRange(from, length), length });
+    checkRange(from, length);
+    const kind = abi.Kind.allocate;
+    const governed = this.#begin(kind, options, from, length);
+    await this.#locked(from, addOffset(from, length), false, () =>
+      this.#runBegun(kind, { offset: from, length, governor: governed }),
+    );
   }
 
   /** Makes later reads come from the medium. Dirty data is written first. */
   async invalidateCache(): Promise<void> {
-    await this.#run(abi.Kind.invalidateCache, undefined, { mode: this.#state.kind });
+    const kind = abi.Kind.invalidateCache;
+    this.#begin(kind, undefined, undefined, undefined);
+    await this.#runBegun(kind, { mode: this.#state.kind });
   }
 
   /**
@@ -373,6 +397,27 @@ export class File implements AsyncDisposable {
     return causeError(cause, init);
   }
 
+  /** Keeps clear of unaligned writes that are being read, modified and written back. */
+  async #locked<T>(
+    start: Offset,
+    end: Offset,
+    exclusive: boolean,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const { lock } = this.#state;
+    if (lock === undefined) return run();
+    const running = holding(this.#core, this.#state, async () => {
+      const lease = await lock.acquire(start, end, exclusive);
+      try {
+        return await run();
+      } finally {
+        lock.release(lease);
+      }
+    });
+    holdSyncs(this.#state, running);
+    return running;
+  }
+
   async #info(kind: number): Promise<DataView> {
     const state = this.#state;
     if (state.closing || this.#core.closing) throw this.#closedError(kind);
@@ -391,23 +436,21 @@ export class File implements AsyncDisposable {
     }
   }
 
-  async #run(
+  /** Refuses a closed file and wrong options. */
+  #begin(
     kind: number,
     options: IoOptions | undefined,
-    request: Partial<Request>,
-  ): Promise<Outcome> {
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): Governor | undefined {
+    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+    return options === undefined ? undefined : this.#governor(kind, options, offset, length);
+  }
+
+  async #runBegun(kind: number, request: Partial<Request>): Promise<Outcome> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
     const { offset, length } = request;
-    const governed =
-      options === undefined ? undefined : this.#governor(kind, options, offset, length);
-    const outcome = await this.#core.start({
-      ...request,
-      kind,
-      fd: state.fd,
-      file: state,
-      governor: governed,
-    });
+    const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status !== abi.Status.ok)
       throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));

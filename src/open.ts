@@ -72,6 +72,8 @@ export interface FileInit {
   readonly key: typeof made;
   readonly state: FileState;
   readonly ring: Ring;
+  /** Bytes when it was opened. */
+  readonly size: number;
 }
 
 /** Opens `path` and prepares what a `File` is made of. `flags`: more `abi.OpenFlag`s. */
@@ -158,11 +160,13 @@ async function prepare(
   state.ownsFd = ownsFd;
   state.index = core.takeFileIndex();
   const outcome = await core.start({ ...request, file: state });
+  let size = 0;
   try {
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status !== abi.Status.ok) throw statusError(outcome.status, outcome.errno, context);
     const info = copiedInfo(core, outcome.block);
     fillState(state, info);
+    size = info.getFloat64(abi.FileInfo.size, true);
     if (state.writable && info.getUint32(abi.FileInfo.append, true) !== 0) {
       throw new IoError("ERR_APPEND_MODE", {
         reason: "the descriptor appends (O_APPEND): the kernel would ignore offsets of writes",
@@ -179,7 +183,7 @@ async function prepare(
   } finally {
     core.releaseBlock(outcome.block);
   }
-  return { key: made, state, ring };
+  return { key: made, state, ring, size };
 }
 
 function fillState(state: FileState, info: DataView): void {
