@@ -20,6 +20,16 @@ export interface Slab {
 
 const slabs = new WeakMap<ArrayBufferLike, Slab>();
 
+/**
+ * Whether these numbers can be a view's. What a subclass or a property of the view says about itself
+ * must not reach the kernel unchecked.
+ */
+export function isPlausible(slab: Slab | undefined, offset: number, length: number): boolean {
+  if (!Number.isSafeInteger(length) || length < 0) return false;
+  if (slab === undefined) return true;
+  return Number.isSafeInteger(offset) && offset >= 0 && offset + length <= slab.bytes;
+}
+
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
 const SIZE_MAX = 2 ** 40;

@@ -10,9 +10,10 @@ import {
   checkRange,
   type IoData,
   type IoOptions,
+  notItsMemory,
   type Offset,
 } from "./arguments.ts";
-import { slabOf } from "./buffer.ts";
+import { isPlausible, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
@@ -34,7 +35,7 @@ import {
 } from "./open.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
-import { regionOf, runTransfer } from "./transfer.ts";
+import { type Region, regionOf, runTransfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -206,19 +207,27 @@ export class File implements AsyncDisposable {
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
+      const slab = slabOf(isView ? view.buffer : view);
+      const slabOffset = isView ? view.byteOffset : 0;
+      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
       const from =
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(isView ? view.buffer : view);
-      const slabOffset = isView ? view.byteOffset : 0;
       const unaligned =
         (state.offsetMask !== 0 && ((Number(from) | length) & state.offsetMask) !== 0) ||
         (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
       if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
-        return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
+        return this.#long(
+          kind,
+          [{ view, length, slab, slabOffset }],
+          from,
+          length,
+          reply,
+          governed,
+        ) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -245,12 +254,12 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views = data.map((view, index) => checkData(`data[${index}]`, view));
-      const length = views.reduce((sum, view) => sum + view.byteLength, 0);
+      const regions = Array.from(data, (view, index) => regionOf(`data[${index}]`, view));
+      const length = regions.reduce((sum, region) => sum + region.length, 0);
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      return this.#long(kind, views, from, length, Reply.bytes, governed) as Promise<number>;
+      return this.#long(kind, regions, from, length, Reply.bytes, governed) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -259,7 +268,7 @@ export class File implements AsyncDisposable {
   /** A transfer of several parts. The file's syncs and its close wait for all of them. */
   async #long(
     kind: number,
-    views: readonly IoData[],
+    regions: readonly Region[],
     offset: Offset,
     length: number,
     reply: number,
@@ -272,7 +281,7 @@ export class File implements AsyncDisposable {
       core,
       file: state,
       kind,
-      regions: views.map(regionOf),
+      regions,
       offset,
       length,
       governor: governed,

@@ -2,8 +2,15 @@
 // a bounce block, and reads of a direct file that are not aligned. Parts go one after the other, so
 // that the total is always a contiguous prefix.
 
-import { addOffset, bytesOf, type IoData, type Offset } from "./arguments.ts";
-import { type Slab, slabOf } from "./buffer.ts";
+import {
+  addOffset,
+  bytesOf,
+  checkData,
+  type IoData,
+  notItsMemory,
+  type Offset,
+} from "./arguments.ts";
+import { isPlausible, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { IoError } from "./errors.ts";
@@ -20,14 +27,14 @@ export interface Region {
   readonly slabOffset: number;
 }
 
-export function regionOf(view: IoData): Region {
+export function regionOf(name: string, value: unknown): Region {
+  const view = checkData(name, value);
   const isView = ArrayBuffer.isView(view);
-  return {
-    view,
-    length: view.byteLength,
-    slab: slabOf(isView ? view.buffer : view),
-    slabOffset: isView ? view.byteOffset : 0,
-  };
+  const length = view.byteLength;
+  const slab = slabOf(isView ? view.buffer : view);
+  const slabOffset = isView ? view.byteOffset : 0;
+  if (!isPlausible(slab, slabOffset, length)) throw notItsMemory(name, view);
+  return { view, length, slab, slabOffset };
 }
 
 export interface Transfer {
