@@ -114,6 +114,8 @@ export class Core {
   #flushScheduled = false;
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, on the clock of `#now`. */
+  #retryAt = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
@@ -280,6 +282,18 @@ export class Core {
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
 
+  /** One timer, for the earliest time asked for. It keeps nothing alive: what is in flight does. */
+  #retryIn(ms: number): void {
+    const at = this.#now() + ms;
+    if (this.#retryTimer !== undefined) {
+      if (at >= this.#retryAt) return;
+      clearTimeout(this.#retryTimer);
+    }
+    this.#retryAt = at;
+    this.#retryTimer = setTimeout(this.#retry, ms);
+    this.#retryTimer.unref();
+  }
+
   readonly #retry = (): void => {
     this.#retryTimer = undefined;
     this.#drain();
@@ -296,7 +310,7 @@ export class Core {
     if (this.#held > 0) {
       this.#wake.watch();
       const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
-      if (retryMs > 0) this.#retryTimer ??= setTimeout(this.#retry, retryMs);
+      if (retryMs > 0) this.#retryIn(retryMs);
     } else {
       this.#wake.rest();
     }
