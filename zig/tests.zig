@@ -5,4 +5,6 @@ test {
     _ = @import("list.zig");
     _ = @import("operation.zig");
     _ = @import("api.zig");
+    _ = @import("os/simulated/faults.zig");
+    _ = @import("os/simulated/medium.zig");
 }
