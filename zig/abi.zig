@@ -63,6 +63,9 @@ pub const Kind = enum(u32) {
     discard = 14,
     write_zeroes = 15,
     reread_partitions = 16,
+    /// `fd`: a regular file to show as a block device, `argument`: its sector size, `address`: room
+    /// for `ImageInfo`. For tests; the device is gone when its last descriptor is closed.
+    attach_image = 17,
 };
 
 /// Bits of `Submission.flags`.
@@ -159,6 +162,9 @@ pub const FileInfo = extern struct {
     readable: u32,
     writable: u32,
     mode: u32,
+    /// Whether writes go to the end whatever their offset (O_APPEND).
+    append: u32,
+    reserved: u32,
     /// Bytes, for devices too.
     size: f64,
     dev: f64,
@@ -193,6 +199,14 @@ pub const Geometry = extern struct {
     serial: [64]u8,
 };
 
+/// What `attach_image` made.
+pub const ImageInfo = extern struct {
+    /// Keeps the device until another descriptor of it is open.
+    fd: i32,
+    /// N of /dev/loopN.
+    number: u32,
+};
+
 /// Latency histograms: log-linear, `histogram_steps` buckets per power of two of nanoseconds.
 pub const histogram_kinds = 4;
 pub const histogram_steps_log2 = 3;
@@ -202,7 +216,8 @@ pub const histogram_buckets = 40 << histogram_steps_log2;
 pub const Stats = extern struct {
     flushes: u64 = 0,
     drains: u64 = 0,
-    /// io_uring_enter, lio_listio, kevent, and one for each call a pool thread makes.
+    /// io_uring_enter, lio_listio and the other calls of AIO, kevent to reap, and one for each
+    /// operation of a pool thread.
     system_calls: u64 = 0,
     /// io_uring_enter or lio_listio calls that submitted something.
     submit_calls: u64 = 0,
@@ -240,7 +255,8 @@ pub const Control = extern struct {
     in_kernel: u32 = 0,
     /// 1 when queued operations could go to the kernel now, but the flush had done its share.
     more: u32 = 0,
-    /// Not 0: nothing of ours is in the kernel and it has no room; flush again after so many ms.
+    /// Not 0: drain again after so many ms, though nothing may ring: the kernel has no room and
+    /// nothing of ours need end there, or (libc's POSIX AIO on Linux) a notification can be lost.
     retry_ms: u32 = 0,
     /// CLOCK_MONOTONIC in milliseconds at the end of the last call.
     now_ms: f64 = 0,
@@ -305,11 +321,11 @@ comptime {
     assert(@offsetOf(Submission, "offset") == 24);
     assert(@offsetOf(Submission, "address") == 32);
     assert(@sizeOf(Completion) == 32);
-    assert(@sizeOf(FileInfo) == 32 + 13 * 8);
+    assert(@sizeOf(FileInfo) == 40 + 13 * 8);
     assert(@sizeOf(Control) % 8 == 0);
     assert(@sizeOf(RingOptions) == 32);
     assert(@sizeOf(RingInfo) == 88);
-    for (.{ Submission, Completion, FileInfo, Geometry, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
+    for (.{ Submission, Completion, FileInfo, Geometry, ImageInfo, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
         assertNoPadding(T);
     }
 }

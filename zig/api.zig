@@ -54,6 +54,14 @@ pub fn cancel(ring: ?*Ring, slot: u32, generation: u32) callconv(.c) i32 {
     return @intFromBool(r.cancel(slot, generation));
 }
 
+/// The ring must not close this file's descriptor when it is torn down. Also on a closed ring.
+pub fn file_forget(ring: ?*Ring, file: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (file >= abi.files_max) return invalid;
+    r.forget(file);
+    return 0;
+}
+
 /// Frees everything but the memory JavaScript still sees. 0, or the operations still running.
 pub fn ring_close(ring: ?*Ring) callconv(.c) i32 {
     const r = ring orelse return invalid;

@@ -27,16 +27,21 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .geometry => system.geometry(fd, at(abi.Geometry, operation)),
         .discard, .write_zeroes => ranged(system, operation, kind),
         .reread_partitions => system.rereadPartitions(fd),
+        .attach_image => attachImage(system, operation),
     };
 }
+
+var no_bytes: [1]u8 = undefined;
 
 fn transfer(system: anytype, operation: *Operation) isize {
     const piece = operation.piece;
     const fd = operation.fd;
     const is_read = operation.kind == .read or operation.kind == .readv;
     if (piece.iovec_count == 0) {
-        if (is_read) return system.pread(fd, piece.address, piece.bytes, piece.offset);
-        return system.pwrite(fd, piece.address, piece.bytes, piece.offset);
+        // A request for no bytes may come without memory; system layers want a real address.
+        const address = if (piece.bytes == 0) @intFromPtr(&no_bytes) else piece.address;
+        if (is_read) return system.pread(fd, address, piece.bytes, piece.offset);
+        return system.pwrite(fd, address, piece.bytes, piece.offset);
     }
     const pointer: [*]const Iovec = @ptrFromInt(piece.address);
     const iovecs = pointer[0..piece.iovec_count];
@@ -51,6 +56,13 @@ fn open(system: anytype, operation: *Operation) isize {
     const result = system.open(path, operation.argument, operation.mode, &info);
     if (result >= 0) at(abi.FileInfo, operation).* = info;
     return result;
+}
+
+/// Only some systems can.
+fn attachImage(system: anytype, operation: *Operation) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, "attachImage")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    return system.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
 }
 
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {

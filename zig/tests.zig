@@ -7,4 +7,6 @@ test {
     _ = @import("api.zig");
     _ = @import("os/simulated/faults.zig");
     _ = @import("os/simulated/medium.zig");
+    _ = @import("backend/posix_aio.zig");
+    if (@hasDecl(@import("os.zig").native, "Aio")) _ = @import("aio_test.zig");
 }

@@ -1,0 +1,111 @@
+// `npm test`: the Zig unit tests, then the whole TypeScript suite once for each backend of this system,
+// then once over a library that injects faults. Closes with one line of totals.
+//
+// Arguments: names of steps to run only these (`npm test -- io_uring`); `--` passes the rest to bun test.
+
+import { dirname } from "node:path";
+import { ensureLibrary, zigPath } from "./build.ts";
+
+const root = dirname(import.meta.dir);
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Step {
+  name: string;
+  run(): Promise<Counts>;
+}
+
+const cut = process.argv.indexOf("--");
+const wanted = process.argv.slice(2, cut === -1 ? undefined : cut);
+const extra = cut === -1 ? [] : process.argv.slice(cut + 1);
+
+/** Backends that this system can run. */
+const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_aio"] : ["threads"];
+
+const steps: Step[] = [
+  { name: "zig", run: zigTests },
+  ...backends.map((backend) => ({
+    name: backend,
+    run: () => bunTests({ BUN_AIO_BACKEND: backend }),
+  })),
+  ...backends.map((backend) => ({ name: `${backend}-faults`, run: () => faultTests(backend) })),
+];
+
+async function output(
+  command: string[],
+  environment: Record<string, string>,
+): Promise<{ text: string; code: number }> {
+  const child = Bun.spawn(command, {
+    cwd: root,
+    env: { ...process.env, ...environment },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const show = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
+    let text = "";
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) {
+      const part = decoder.decode(chunk, { stream: true });
+      process.stderr.write(part);
+      text += part;
+    }
+    return text;
+  };
+  const texts = await Promise.all([show(child.stdout), show(child.stderr)]);
+  return { text: texts.join("\n"), code: await child.exited };
+}
+
+function sum(text: string, pattern: RegExp): number {
+  return [...text.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
+}
+
+async function zigTests(): Promise<Counts> {
+  const { text, code } = await output([zigPath(), "build", "test", "--summary", "all"], {});
+  const passed = sum(text, /Build Summary:.*?; (\d+)(?:\/\d+)? tests passed/g);
+  const failed = sum(text, /Build Summary:.*?(\d+) failed/g);
+  const skipped = sum(text, /Build Summary:.*?(\d+) skipped/g);
+  return { passed, failed: code === 0 ? failed : Math.max(1, failed), skipped };
+}
+
+async function bunTests(environment: Record<string, string>): Promise<Counts> {
+  const { text, code } = await output([process.execPath, "test", ...extra], environment);
+  const passed = sum(text, /^\s*(\d+) pass$/gm);
+  const failed = sum(text, /^\s*(\d+) fail$/gm);
+  // A run that ends without its summary has crashed: that is a failure too.
+  return {
+    passed,
+    failed: code === 0 ? failed : Math.max(1, failed),
+    skipped: sum(text, /^\s*(\d+) skip$/gm),
+  };
+}
+
+/** Short transfers, refused submissions, another order of completions: over the real kernel. */
+function faultTests(backend: string): Promise<Counts> {
+  const library = ensureLibrary({ faults: true }, (line) => console.error(line));
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  const faults = process.env["BUN_AIO_FAULTS"] ?? `${seed},16384,4096,32768`;
+  console.error(`BUN_AIO_FAULTS=${faults}`);
+  return bunTests({ BUN_AIO_BACKEND: backend, BUN_AIO_LIBRARY: library, BUN_AIO_FAULTS: faults });
+}
+
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+ensureLibrary({}, (line) => console.error(line));
+for (const step of steps) {
+  if (wanted.length > 0 && !wanted.includes(step.name)) continue;
+  console.error(`\n== ${step.name}`);
+  const started = performance.now();
+  const counts = await step.run();
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.error(
+    `== ${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, ${seconds} s`,
+  );
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+}
+console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);

@@ -1,0 +1,128 @@
+// Checks of what callers pass. Each returns the value in the form the rest of the code wants, or
+// throws the error that names the argument, the value and what would be right.
+
+import { argumentRange, argumentType, argumentValue } from "./errors.ts";
+
+/** A position or size in bytes: a non-negative integer up to 2^63 - 1. */
+export type Offset = number | bigint;
+
+/** Memory that can be read into or written from. */
+export type IoData = ArrayBufferView | ArrayBuffer | SharedArrayBuffer;
+
+/** What the library hands out: fits crypto.subtle, CompressionStream and Response. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+export interface IoOptions {
+  /**
+   * Asks for the end of the operation. It is a request: the promise rejects with an AbortError once
+   * the kernel has let go of the buffer, or settles with the true outcome if it could not be stopped.
+   */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds after which the operation is cancelled like by `signal` (code `ERR_TIMEOUT`). Default: none. */
+  timeout?: number | undefined;
+}
+
+export const IO_OPTION_NAMES: readonly string[] = ["signal", "timeout"];
+
+const OFFSET_MAX = 2n ** 63n - 1n;
+/** Longest delay of setTimeout. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+
+/** The offset, as a number wherever it is exact. */
+export function checkOffset(name: string, value: unknown): Offset {
+  if (typeof value === "number") {
+    if (Number.isSafeInteger(value) && value >= 0) return value;
+    if (!Number.isInteger(value)) throw argumentRange(name, "an integer of at least 0", value);
+    throw argumentRange(name, "at least 0, and a bigint above 2^53 - 1", value);
+  }
+  if (typeof value !== "bigint") throw argumentType(name, "a number or a bigint", value);
+  if (value < 0n || value > OFFSET_MAX) throw argumentRange(name, "from 0 to 2^63 - 1", value);
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+}
+
+/** The offset, if `length` bytes from it stay within what a file can address. */
+export function checkRange(offset: Offset, length: number): Offset {
+  if (typeof offset === "number") return offset;
+  if (offset + BigInt(length) <= OFFSET_MAX) return offset;
+  throw argumentRange("offset", `so that offset + length (${length}) is at most 2^63 - 1`, offset);
+}
+
+export function addOffset(offset: Offset, bytes: number): Offset {
+  if (typeof offset === "number" && offset + bytes <= Number.MAX_SAFE_INTEGER)
+    return offset + bytes;
+  return BigInt(offset) + BigInt(bytes);
+}
+
+/** An integer within bounds. */
+export function checkInteger(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== "number") throw argumentType(name, "a number", value);
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw argumentRange(name, `an integer from ${min} to ${max}`, value);
+}
+
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  throw argumentType(name, "a boolean", value);
+}
+
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== "function") throw argumentType(name, "a function", value);
+}
+
+/** Refuses anything that is no plain bag of the known options: a misspelled name is never ignored. */
+export function checkOptions(where: string, options: unknown, known: readonly string[]): void {
+  if (options === undefined) return;
+  if (typeof options !== "object" || options === null) {
+    throw argumentType("options", `an object (options of ${where})`, options);
+  }
+  for (const name in options) {
+    if (known.includes(name)) continue;
+    throw argumentValue(
+      `options.${name}`,
+      `is no option of ${where}; known are ${known.join(", ")}`,
+      name,
+    );
+  }
+}
+
+/** Checks `signal` and `timeout`. */
+export function checkIoOptions(options: IoOptions): void {
+  const { signal, timeout } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw argumentType("options.signal", "an AbortSignal", signal);
+  }
+  if (timeout === undefined) return;
+  if (typeof timeout !== "number") throw argumentType("options.timeout", "a number", timeout);
+  if (!(timeout >= 0 && timeout <= TIMEOUT_MS_MAX)) {
+    throw argumentRange("options.timeout", `from 0 to ${TIMEOUT_MS_MAX} ms`, timeout);
+  }
+}
+
+/** Throws unless `value` is memory that still exists; returns it as `IoData`. */
+export function checkData(name: string, value: unknown): IoData {
+  if (ArrayBuffer.isView(value)) {
+    const buffer = value.buffer;
+    if (value.byteLength === 0 && buffer instanceof ArrayBuffer && buffer.detached) {
+      throw argumentValue(name, "is detached: its memory was transferred elsewhere", value);
+    }
+    return value;
+  }
+  if (value instanceof ArrayBuffer) {
+    if (value.detached) {
+      throw argumentValue(name, "is detached: its memory was transferred elsewhere", value);
+    }
+    return value;
+  }
+  if (value instanceof SharedArrayBuffer) return value;
+  throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** `bytes` bytes of any kind of view; none of them may be asked of a detached one. */
+export function bytesOf(view: ArrayBufferView | ArrayBufferLike, bytes: number): Uint8Array {
+  if (bytes === 0) return NO_BYTES;
+  return ArrayBuffer.isView(view)
+    ? new Uint8Array(view.buffer, view.byteOffset, bytes)
+    : new Uint8Array(view, 0, bytes);
+}

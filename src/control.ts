@@ -1,0 +1,232 @@
+// Abort signals and timeouts of operations in flight. One listener for each signal however many
+// operations it governs, one timer over a heap of deadlines; both are gone when the last operation is.
+// Knows slots only as numbers; what cancelling means is told by the callback.
+
+import { IoError, type IoErrorInit } from "./errors.ts";
+
+/** What governs an operation, or all the parts of a longer one. */
+export interface Governor {
+  readonly signal: AbortSignal | undefined;
+  /** performance.now() at which it times out, or Infinity. */
+  readonly deadline: number;
+}
+
+/** Why an operation was asked to end. */
+export type Cause =
+  | { readonly code: "ABORT_ERR"; readonly reason: unknown }
+  | { readonly code: "ERR_TIMEOUT" };
+
+export const TIMED_OUT: Cause = { code: "ERR_TIMEOUT" };
+
+export function governor(options: {
+  signal?: AbortSignal | undefined;
+  timeout?: number | undefined;
+}): Governor | undefined {
+  const { signal, timeout } = options;
+  if (signal === undefined && timeout === undefined) return undefined;
+  const deadline = timeout === undefined ? Infinity : performance.now() + timeout;
+  return { signal, deadline };
+}
+
+/** The cause that holds already, if any: then nothing need be started. */
+export function causeOf(governor: Governor): Cause | undefined {
+  if (governor.signal?.aborted === true) {
+    return { code: "ABORT_ERR", reason: governor.signal.reason };
+  }
+  return governor.deadline <= performance.now() ? TIMED_OUT : undefined;
+}
+
+export function causeError(cause: Cause, init: IoErrorInit): IoError {
+  if (cause.code === "ABORT_ERR") {
+    const reason = "the operation was aborted";
+    return new IoError("ABORT_ERR", { ...init, reason, cause: cause.reason });
+  }
+  return new IoError("ERR_TIMEOUT", { ...init, reason: "the operation timed out" });
+}
+
+/**
+ * Waits for `work` to settle, at most until a cause to give up holds: that is returned then. For
+ * waiting outside of the kernel; nothing is cancelled.
+ */
+export function waitGoverned(
+  work: Promise<unknown>,
+  governor: Governor | undefined,
+): Promise<Cause | undefined> {
+  return new Promise((resolve) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const check = (): void => {
+      const cause = governor === undefined ? undefined : causeOf(governor);
+      if (cause === undefined) watch();
+      else done(cause);
+    };
+    const watch = (): void => {
+      if (governor === undefined || governor.deadline === Infinity) return;
+      timer = setTimeout(check, Math.max(0, Math.ceil(governor.deadline - performance.now())));
+    };
+    const done = (cause: Cause | undefined): void => {
+      clearTimeout(timer);
+      governor?.signal?.removeEventListener("abort", check);
+      resolve(cause);
+    };
+    governor?.signal?.addEventListener("abort", check, { once: true });
+    work.then(
+      () => done(undefined),
+      () => done(undefined),
+    );
+    check();
+  });
+}
+
+interface Listening {
+  readonly slots: Set<number>;
+  readonly listener: () => void;
+}
+
+export class Control {
+  readonly #cancel: (slot: number, cause: Cause) => void;
+  readonly #bySignal = new Map<AbortSignal, Listening>();
+  readonly #signals = new Map<number, AbortSignal>();
+  /** Binary heap of slots by deadline, and where each slot stands in it. */
+  readonly #heap: number[] = [];
+  readonly #position = new Map<number, number>();
+  readonly #deadlines = new Map<number, number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Infinity;
+
+  constructor(cancel: (slot: number, cause: Cause) => void) {
+    this.#cancel = cancel;
+  }
+
+  /** Starts governing a slot. The caller has made sure that no cause holds yet. */
+  add(slot: number, governor: Governor): void {
+    if (governor.signal !== undefined) this.#listen(slot, governor.signal);
+    if (governor.deadline !== Infinity) this.#push(slot, governor.deadline);
+  }
+
+  /** The slot's operation is over. */
+  remove(slot: number): void {
+    const signal = this.#signals.get(slot);
+    if (signal !== undefined) this.#unlisten(slot, signal);
+    if (this.#deadlines.has(slot)) this.#drop(slot);
+  }
+
+  #listen(slot: number, signal: AbortSignal): void {
+    this.#signals.set(slot, signal);
+    let listening = this.#bySignal.get(signal);
+    if (listening === undefined) {
+      const slots = new Set<number>();
+      const listener = (): void => this.#aborted(signal, slots);
+      listening = { slots, listener };
+      this.#bySignal.set(signal, listening);
+      signal.addEventListener("abort", listener, { once: true });
+    }
+    listening.slots.add(slot);
+  }
+
+  #unlisten(slot: number, signal: AbortSignal): void {
+    this.#signals.delete(slot);
+    const listening = this.#bySignal.get(signal);
+    if (listening === undefined) return;
+    listening.slots.delete(slot);
+    if (listening.slots.size > 0) return;
+    this.#bySignal.delete(signal);
+    signal.removeEventListener("abort", listening.listener);
+  }
+
+  #aborted(signal: AbortSignal, slots: Set<number>): void {
+    const cause: Cause = { code: "ABORT_ERR", reason: signal.reason };
+    for (const slot of [...slots]) this.#cancel(slot, cause);
+  }
+
+  // Deadlines
+
+  #push(slot: number, deadline: number): void {
+    this.#deadlines.set(slot, deadline);
+    this.#heap.push(slot);
+    this.#position.set(slot, this.#heap.length - 1);
+    this.#up(this.#heap.length - 1);
+    this.#setTimer();
+  }
+
+  #drop(slot: number): void {
+    const at = this.#position.get(slot);
+    this.#deadlines.delete(slot);
+    this.#position.delete(slot);
+    if (at === undefined) return;
+    const last = this.#heap.pop();
+    if (last !== undefined && last !== slot) {
+      this.#put(at, last);
+      this.#up(at);
+      this.#down(this.#position.get(last) ?? at);
+    }
+    if (this.#heap.length === 0) this.#setTimer();
+  }
+
+  #deadline(slot: number | undefined): number {
+    return slot === undefined ? Infinity : (this.#deadlines.get(slot) ?? Infinity);
+  }
+
+  #put(at: number, slot: number): void {
+    this.#heap[at] = slot;
+    this.#position.set(slot, at);
+  }
+
+  #up(start: number): void {
+    let at = start;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (this.#deadline(this.#heap[parent]) <= this.#deadline(this.#heap[at])) return;
+      this.#swap(at, parent);
+      at = parent;
+    }
+  }
+
+  #down(start: number): void {
+    let at = start;
+    while (true) {
+      let least = at;
+      for (const child of [2 * at + 1, 2 * at + 2]) {
+        if (this.#deadline(this.#heap[child]) < this.#deadline(this.#heap[least])) least = child;
+      }
+      if (least === at) return;
+      this.#swap(at, least);
+      at = least;
+    }
+  }
+
+  #swap(a: number, b: number): void {
+    const first = this.#heap[a];
+    const second = this.#heap[b];
+    if (first === undefined || second === undefined) return;
+    this.#put(a, second);
+    this.#put(b, first);
+  }
+
+  /** One timer, for the earliest deadline. It keeps nothing alive: the operations do. */
+  #setTimer(): void {
+    const at = this.#deadline(this.#heap[0]);
+    if (at === Infinity) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#timerAt = Infinity;
+      return;
+    }
+    if (at >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#expire(), Math.max(0, Math.ceil(at - performance.now())));
+    this.#timer.unref();
+  }
+
+  #expire(): void {
+    this.#timerAt = Infinity;
+    const now = performance.now();
+    while (this.#heap.length > 0) {
+      const slot = this.#heap[0];
+      if (slot === undefined || this.#deadline(slot) > now) break;
+      this.#drop(slot);
+      this.#cancel(slot, TIMED_OUT);
+    }
+    this.#setTimer();
+  }
+}

@@ -1,0 +1,734 @@
+// The JavaScript half of a ring: operations wait here without limit, go to the native side as far as
+// it has room, once a turn of the event loop, and are settled from the completion table.
+//
+// The way of a read: `startTransfer` takes a slot and schedules one flush; `#flush` hands over
+// (`#handOver` writes rows of the submission table), calls `ba_flush`, and settles what was done at
+// once; the rest comes when the wake descriptor rings (`#drain`).
+//
+// Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
+// (bench/rows/cached_random.ts).
+
+import { bytesOf } from "./arguments.ts";
+import { Bounce, NO_BLOCK } from "./bounce.ts";
+import { countInFlight, type Slab } from "./buffer.ts";
+import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
+import { errnoOf, IoError } from "./errors.ts";
+import { detachedError, type ErrorContext, type Refused, statusError } from "./failures.ts";
+import type { FileState } from "./file_state.ts";
+import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
+import { syscallName } from "./hints.ts";
+import { holding } from "./lifetime.ts";
+import * as abi from "./native/abi.gen.ts";
+import { library } from "./native/library.ts";
+import { openRing } from "./native/open_ring.ts";
+import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
+import { Wake } from "./wake.ts";
+
+/** Completions that came inline for so long, without a turn of the event loop, call for one. */
+const INLINE_MS_MAX = 1;
+
+/** What became of one of the library's own operations. */
+export interface Outcome {
+  /** `abi.Status` */
+  readonly status: number;
+  /** Positive, 0 if the system had nothing to say. */
+  readonly errno: number;
+  readonly transferred: number;
+  readonly detail: number;
+  /** Bounce memory that the operation used and that is now the caller's to release. */
+  readonly block: number;
+  /** Set instead of a system error: aborted, timed out, or the memory could not be prepared. */
+  readonly error: IoError | undefined;
+}
+
+/** One native operation of a longer one. */
+export interface Request {
+  readonly kind: number;
+  readonly fd: number;
+  /** The file whose syncs and close wait for it, if any. */
+  readonly file: FileState | undefined;
+  readonly offset?: number | bigint;
+  readonly length?: number;
+  /** Bounce memory already held; the operation's memory starts `blockOffset` bytes into it. */
+  readonly block?: number;
+  readonly blockOffset?: number;
+  /** Else bytes of bounce memory to wait for; 0 for none. */
+  readonly blockBytes?: number;
+  /** Fills that memory right before the kernel sees it. Throws an IoError to give up. */
+  readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
+  readonly argument?: number;
+  readonly mode?: number;
+  readonly governor?: Governor | undefined;
+  /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
+  readonly urgent?: boolean;
+}
+
+/** What a slot keeps alive: the caller's view, or one of our own requests. */
+type SlotMemory = ArrayBufferView | ArrayBufferLike | Request | undefined;
+
+let capturedResolve: (value: never) => void;
+let capturedReject: (error: unknown) => void;
+/** One executor for every promise: a closure each would cost as much as the submission. */
+function capture(resolve: (value: never) => void, reject: (error: unknown) => void): void {
+  capturedResolve = resolve;
+  capturedReject = reject;
+}
+
+export interface CoreOptions {
+  readonly backend: number;
+  readonly queueDepth: number;
+}
+
+export class Core {
+  readonly backend: number;
+  readonly queueDepth: number;
+  /** Kernel features in use (io_uring setup flags). */
+  readonly features: number;
+  /** What was tried before `backend`. */
+  readonly refused: Refused | undefined;
+
+  readonly #native: ReturnType<typeof library>;
+  readonly #ring: number;
+  readonly #bounceAddress: number;
+  readonly #bounceOffset: number;
+  readonly #operationsMax: number;
+  readonly #bytes: Uint8Array<ArrayBuffer>;
+  readonly #memory32: Uint32Array<ArrayBuffer>;
+  readonly #memoryF64: Float64Array<ArrayBuffer>;
+  /** Rows of the tables as indexes into the views above. */
+  readonly #submissions32: number;
+  readonly #completions32: number;
+
+  readonly #slots = new Slots<FileState | undefined, SlotMemory>(undefined, undefined);
+  readonly #slabs: (Slab | undefined)[] = [];
+  readonly #bounce = new Bounce(abi.BOUNCE_BYTES);
+  readonly #control = new Control((slot, cause) => this.#cancel(slot, cause));
+  readonly #governed = new Map<number, Cause | undefined>();
+  readonly #wake: Wake;
+  /** Operations of several parts that may be between two of them. */
+  longOperations = 0;
+
+  /** Slots that wait for room on the native side, oldest first. */
+  #head: number = NO_SLOT;
+  #tail: number = NO_SLOT;
+  /** Operations the native side holds. */
+  #held = 0;
+  /** Slots of operations that were settled while they waited, not passed over by `#handOver` yet. */
+  #dead = 0;
+  #flushScheduled = false;
+  #inlineSince = 0;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, on the clock of `#now`. */
+  #retryDue = 0;
+  #closed: Promise<void> | undefined;
+  #gone = false;
+  #onIdle: (() => void) | undefined;
+  /** Indexes of native file records that are free, and the next never used. */
+  readonly #filesFree: number[] = [];
+  #filesNext = 0;
+
+  constructor(options: CoreOptions) {
+    this.#native = library();
+    const opened = openRing(options.backend, options.queueDepth);
+    this.refused = opened.refused;
+    this.backend = opened.backend;
+    this.queueDepth = opened.queueDepth;
+    this.features = opened.features;
+    this.#ring = opened.ring;
+    this.#bounceAddress = opened.bounceAddress;
+    this.#bounceOffset = opened.bounceOffset;
+    this.#operationsMax = opened.operationsMax;
+    this.#bytes = new Uint8Array(opened.memory);
+    this.#memory32 = new Uint32Array(opened.memory);
+    this.#memoryF64 = new Float64Array(opened.memory);
+    this.#submissions32 = opened.submissionsOffset / 4;
+    this.#completions32 = opened.completionsOffset / 4;
+    this.#wake = new Wake(opened.wakeFd, this.#drain);
+  }
+
+  // Starting operations ---------------------------------------------------------------------------
+
+  /**
+   * A read or write of one buffer: pinned memory of a slab, or a foreign view of at most
+   * BOUNCE_BLOCK_BYTES_MAX bytes (`slab` undefined). The arguments have been checked.
+   */
+  startTransfer(
+    file: FileState,
+    kind: number,
+    view: ArrayBufferView | ArrayBufferLike,
+    slab: Slab | undefined,
+    slabOffset: number,
+    length: number,
+    offset: number | bigint,
+    reply: number,
+    governor: Governor | undefined,
+  ): Promise<never> {
+    const slots = this.#slots;
+    const slot = slots.take();
+    slots.kind[slot] = kind;
+    slots.reply[slot] = reply;
+    slots.length[slot] = length;
+    slots.block[slot] = NO_BLOCK;
+    if (slab === undefined) {
+      slots.address[slot] = 0;
+      slots.slab[slot] = 0;
+    } else {
+      slots.address[slot] = slab.address + slabOffset;
+      slots.slab[slot] = slab.header;
+      if (slab.pool !== undefined) {
+        this.#slabs[slot] = slab;
+        countInFlight(slab.pool, slabOffset, length, 1);
+      }
+    }
+    slots.memory[slot] = view;
+    this.#setOffset(slot, offset);
+    if (kind === abi.Kind.write) slots.order[slot] = ++file.order;
+    return this.#enqueue(slot, file, governor);
+  }
+
+  /** A request of our own. Its promise never rejects. */
+  start(request: Request): Promise<Outcome> {
+    const slots = this.#slots;
+    const slot = slots.take();
+    slots.kind[slot] = request.kind;
+    slots.reply[slot] = Reply.outcome;
+    slots.length[slot] = request.length ?? 0;
+    slots.block[slot] = request.block ?? NO_BLOCK;
+    slots.address[slot] = 0;
+    slots.slab[slot] = 0;
+    slots.memory[slot] = request;
+    this.#setOffset(slot, request.offset ?? 0);
+    return this.#enqueue(slot, request.file, request.governor, request.urgent === true);
+  }
+
+  #setOffset(slot: number, offset: number | bigint): void {
+    if (typeof offset === "number") {
+      this.#slots.offsetLow[slot] = offset;
+      this.#slots.offsetHigh[slot] = offset / 0x1_0000_0000;
+    } else {
+      this.#slots.offsetLow[slot] = Number(offset & 0xffff_ffffn);
+      this.#slots.offsetHigh[slot] = Number(offset >> 32n);
+    }
+  }
+
+  #offset(slot: number): number | bigint {
+    const high = this.#slots.offsetHigh[slot] ?? 0;
+    const low = this.#slots.offsetLow[slot] ?? 0;
+    if (high < 0x20_0000) return high * 0x1_0000_0000 + low;
+    return (BigInt(high) << 32n) | BigInt(low);
+  }
+
+  #enqueue(
+    slot: number,
+    file: FileState | undefined,
+    governor: Governor | undefined,
+    urgent = false,
+  ): Promise<never> {
+    const slots = this.#slots;
+    const promise = new Promise<never>(capture);
+    slots.resolve[slot] = capturedResolve as (value: unknown) => void;
+    slots.reject[slot] = capturedReject;
+    slots.owner[slot] = file;
+    if (file !== undefined) file.inFlight++;
+    if (this.#head === NO_SLOT) {
+      this.#head = slot;
+      this.#tail = slot;
+    } else if (urgent) {
+      slots.next[slot] = this.#head;
+      this.#head = slot;
+    } else {
+      slots.next[this.#tail] = slot;
+      this.#tail = slot;
+    }
+    if (governor !== undefined) this.#govern(slot, governor);
+    this.#schedule();
+    return promise;
+  }
+
+  #govern(slot: number, governor: Governor): void {
+    this.#governed.set(slot, undefined);
+    const cause = causeOf(governor);
+    if (cause === undefined) this.#control.add(slot, governor);
+    else this.#cancel(slot, cause);
+  }
+
+  // Flushing --------------------------------------------------------------------------------------
+
+  #schedule(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    if (this.#inlineSince !== 0 && this.#now() - this.#inlineSince >= INLINE_MS_MAX) {
+      setImmediate(this.#flushInNewTurn);
+    } else {
+      queueMicrotask(this.#flush);
+    }
+  }
+
+  readonly #flushInNewTurn = (): void => {
+    this.#inlineSince = 0;
+    this.#flush();
+  };
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    if (this.#gone) return;
+    const count = this.#handOver();
+    const settled = this.#native.ba_flush(this.#ring as never, count);
+    this.#held += count;
+    if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
+    this.#finishCall(settled);
+  };
+
+  readonly #drain = (): void => {
+    this.#inlineSince = 0;
+    if (this.#gone) return;
+    if (this.#head !== NO_SLOT) this.#flush();
+    else this.#finishCall(this.#native.ba_drain(this.#ring as never));
+  };
+
+  /** The earliest wish counts: a look every 100 ms must not delay a retry after 1 ms. */
+  #retryIn(ms: number): void {
+    const due = this.#now() + ms;
+    if (this.#retryTimer !== undefined) {
+      if (this.#retryDue <= due) return;
+      clearTimeout(this.#retryTimer);
+    }
+    this.#retryDue = due;
+    this.#retryTimer = setTimeout(this.#retry, ms);
+  }
+
+  readonly #retry = (): void => {
+    this.#retryTimer = undefined;
+    this.#drain();
+  };
+
+  /** Milliseconds, as of the last native call: no clock is read for it. */
+  #now(): number {
+    return this.#memoryF64[abi.Control.nowMs / 8] as number;
+  }
+
+  #finishCall(settled: number): void {
+    if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
+    this.#settle(settled);
+    if (this.#held > 0) {
+      this.#wake.watch();
+      const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
+      if (retryMs > 0) this.#retryIn(retryMs);
+    } else {
+      this.#wake.rest();
+    }
+    const more = this.#memory32[abi.Control.more / 4] === 1;
+    if (more && !this.#flushScheduled) {
+      this.#flushScheduled = true;
+      setImmediate(this.#flushInNewTurn);
+    } else if (this.#head !== NO_SLOT && this.#held < this.#operationsMax && settled > 0) {
+      this.#schedule();
+    }
+    this.noteIdle();
+  }
+
+  /** Tells `close` when nothing is in flight any more. */
+  noteIdle(): void {
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.longOperations === 0)
+      this.#onIdle();
+  }
+
+  /** Writes rows for what waits, as far as there is room. Returns how many. */
+  #handOver(): number {
+    const slots = this.#slots;
+    let count = 0;
+    let slot = this.#head;
+    while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
+      const next = slots.next[slot] as number;
+      if (slots.state[slot] === SlotState.dead) {
+        this.#dead--;
+        slots.give(slot);
+      } else {
+        const address = this.#prepareMemory(slot);
+        if (address < 0) {
+          // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
+          if (slots.state[slot] === SlotState.waiting) break;
+          this.#dead--;
+          slots.give(slot);
+        } else {
+          this.#writeRow(this.#submissions32 + count * 16, slot, address);
+          slots.state[slot] = SlotState.native;
+          slots.next[slot] = NO_SLOT;
+          count++;
+        }
+      }
+      slot = next;
+    }
+    this.#head = slot;
+    if (slot === NO_SLOT) this.#tail = NO_SLOT;
+    return count;
+  }
+
+  /** The address for the kernel; -1 if there is none now, or the operation was refused (then dead). */
+  #prepareMemory(slot: number): number {
+    const slots = this.#slots;
+    const memory = slots.memory[slot];
+    const length = slots.length[slot] as number;
+    if (slots.reply[slot] === Reply.outcome) return this.#prepareRequest(slot, memory as Request);
+    const view = memory as ArrayBufferView;
+    const pinned = slots.address[slot] as number;
+    if (pinned !== 0) {
+      if (view.byteLength === length) return pinned;
+      return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
+    }
+    if (view.byteLength < length) {
+      return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
+    }
+    const block = this.#bounce.allocate(length);
+    if (block === NO_BLOCK) return -1;
+    slots.block[slot] = block;
+    if (slots.kind[slot] === abi.Kind.write) {
+      this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
+    }
+    return this.#bounceAddress + block;
+  }
+
+  #prepareRequest(slot: number, request: Request): number {
+    let block = this.#slots.block[slot] as number;
+    const wanted = request.blockBytes ?? 0;
+    if (block === NO_BLOCK && wanted > 0) {
+      block = this.#bounce.allocate(wanted);
+      if (block === NO_BLOCK) return -1;
+      this.#slots.block[slot] = block;
+    }
+    if (block === NO_BLOCK) return 0;
+    if (request.fill !== undefined) {
+      try {
+        request.fill(this.blockMemory(block, Math.max(wanted, abi.BOUNCE_BLOCK_BYTES_MIN)));
+      } catch (error) {
+        return this.#refuse(slot, error as IoError);
+      }
+    }
+    return this.#bounceAddress + block + (request.blockOffset ?? 0);
+  }
+
+  #writeRow(row: number, slot: number, address: number): void {
+    const m = this.#memory32;
+    const slots = this.#slots;
+    const file = slots.owner[slot];
+    m[row] = slot;
+    m[row + 1] = slots.generation[slot] as number;
+    m[row + 2] = slots.kind[slot] as number;
+    m[row + 6] = slots.offsetLow[slot] as number;
+    m[row + 7] = slots.offsetHigh[slot] as number;
+    const f = this.#memoryF64;
+    const rowF64 = row / 2;
+    f[rowF64 + 4] = address;
+    f[rowF64 + 5] = slots.length[slot] as number;
+    f[rowF64 + 6] = slots.slab[slot] as number;
+    if (slots.reply[slot] !== Reply.outcome) {
+      m[row + 3] = (file as FileState).flags;
+      m[row + 4] = (file as FileState).index;
+      m[row + 5] = (file as FileState).fd;
+      m[row + 14] = 0;
+      m[row + 15] = 0;
+      return;
+    }
+    const request = slots.memory[slot] as Request;
+    m[row + 3] = file?.flags ?? 0;
+    m[row + 4] = file === undefined || file.index < 0 ? abi.FILE_NONE : file.index;
+    m[row + 5] = request.fd;
+    m[row + 14] = request.argument ?? 0;
+    m[row + 15] = request.mode ?? 0;
+  }
+
+  // Settling --------------------------------------------------------------------------------------
+
+  #settle(count: number): void {
+    const m = this.#memory32;
+    const f = this.#memoryF64;
+    let row = this.#completions32;
+    for (let i = 0; i < count; i++, row += 8) {
+      const slot = m[row] as number;
+      if (!this.#slots.isCurrent(slot, m[row + 1] as number)) {
+        throw new Error("bun-aio: internal error: a completion for no operation");
+      }
+      this.#held--;
+      this.#settleOne(
+        slot,
+        m[row + 2] as number,
+        m[row + 3] as number,
+        f[row / 2 + 2] as number,
+        f[row / 2 + 3] as number,
+      );
+    }
+  }
+
+  #settleOne(
+    slot: number,
+    status: number,
+    errno: number,
+    transferred: number,
+    detail: number,
+  ): void {
+    const slots = this.#slots;
+    const reply = slots.reply[slot] as number;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    if (reply === Reply.outcome) {
+      const error =
+        status === abi.Status.canceled ? this.#causeError(slot, transferred) : undefined;
+      const block = slots.block[slot] as number;
+      this.#release(slot);
+      resolve({ status, errno, transferred, detail, block, error } satisfies Outcome);
+      return;
+    }
+    const length = slots.length[slot] as number;
+    if (status === abi.Status.ok && (reply === Reply.bytes || transferred === length)) {
+      const block = slots.block[slot] as number;
+      const view = slots.memory[slot] as ArrayBufferView;
+      if (slots.kind[slot] === abi.Kind.read) {
+        const gone =
+          block === NO_BLOCK
+            ? view.byteLength !== length
+            : !this.#copyOut(view, block, length, transferred);
+        if (gone) {
+          this.#fail(slot, detachedError(this.#describe(slot, transferred)));
+          return;
+        }
+      }
+      if (transferred < length && this.#endsTooEarly(slot, transferred)) {
+        const error = statusError(status, 0, this.#describe(slot, transferred));
+        this.#settleAfterProbe(slot, error, transferred);
+        return;
+      }
+      if (block !== NO_BLOCK) this.#bounce.release(block);
+      this.#release(slot);
+      resolve(reply === Reply.bytes ? transferred : undefined);
+      return;
+    }
+    this.#settleBadly(slot, status, errno, transferred);
+  }
+
+  /** False when the view has been detached or has shrunk: then nothing is copied. */
+  #copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
+    if (view.byteLength < length) return false;
+    const start = this.#bounceOffset + block;
+    bytesOf(view, transferred).set(this.#bytes.subarray(start, start + transferred));
+    return true;
+  }
+
+  #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
+    const slots = this.#slots;
+    const block = slots.block[slot] as number;
+    // What was read before the failure is the caller's, as far as it is contiguous.
+    if (block !== NO_BLOCK && slots.kind[slot] === abi.Kind.read) {
+      this.#copyOut(
+        slots.memory[slot] as ArrayBufferView,
+        block,
+        slots.length[slot] as number,
+        transferred,
+      );
+    }
+    const error =
+      status === abi.Status.canceled
+        ? this.#causeError(slot, transferred)
+        : statusError(status, errno, this.#describe(slot, transferred));
+    const file = slots.owner[slot];
+    const suspect =
+      file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
+    if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
+    else this.#fail(slot, error);
+  }
+
+  /** A read that stopped before the end of its device. */
+  #endsTooEarly(slot: number, transferred: number): boolean {
+    const file = this.#slots.owner[slot];
+    if (file === undefined || this.#slots.kind[slot] !== abi.Kind.read) return false;
+    return endsTooEarly(file, this.#offset(slot), transferred);
+  }
+
+  /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
+  #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
+    const slots = this.#slots;
+    const file = slots.owner[slot] as FileState;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    if (slots.kind[slot] === abi.Kind.write) {
+      file.writeFailed(slots.order[slot] as number, error);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.#bounce.release(block);
+    const probe = holding(this, file, () => deviceGone(this, file, error));
+    this.#release(slot);
+    void probe.then((gone) => {
+      if (gone !== undefined) reject(gone);
+      else if (transferred !== undefined) resolve(transferred);
+      else reject(error);
+    });
+  }
+
+  #fail(slot: number, error: IoError): void {
+    const slots = this.#slots;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    const file = slots.owner[slot];
+    if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
+      file.writeFailed(slots.order[slot] as number, error);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.#bounce.release(block);
+    this.#release(slot);
+    reject(error);
+  }
+
+  /** Lets go of everything but the bounce block, and gives the slot back unless it still waits. */
+  #release(slot: number): void {
+    const slots = this.#slots;
+    const file = slots.owner[slot];
+    const slab = this.#slabs[slot];
+    if (slab?.pool !== undefined) {
+      this.#slabs[slot] = undefined;
+      const offset = (slots.address[slot] as number) - slab.address;
+      countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
+    }
+    if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
+    if (slots.state[slot] === SlotState.native) {
+      slots.give(slot);
+    } else {
+      slots.state[slot] = SlotState.dead;
+      this.#dead++;
+    }
+    if (file !== undefined && --file.inFlight === 0) file.onIdle?.();
+  }
+
+  /** Ends an operation that has not been handed over; `#handOver` passes over it. Returns -1. */
+  #refuse(slot: number, error: IoError): -1 {
+    if (this.#slots.reply[slot] !== Reply.outcome) {
+      this.#fail(slot, error);
+      return -1;
+    }
+    const resolve = this.#slots.resolve[slot] as (value: unknown) => void;
+    const block = this.#slots.block[slot] as number;
+    this.#release(slot);
+    resolve({
+      status: abi.Status.canceled,
+      errno: 0,
+      transferred: 0,
+      detail: 0,
+      block,
+      error,
+    } satisfies Outcome);
+    return -1;
+  }
+
+  // Cancelling ------------------------------------------------------------------------------------
+
+  #cancel(slot: number, cause: Cause): void {
+    const slots = this.#slots;
+    if (this.#governed.get(slot) !== undefined || !this.#governed.has(slot)) return;
+    this.#governed.set(slot, cause);
+    if (slots.state[slot] === SlotState.waiting) {
+      this.#refuse(slot, this.#causeError(slot, 0));
+      return;
+    }
+    this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
+    this.#schedule();
+  }
+
+  #causeError(slot: number, transferred: number): IoError {
+    const cause = this.#governed.get(slot);
+    const init = this.#describe(slot, transferred);
+    if (cause !== undefined) return causeError(cause, init);
+    return new IoError("ECANCELED", { ...init, reason: "the operation was cancelled" });
+  }
+
+  #describe(slot: number, transferred: number): ErrorContext {
+    const slots = this.#slots;
+    const file = slots.owner[slot];
+    const kind = slots.kind[slot] as number;
+    return {
+      kind,
+      file,
+      syscall: syscallName(kind),
+      path: file?.path,
+      offset: this.#offset(slot),
+      length: slots.length[slot] as number,
+      transferred,
+    };
+  }
+
+  // Bounce memory for longer operations -------------------------------------------------------------
+
+  /** The memory of a block. */
+  blockMemory(block: number, bytes: number): Uint8Array<ArrayBuffer> {
+    const start = this.#bounceOffset + block;
+    return this.#bytes.subarray(start, start + bytes);
+  }
+
+  /** A block's native address. */
+  blockAddress(block: number): number {
+    return this.#bounceAddress + block;
+  }
+
+  releaseBlock(block: number): void {
+    if (block === NO_BLOCK) return;
+    this.#bounce.release(block);
+    // Somebody may be waiting for it with nothing in flight that would wake them.
+    if (this.#head !== NO_SLOT) this.#schedule();
+  }
+
+  // Files, statistics, the end ----------------------------------------------------------------------
+
+  /** A free native file record. */
+  takeFileIndex(): number {
+    const index = this.#filesFree.pop();
+    if (index !== undefined) return index;
+    if (this.#filesNext < abi.FILES_MAX) return this.#filesNext++;
+    throw new IoError("EMFILE", {
+      reason: `a ring holds at most ${abi.FILES_MAX} files`,
+      errno: -errnoOf("EMFILE"),
+      syscall: "open",
+      hint: "Close files, or open some on another Ring",
+    });
+  }
+
+  giveFileIndex(index: number): void {
+    this.#filesFree.push(index);
+  }
+
+  /** The native side must not close this file's descriptor at teardown: somebody else does. */
+  forgetFile(index: number): void {
+    this.#native.ba_file_forget(this.#ring as never, index);
+  }
+
+  /** Operations that have not settled. */
+  get inFlight(): number {
+    return this.#slots.used - this.#dead;
+  }
+
+  /** Bytes of bounce memory in use. */
+  get bounceBytesUsed(): number {
+    return this.#bounce.bytesUsed;
+  }
+
+  /** The control block that native code keeps, for statistics. */
+  get controlMemory(): DataView {
+    return new DataView(this.#bytes.buffer, 0, abi.Control.SIZE);
+  }
+
+  get closing(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /** Refuses new operations, waits for those that run, frees the kernel's side. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    if (this.inFlight > 0 || this.longOperations > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    this.#gone = true;
+    clearTimeout(this.#retryTimer);
+    await this.#wake.close();
+    this.#native.ba_ring_close(this.#ring as never);
+  }
+}

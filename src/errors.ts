@@ -1,0 +1,118 @@
+// Every error the library makes: IoError for what the system or the circumstances did, TypeError and
+// RangeError with Node's codes for wrong arguments.
+
+import { constants } from "node:os";
+import * as util from "node:util";
+import { inspect } from "node:util";
+
+export interface IoErrorInit {
+  /** The reason in words; the rest of the message is made from the fields below. */
+  reason?: string | undefined;
+  errno?: number | undefined;
+  syscall?: string | undefined;
+  path?: string | undefined;
+  offset?: number | bigint | undefined;
+  length?: number | undefined;
+  transferred?: number | undefined;
+  hint?: string | undefined;
+  cause?: unknown;
+  result?: unknown;
+}
+
+/**
+ * An operation that failed. The message names what was tried and, where the cause is known, what to
+ * do; the fields say the same to programs.
+ */
+export class IoError extends Error {
+  override name = "IoError";
+  /** `EIO`, `ENOSPC`, ... as Node spells them, or one of ours: `ERR_...`, `ABORT_ERR`. */
+  readonly code: string;
+  /** The system's error number, negative as in Node; undefined where the system said nothing. */
+  readonly errno: number | undefined;
+  /** What was tried: `read`, `write`, `fsync`, `open`, ... */
+  readonly syscall: string | undefined;
+  readonly path: string | undefined;
+  /** Bytes from the start of the file. */
+  readonly offset: number | bigint | undefined;
+  /** Bytes that were asked for. */
+  readonly length: number | undefined;
+  /** Bytes that were moved before the failure, contiguous from `offset`. */
+  readonly transferred: number | undefined;
+  readonly hint: string | undefined;
+  /** `copy` only: how far it got. */
+  readonly result?: unknown;
+
+  constructor(code: string, init: IoErrorInit = {}) {
+    super(message(code, init), "cause" in init ? { cause: init.cause } : undefined);
+    this.code = code;
+    this.errno = init.errno;
+    this.syscall = init.syscall;
+    this.path = init.path;
+    this.offset = init.offset;
+    this.length = init.length;
+    this.transferred = init.transferred;
+    this.hint = init.hint;
+    if (init.result !== undefined) this.result = init.result;
+    if (code === "ABORT_ERR") this.name = "AbortError";
+  }
+}
+
+function message(code: string, init: IoErrorInit): string {
+  let text = `${code}: ${init.reason ?? "input/output failed"}`;
+  if (init.syscall !== undefined) text += `, ${init.syscall}`;
+  if (init.path !== undefined) text += ` '${init.path}'`;
+  const details: string[] = [];
+  if (init.offset !== undefined) details.push(`offset ${init.offset}`);
+  if (init.length !== undefined) details.push(`length ${init.length}`);
+  if (init.transferred !== undefined) details.push(`transferred ${init.transferred}`);
+  if (details.length > 0) text += ` (${details.join(", ")})`;
+  return init.hint === undefined ? text : `${text}. ${init.hint}`;
+}
+
+/** The name and the words for a system error number (positive). */
+export function systemError(errno: number): { code: string; reason: string } {
+  const known = util.getSystemErrorMap().get(-errno);
+  return known === undefined
+    ? { code: `ERRNO_${errno}`, reason: `system error ${errno}` }
+    : { code: known[0], reason: known[1] };
+}
+
+/** This system's number for `code`, positive, or 0. */
+export function errnoOf(code: keyof typeof constants.errno): number {
+  return constants.errno[code] ?? 0;
+}
+
+function withCode<T extends Error>(error: T, code: string): T {
+  Object.defineProperty(error, "code", { value: code, enumerable: true });
+  return error;
+}
+
+function shown(value: unknown): string {
+  return inspect(value, {
+    depth: 0,
+    maxArrayLength: 4,
+    maxStringLength: 60,
+    breakLength: Infinity,
+  });
+}
+
+/** ERR_INVALID_ARG_TYPE */
+export function argumentType(name: string, expected: string, value: unknown): TypeError {
+  return withCode(
+    new TypeError(`"${name}" must be ${expected}; got ${shown(value)} (${typeof value})`),
+    "ERR_INVALID_ARG_TYPE",
+  );
+}
+
+/** ERR_INVALID_ARG_VALUE */
+export function argumentValue(name: string, why: string, value: unknown): TypeError {
+  return withCode(new TypeError(`"${name}" ${why}; got ${shown(value)}`), "ERR_INVALID_ARG_VALUE");
+}
+
+/** ERR_OUT_OF_RANGE */
+export function argumentRange(name: string, range: string, value: unknown): RangeError {
+  return withCode(
+    new RangeError(`"${name}" must be ${range}; got ${shown(value)}`),
+    "ERR_OUT_OF_RANGE",
+  );
+}

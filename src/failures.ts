@@ -1,0 +1,104 @@
+// From a native status and an errno to the IoError that names what was tried.
+
+import { errnoOf, IoError, systemError } from "./errors.ts";
+import { type FileState, wasAsked } from "./file_state.ts";
+import { goneError } from "./gone.ts";
+import { hintFor, syscallName } from "./hints.ts";
+import * as abi from "./native/abi.gen.ts";
+
+export interface ErrorContext {
+  readonly kind: number;
+  readonly file: FileState | undefined;
+  readonly syscall: string;
+  readonly path: string | undefined;
+  readonly offset: number | bigint | undefined;
+  readonly length: number | undefined;
+  readonly transferred: number | undefined;
+}
+
+/** The error for a native status that is not ok. */
+export function statusError(status: number, errno: number, context: ErrorContext): IoError {
+  const { kind, file, ...init } = context;
+  if (status === abi.Status.failed) {
+    const { code, reason } = systemError(errno);
+    const error = { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) };
+    const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
+    return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
+  }
+  if (status === abi.Status.noProgress) {
+    return new IoError("EIO", {
+      ...init,
+      errno: -errnoOf("EIO"),
+      reason: "the kernel reports success but writes nothing",
+    });
+  }
+  if (status === abi.Status.ok) {
+    return new IoError("ERR_END_OF_FILE", {
+      ...init,
+      reason: `the file ends after ${init.transferred} of ${init.length} bytes`,
+      hint: "Use readAt to accept fewer bytes",
+    });
+  }
+  return new IoError("ERR_INTERNAL", { ...init, reason: "the native side refused the submission" });
+}
+
+export function detachedError(context: ErrorContext): IoError {
+  const { kind: _kind, file: _file, ...init } = context;
+  return new IoError("ERR_BUFFER_DETACHED", {
+    ...init,
+    reason: "the buffer was transferred or has shrunk before the operation settled",
+    hint: "Keep the buffer as it is until the promise settles",
+  });
+}
+
+/** A sync that cannot promise anything, because of `cause`: a write that it covers, or a sync before it. */
+export function syncError(kind: number, path: string | undefined, cause: unknown): IoError {
+  const known = cause instanceof IoError ? cause : undefined;
+  return new IoError(known === undefined || wasAsked(known) ? "EIO" : known.code, {
+    reason: "data written to this file is not on the medium: an earlier write or sync failed",
+    errno: known?.errno ?? -errnoOf("EIO"),
+    syscall: syscallName(kind),
+    path,
+    hint: "See `cause`. Reopen the file and write the data again",
+    cause,
+  });
+}
+
+export function refusedError(refused: Refused): IoError {
+  const { code, reason } = systemError(refused.errno);
+  return new IoError(code, {
+    reason: `${refusedText(refused)}: ${reason}`,
+    errno: -refused.errno,
+    syscall: "ring_open",
+    hint: 'Let Ring.open choose the backend ("auto"), or see backendReason',
+  });
+}
+
+const BACKEND_NAMES = ["auto", "io_uring", "posix_aio", "threads", "simulated"] as const;
+
+/** Name of a native backend number. */
+export function backendName(backend: number): (typeof BACKEND_NAMES)[number] {
+  return BACKEND_NAMES[backend] ?? "auto";
+}
+
+const STEPS = [
+  "open",
+  "setup",
+  "mmap",
+  "eventfd",
+  "opcodes",
+  "symbols",
+  "kqueue",
+  "threads",
+] as const;
+
+export function refusedText(refused: Refused): string {
+  return `${backendName(refused.backend)} refused at ${STEPS[refused.step] ?? "open"}`;
+}
+
+/** A backend that was refused. */
+export interface Refused {
+  readonly backend: number;
+  readonly errno: number;
+  readonly step: number;
+}

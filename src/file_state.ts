@@ -1,0 +1,127 @@
+// What core.ts, file.ts and transfer.ts share about one open file. The File object itself may be
+// collected while operations run; this record then closes the descriptor when they have settled.
+
+import type { IoError } from "./errors.ts";
+import { SubmissionFlag } from "./native/abi.gen.ts";
+import { RangeLock } from "./range_lock.ts";
+
+export interface Alignment {
+  /** Bytes that addresses in memory are multiples of; 1 where nothing is required. */
+  readonly memory: number;
+  /** Bytes that positions are multiples of. */
+  readonly offset: number;
+  /** Bytes that lengths are multiples of. */
+  readonly length: number;
+}
+
+/** A sync that has been called and not settled. */
+export interface PendingSync {
+  readonly order: number;
+  /** The first failure among the writes it covers. */
+  cause: IoError | undefined;
+}
+
+/** Whether the caller asked for this end: then it says nothing about the medium. */
+export function wasAsked(error: IoError): boolean {
+  return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
+}
+
+export class FileState {
+  fd = -1;
+  /** Place in the ring's native table of files. */
+  index = -1;
+  path: string | undefined;
+  /** `FileKind` of the ABI. */
+  kind = 0;
+  readable = true;
+  writable = true;
+  direct = false;
+  ownsFd = true;
+  unalignedWrites: "reject" | "rmw" = "reject";
+  alignment: Alignment = { memory: 1, offset: 1, length: 1 };
+  /** Bits of `Submission.flags` for every transfer. */
+  flags = 0;
+  /** Whether transfers have to be looked at twice: none of the fields below is at its default. */
+  careful = false;
+  /** Low bits that must be 0 for a transfer to go straight to the kernel: of offsets and lengths ... */
+  offsetMask = 0;
+  /** ... and of addresses. */
+  memoryMask = 0;
+  /** Low bits of an offset or length that the kernel wants to be 0. */
+  ioMask = 0;
+  /** Low bits of a write's offset or length that must be 0, unless `unalignedWrites` is "rmw". */
+  writeMask = 0;
+  /** Writes that end behind this are refused: the size of a device or an image. */
+  limit: number = Infinity;
+  /** Of a disk, when it was opened; 0 for everything else. */
+  mediaBytes = 0;
+  /** What every write takes part in where some are read, modified and written back. */
+  lock: RangeLock | undefined;
+
+  closing = false;
+  closed = false;
+  /** Operations that have not settled. */
+  inFlight = 0;
+  onIdle: (() => void) | undefined;
+
+  /** Position of the last call that writes or syncs. */
+  order = 0;
+  readonly pendingSyncs: Set<PendingSync> = new Set();
+  /** Why no sync can succeed any more: the medium lacks data that was written. */
+  syncFailure: IoError | undefined;
+  /** An aborted write that no sync has reported yet. */
+  unreported: IoError | undefined;
+  /** Writes of several native operations that are not over; syncs wait for them. */
+  readonly longWrites: Set<Promise<unknown>> = new Set();
+
+  /** What the kernel asks for. */
+  setAlignment(memory: number, offset: number): void {
+    this.alignment = { memory, offset, length: offset };
+    this.memoryMask = memory - 1;
+    this.offsetMask = offset - 1;
+    this.ioMask = offset - 1;
+    this.writeMask = offset - 1;
+    const shift = Math.log2(offset) << SubmissionFlag.alignmentShift;
+    this.flags = offset > 1 ? SubmissionFlag.aligned | shift : 0;
+    this.#look();
+  }
+
+  /**
+   * An image behaves like a device with sectors of `size` bytes. Where the file system wants larger
+   * units than that, whole sectors are read, modified and written back.
+   */
+  setSectorSize(size: number): void {
+    this.alignment = { memory: this.alignment.memory, offset: size, length: size };
+    this.writeMask = size - 1;
+    this.offsetMask = Math.max(this.ioMask, size - 1);
+    if (this.ioMask > this.writeMask) this.lock ??= new RangeLock();
+    this.#look();
+  }
+
+  setUnalignedWrites(mode: "reject" | "rmw"): void {
+    this.unalignedWrites = mode;
+    if (mode === "rmw" && this.offsetMask > 0) this.lock ??= new RangeLock();
+    this.#look();
+  }
+
+  setLimit(bytes: number): void {
+    this.limit = bytes;
+    this.#look();
+  }
+
+  #look(): void {
+    this.careful = this.offsetMask > 0 || this.memoryMask > 0 || this.limit !== Infinity;
+  }
+
+  /** A write that had reached the kernel failed: no sync that covers it may succeed. */
+  writeFailed(order: number, error: IoError): void {
+    let reported = false;
+    for (const sync of this.pendingSyncs) {
+      if (sync.order <= order) continue;
+      sync.cause ??= error;
+      reported = true;
+    }
+    if (!wasAsked(error)) this.syncFailure ??= error;
+    else if (!reported) this.unreported ??= error;
+  }
+}

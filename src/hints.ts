@@ -1,0 +1,107 @@
+// What to do about an error, where we know the cause; and the names of what was tried.
+
+import type { FileState } from "./file_state.ts";
+import { Kind } from "./native/abi.gen.ts";
+
+const SYSCALLS: Readonly<Record<number, string>> = {
+  [Kind.read]: "read",
+  [Kind.write]: "write",
+  [Kind.readv]: "readv",
+  [Kind.writev]: "writev",
+  [Kind.syncAll]: "fsync",
+  [Kind.syncData]: "fdatasync",
+  [Kind.open]: "open",
+  [Kind.close]: "close",
+  [Kind.stat]: "fstat",
+  [Kind.truncate]: "ftruncate",
+  [Kind.allocate]: "fallocate",
+  [Kind.invalidateCache]: "fadvise",
+  [Kind.probe]: "fstat",
+  [Kind.geometry]: "ioctl",
+  [Kind.discard]: "discard",
+  [Kind.writeZeroes]: "zeroout",
+  [Kind.rereadPartitions]: "ioctl",
+};
+
+export function syscallName(kind: number): string {
+  return SYSCALLS[kind] ?? "operation";
+}
+
+const WRITES: ReadonlySet<number> = new Set([
+  Kind.write,
+  Kind.writev,
+  Kind.truncate,
+  Kind.allocate,
+  Kind.discard,
+  Kind.writeZeroes,
+]);
+
+/** A sentence that helps, or undefined. */
+export function hintFor(
+  code: string,
+  kind: number,
+  file: FileState | undefined,
+): string | undefined {
+  if (kind === Kind.open) return openHint(code);
+  if (
+    file !== undefined &&
+    !file.writable &&
+    WRITES.has(kind) &&
+    (code === "EBADF" || code === "EINVAL")
+  ) {
+    return "The file was opened for reading only; open it with { write: true }";
+  }
+  if (file !== undefined && !file.readable && !WRITES.has(kind) && code === "EBADF") {
+    return "The file was opened for writing only; open it with { read: true }";
+  }
+  switch (code) {
+    case "EBADF":
+      return "The descriptor was closed outside of bun-aio";
+    case "ENOSPC":
+      return "The medium or the quota is full";
+    case "EINVAL":
+      if (file?.direct === true) {
+        return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
+      }
+      return undefined;
+    case "EFBIG":
+      return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
+    case "EIO":
+      return "The medium or its connection reports an error; the data at this range is not reliable";
+    case "EOPNOTSUPP":
+      return "This file system or device has no such operation";
+    case "ESPIPE":
+      return "Pipes, sockets and terminals have no positions";
+    default:
+      return undefined;
+  }
+}
+
+function openHint(code: string): string | undefined {
+  switch (code) {
+    case "ENOENT":
+      return "To make a new file, pass { write: true, create: true }";
+    case "EACCES":
+    case "EPERM":
+      return "The user may not open it; block devices usually need root or the group `disk`";
+    case "EISDIR":
+      return "A directory cannot be read or written at positions";
+    case "ESPIPE":
+      return "Pipes, sockets and terminals have no positions; use Bun.file or node:fs for them";
+    case "EINVAL":
+      return "This file system may not support { direct: true }";
+    case "EEXIST":
+      return "createNew refuses what exists; use { create: true } to open it as well";
+    case "EBUSY":
+      return "The device is mounted or held by another program";
+    case "EROFS":
+      return "The file system is read-only";
+    case "EMFILE":
+    case "ENFILE":
+      return "Too many open files: close some, or raise the limit (ulimit -n)";
+    case "ETXTBSY":
+      return "The file is a program that is running";
+    default:
+      return undefined;
+  }
+}

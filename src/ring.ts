@@ -1,0 +1,168 @@
+// `Ring`: one engine with its queue, for one JavaScript thread. Most programs never name it: files use
+// `Ring.default()`. The work is done in core.ts.
+
+import { readFileSync } from "node:fs";
+import { checkInteger, checkOptions, type IoOptions } from "./arguments.ts";
+import type { Operation } from "./batch.ts";
+import { Core } from "./core.ts";
+import { argumentValue, systemError } from "./errors.ts";
+import { backendName, refusedText } from "./failures.ts";
+import * as abi from "./native/abi.gen.ts";
+import { type RingStats, readStats } from "./stats.ts";
+
+/** What can carry operations to the kernel. */
+export type BackendName = "io_uring" | "posix_aio" | "threads" | "simulated";
+
+export interface RingOptions {
+  /**
+   * `auto` (the default) takes the best that the system allows and says in `backendReason` what it
+   * passed over. A name is taken or refused. The environment variable BUN_AIO_BACKEND replaces `auto`.
+   */
+  backend?: BackendName | "auto" | undefined;
+  /** Operations in the kernel at once, 1 to 4096; default 128. More may be waiting, without limit. */
+  queueDepth?: number | undefined;
+}
+
+const BACKENDS: Readonly<Record<string, number>> = {
+  auto: abi.Backend.automatic,
+  io_uring: abi.Backend.ioUring,
+  posix_aio: abi.Backend.posixAio,
+  threads: abi.Backend.threads,
+};
+
+let defaultRing: Ring | undefined;
+
+/** The machinery behind a ring, for the other files of the library. */
+export let coreOf: (ring: Ring) => Core;
+
+type RunBatch = (
+  ring: Ring,
+  operations: readonly Operation[],
+  options: IoOptions | undefined,
+) => Promise<PromiseSettledResult<number>[]>;
+
+let runBatch: RunBatch | undefined;
+
+/** batch.ts stands above File, which stands above this file: it announces itself. */
+export function setRunBatch(run: RunBatch): void {
+  runBatch = run;
+}
+
+export class Ring implements AsyncDisposable {
+  readonly #core: Core;
+  /** What carries operations to the kernel. */
+  readonly backend: BackendName;
+  /** Why it is that one. */
+  readonly backendReason: string;
+  /** Operations in the kernel at once. */
+  readonly queueDepth: number;
+
+  static {
+    coreOf = (ring) => ring.#core;
+  }
+
+  private constructor(core: Core, reason: string) {
+    this.#core = core;
+    this.backend = backendName(core.backend) as BackendName;
+    this.backendReason = reason;
+    this.queueDepth = core.queueDepth;
+  }
+
+  /** This thread's ring, opened at first use and again after it was closed. */
+  static default(): Ring {
+    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.open();
+    return defaultRing;
+  }
+
+  /**
+   * Opens a ring of its own: another backend, or a queue that others cannot fill.
+   *
+   * @throws IoError when the backend named is refused; TypeError, RangeError for wrong options.
+   */
+  static open(options?: RingOptions): Ring {
+    checkOptions("Ring.open", options, ["backend", "queueDepth"]);
+    const { backend, forced } = chooseBackend(options?.backend);
+    const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
+    const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
+    const core = new Core({ backend, queueDepth });
+    return new Ring(core, reason(core, forced));
+  }
+
+  /**
+   * Starts reads, writes, vectors and syncs over any files of this ring with one call, and settles
+   * when all have: one result for each, in order, as of `Promise.allSettled`; syncs settle with 0.
+   * An entry that is wrong or fails never harms the others, except that a sync rejects when a write
+   * that stands before it, on the same file, did. An entry whose `file` belongs to another ring is
+   * rejected with `ERR_INVALID_ARG_VALUE`.
+   *
+   * `signal` and `timeout` (ms) govern every entry. The promise itself rejects only when
+   * `operations` is no array or the options are wrong (TypeError, RangeError).
+   */
+  batch(
+    operations: readonly Operation[],
+    options?: IoOptions,
+  ): Promise<PromiseSettledResult<number>[]> {
+    if (runBatch === undefined) return Promise.reject(new Error("bun-aio: batch.ts is missing"));
+    return runBatch(this, operations, options);
+  }
+
+  /** Counters since the ring was opened, and what is in flight now. */
+  stats(): RingStats {
+    return readStats(this.#core);
+  }
+
+  /**
+   * Refuses new operations, waits for its own, frees the kernel's side; twice is the same promise.
+   * Files stay open but can only be closed.
+   */
+  close(): Promise<void> {
+    return this.#core.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function chooseBackend(asked: unknown): { backend: number; forced: string | undefined } {
+  const environment = process.env["BUN_AIO_BACKEND"];
+  const fromEnvironment =
+    (asked === undefined || asked === "auto") && environment !== undefined && environment !== "";
+  const name = fromEnvironment ? environment : (asked ?? "auto");
+  const backend =
+    typeof name === "string" && Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
+  if (backend !== undefined)
+    return { backend, forced: fromEnvironment ? `BUN_AIO_BACKEND=${name}` : undefined };
+  const where = fromEnvironment ? "BUN_AIO_BACKEND" : "options.backend";
+  throw argumentValue(where, `must be one of ${Object.keys(BACKENDS).join(", ")}`, name);
+}
+
+function reason(core: Core, forced: string | undefined): string {
+  const name = backendName(core.backend);
+  if (forced !== undefined) return `${name}: ${forced}`;
+  const { refused } = core;
+  if (refused === undefined) return `${name}: the best this system has`;
+  const { code, reason: words } = systemError(refused.errno);
+  return `${refusedText(refused)}: ${code} (${words})${circumstance(refused.errno)}; using ${name}`;
+}
+
+/** The usual suspects behind a refused io_uring_setup (io_uring_setup(2)). */
+function circumstance(errno: number): string {
+  const { code } = systemError(errno);
+  if (process.platform !== "linux") return "";
+  const disabled = readDisabled();
+  if (disabled !== undefined && disabled !== "0") return `, kernel.io_uring_disabled=${disabled}`;
+  if (code === "EPERM" || code === "EACCES")
+    return ", perhaps a sandbox's seccomp filter (Docker's default has one)";
+  if (code === "ENOSYS") return ", the kernel is too old or hides the call";
+  if (code === "ENOMEM") return ", perhaps the limit of locked memory (ulimit -l)";
+  return "";
+}
+
+function readDisabled(): string | undefined {
+  try {
+    return readFileSync("/proc/sys/kernel/io_uring_disabled", "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,137 @@
+// Where operations wait for their completion: a slot and its generation cross the ABI and come back.
+// A struct of arrays, because an object for each operation costs more than the operation
+// (bench/rows/cached_random.ts). Pure: no system calls, no timers; tested in test/slots.test.ts.
+
+/** What the caller's promise resolves with. */
+export const Reply = {
+  /** The number of bytes. */
+  bytes: 0,
+  /** Nothing; fewer bytes than asked for reject. */
+  exact: 1,
+  /** Nothing. */
+  nothing: 2,
+  /** The `Outcome`, which never rejects: for the library's own longer operations. */
+  outcome: 3,
+} as const;
+
+/** Where a slot is. */
+export const SlotState = { free: 0, waiting: 1, native: 2, dead: 3 } as const;
+
+/** No slot; also the end of a list. */
+export const NO_SLOT = -1;
+
+type Resolve = (value: unknown) => void;
+type Reject = (error: unknown) => void;
+
+const CAPACITY_MIN = 256;
+
+export class Slots<Owner, Memory> {
+  /** Counts how often a slot was taken, so that a late completion cannot settle a newer operation. */
+  generation: Uint32Array<ArrayBuffer> = new Uint32Array(0);
+  state: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  kind: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  reply: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  offsetLow: Uint32Array<ArrayBuffer> = new Uint32Array(0);
+  offsetHigh: Uint32Array<ArrayBuffer> = new Uint32Array(0);
+  length: Float64Array<ArrayBuffer> = new Float64Array(0);
+  /** Native address of pinned memory; 0: the view is foreign and is bounced. */
+  address: Float64Array<ArrayBuffer> = new Float64Array(0);
+  slab: Float64Array<ArrayBuffer> = new Float64Array(0);
+  /** Bounce block held, or NO_BLOCK. */
+  block: Int32Array<ArrayBuffer> = new Int32Array(0);
+  /** Position among the calls on its file. */
+  order: Float64Array<ArrayBuffer> = new Float64Array(0);
+  /** Next waiting slot, or next free one. */
+  next: Int32Array<ArrayBuffer> = new Int32Array(0);
+  readonly resolve: Resolve[] = [];
+  readonly reject: Reject[] = [];
+  /** Keeps the caller's view, and what else belongs to the operation, from being collected. */
+  readonly memory: Memory[] = [];
+  readonly owner: Owner[] = [];
+
+  #capacity = 0;
+  #freeHead = NO_SLOT;
+  #used = 0;
+  readonly #noOwner: Owner;
+  readonly #noMemory: Memory;
+
+  constructor(noOwner: Owner, noMemory: Memory) {
+    this.#noOwner = noOwner;
+    this.#noMemory = noMemory;
+    this.#grow();
+  }
+
+  /** Slots taken. */
+  get used(): number {
+    return this.#used;
+  }
+
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /** Takes a slot. The caller fills every array that it will read. */
+  take(): number {
+    if (this.#freeHead === NO_SLOT) this.#grow();
+    const slot = this.#freeHead;
+    this.#freeHead = this.next[slot] as number;
+    this.next[slot] = NO_SLOT;
+    this.state[slot] = SlotState.waiting;
+    this.#used++;
+    return slot;
+  }
+
+  /** Whether a completion with this generation belongs to what the slot holds now. */
+  isCurrent(slot: number, generation: number): boolean {
+    return this.state[slot] === SlotState.native && this.generation[slot] === generation;
+  }
+
+  /** Gives a slot back and lets go of everything it held. */
+  give(slot: number): void {
+    this.generation[slot] = ((this.generation[slot] as number) + 1) >>> 0;
+    this.state[slot] = SlotState.free;
+    this.resolve[slot] = ignore;
+    this.reject[slot] = ignore;
+    this.memory[slot] = this.#noMemory;
+    this.owner[slot] = this.#noOwner;
+    this.next[slot] = this.#freeHead;
+    this.#freeHead = slot;
+    this.#used--;
+  }
+
+  #grow(): void {
+    const before = this.#capacity;
+    const after = Math.max(CAPACITY_MIN, before * 2);
+    this.generation = copied(new Uint32Array(after), this.generation);
+    this.state = copied(new Uint8Array(after), this.state);
+    this.kind = copied(new Uint8Array(after), this.kind);
+    this.reply = copied(new Uint8Array(after), this.reply);
+    this.offsetLow = copied(new Uint32Array(after), this.offsetLow);
+    this.offsetHigh = copied(new Uint32Array(after), this.offsetHigh);
+    this.length = copied(new Float64Array(after), this.length);
+    this.address = copied(new Float64Array(after), this.address);
+    this.slab = copied(new Float64Array(after), this.slab);
+    this.block = copied(new Int32Array(after), this.block);
+    this.order = copied(new Float64Array(after), this.order);
+    this.next = copied(new Int32Array(after), this.next);
+    for (let slot = after - 1; slot >= before; slot--) {
+      this.resolve[slot] = ignore;
+      this.reject[slot] = ignore;
+      this.memory[slot] = this.#noMemory;
+      this.owner[slot] = this.#noOwner;
+      this.next[slot] = this.#freeHead;
+      this.#freeHead = slot;
+    }
+    this.#capacity = after;
+  }
+}
+
+function copied<T extends { set(from: ArrayLike<number>): void }>(
+  to: T,
+  from: ArrayLike<number>,
+): T {
+  to.set(from);
+  return to;
+}
+
+function ignore(): void {}

@@ -1,0 +1,219 @@
+// Transfers that are more than one native operation on one buffer: vectors, foreign views larger than
+// a bounce block, and whatever does not suit the alignment of a direct file or device. Decides which
+// way each goes; called by file.ts.
+//
+// - Every piece is aligned pinned memory: the kernel gets the caller's own memory (`runVector`).
+// - Else bytes travel through aligned bounce memory (bounced.ts); reads are widened and trimmed.
+// - Writes whose range is not aligned are refused, or read, modified and written back (modify.ts).
+
+import { addOffset, type IoData, type Offset } from "./arguments.ts";
+import { runBounced, spanOf } from "./bounced.ts";
+import { countInFlight, type Slab, slabOf } from "./buffer.ts";
+import type { Governor } from "./control.ts";
+import type { Core, Request } from "./core.ts";
+import { statusError } from "./failures.ts";
+import type { FileState } from "./file_state.ts";
+import { deviceGone, endsTooEarly } from "./gone.ts";
+import { runModify } from "./modify.ts";
+import * as abi from "./native/abi.gen.ts";
+import { beyondEnd, describe, gone, misaligned, settledBadly } from "./transfer_errors.ts";
+
+export interface Transfer {
+  readonly core: Core;
+  readonly file: FileState;
+  /** `Kind.read` or `Kind.write`. */
+  readonly kind: number;
+  /** The caller's buffers, and their bytes as they were at the call. */
+  readonly views: readonly IoData[];
+  readonly lengths: readonly number[];
+  readonly offset: Offset;
+  /** Bytes of all views. */
+  readonly length: number;
+  readonly governor: Governor | undefined;
+}
+
+/** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
+export function needsCare(
+  file: FileState,
+  kind: number,
+  offset: Offset,
+  length: number,
+  slab: Slab | undefined,
+  slabOffset: number,
+): boolean {
+  if (((lowBits(offset) | length) & file.offsetMask) !== 0) return true;
+  if (slab !== undefined && (slabOffset & file.memoryMask) !== 0) return true;
+  if (kind !== abi.Kind.write) return false;
+  return file.lock !== undefined || addOffset(offset, length) > file.limit;
+}
+
+/** Throws the error for a write that must not even begin. */
+export function checkTransfer(transfer: Transfer): void {
+  const { file, offset, length } = transfer;
+  if (transfer.kind !== abi.Kind.write || length === 0) return;
+  if (file.limit !== Infinity && addOffset(offset, length) > file.limit) throw beyondEnd(transfer);
+  if (file.unalignedWrites === "rmw") return;
+  if (((lowBits(offset) | length) & file.writeMask) !== 0) throw misaligned(transfer);
+}
+
+/** Returns the bytes moved; fewer than `length` only for reads that meet the end of the file. */
+export async function runTransfer(transfer: Transfer): Promise<number> {
+  if (transfer.length === 0) return 0;
+  const leases = pooledParts(transfer);
+  for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, 1);
+  try {
+    const moved = await runEither(transfer);
+    if (moved < transfer.length) await checkEnd(transfer, moved);
+    return moved;
+  } finally {
+    for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
+  }
+}
+
+/** The end of a device that is still there, or of a file. */
+async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
+  const { core, file, offset } = transfer;
+  if (!endsTooEarly(file, offset, moved)) return;
+  const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
+  const goneInstead = await deviceGone(core, file, error);
+  if (goneInstead !== undefined) throw goneInstead;
+}
+
+async function runEither(transfer: Transfer): Promise<number> {
+  const { file, offset, length } = transfer;
+  const lock = transfer.kind === abi.Kind.write ? file.lock : undefined;
+  if (lock === undefined) return runPlain(transfer);
+  if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer, lock);
+  const lease = await lock.acquire(offset, addOffset(offset, length), false);
+  try {
+    return await runPlain(transfer);
+  } finally {
+    lock.release(lease);
+  }
+}
+
+async function runPlain(transfer: Transfer): Promise<number> {
+  const regions = pinnedRegions(transfer);
+  return regions === undefined
+    ? runBounced(transfer, spanOf(transfer))
+    : runVector(transfer, regions);
+}
+
+function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset : Number(offset & 0x7fff_ffffn);
+}
+
+// Buffers lent by a pool ------------------------------------------------------------------------------
+
+type PooledPart = { slab: NonNullable<Slab["pool"]>; offset: number; length: number };
+const NO_PARTS: readonly PooledPart[] = [];
+
+/** The parts of the caller's memory that belong to a `BufferPool`, which must not lend them again yet. */
+function pooledParts(transfer: Transfer): readonly PooledPart[] {
+  let parts: PooledPart[] | undefined;
+  const { views, lengths } = transfer;
+  for (let index = 0; index < views.length; index++) {
+    const view = views[index] as IoData;
+    const isView = ArrayBuffer.isView(view);
+    const pool = slabOf(view)?.pool;
+    if (pool === undefined) continue;
+    parts ??= [];
+    const offset = isView ? view.byteOffset : 0;
+    parts.push({ slab: pool, offset, length: lengths[index] as number });
+  }
+  return parts ?? NO_PARTS;
+}
+
+// Vectors of pinned memory ----------------------------------------------------------------------------
+
+/** One of the caller's buffers that the kernel can have as it is. */
+interface Region {
+  readonly view: IoData;
+  readonly length: number;
+  readonly slab: Slab;
+  readonly slabOffset: number;
+}
+
+/** The caller's buffers, if the kernel can have every one of them. */
+function pinnedRegions(transfer: Transfer): Region[] | undefined {
+  const { file, views, lengths } = transfer;
+  const mask = file.ioMask;
+  if (mask !== 0) {
+    if ((lowBits(transfer.offset) & mask) !== 0) return undefined;
+    for (const length of lengths) if ((length & mask) !== 0) return undefined;
+  }
+  const regions: Region[] = [];
+  for (let index = 0; index < views.length; index++) {
+    const view = views[index] as IoData;
+    const isView = ArrayBuffer.isView(view);
+    const slab = slabOf(view);
+    if (slab === undefined) return undefined;
+    // A slab's start suits every device; what matters is the place within it.
+    const slabOffset = isView ? view.byteOffset : 0;
+    if ((slabOffset & file.memoryMask) !== 0) return undefined;
+    regions.push({ view, length: lengths[index] as number, slab, slabOffset });
+  }
+  return regions;
+}
+
+async function runVector(transfer: Transfer, regions: readonly Region[]): Promise<number> {
+  let done = 0;
+  for (let first = 0; first < regions.length; first += abi.IOVECS_MAX) {
+    const group = regions.slice(first, first + abi.IOVECS_MAX);
+    const length = group.reduce((sum, region) => sum + region.length, 0);
+    const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
+    transfer.core.releaseBlock(outcome.block);
+    done += outcome.transferred;
+    if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
+    if (outcome.transferred < length) break;
+  }
+  // What was written is written; what was read has no place to be.
+  if (transfer.kind === abi.Kind.read) {
+    for (const region of regions) {
+      if (region.view.byteLength !== region.length) throw gone(transfer, done);
+    }
+  }
+  return done;
+}
+
+function vectorRequest(
+  transfer: Transfer,
+  group: readonly Region[],
+  length: number,
+  done: number,
+): Request {
+  return {
+    kind: transfer.kind === abi.Kind.read ? abi.Kind.readv : abi.Kind.writev,
+    fd: transfer.file.fd,
+    file: transfer.file,
+    offset: addOffset(transfer.offset, done),
+    length,
+    argument: group.length,
+    blockBytes: group.length * (IOVEC_BYTES + 8),
+    fill: (memory) => fillIovecs(transfer, group, memory, done),
+    governor: transfer.governor,
+  };
+}
+
+const IOVEC_BYTES = 16;
+
+/** iovecs, then the slab header of each (zig/operation.zig). */
+function fillIovecs(
+  transfer: Transfer,
+  group: readonly Region[],
+  memory: Uint8Array,
+  done: number,
+): void {
+  const out = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+  group.forEach(({ view, slab, slabOffset, length }, index) => {
+    if (view.byteLength !== length) throw gone(transfer, done);
+    setUint64(out, index * IOVEC_BYTES, slab.address + slabOffset);
+    setUint64(out, index * IOVEC_BYTES + 8, length);
+    setUint64(out, group.length * IOVEC_BYTES + index * 8, slab.header);
+  });
+}
+
+function setUint64(out: DataView, at: number, value: number): void {
+  out.setUint32(at, value, true);
+  out.setUint32(at + 4, value / 0x1_0000_0000, true);
+}

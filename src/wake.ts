@@ -1,0 +1,82 @@
+// How the JavaScript thread learns of completions that were not there at the flush: the ring's wake
+// descriptor (an eventfd registered with io_uring on Linux, a pipe elsewhere) is read through Bun's
+// own event loop. The only file that knows; core.ts says when to watch and what to call.
+//
+// A stream of the descriptor keeps the process alive even with no read pending, and only
+// `cancel()` lets go of it. So it is made when something is in flight, and cancelled IDLE_MS after
+// the last operation: an awaited operation at a time must not pay for it each time.
+
+/** How long after the last operation the process is kept alive. */
+const IDLE_MS = 3;
+
+/** What we use of a ReadableStreamDefaultReader (bun-types and node:stream/web disagree on the rest). */
+interface Reader {
+  read(): Promise<{ done: boolean }>;
+  cancel(): Promise<void>;
+}
+
+export class Wake {
+  readonly #fd: number;
+  readonly #onWake: () => void;
+  #reader: Reader | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Operations are in flight. */
+  #wanted = false;
+
+  constructor(fd: number, onWake: () => void) {
+    this.#fd = fd;
+    this.#onWake = onWake;
+  }
+
+  /** Something is in flight: completions will ring. */
+  watch(): void {
+    this.#wanted = true;
+    if (this.#reader !== undefined) return;
+    const reader: Reader = Bun.file(this.#fd).stream().getReader();
+    this.#reader = reader;
+    this.#read(reader);
+  }
+
+  /** Nothing is in flight: let the process exit soon. */
+  rest(): void {
+    if (!this.#wanted) return;
+    this.#wanted = false;
+    if (this.#timer !== undefined || this.#reader === undefined) return;
+    this.#timer = setTimeout(this.#expire, IDLE_MS);
+    this.#timer.unref();
+  }
+
+  /** Lets go of the descriptor. */
+  async close(): Promise<void> {
+    this.#wanted = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const reader = this.#reader;
+    this.#reader = undefined;
+    await reader?.cancel();
+  }
+
+  readonly #expire = (): void => {
+    this.#timer = undefined;
+    if (this.#wanted) return;
+    const reader = this.#reader;
+    this.#reader = undefined;
+    reader?.cancel().catch(ignore);
+  };
+
+  #read(reader: Reader): void {
+    reader.read().then((chunk) => {
+      if (this.#reader !== reader) return;
+      if (chunk.done) {
+        // The descriptor was closed under us; with nothing in flight that harms nobody.
+        this.#reader = undefined;
+        if (this.#wanted) this.watch();
+        return;
+      }
+      this.#read(reader);
+      this.#onWake();
+    }, ignore);
+  }
+}
+
+function ignore(): void {}
