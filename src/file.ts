@@ -12,9 +12,10 @@ import {
   checkRange,
   type IoData,
   type IoOptions,
+  notItsMemory,
   type Offset,
 } from "./arguments.ts";
-import { slabOf } from "./buffer.ts";
+import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
@@ -260,14 +261,15 @@ export class File implements AsyncDisposable {
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
+      const slab = slabOf(view);
+      const slabOffset = isView ? view.byteOffset : 0;
+      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
       const from =
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(view);
-      const slabOffset = isView ? view.byteOffset : 0;
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
@@ -299,7 +301,8 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views = data.map((view, index) => checkData(`data[${index}]`, view));
+      // Array.from: a hole in the array is an element that is no buffer.
+      const views = Array.from(data, (view, index) => checkPiece(`data[${index}]`, view));
       const length = views.reduce((sum, view) => sum + view.byteLength, 0);
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
@@ -508,6 +511,14 @@ export class File implements AsyncDisposable {
       hint: file ? "Open it again" : "Open the file again on another ring",
     });
   }
+}
+
+/** One buffer of a vector, whose numbers can be its memory's. */
+function checkPiece(name: string, value: unknown): IoData {
+  const view = checkData(name, value);
+  const offset = ArrayBuffer.isView(view) ? view.byteOffset : 0;
+  if (!isPlausible(slabOf(view), offset, view.byteLength)) throw notItsMemory(name, view);
+  return view;
 }
 
 /** A `node:fs` Stats with these values. */

@@ -253,6 +253,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
                 }
+                if (operation.kind == .open or operation.kind == .probe) {
+                    // JavaScript gives a closed file's record to the next one.
+                    file.transfers_refused = false;
+                    file.syncs_refused = false;
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0) {
                     operation.covers = file.writes_open;
