@@ -203,6 +203,12 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
+            // A cancel that found no room: nothing of ours need ever end without it.
+            if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
+                engine.kernel_count > 0 and control.retry_ms == 0)
+            {
+                control.retry_ms = retry_ms_busy;
+            }
             const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;

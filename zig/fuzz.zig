@@ -1,5 +1,5 @@
 //! The fuzzer: one seed is one run of the engine over each lane over the simulated kernel, against an
-//! oracle. `zig build fuzz -- [seed]`, `zig build fuzz -- --seeds 2000 [--from N] [--lane NAME]`;
+//! oracle. `zig build fuzz -- [seed]`, `zig build fuzz -- --seeds 2000 [--from N] [--lane NAME] [--trace]`;
 //! `zig build test` runs a few seeds, `zig build plants` shows that planted bugs are found.
 
 const std = @import("std");
@@ -8,7 +8,7 @@ const report = @import("fuzz/report.zig");
 const rigs = @import("fuzz/rigs.zig");
 const scenario = @import("fuzz/scenario.zig");
 
-const all_rigs = .{rigs.Own};
+const all_rigs = .{ rigs.Own, rigs.Uring };
 const seeds_default = 2000;
 const seeds_in_tests = 200;
 
@@ -52,6 +52,10 @@ fn parse(arguments: []const [:0]const u8) !Arguments {
         const name = arguments[index];
         if (!std.mem.startsWith(u8, name, "--")) {
             parsed.seed = try std.fmt.parseInt(u64, name, 0);
+            continue;
+        }
+        if (std.mem.eql(u8, name, "--trace")) {
+            report.tracing = true;
             continue;
         }
         index += 1;

@@ -20,6 +20,8 @@ pub fn Checked(comptime Inner: type) type {
     return struct {
         const Self = @This();
 
+        pub const scan_ms: u32 = if (@hasDecl(Inner, "scan_ms")) Inner.scan_ms else 0;
+
         inner: Inner,
         oracle: *Oracle,
         kernel: *simulated.Kernel,
@@ -104,6 +106,10 @@ pub fn Checked(comptime Inner: type) type {
                 self.oracle.removedFromLane(operation);
             }
             return cancellation;
+        }
+
+        pub fn unsent(self: *const Self) bool {
+            return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
         }
 
         pub fn arm(self: *Self) bool {

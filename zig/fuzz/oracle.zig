@@ -9,7 +9,9 @@ const simulated = @import("../os/simulated.zig");
 const Memory = @import("memory.zig").Memory;
 const Model = @import("model.zig").Model;
 const Operation = @import("../operation.zig").Operation;
-const fail = @import("report.zig").fail;
+const report = @import("report.zig");
+const fail = report.fail;
+const trace = report.trace;
 const E = std.posix.E;
 
 pub const slots_max = 64;
@@ -146,6 +148,7 @@ pub const Oracle = struct {
     pub fn run(oracle: *Oracle, route: Route, operations: []const *Operation) void {
         for (operations, 0..) |operation, index| {
             const call = oracle.callOf(operation);
+            trace("  {t} <- slot {d}, call {d}, {t}", .{ route, call.slot, call.order, call.kind });
             if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
             if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
             if (call.isTransfer()) oracle.checkPiece(call, operation);
@@ -199,6 +202,7 @@ pub const Oracle = struct {
 
     pub fn verdict(oracle: *Oracle, operation: *const Operation, answer: lane.Verdict) void {
         const call = oracle.callOf(operation);
+        if (answer != .accepted) trace("  slot {d}: {any}", .{ call.slot, answer });
         switch (answer) {
             .accepted => {
                 call.accepted_once = true;
@@ -221,6 +225,7 @@ pub const Oracle = struct {
     /// A lane reports the end of a submission.
     pub fn result(oracle: *Oracle, operation: *const Operation, route: Route, value: isize) void {
         const call = oracle.callOf(operation);
+        trace("  {t} -> slot {d}: {d}", .{ route, call.slot, value });
         if (call.in_lane == .none) fail("slot {d} ended without being in a lane", .{call.slot});
         call.in_lane = .none;
         oracle.ended(call, route, value, operation);
@@ -287,6 +292,7 @@ pub const Oracle = struct {
     pub fn row(oracle: *Oracle, completion: *const abi.Completion) void {
         if (completion.slot >= slots_max) fail("a row for slot {d}", .{completion.slot});
         const call = &oracle.calls[completion.slot];
+        trace("row: slot {d}, status {d}, errno {d}", .{ call.slot, completion.status, completion.errno });
         if (call.state != .native or call.generation != completion.generation) {
             fail("slot {d} settles twice, or was never handed over", .{completion.slot});
         }

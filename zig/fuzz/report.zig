@@ -10,7 +10,13 @@ pub var lane: []const u8 = "";
 pub var planted: ?[]const u8 = null;
 /// Seeds finished in this run, for the report of a planted bug.
 pub var seeds_done: u64 = 0;
+/// Prints every event: for looking at one seed.
+pub var tracing = false;
 var reported = false;
+
+pub fn trace(comptime format: []const u8, arguments: anytype) void {
+    if (tracing) std.debug.print(format ++ "\n", arguments);
+}
 
 /// Ends the process: a property does not hold.
 pub fn fail(comptime format: []const u8, arguments: anytype) noreturn {

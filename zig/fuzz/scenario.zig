@@ -16,7 +16,9 @@ const Call = oracle_file.Call;
 const Memory = @import("memory.zig").Memory;
 const Operation = operation_file.Operation;
 const Oracle = oracle_file.Oracle;
-const fail = @import("report.zig").fail;
+const report = @import("report.zig");
+const fail = report.fail;
+const trace = report.trace;
 
 const operations_max = checked.operations_max;
 const files_max = oracle_file.files_max;
@@ -40,6 +42,7 @@ pub const World = struct {
     files: [files_max]engine_file.FileState,
     run: [operations_max]*Operation,
     verdicts: [operations_max]lane.Verdict,
+    fresh: [operations_max]*Operation,
     reaped: [operations_max]lane.Reaped,
     kernel: simulated.Kernel,
     oracle: Oracle,
@@ -66,6 +69,7 @@ pub const World = struct {
             .files = &world.files,
             .run = world.run[0..plan.queue_depth],
             .verdicts = world.verdicts[0..plan.queue_depth],
+            .fresh = world.fresh[0..plan.operations],
             .reaped = world.reaped[0..plan.operations],
         };
     }
@@ -209,11 +213,13 @@ pub fn Scenario(comptime Rig: type) type {
             self.queued -= count;
             std.mem.copyForwards(*Call, self.queue[0..self.queued], self.queue[count..][0..self.queued]);
             self.entering();
+            trace("flush {d} at {d} us", .{ count, self.kernel.now_ns / 1000 });
             self.returned(self.engine.flush(count));
         }
 
         fn drain(self: *Self) void {
             self.entering();
+            trace("drain at {d} us", .{self.kernel.now_ns / 1000});
             self.returned(self.engine.drain());
         }
 
@@ -228,11 +234,15 @@ pub fn Scenario(comptime Rig: type) type {
             if (rows > self.plan.operations) fail("{d} rows in a table of {d}", .{ rows, self.plan.operations });
             for (self.world.completions[0..rows]) |*completion| self.oracle.row(completion);
             const control = &self.world.control;
+            trace("= {d} rows, more {d}, retry {d} ms", .{ rows, control.more, control.retry_ms });
             if (control.retry_ms > 0) {
                 self.timer_ns = self.kernel.now_ns + @as(u64, control.retry_ms) * std.time.ns_per_ms;
             }
             if (control.operations != self.oracle.native) {
                 fail("the engine holds {d} operations instead of {d}", .{ control.operations, self.oracle.native });
+            }
+            if (control.operations == 0 and (control.retry_ms > 0 or control.more > 0)) {
+                fail("an idle ring asks for calls", .{});
             }
             self.oracle.afterCall();
             self.checkStats();
@@ -250,7 +260,8 @@ pub fn Scenario(comptime Rig: type) type {
                 .generation = call.generation,
                 .kind = @intFromEnum(call.kind),
                 .flags = if (disk.alignment > 1) flags.aligned | shift << flags.alignment_shift else 0,
-                .file = call.file,
+                // `open` and `probe` begin a file's record; these calls are about an open one.
+                .file = if (call.kind == .open or call.kind == .probe) abi.file_none else call.file,
                 .fd = call.fd,
                 .offset = call.offset,
                 .address = @floatFromInt(address),
@@ -271,6 +282,7 @@ pub fn Scenario(comptime Rig: type) type {
 
         fn cancel(self: *Self, call: *Call) void {
             self.engine.kernel.calls = 0;
+            trace("cancel slot {d}", .{call.slot});
             if (!self.engine.cancel(call.slot, call.generation)) fail("slot {d} is unknown", .{call.slot});
             self.oracle.cancelled(call);
             self.cancelled = true;
@@ -285,6 +297,8 @@ pub fn Scenario(comptime Rig: type) type {
                 return if (self.queued > 0) self.flush() else self.drain();
             }
             if (self.oracle.outstanding == 0) return;
+            Rig.idle();
+            if (kernel.rung) return;
             if (kernel.now_ns > self.last_call_ns + patience_ns) fail("no end in sight", .{});
             var next = kernel.nextEventNs();
             // What never ends may hold all room: a user's timeout cancels it.
