@@ -290,6 +290,7 @@ pub const Ring = struct {
                 if (!clean) {
                     ring.orphaned.store(true, .release);
                     ring.stopPool(engine);
+                    engine.forgetBusyDescriptors();
                     return;
                 }
                 engine.kernel.deinit();
