@@ -24,7 +24,7 @@ const wanted = process.argv.slice(2, cut === -1 ? undefined : cut);
 const extra = cut === -1 ? [] : process.argv.slice(cut + 1);
 
 /** Backends that this system can run. */
-const backends = process.platform === "linux" ? ["io_uring", "threads"] : ["threads"];
+const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_aio"] : ["threads"];
 
 const steps: Step[] = [
   { name: "zig", run: zigTests },

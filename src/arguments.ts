@@ -117,8 +117,11 @@ export function checkData(name: string, value: unknown): IoData {
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
 }
 
-/** `bytes` bytes of any kind of view. */
+const NO_BYTES = new Uint8Array(0);
+
+/** `bytes` bytes of any kind of view; none of them may be asked of a detached one. */
 export function bytesOf(view: ArrayBufferView | ArrayBufferLike, bytes: number): Uint8Array {
+  if (bytes === 0) return NO_BYTES;
   return ArrayBuffer.isView(view)
     ? new Uint8Array(view.buffer, view.byteOffset, bytes)
     : new Uint8Array(view, 0, bytes);

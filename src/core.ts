@@ -6,7 +6,7 @@
 // once; the rest comes when the wake descriptor rings (`#drain`).
 //
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
-// (bench/cached.ts).
+// (bench/rows/cached_random.ts).
 
 import { bytesOf } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
@@ -113,9 +113,13 @@ export class Core {
   #tail: number = NO_SLOT;
   /** Operations the native side holds. */
   #held = 0;
+  /** Slots of operations that were settled while they waited, not passed over by `#handOver` yet. */
+  #dead = 0;
   #flushScheduled = false;
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, on the clock of `#now`. */
+  #retryDue = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
@@ -282,6 +286,17 @@ export class Core {
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
 
+  /** The earliest wish counts: a look every 100 ms must not delay a retry after 1 ms. */
+  #retryIn(ms: number): void {
+    const due = this.#now() + ms;
+    if (this.#retryTimer !== undefined) {
+      if (this.#retryDue <= due) return;
+      clearTimeout(this.#retryTimer);
+    }
+    this.#retryDue = due;
+    this.#retryTimer = setTimeout(this.#retry, ms);
+  }
+
   readonly #retry = (): void => {
     this.#retryTimer = undefined;
     this.#drain();
@@ -298,7 +313,7 @@ export class Core {
     if (this.#held > 0) {
       this.#wake.watch();
       const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
-      if (retryMs > 0) this.#retryTimer ??= setTimeout(this.#retry, retryMs);
+      if (retryMs > 0) this.#retryIn(retryMs);
     } else {
       this.#wake.rest();
     }
@@ -314,7 +329,7 @@ export class Core {
 
   /** Tells `close` when nothing is in flight any more. */
   noteIdle(): void {
-    if (this.#onIdle !== undefined && this.#slots.used === 0 && this.longOperations === 0)
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.longOperations === 0)
       this.#onIdle();
   }
 
@@ -326,12 +341,14 @@ export class Core {
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
       const next = slots.next[slot] as number;
       if (slots.state[slot] === SlotState.dead) {
+        this.#dead--;
         slots.give(slot);
       } else {
         const address = this.#prepareMemory(slot);
         if (address < 0) {
           // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
           if (slots.state[slot] === SlotState.waiting) break;
+          this.#dead--;
           slots.give(slot);
         } else {
           this.#writeRow(this.#submissions32 + count * 16, slot, address);
@@ -569,8 +586,12 @@ export class Core {
       countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
-    if (slots.state[slot] === SlotState.native) slots.give(slot);
-    else slots.state[slot] = SlotState.dead;
+    if (slots.state[slot] === SlotState.native) {
+      slots.give(slot);
+    } else {
+      slots.state[slot] = SlotState.dead;
+      this.#dead++;
+    }
     if (file !== undefined && --file.inFlight === 0) file.onIdle?.();
   }
 
@@ -676,7 +697,7 @@ export class Core {
 
   /** Operations that have not settled. */
   get inFlight(): number {
-    return this.#slots.used;
+    return this.#slots.used - this.#dead;
   }
 
   /** Bytes of bounce memory in use. */
@@ -700,7 +721,7 @@ export class Core {
   }
 
   async #close(): Promise<void> {
-    if (this.#slots.used > 0 || this.longOperations > 0) {
+    if (this.inFlight > 0 || this.longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });

@@ -4,6 +4,7 @@
 import fs from "node:fs";
 import {
   addOffset,
+  type Bytes,
   checkData,
   checkInteger,
   checkOffset,
@@ -14,11 +15,11 @@ import {
   type Offset,
 } from "./arguments.ts";
 import { slabOf } from "./buffer.ts";
-import type { Governor } from "./control.ts";
+import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError } from "./failures.ts";
-import type { Alignment, FileState, PendingSync } from "./file_state.ts";
+import { type ErrorContext, statusError, syncError } from "./failures.ts";
+import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
@@ -36,6 +37,7 @@ import {
 } from "./open.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
+import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
 import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
@@ -201,6 +203,33 @@ export class File implements AsyncDisposable {
   }
 
   /**
+   * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
+   * BYOB readers are supported. `concurrency` reads (default 4) of `chunkSize` bytes (default 262144)
+   * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
+   * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
+   * Cancelling ends the reads. Does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  readable(options?: ReadableOptions): ReadableStream<Bytes> {
+    return readableOf(this, options);
+  }
+
+  /**
+   * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
+   * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
+   * (default 4) run at once: what is written is in the file when `close()` has resolved, and with
+   * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
+   * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
+   * lies behind the last byte is left as it is; does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  writable(options?: WritableOptions): WritableStream<IoData> {
+    return writableOf(this, options);
+  }
+
+  /**
    * Waits for this file's operations, then closes the descriptor if it is ours. Later calls on the
    * file reject with EBADF; a second `close` is the same promise.
    */
@@ -237,7 +266,7 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(isView ? view.buffer : view);
+      const slab = slabOf(view);
       const slabOffset = isView ? view.byteOffset : 0;
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
@@ -330,7 +359,10 @@ export class File implements AsyncDisposable {
     state.pendingSyncs.add(pending);
     try {
       await holding(this.#core, state, async () => {
-        if (state.longWrites.size > 0) await Promise.allSettled([...state.longWrites]);
+        if (state.longWrites.size > 0) {
+          const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governed);
+          if (cause !== undefined) throw this.#stoppedError(kind, cause);
+        }
         const outcome = await this.#core.start({
           kind,
           fd: state.fd,
@@ -344,6 +376,12 @@ export class File implements AsyncDisposable {
           throw await this.#orGone(error);
         }
       });
+    } catch (error) {
+      if (pending.cause === undefined || !(error instanceof IoError)) throw error;
+      if (!wasAsked(error)) throw this.#syncError(kind, pending.cause);
+      // An aborted sync tells of itself; the next one has to tell of the write.
+      state.unreported ??= pending.cause;
+      throw error;
     } finally {
       state.pendingSyncs.delete(pending);
     }
@@ -351,17 +389,12 @@ export class File implements AsyncDisposable {
   }
 
   #syncError(kind: number, cause: IoError): IoError {
-    return new IoError(
-      cause.code === "ABORT_ERR" || cause.code === "ERR_TIMEOUT" ? "EIO" : cause.code,
-      {
-        reason: "data written to this file is not on the medium: an earlier write or sync failed",
-        errno: cause.errno ?? -errnoOf("EIO"),
-        syscall: syscallName(kind),
-        path: this.#state.path,
-        hint: "See `cause`. Reopen the file and write the data again",
-        cause,
-      },
-    );
+    return syncError(kind, this.#state.path, cause);
+  }
+
+  #stoppedError(kind: number, cause: Cause): IoError {
+    const { kind: _kind, file: _file, ...init } = this.#context(kind, undefined, undefined, 0);
+    return causeError(cause, init);
   }
 
   /** Keeps clear of unaligned writes that are being read, modified and written back. */

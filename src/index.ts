@@ -1,7 +1,10 @@
 // Everything public. Importing this opens nothing: the native library loads and the default ring opens
 // at first use.
 
+import "./batch.ts";
+
 export type { Bytes, IoData, IoOptions, Offset } from "./arguments.ts";
+export type { Operation } from "./batch.ts";
 export {
   BlockDevice,
   type BlockDeviceFromFdOptions,
@@ -16,3 +19,4 @@ export { type BlockDeviceInfo, listBlockDevices } from "./list_devices.ts";
 export type { FromFdOptions, OpenOptions } from "./open.ts";
 export { type BackendName, Ring, type RingOptions } from "./ring.ts";
 export type { LatencyHistogram, RingStats } from "./stats.ts";
+export type { ReadableOptions, WritableOptions } from "./stream.ts";

@@ -216,7 +216,8 @@ pub const histogram_buckets = 40 << histogram_steps_log2;
 pub const Stats = extern struct {
     flushes: u64 = 0,
     drains: u64 = 0,
-    /// io_uring_enter, lio_listio, kevent, and one for each call a pool thread makes.
+    /// io_uring_enter, lio_listio and the other calls of AIO, kevent to reap, and one for each
+    /// operation of a pool thread.
     system_calls: u64 = 0,
     /// io_uring_enter or lio_listio calls that submitted something.
     submit_calls: u64 = 0,
@@ -254,7 +255,8 @@ pub const Control = extern struct {
     in_kernel: u32 = 0,
     /// 1 when queued operations could go to the kernel now, but the flush had done its share.
     more: u32 = 0,
-    /// Not 0: nothing of ours is in the kernel and it has no room; flush again after so many ms.
+    /// Not 0: drain again after so many ms, though nothing may ring: the kernel has no room and
+    /// nothing of ours need end there, or (libc's POSIX AIO on Linux) a notification can be lost.
     retry_ms: u32 = 0,
     /// CLOCK_MONOTONIC in milliseconds at the end of the last call.
     now_ms: f64 = 0,

@@ -26,8 +26,16 @@ const ThreadsEngine = engine_file.Engine(None, Pool(Os));
 const IoUringLane = @import("backend/io_uring.zig").IoUring(Os);
 const IoUringEngine = engine_file.Engine(IoUringLane, Pool(Os));
 
+const PosixAioLane = @import("backend/posix_aio.zig").PosixAio(Os);
+const PosixAioEngine = engine_file.Engine(PosixAioLane, Pool(Os));
+
 const AnyEngine = switch (builtin.os.tag) {
-    .linux => union(enum) { io_uring: IoUringEngine, threads: ThreadsEngine },
+    .linux => union(enum) {
+        io_uring: IoUringEngine,
+        posix_aio: PosixAioEngine,
+        threads: ThreadsEngine,
+    },
+    .freebsd => union(enum) { posix_aio: PosixAioEngine, threads: ThreadsEngine },
     else => union(enum) { threads: ThreadsEngine },
 };
 
@@ -37,9 +45,11 @@ const threads_beside_kernel = 4;
 const threads_alone = 16;
 const threads_limit = 256;
 
-/// Backends in the order in which `auto` tries them.
+/// Backends in the order in which `auto` tries them. On Linux `posix_aio` has to be named: there
+/// it is libc's thread pool, slower than ours.
 const candidates: []const abi.Backend = switch (builtin.os.tag) {
     .linux => &.{ .io_uring, .threads },
+    .freebsd => &.{ .posix_aio, .threads },
     else => &.{.threads},
 };
 
@@ -119,7 +129,7 @@ pub const Ring = struct {
         fn of(queue_depth: u32) Layout {
             const operations = queue_depth + abi.operations_ready;
             // Each array starts aligned by itself; the slack covers it.
-            const per_operation = @sizeOf(Operation) + @sizeOf(*Operation) +
+            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) +
                 @sizeOf(lane.Verdict) + @sizeOf(lane.Reaped);
             const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
             const submissions = std.mem.alignForward(u64, @sizeOf(abi.Control), 64);
@@ -185,6 +195,7 @@ pub const Ring = struct {
             .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
             .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
             .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,
+            .fresh = allocator.alloc(*Operation, count) catch unreachable,
         };
     }
 
@@ -207,7 +218,18 @@ pub const Ring = struct {
                 ring.startEngine(&ring.engine.io_uring, wanted, threads_beside_kernel);
                 return null;
             },
-            .posix_aio, .simulated, .automatic => return unknown,
+            .posix_aio => {
+                if (!@hasField(AnyEngine, "posix_aio")) return unknown;
+                ring.engine = .{ .posix_aio = undefined };
+                const kernel = &ring.engine.posix_aio.kernel;
+                const operations = Layout.of(wanted.queue_depth).operations;
+                if (kernel.init(operations, ring.wake)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.posix_aio, wanted, threads_beside_kernel);
+                return null;
+            },
+            .simulated, .automatic => return unknown,
         }
     }
 

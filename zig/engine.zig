@@ -28,8 +28,10 @@ const retry_ms_busy = 20;
 pub const FileState = struct {
     /// Operations that change the medium and are not settled yet.
     writes_open: u32 = 0,
-    /// The kernel lane refused this file: its operations go to the pool at once.
-    refused: bool = false,
+    /// The kernel lane refused this file (EOPNOTSUPP): such operations go to the pool at once.
+    /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
+    transfers_refused: bool = false,
+    syncs_refused: bool = false,
     /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
@@ -46,6 +48,7 @@ pub const Memory = struct {
     run: []*Operation,
     verdicts: []lane.Verdict,
     reaped: []lane.Reaped,
+    fresh: []*Operation,
 };
 
 pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
@@ -53,6 +56,9 @@ pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
 pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
     return struct {
         const Self = @This();
+
+        /// A lane whose notifications can be lost says how often to look while operations run.
+        const scan_ms: u32 = if (@hasDecl(Kernel, "scan_ms")) Kernel.scan_ms else 0;
 
         kernel: Kernel,
         pool: Pool,
@@ -71,6 +77,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Rows of the completion table that are filled.
         completion_count: u32 = 0,
         order: u64 = 0,
+        /// Operations admitted by this call; their memory is retained when it ends, if they have
+        /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
+        /// runs; a cached read never pays for the two atomic operations.
+        fresh_count: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
         /// Bytes this call may still submit.
@@ -96,6 +106,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.operation_count = 0;
             engine.completion_count = 0;
             engine.order = 0;
+            engine.fresh_count = 0;
             engine.refused_room = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
@@ -175,6 +186,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn finish(engine: *Self) u32 {
+            if (engine.fresh_count > 0) engine.retainFresh();
             const control = engine.memory.control;
             const waiting = engine.fifo.count + engine.pool_fifo.count;
             if (waiting > 0) {
@@ -185,6 +197,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 } else if (engine.call_bytes == 0) {
                     control.more = 1;
                 }
+            }
+            if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
+                control.retry_ms = scan_ms;
             }
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
@@ -204,6 +219,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             s.system_calls = engine.kernel.system_calls + engine.pool.system_calls;
             s.submit_calls = engine.kernel.submit_calls;
             s.wakes = engine.pool.wakes;
+            if (@hasDecl(Kernel, "wakes")) s.wakes += engine.kernel.wakes();
             s.in_kernel_peak = @max(s.in_kernel_peak, engine.kernel_count + engine.pool_count);
         }
 
@@ -218,11 +234,15 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.submitted_ns = engine.now_ns;
             operation.phase = .queued;
             if (!read(operation, submission)) return engine.settle(operation, .invalid, 0);
-            engine.retainSlabs(operation);
+            engine.memory.fresh[engine.fresh_count] = operation;
+            engine.fresh_count += 1;
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
                 const file = &engine.memory.files[operation.file];
+                if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
+                    engine.kernel.fileCloses(operation.file);
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0) {
                     operation.covers = file.writes_open;
@@ -270,7 +290,17 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return if (@as(f64, @floatFromInt(integer)) == number) integer else null;
         }
 
-        fn retainSlabs(_: *Self, operation: *Operation) void {
+        /// What was admitted and goes on beyond this call keeps its memory by itself.
+        fn retainFresh(engine: *Self) void {
+            for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (operation.phase != .free) retainSlabs(operation);
+            }
+            engine.fresh_count = 0;
+        }
+
+        fn retainSlabs(operation: *Operation) void {
+            assert(!operation.retained);
+            operation.retained = true;
             if (operation.slab) |slab| slab.retain();
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
@@ -278,9 +308,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
         }
 
-        fn releaseSlabs(_: *Self, operation: *Operation) void {
+        fn releaseSlabs(operation: *Operation) void {
+            defer operation.slab = null;
+            if (!operation.retained) return;
+            operation.retained = false;
             if (operation.slab) |slab| slab.release();
-            operation.slab = null;
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
                 if (Slab.fromAddress(address)) |slab| slab.release();
@@ -308,7 +340,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn refusedBefore(engine: *Self, operation: *const Operation) bool {
             if (operation.file == abi.file_none) return false;
-            return engine.memory.files[operation.file].refused;
+            const file = &engine.memory.files[operation.file];
+            return if (operation.isSync()) file.syncs_refused else file.transfers_refused;
         }
 
         // From the queue to the lanes ----------------------------------------------------------
@@ -398,7 +431,12 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const maybe = engine.kernel.capability(operation.kind) == .maybe;
             if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
                 if (operation.file != abi.file_none) {
-                    engine.memory.files[operation.file].refused = true;
+                    const file = &engine.memory.files[operation.file];
+                    if (operation.isSync()) {
+                        file.syncs_refused = true;
+                    } else {
+                        file.transfers_refused = true;
+                    }
                 }
                 engine.stats().fallbacks += 1;
                 operation.route = .pool;
@@ -560,8 +598,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.assertPhase(.done);
             // A refused submission never counted and holds nothing.
             if (status != .invalid) {
-                if (status == .ok) engine.noteDescriptor(operation);
-                engine.releaseSlabs(operation);
+                // A descriptor is gone after close(2) whatever it says.
+                const closed = operation.kind == .close and status == .failed;
+                if (status == .ok or closed) engine.noteDescriptor(operation);
+                releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
             engine.countSettled(operation);
@@ -575,7 +615,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             };
             engine.completion_count += 1;
             engine.operation_count -= 1;
-            operation.* = .{ .index = operation.index, .incarnation = operation.incarnation };
+            operation.reset();
             engine.free.push(operation);
         }
 
@@ -590,7 +630,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 },
                 .probe => file.* = .{ .owned_fd = if (operation.argument == 1) operation.fd else -1 },
                 .close => file.owned_fd = -1,
-                else => {},
+                else => return,
+            }
+            // Somebody else's descriptor may be closed and its number reused behind our back.
+            if (@hasDecl(Kernel, "fileOpened") and file.owned_fd >= 0) {
+                engine.kernel.fileOpened(operation.file, file.owned_fd);
             }
         }
 

@@ -8,8 +8,12 @@
 //!   cancel(operation: *Operation) Cancellation
 //!   arm() bool         let completions ring the wake descriptor; false: some are there already
 //!   disarm() void      the engine is about to reap anyhow
+//!   fileOpened(file, fd), fileCloses(file)   optional: what it keeps for each file
 //!   deinit() void      only when nothing of ours is in the kernel
-//!   drain(timeout_ms) bool   cancel all, wait; false: the kernel may still write our memory
+//!   cancelAll(timeout_ms) void   teardown: ask the kernel to let go of everything
+//! and, where they mean something:
+//!   scan_ms: u32       notifications can be lost: reap every so many ms while operations run
+//!   wakes() u64        times its threads rang the wake descriptor
 
 const std = @import("std");
 

@@ -55,6 +55,8 @@ pub const Operation = struct {
     address: u64 = 0,
     length: u64 = 0,
     slab: ?*Slab = null,
+    /// Whether a reference to each of its slabs is ours.
+    retained: bool = false,
 
     transferred: u64 = 0,
     /// Vectors: the buffer that comes next, and how much of it is done.
@@ -79,6 +81,24 @@ pub const Operation = struct {
     result: isize = 0,
 
     next: ?*Operation = null,
+
+    /// Back to `free`: what the next submission does not write anew. Its index and incarnation stay.
+    pub fn reset(operation: *Operation) void {
+        assert(operation.phase == .done);
+        assert(operation.slab == null);
+        operation.phase = .free;
+        operation.transferred = 0;
+        operation.iovec_index = 0;
+        operation.iovec_done = 0;
+        operation.piece = .{};
+        operation.covers = 0;
+        operation.cancel_requested = false;
+        operation.stalled = false;
+        operation.attempts = 0;
+        operation.status = .ok;
+        operation.errno = 0;
+        operation.detail = 0;
+    }
 
     /// What travels through the kernel: position and incarnation.
     pub fn token(operation: *const Operation) u64 {
@@ -114,6 +134,7 @@ pub const Operation = struct {
         switch (phase) {
             .free => {
                 assert(operation.slab == null);
+                assert(!operation.retained);
                 assert(operation.place == .nowhere);
                 assert(!operation.cancel_requested);
             },

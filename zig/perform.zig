@@ -31,12 +31,16 @@ pub fn perform(comptime Os: type, operation: *Operation) isize {
     };
 }
 
+var no_bytes: [1]u8 = undefined;
+
 fn transfer(comptime Os: type, operation: *Operation) isize {
     const piece = operation.piece;
     const is_read = operation.kind == .read or operation.kind == .readv;
     if (piece.iovec_count == 0) {
         const call = if (is_read) &Os.pread else &Os.pwrite;
-        return call(operation.fd, piece.address, piece.bytes, piece.offset);
+        // A request for no bytes may come without memory; system layers want a real address.
+        const address = if (piece.bytes == 0) @intFromPtr(&no_bytes) else piece.address;
+        return call(operation.fd, address, piece.bytes, piece.offset);
     }
     const pointer: [*]const Iovec = @ptrFromInt(piece.address);
     const call = if (is_read) &Os.preadv else &Os.pwritev;

@@ -28,6 +28,9 @@ const flag_sets = [_]u32{
 
 const opcodes = [_]linux.IORING_OP{ .READ, .WRITE, .READV, .WRITEV, .FSYNC, .ASYNC_CANCEL };
 
+/// Files kept registered with the ring; those beyond are used by descriptor.
+const registered_max = 1024;
+
 pub fn IoUring(comptime Os: type) type {
     return struct {
         const Self = @This();
@@ -39,6 +42,10 @@ pub fn IoUring(comptime Os: type) type {
         cq_flags: *u32,
         /// Cancel entries at the head of the submission queue that the kernel has not taken yet.
         cancels: u32 = 0,
+        /// Which of the engine's files stand in the ring's table, at the same index.
+        registered: std.StaticBitSet(registered_max) = .initEmpty(),
+        /// Whether there is such a table (Linux 5.19; the simulated ring has none).
+        registers_files: bool = false,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
@@ -67,8 +74,28 @@ pub fn IoUring(comptime Os: type) type {
             if (supported < 0) return self.refuse(supported, .opcodes);
             const registered = Os.uringRegisterEventfd(&self.ring, wake.readFd());
             if (registered < 0) return self.refuse(registered, .eventfd);
+            if (@hasDecl(Os, "uringRegisterFiles")) {
+                self.registers_files = Os.uringRegisterFiles(&self.ring, registered_max) >= 0;
+            }
             self.disarm();
             return null;
+        }
+
+        /// The engine has opened a file that only it will close.
+        pub fn fileOpened(self: *Self, file: u32, fd: i32) void {
+            if (!self.registers_files or file >= registered_max) return;
+            if (!@hasDecl(Os, "uringUpdateFile")) return;
+            if (self.registered.isSet(file)) self.fileCloses(file);
+            if (Os.uringUpdateFile(&self.ring, file, fd) >= 0) self.registered.set(file);
+        }
+
+        /// The file is about to be closed; nothing of it is in flight.
+        pub fn fileCloses(self: *Self, file: u32) void {
+            if (file >= registered_max or !self.registered.isSet(file)) return;
+            if (!@hasDecl(Os, "uringUpdateFile")) return;
+            self.registered.unset(file);
+            const result = Os.uringUpdateFile(&self.ring, file, -1);
+            assert(result >= 0);
         }
 
         fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
@@ -98,6 +125,10 @@ pub fn IoUring(comptime Os: type) type {
                 operation.assertPhase(.in_kernel);
                 const sqe = self.ring.get_sqe() catch break;
                 prepare(sqe, operation);
+                if (operation.file < registered_max and self.registered.isSet(operation.file)) {
+                    sqe.fd = @intCast(operation.file);
+                    sqe.flags |= linux.IOSQE_FIXED_FILE;
+                }
                 prepared += 1;
             }
             const outcome = self.enterSubmissions(prepared);

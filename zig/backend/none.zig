@@ -22,6 +22,10 @@ pub const None = struct {
         return .no;
     }
 
+    pub fn fileOpened(_: *None, _: u32, _: i32) void {}
+
+    pub fn fileCloses(_: *None, _: u32) void {}
+
     pub fn submit(_: *None, _: []const *Operation, _: []lane.Verdict) void {
         unreachable; // capability() said no
     }

@@ -1,0 +1,232 @@
+//! macOS through its libc. There is no AIO here: the backend is `threads`.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const unix = @import("unix.zig");
+const c = std.c;
+
+pub const mapMemory = unix.mapMemory;
+pub const unmapMemory = unix.unmapMemory;
+pub const Wake = unix.Wake;
+pub const pread = unix.pread;
+pub const pwrite = unix.pwrite;
+pub const preadv = unix.preadv;
+pub const pwritev = unix.pwritev;
+pub const truncate = unix.truncate;
+pub const close = unix.close;
+pub const sleepMs = unix.sleepMs;
+pub const lastWords = unix.lastWords;
+
+// sys/fcntl.h; check_darwin.zig compares.
+pub const F_PREALLOCATE = 42;
+pub const F_NOCACHE = 48;
+pub const F_FULLFSYNC = 51;
+pub const F_BARRIERFSYNC = 85;
+pub const F_PUNCHHOLE = 99;
+pub const F_ALLOCATEALL = 4;
+pub const F_PEOFPOSMODE = 3;
+
+/// fstore_t and fpunchhole_t (sys/fcntl.h).
+pub const Store = extern struct {
+    flags: c_uint,
+    position_mode: c_int,
+    offset: i64,
+    length: i64,
+    allocated: i64 = 0,
+};
+pub const Hole = extern struct { flags: c_uint = 0, reserved: c_uint = 0, offset: i64, length: i64 };
+
+// sys/disk.h, which Zig does not bundle: _IOR('d', n, type) and _IOW by sys/ioccom.h.
+pub const DKIOCSYNCHRONIZE = 0x80186416;
+pub const DKIOCGETBLOCKSIZE = 0x40046418;
+pub const DKIOCGETBLOCKCOUNT = 0x40086419;
+pub const DKIOCISWRITABLE = 0x4004641d;
+pub const DKIOCUNMAP = 0x8010641f;
+pub const DKIOCGETMAXBYTECOUNTREAD = 0x40086446;
+pub const DKIOCGETPHYSICALBLOCKSIZE = 0x4004644d;
+pub const DKIOCISSOLIDSTATE = 0x4004644f;
+
+pub const Synchronize = extern struct { offset: u64, length: u64, options: u32, reserved: u32 = 0 };
+const Extent = extern struct { offset: u64, length: u64 };
+pub const Unmap = extern struct { extents: u64, count: u32, options: u32 = 0 };
+
+comptime {
+    std.debug.assert(@sizeOf(Synchronize) == 24);
+    std.debug.assert(@sizeOf(Unmap) == 16);
+}
+
+/// fsync(2) on macOS leaves the drive's cache as it is: F_FULLFSYNC empties it too. Where a file
+/// system lacks that (network), an fsync with a barrier, then a plain one, is the best there is.
+pub fn syncAll(fd: i32) isize {
+    if (isDisk(fd)) return syncDisk(fd);
+    const full = fcntlPlain(fd, F_FULLFSYNC);
+    if (!lacks(full)) return full;
+    const barrier = fcntlPlain(fd, F_BARRIERFSYNC);
+    if (!lacks(barrier)) return barrier;
+    return unix.fsync(fd);
+}
+
+/// There is nothing between a barrier, which promises only order, and the whole.
+pub fn syncData(fd: i32) isize {
+    return syncAll(fd);
+}
+
+fn syncDisk(fd: i32) isize {
+    const synced = unix.fsync(fd);
+    if (synced < 0 and !lacks(synced)) return synced;
+    const all: Synchronize = .{ .offset = 0, .length = 0, .options = 0 };
+    const flushed = unix.control(fd, DKIOCSYNCHRONIZE, @intFromPtr(&all));
+    return if (lacks(flushed)) 0 else flushed;
+}
+
+fn lacks(result: isize) bool {
+    return switch (unix.errnoOf(result)) {
+        .OPNOTSUPP, .NOTTY, .INVAL => true,
+        else => false,
+    };
+}
+
+fn fcntlPlain(fd: i32, command: c_int) isize {
+    return unix.signed(c.fcntl(fd, command, @as(c_int, 0)));
+}
+
+/// F_PREALLOCATE reserves behind the file's blocks and leaves its size (fcntl(2)). The size is read
+/// again right before it is set, so that a file which has grown meanwhile is not cut.
+pub fn allocate(fd: i32, offset: u64, length: u64) isize {
+    const wanted: i64 = @intCast(offset + length);
+    var stat: c.Stat = undefined;
+    const before = unix.stat(fd, &stat);
+    if (before < 0) return before;
+    if (stat.size >= wanted) return 0;
+    var store: Store = .{
+        .flags = F_ALLOCATEALL,
+        .position_mode = F_PEOFPOSMODE,
+        .offset = 0,
+        .length = wanted - stat.size,
+    };
+    const reserved = unix.signed(c.fcntl(fd, F_PREALLOCATE, &store));
+    if (reserved < 0) return reserved;
+    const after = unix.stat(fd, &stat);
+    if (after < 0) return after;
+    return if (stat.size >= wanted) 0 else unix.truncate(fd, @intCast(wanted));
+}
+
+pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
+    const result = unix.open(path, flags, mode, .{ .DSYNC = flags & abi.OpenFlag.dsync != 0 });
+    if (result < 0) return result;
+    const fd: i32 = @intCast(result);
+    const refused = unix.opened(fd, info, fileInfo);
+    if (refused < 0 or flags & abi.OpenFlag.direct == 0) return refused;
+    // It asks nothing of memory or offsets: what does not fit goes through the cache.
+    _ = c.fcntl(fd, F_NOCACHE, @as(c_int, 1));
+    info.direct = 1;
+    return 0;
+}
+
+fn isDisk(fd: i32) bool {
+    return ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) != null;
+}
+
+/// `/dev/diskN` goes through the cache and takes any range; `/dev/rdiskN`, the character device,
+/// takes whole sectors and says EINVAL to anything else.
+pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
+    var stat: c.Stat = undefined;
+    const result = unix.stat(fd, &stat);
+    if (result < 0) return result;
+    const raw = stat.mode & c.S.IFMT == c.S.IFCHR and isDisk(fd);
+    const kind = switch (unix.kindOf(fd, stat.mode, raw)) {
+        .kind => |kind| kind,
+        .refused => |errno| return errno,
+    };
+    const flags = switch (unix.statusFlags(fd)) {
+        .flags => |flags| flags,
+        .refused => |errno| return errno,
+    };
+    unix.fillInfo(info, fd, kind, &stat, flags);
+    if (kind != .disk) return 0;
+    const sector = ioctlNumber(u32, fd, DKIOCGETBLOCKSIZE) orelse 512;
+    const sectors = ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) orelse 0;
+    info.size = @floatFromInt(sectors *| sector);
+    if (raw) {
+        info.direct = 1;
+        info.offset_alignment = sector;
+    }
+    return 0;
+}
+
+/// Nothing drops a file's cached pages here; F_NOCACHE makes later reads bypass what is not cached
+/// yet. Written pages are on the medium afterwards.
+pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
+    if (kind == .disk) return syncDisk(fd);
+    const synced = unix.fsync(fd);
+    if (synced < 0) return synced;
+    return unix.signed(c.fcntl(fd, F_NOCACHE, @as(c_int, 1)));
+}
+
+fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
+    var value: T = 0;
+    if (unix.control(fd, request, @intFromPtr(&value)) < 0) return null;
+    return value;
+}
+
+fn known(comptime T: type, fd: i32, request: u32) f64 {
+    return @floatFromInt(ioctlNumber(T, fd, request) orelse return -1);
+}
+
+pub fn geometry(fd: i32, out: *abi.Geometry) isize {
+    const sectors = ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) orelse return unix.negative(.NOTBLK);
+    const sector = ioctlNumber(u32, fd, DKIOCGETBLOCKSIZE) orelse 512;
+    out.* = std.mem.zeroes(abi.Geometry);
+    out.size = @floatFromInt(sectors *| sector);
+    out.logical_sector_size = @floatFromInt(sector);
+    out.physical_sector_size = known(u32, fd, DKIOCGETPHYSICALBLOCKSIZE);
+    out.minimum_io_size = out.physical_sector_size;
+    out.optimal_io_size = -1;
+    out.maximum_transfer_size = known(u64, fd, DKIOCGETMAXBYTECOUNTREAD);
+    out.alignment_offset = -1;
+    const solid = known(u32, fd, DKIOCISSOLIDSTATE);
+    out.rotational = if (solid < 0) -1 else 1 - solid;
+    const writable = known(u32, fd, DKIOCISWRITABLE);
+    out.read_only = if (writable < 0) -1 else 1 - writable;
+    out.major = -1;
+    out.minor = -1;
+    return 0;
+}
+
+pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .disk) {
+        method.* = .discard;
+        const extent: Extent = .{ .offset = offset, .length = length };
+        const unmap: Unmap = .{ .extents = @intFromPtr(&extent), .count = 1 };
+        return unix.control(fd, DKIOCUNMAP, @intFromPtr(&unmap));
+    }
+    method.* = .punch;
+    return punch(fd, offset, length);
+}
+
+/// Whole blocks only, else EINVAL (fcntl(2)).
+fn punch(fd: i32, offset: u64, length: u64) isize {
+    var hole: Hole = .{ .offset = @intCast(offset), .length = @intCast(length) };
+    const result = unix.signed(c.fcntl(fd, F_PUNCHHOLE, &hole));
+    return if (lacks(result)) unix.negative(.OPNOTSUPP) else result;
+}
+
+pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .regular) {
+        method.* = .punch;
+        const result = punch(fd, offset, length);
+        if (result != unix.negative(.OPNOTSUPP)) return result;
+    }
+    method.* = .unsupported;
+    return 0;
+}
+
+/// Disk Arbitration looks again when the last writer closes; nothing asks it to do so before.
+pub fn rereadPartitions(_: i32) isize {
+    return unix.negative(.OPNOTSUPP);
+}
+
+/// F_NOCACHE cannot be read back, and asks for no alignment.
+pub fn isDirect(fd: i32) bool {
+    return isDisk(fd);
+}

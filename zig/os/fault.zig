@@ -5,7 +5,9 @@
 //! The seed and the rates are the process's, set by the ring opened last.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const abi = @import("../abi.zig");
+const aio = @import("aio.zig");
 const E = std.posix.E;
 const Iovec = @import("../operation.zig").Iovec;
 
@@ -35,6 +37,7 @@ pub fn FaultOs(comptime Real: type) type {
         pub const uringSupports = Real.uringSupports;
         pub const uringCancelAll = Real.uringCancelAll;
         pub const uringClose = Real.uringClose;
+        // No registered files: `cut` wants to see descriptors.
 
         var state: std.atomic.Value(u64) = .init(1);
         var rates: abi.RingOptions = std.mem.zeroes(abi.RingOptions);
@@ -138,5 +141,124 @@ pub fn FaultOs(comptime Real: type) type {
                 std.mem.swap(@TypeOf(a.*), a, b);
             }
         }
+
+        // POSIX AIO ----------------------------------------------------------------------------
+
+        /// Entries refused here never reach the real system, whose own refusals are too rare to
+        /// test with; everything else does.
+        pub const Aio = struct {
+            pub const Block = Real.Aio.Block;
+            pub const scan_ms = Real.Aio.scan_ms;
+
+            real: Real.Aio,
+            /// Blocks that status and finish answer for without asking the system.
+            refused: [refused_max]Refused,
+            refused_count: u32,
+
+            const refused_max = abi.queue_depth_max + abi.operations_ready;
+            const Refused = struct { block: *const Block, errno: E };
+
+            pub fn open(self: *Aio, count: u32, wake: Wake) ?aio.Refusal {
+                assert(count <= refused_max);
+                self.refused_count = 0;
+                return self.real.open(count, wake);
+            }
+
+            pub fn close(self: *Aio) void {
+                self.real.close();
+            }
+
+            pub fn limits(self: *Aio) aio.Limits {
+                return self.real.limits();
+            }
+
+            pub fn wakes(self: *Aio) u64 {
+                return self.real.wakes();
+            }
+
+            pub fn block(self: *Aio, index: u32) *Block {
+                return self.real.block(index);
+            }
+
+            pub fn prepare(self: *Aio, made: *Block, request: aio.Request) void {
+                if (self.findRefused(made)) |found| {
+                    self.refused_count -= 1;
+                    self.refused[found] = self.refused[self.refused_count];
+                }
+                var shorter = request;
+                switch (request.opcode) {
+                    .read, .write => shorter.length = cut(request.fd, request.length),
+                    .readv, .writev => if (request.length > 1 and happens(rates.fault_short)) {
+                        shorter.length = 1 + random() % (request.length - 1);
+                    },
+                }
+                self.real.prepare(made, shorter);
+            }
+
+            fn findRefused(self: *const Aio, made: *const Block) ?u32 {
+                for (self.refused[0..self.refused_count], 0..) |entry, index| {
+                    if (entry.block == made) return @intCast(index);
+                }
+                return null;
+            }
+
+            /// All of a list, or some of its entries in any place.
+            pub fn submitList(self: *Aio, blocks: []const *Block) isize {
+                if (!happens(rates.fault_refuse)) return self.real.submitList(blocks);
+                const errno: E = if (random() & 3 == 0) .INTR else .AGAIN;
+                const share: u32 = if (random() & 1 == 0) 0x10000 else 0x8000;
+                var kept: [refused_max]*Block = undefined;
+                var kept_count: usize = 0;
+                for (blocks) |made| {
+                    if (happens(share)) {
+                        self.refused[self.refused_count] = .{ .block = made, .errno = errno };
+                        self.refused_count += 1;
+                    } else {
+                        kept[kept_count] = made;
+                        kept_count += 1;
+                    }
+                }
+                const result = if (kept_count == 0) 0 else self.real.submitList(kept[0..kept_count]);
+                if (result < 0 or kept_count == blocks.len) return result;
+                return -@as(isize, @intFromEnum(errno));
+            }
+
+            pub fn submitSync(self: *Aio, made: *Block, data_only: bool) isize {
+                return refuses() orelse self.real.submitSync(made, data_only);
+            }
+
+            pub fn status(self: *Aio, made: *const Block) i32 {
+                const found = self.findRefused(made) orelse return self.real.status(made);
+                return @intFromEnum(self.refused[found].errno);
+            }
+
+            pub fn finish(self: *Aio, made: *Block) isize {
+                if (self.findRefused(made) == null) return self.real.finish(made);
+                return -@as(isize, @intFromEnum(E.INVAL));
+            }
+
+            pub fn cancel(self: *Aio, fd: i32, made: *Block) aio.Cancel {
+                assert(self.findRefused(made) == null);
+                return self.real.cancel(fd, made);
+            }
+
+            pub fn take(self: *Aio, running: []const *Block, out: []u64) usize {
+                const count = self.real.take(running, out);
+                if (!happens(rates.fault_reorder)) return count;
+                var index = count;
+                while (index > 1) : (index -= 1) {
+                    std.mem.swap(u64, &out[index - 1], &out[random() % index]);
+                }
+                return count;
+            }
+
+            pub fn arm(self: *Aio, running: []const *Block) bool {
+                return self.real.arm(running);
+            }
+
+            pub fn disarm(self: *Aio) void {
+                self.real.disarm();
+            }
+        };
     };
 }

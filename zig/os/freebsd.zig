@@ -1,0 +1,275 @@
+//! FreeBSD through its libc. Numbers name their header; `check_freebsd.zig` compares them with the
+//! headers that Zig bundles.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const Iovec = @import("../operation.zig").Iovec;
+const unix = @import("unix.zig");
+const c = std.c;
+const E = std.posix.E;
+
+pub const Aio = @import("freebsd_aio.zig").Aio;
+
+pub const mapMemory = unix.mapMemory;
+pub const unmapMemory = unix.unmapMemory;
+pub const Wake = unix.Wake;
+pub const pread = unix.pread;
+pub const pwrite = unix.pwrite;
+pub const preadv = unix.preadv;
+pub const pwritev = unix.pwritev;
+pub const truncate = unix.truncate;
+pub const close = unix.close;
+pub const closeOnExec = unix.closeOnExec;
+pub const sleepMs = unix.sleepMs;
+pub const lastWords = unix.lastWords;
+pub const lastErrno = unix.lastErrno;
+
+// sys/disk.h, sys/ioccom.h
+pub const DIOCGSECTORSIZE = 0x40046480;
+pub const DIOCGMEDIASIZE = 0x40086481;
+pub const DIOCGFLUSH = 0x20006487;
+pub const DIOCGDELETE = 0x80106488;
+pub const DIOCGIDENT = 0x41006489;
+pub const DIOCGSTRIPESIZE = 0x4008648b;
+pub const DIOCGSTRIPEOFFSET = 0x4008648c;
+pub const DIOCGATTR = 0xc148648e;
+/// sys/fcntl.h
+pub const POSIX_FADV_DONTNEED = 4;
+pub const SPACECTL_DEALLOC = 1;
+/// 14.0-RELEASE (sys/param.h): fspacectl(2).
+const osreldate_14_0 = 1400097;
+
+/// struct diocgattr_arg (sys/disk.h).
+pub const Attribute = extern struct {
+    name: [64]u8 = @splat(0),
+    len: c_int,
+    value: extern union { str: [256]u8, number: u16, alignment: u64 },
+};
+
+/// struct spacectl_range (sys/fcntl.h).
+pub const SpaceRange = extern struct { offset: i64, len: i64 };
+
+extern "c" fn sysctl(name: [*]const c_int, len: c_uint, old: ?*anyopaque, old_len: ?*usize, new: ?*const anyopaque, new_len: usize) c_int;
+extern "c" fn posix_fadvise(fd: c_int, offset: i64, length: i64, advice: c_int) c_int;
+extern "c" fn posix_fallocate(fd: c_int, offset: i64, length: i64) c_int;
+const FSpaceCtl = fn (c_int, c_int, *const SpaceRange, c_int, ?*SpaceRange) callconv(.c) c_int;
+
+/// sysctl(3): "The name-to-number translation". sysctlbyname(3) has become a system call of its own
+/// in 13, which would kill a program linked statically on an older kernel (SIGSYS).
+const name_to_oid = [2]c_int{ 0, 3 };
+
+const Oid = struct {
+    /// CTL_MAXNAME (sys/sysctl.h).
+    numbers: [24]c_int,
+    len: c_uint,
+
+    fn find(name: [*:0]const u8) ?Oid {
+        var oid: Oid = .{ .numbers = undefined, .len = 0 };
+        var bytes: usize = @sizeOf(@TypeOf(oid.numbers));
+        const length = std.mem.len(name);
+        if (sysctl(&name_to_oid, 2, &oid.numbers, &bytes, name, length) != 0) return null;
+        oid.len = @intCast(bytes / @sizeOf(c_int));
+        return oid;
+    }
+};
+
+/// An integer of any width, or null where the kernel has no such name.
+pub fn sysctlNumber(name: [*:0]const u8) ?i64 {
+    const oid = Oid.find(name) orelse return null;
+    var buffer: [8]u8 = @splat(0);
+    var len: usize = buffer.len;
+    if (sysctl(&oid.numbers, oid.len, &buffer, &len, null, 0) != 0) return null;
+    return switch (len) {
+        4 => std.mem.readInt(i32, buffer[0..4], .little),
+        8 => std.mem.readInt(i64, &buffer, .little),
+        else => null,
+    };
+}
+
+/// For tests, as root.
+pub fn setSysctl(name: [*:0]const u8, value: i32) bool {
+    const oid = Oid.find(name) orelse return false;
+    return sysctl(&oid.numbers, oid.len, null, null, &value, @sizeOf(i32)) == 0;
+}
+
+/// A disk's own cache is not fsync's business (devfs), DIOCGFLUSH empties it. It is refused without
+/// write access (EPERM, g_io_check), where there is nothing of ours to flush, and by disks that
+/// have no such command (EOPNOTSUPP).
+pub fn syncAll(fd: i32) isize {
+    const synced = unix.fsync(fd);
+    if (synced < 0) return synced;
+    const flushed = unix.controlPlain(fd, DIOCGFLUSH);
+    return switch (unix.errnoOf(flushed)) {
+        .NOTTY, .NODEV, .INVAL, .PERM, .OPNOTSUPP => 0,
+        else => flushed,
+    };
+}
+
+pub fn syncData(fd: i32) isize {
+    if (isDisk(fd)) return syncAll(fd);
+    return unix.signed(c.fdatasync(fd));
+}
+
+/// posix_fallocate(2) returns the errno; EINVAL from file systems that cannot, like ZFS.
+pub fn allocate(fd: i32, offset: u64, length: u64) isize {
+    const errno: E = @enumFromInt(posix_fallocate(fd, @intCast(offset), @intCast(length)));
+    return switch (errno) {
+        .INVAL => unix.negative(.OPNOTSUPP),
+        else => unix.negative(errno),
+    };
+}
+
+pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
+    const result = unix.open(path, flags, mode, .{
+        .DIRECT = flags & abi.OpenFlag.direct != 0,
+        .DSYNC = flags & abi.OpenFlag.dsync != 0,
+    });
+    if (result < 0) return result;
+    return unix.opened(@intCast(result), info, fileInfo);
+}
+
+/// Disks are character devices; nothing else answers DIOCGMEDIASIZE (ENOTTY on /dev/null and ttys).
+fn isDisk(fd: i32) bool {
+    return ioctlNumber(i64, fd, DIOCGMEDIASIZE) != null;
+}
+
+pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
+    var stat: c.Stat = undefined;
+    const result = unix.stat(fd, &stat);
+    if (result < 0) return result;
+    const disk = stat.mode & c.S.IFMT == c.S.IFCHR and isDisk(fd);
+    const kind = switch (unix.kindOf(fd, stat.mode, disk)) {
+        .kind => |kind| kind,
+        .refused => |errno| return errno,
+    };
+    const flags = switch (unix.statusFlags(fd)) {
+        .flags => |flags| flags,
+        .refused => |errno| return errno,
+    };
+    unix.fillInfo(info, fd, kind, &stat, flags);
+    info.direct = @intFromBool(disk or flags.DIRECT);
+    if (disk) {
+        info.size = known(i64, fd, DIOCGMEDIASIZE);
+        // A disk is always raw here: it takes whole sectors from any memory.
+        info.offset_alignment = ioctlNumber(u32, fd, DIOCGSECTORSIZE) orelse 512;
+    }
+    return 0;
+}
+
+/// Disks have no cache in the kernel. Of a file only clean pages are dropped.
+pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
+    if (kind == .disk) return 0;
+    const synced = unix.fsync(fd);
+    if (synced < 0) return synced;
+    return unix.negative(@enumFromInt(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)));
+}
+
+// Disks -----------------------------------------------------------------------------------------
+
+fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
+    var value: T = 0;
+    if (unix.control(fd, request, @intFromPtr(&value)) < 0) return null;
+    return value;
+}
+
+pub fn geometry(fd: i32, out: *abi.Geometry) isize {
+    const size = ioctlNumber(i64, fd, DIOCGMEDIASIZE) orelse return unix.negative(.NOTBLK);
+    out.* = std.mem.zeroes(abi.Geometry);
+    out.size = @floatFromInt(size);
+    out.logical_sector_size = known(u32, fd, DIOCGSECTORSIZE);
+    const stripe = known(i64, fd, DIOCGSTRIPESIZE);
+    // 0: the disk does not say (sys/disk.h).
+    out.physical_sector_size = if (stripe > 0) stripe else -1;
+    out.minimum_io_size = out.physical_sector_size;
+    out.optimal_io_size = -1;
+    out.maximum_transfer_size = @floatFromInt(sysctlNumber("kern.maxphys") orelse -1);
+    out.alignment_offset = known(i64, fd, DIOCGSTRIPEOFFSET);
+    out.rotational = rotational(fd);
+    out.read_only = -1;
+    out.major = -1;
+    out.minor = -1;
+    var identity: [256]u8 = @splat(0);
+    if (unix.control(fd, DIOCGIDENT, @intFromPtr(&identity)) == 0) copyText(&out.serial, &identity);
+    var description: Attribute = .{ .len = 256, .value = .{ .str = @splat(0) } };
+    if (attribute(fd, "GEOM::descr", &description)) copyText(&out.model, &description.value.str);
+    return 0;
+}
+
+fn known(comptime T: type, fd: i32, request: u32) f64 {
+    return @floatFromInt(ioctlNumber(T, fd, request) orelse return -1);
+}
+
+/// 0 unknown, 1 does not rotate, else revolutions a minute (geom_disk.h, DISK_RR_*).
+fn rotational(fd: i32) f64 {
+    var rate: Attribute = .{ .len = 2, .value = .{ .str = @splat(0) } };
+    if (!attribute(fd, "GEOM::rotation_rate", &rate)) return -1;
+    return switch (rate.value.number) {
+        0 => -1,
+        1 => 0,
+        else => 1,
+    };
+}
+
+fn attribute(fd: i32, name: []const u8, out: *Attribute) bool {
+    @memcpy(out.name[0..name.len], name);
+    return unix.control(fd, DIOCGATTR, @intFromPtr(out)) == 0;
+}
+
+fn copyText(out: []u8, text: []const u8) void {
+    const end = std.mem.indexOfScalar(u8, text, 0) orelse text.len;
+    const length = @min(out.len, end);
+    @memcpy(out[0..length], text[0..length]);
+}
+
+pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .disk) {
+        method.* = .discard;
+        const range = [2]i64{ @intCast(offset), @intCast(length) };
+        return unix.control(fd, DIOCGDELETE, @intFromPtr(&range));
+    }
+    method.* = .punch;
+    return deallocate(fd, offset, length);
+}
+
+/// fspacectl(2) is missing before 14: both the symbol and the kernel are asked, because a call the
+/// kernel lacks kills the process (SIGSYS).
+fn deallocate(fd: i32, offset: u64, length: u64) isize {
+    const fspacectl = @extern(?*const FSpaceCtl, .{ .name = "fspacectl", .linkage = .weak });
+    const release = sysctlNumber("kern.osreldate") orelse 0;
+    const call = fspacectl orelse return unix.negative(.OPNOTSUPP);
+    if (release < osreldate_14_0) return unix.negative(.OPNOTSUPP);
+    var rest: SpaceRange = .{ .offset = @intCast(offset), .len = @intCast(length) };
+    while (rest.len > 0) {
+        var left: SpaceRange = rest;
+        const result = unix.signed(call(fd, SPACECTL_DEALLOC, &rest, 0, &left));
+        if (result == unix.negative(.INTR)) continue;
+        if (result < 0) return result;
+        if (left.len >= rest.len) break;
+        rest = left;
+    }
+    return 0;
+}
+
+/// DIOCGDELETE promises nothing about what is read afterwards: on a disk the caller writes.
+pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .regular) {
+        method.* = .punch;
+        const result = deallocate(fd, offset, length);
+        if (result != unix.negative(.OPNOTSUPP)) return result;
+    }
+    method.* = .unsupported;
+    return 0;
+}
+
+/// GEOM tastes a disk again when the last writer closes it; nothing asks it to do so before.
+pub fn rereadPartitions(_: i32) isize {
+    return unix.negative(.OPNOTSUPP);
+}
+
+pub fn isDirect(fd: i32) bool {
+    if (isDisk(fd)) return true;
+    return switch (unix.statusFlags(fd)) {
+        .flags => |flags| flags.DIRECT,
+        .refused => false,
+    };
+}

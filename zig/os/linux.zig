@@ -61,6 +61,9 @@ pub const Wake = struct {
     }
 };
 
+/// libc's POSIX AIO.
+pub const Aio = @import("linux_aio.zig").Aio;
+
 // Transfers ------------------------------------------------------------------------------------
 
 pub fn pread(fd: i32, address: u64, bytes: u64, offset: u64) isize {
@@ -506,6 +509,25 @@ pub fn uringCancelAll(ring: *Uring, timeout_ms: u32) isize {
 
 pub fn uringClose(ring: *Uring) void {
     ring.deinit();
+}
+
+/// A table of `count` empty file slots (IORING_REGISTER_FILES2, Linux 5.19): a request on a slot
+/// spares the kernel two atomic operations on the file's reference count.
+pub fn uringRegisterFiles(ring: *Uring, count: u32) isize {
+    var request: linux.io_uring_rsrc_register = .{
+        .nr = count,
+        .flags = linux.IORING_RSRC_REGISTER_SPARSE,
+        .resv2 = 0,
+        .data = 0,
+        .tags = 0,
+    };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES2, &request, @sizeOf(@TypeOf(request))));
+}
+
+/// Puts `fd` into a slot, or with -1 empties it. The table holds the file open.
+pub fn uringUpdateFile(ring: *Uring, slot: u32, fd: i32) isize {
+    var update: linux.io_uring_rsrc_update = .{ .offset = slot, .resv = 0, .data = @intFromPtr(&fd) };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES_UPDATE, &update, 1));
 }
 
 /// Sleeps, for teardown only.

@@ -1,0 +1,38 @@
+// What this run can do, and tests that say why they do not run.
+
+import { test } from "bun:test";
+import { Ring } from "../../src/index.ts";
+
+/** The backend under test. */
+export const backend: string = Ring.default().backend;
+
+/** Whether the library injects faults (scripts/test.ts, the steps named *-faults). */
+export const faulty: boolean = (process.env["BUN_AIO_FAULTS"] ?? "") !== "";
+
+/** Repetitions: fewer over injected faults, where each takes longer and the same code has run before. */
+export function times(count: number): number {
+  return faulty ? Math.ceil(count / 5) : count;
+}
+
+export function unless(condition: boolean, reason: string): string | undefined {
+  return condition ? undefined : reason;
+}
+
+export const noLinux: string | undefined = unless(process.platform === "linux", "Linux only");
+export const noRoot: string | undefined = noLinux ?? unless(process.getuid?.() === 0, "needs root");
+export const noStrace: string | undefined =
+  noLinux ?? unless(Bun.which("strace") !== null, "strace is not installed: apt install strace");
+export const noIoUring: string | undefined = unless(backend === "io_uring", "io_uring only");
+export const noThreads: string | undefined = unless(backend === "threads", "threads only");
+export const noFaultFree: string | undefined = unless(!faulty, "exact only without faults");
+
+/** `test`, or a skipped test whose name says why. */
+export function testUnless(
+  reason: string | undefined,
+  name: string,
+  run: () => void | Promise<void>,
+  timeoutMs = 60_000,
+): void {
+  if (reason === undefined) test(name, run, timeoutMs);
+  else test.skip(`${name} [skipped: ${reason}]`, run);
+}

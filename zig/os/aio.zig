@@ -1,0 +1,47 @@
+//! The words in which `backend/posix_aio.zig` and a system's AIO file (`freebsd_aio.zig`,
+//! `linux_aio.zig`, the simulation, fault injection) talk to each other.
+
+const abi = @import("../abi.zig");
+
+/// What a control block asks for. `readv` and `writev` only where `Limits.vectors` is set.
+pub const Opcode = enum { read, write, readv, writev };
+
+/// One transfer, or, with `length` 0 and no address, the descriptor and token of a sync.
+pub const Request = struct {
+    opcode: Opcode,
+    fd: i32,
+    /// The memory, or for vectors an array of `Iovec`.
+    address: u64,
+    /// Bytes, or for vectors the number of `Iovec`s.
+    length: u64,
+    offset: u64,
+    /// Comes back with the completion.
+    token: u64,
+};
+
+/// What aio_cancel(2) said. In each case the block still ends through `take` and `finish`.
+pub const Cancel = enum {
+    /// AIO_CANCELED: it ends with ECANCELED.
+    canceled,
+    /// AIO_NOTCANCELED, AIO_ALLDONE or an error: it ends as it ends.
+    runs_on,
+};
+
+/// Read when the lane starts, and again when the system says that a list is too long.
+pub const Limits = struct {
+    /// Entries in one lio_listio; at least 1.
+    list_max: u32,
+    /// Bytes in one request to a disk (a file with an alignment); a multiple of a page.
+    disk_bytes_max: u32,
+    /// Buffers in one vectored request to a disk.
+    disk_iovecs_max: u32,
+    /// Whether the kernel has LIO_READV and LIO_WRITEV.
+    vectors: bool,
+    /// Whether aio_fsync may be asked at all: it has to refuse disks, whose caches it does not flush.
+    syncs: bool,
+    /// Whether aio_fsync knows O_DSYNC; else a data sync is a whole one.
+    data_sync: bool,
+};
+
+/// Why the system's AIO cannot be used.
+pub const Refusal = struct { errno: i32, step: abi.Step };
