@@ -14,6 +14,7 @@ import {
   type IoOptions,
   type Offset,
 } from "./arguments.ts";
+import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
 import { slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
@@ -272,7 +273,11 @@ export class File implements AsyncDisposable {
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
       ) {
-        return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
+        const lengths = [length];
+        if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.pool === undefined) {
+          return this.#widened(view, from, length, reply, governed) as Promise<never>;
+        }
+        return this.#long(kind, [view], lengths, from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -290,6 +295,29 @@ export class File implements AsyncDisposable {
     }
   }
 
+  /** An unaligned read that is one native operation: it needs less around it than `#long`. */
+  async #widened(
+    view: IoData,
+    offset: Offset,
+    length: number,
+    reply: number,
+    governor: Governor | undefined,
+  ): Promise<number | undefined> {
+    const transferred = await readWidened({
+      core: this.#core,
+      file: this.#state,
+      kind: abi.Kind.read,
+      views: [view],
+      lengths: [length],
+      offset,
+      length,
+      governor,
+    });
+    if (reply === Reply.bytes) return transferred;
+    if (transferred === length) return undefined;
+    throw statusError(abi.Status.ok, 0, this.#context(abi.Kind.read, offset, length, transferred));
+  }
+
   #vector(
     kind: number,
     data: readonly IoData[],
@@ -299,12 +327,22 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views = data.map((view, index) => checkData(`data[${index}]`, view));
-      const length = views.reduce((sum, view) => sum + view.byteLength, 0);
+      const views: readonly IoData[] = data.slice();
+      const lengths: number[] = [];
+      let length = 0;
+      for (let index = 0; index < views.length; index++) {
+        const view = views[index] as IoData;
+        // Names cost more than checks, and vectors may be long.
+        const good = ArrayBuffer.isView(view) && view.byteLength > 0;
+        const bytes = good ? view.byteLength : checkData(`data[${index}]`, view).byteLength;
+        lengths.push(bytes);
+        length += bytes;
+      }
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      return this.#long(kind, views, from, length, Reply.bytes, governed) as Promise<number>;
+      const reply = Reply.bytes;
+      return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -314,6 +352,7 @@ export class File implements AsyncDisposable {
   async #long(
     kind: number,
     views: readonly IoData[],
+    lengths: readonly number[],
     offset: Offset,
     length: number,
     reply: number,
@@ -321,7 +360,6 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const lengths = views.map((view) => view.byteLength);
     const transfer: Transfer = {
       core,
       file: state,
