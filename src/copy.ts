@@ -154,6 +154,7 @@ class Copy {
     const aborted = (): void => {
       const cause = { code: "ABORT_ERR", reason: signal?.reason } as const;
       this.#fail(causeError(cause, { syscall: "copy", path: this.#plan.target.path }));
+      this.#own.abort(signal?.reason);
     };
     signal?.addEventListener("abort", aborted, { once: true });
     try {
@@ -330,9 +331,11 @@ class Copy {
   /** Zeroes and data in turn, all at once. */
   async #putRuns(begin: number, data: Bytes): Promise<void> {
     const parts: Promise<void>[] = [];
+    // The first block ends on the grid: no two parts share a sector.
+    const head = remainder(addOffset(this.#plan.targetOffset, begin), this.#plan.grid);
     for (let at = 0; at < data.byteLength; ) {
-      const zero = isZero(data.subarray(at, at + HOLE_BYTES));
-      let end = at + HOLE_BYTES;
+      let end = at + HOLE_BYTES - (at === 0 ? head : 0);
+      const zero = isZero(data.subarray(at, end));
       while (end < data.byteLength && isZero(data.subarray(end, end + HOLE_BYTES)) === zero) {
         end += HOLE_BYTES;
       }
@@ -442,11 +445,10 @@ class Copy {
     this.#meter.add(bytes);
   }
 
-  /** The first failure counts; what is under way is ended. */
+  /** The first failure counts. What is under way is finished, so that the prefix gets as far as it can. */
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = error instanceof IoError ? error : foreign(error);
-    this.#own.abort(error);
     this.#stopSource?.(this.#failure);
   }
 

@@ -13,7 +13,7 @@ import {
   rejection,
   settles,
   sleep,
-} from "./control_support.ts";
+} from "./support/control.ts";
 
 const SIZE = 1 << 16;
 
