@@ -2,6 +2,7 @@
 
 import { errnoOf, IoError, systemError } from "./errors.ts";
 import { type FileState, wasAsked } from "./file_state.ts";
+import { goneError } from "./gone.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 
@@ -20,7 +21,9 @@ export function statusError(status: number, errno: number, context: ErrorContext
   const { kind, file, ...init } = context;
   if (status === abi.Status.failed) {
     const { code, reason } = systemError(errno);
-    return new IoError(code, { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) });
+    const error = { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) };
+    const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
+    return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
   }
   if (status === abi.Status.noProgress) {
     return new IoError("EIO", {

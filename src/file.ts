@@ -3,6 +3,7 @@
 
 import fs from "node:fs";
 import {
+  addOffset,
   type Bytes,
   checkData,
   checkInteger,
@@ -11,14 +12,16 @@ import {
   checkRange,
   type IoData,
   type IoOptions,
+  notItsMemory,
   type Offset,
 } from "./arguments.ts";
-import { slabOf } from "./buffer.ts";
+import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
+import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -36,7 +39,7 @@ import {
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
 import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
-import { regionOf, runTransfer } from "./transfer.ts";
+import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -44,6 +47,16 @@ export type FileKind = "regular" | "disk" | "character" | "other";
 const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
 /** The record behind a file, for the other files of the library. */
 export let stateOf: (file: File) => FileState;
+/** Checks that an operation may begin, and its options. */
+export let beginOn: (
+  file: File,
+  kind: number,
+  options: IoOptions | undefined,
+  offset: Offset | undefined,
+  length: number | undefined,
+) => Governor | undefined;
+/** Runs one native operation of what has begun; rejects with the error that names it. */
+export let runOn: (file: File, kind: number, request: Partial<Request>) => Promise<Outcome>;
 
 /**
  * An open file or device that is read and written at positions, asynchronously, by the kernel.
@@ -57,6 +70,8 @@ export class File implements AsyncDisposable {
 
   static {
     stateOf = (file) => file.#state;
+    runOn = (file, kind, request) => file.#runBegun(kind, request);
+    beginOn = (file, kind, options, offset, length) => file.#begin(kind, options, offset, length);
   }
 
   /** Use `File.open` or `File.fromFd`. */
@@ -162,19 +177,30 @@ export class File implements AsyncDisposable {
   /** Sets the length of a regular file. */
   async truncate(size: Offset, options?: IoOptions): Promise<void> {
     const offset = checkOffset("size", size);
-    await this.#run(abi.Kind.truncate, options, { offset });
+    const kind = abi.Kind.truncate;
+    const governed = this.#begin(kind, options, offset, undefined);
+    await this.#locked(offset, Infinity, true, () =>
+      this.#runBegun(kind, { offset, governor: governed }),
+    );
   }
 
   /** Reserves space for `length` bytes from `offset` on, and extends the file over them (fallocate(2)). */
   async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     const from = checkOffset("offset", offset);
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
-    await this.#run(abi.Kind.allocate, options, { offset: checkRange(from, length), length });
+    checkRange(from, length);
+    const kind = abi.Kind.allocate;
+    const governed = this.#begin(kind, options, from, length);
+    await this.#locked(from, addOffset(from, length), false, () =>
+      this.#runBegun(kind, { offset: from, length, governor: governed }),
+    );
   }
 
   /** Makes later reads come from the medium. Dirty data is written first. */
   async invalidateCache(): Promise<void> {
-    await this.#run(abi.Kind.invalidateCache, undefined, { mode: this.#state.kind });
+    const kind = abi.Kind.invalidateCache;
+    this.#begin(kind, undefined, undefined, undefined);
+    await this.#runBegun(kind, { mode: this.#state.kind });
   }
 
   /**
@@ -235,18 +261,19 @@ export class File implements AsyncDisposable {
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
+      const slab = slabOf(view);
+      const slabOffset = isView ? view.byteOffset : 0;
+      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
       const from =
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(view);
-      const slabOffset = isView ? view.byteOffset : 0;
-      const unaligned =
-        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
-        (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
-      if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
+      if (
+        (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
+        (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
+      ) {
         return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
@@ -274,7 +301,8 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views = data.map((view, index) => checkData(`data[${index}]`, view));
+      // Array.from: a hole in the array is an element that is no buffer.
+      const views = Array.from(data, (view, index) => checkPiece(`data[${index}]`, view));
       const length = views.reduce((sum, view) => sum + view.byteLength, 0);
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
@@ -296,16 +324,19 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const order = kind === abi.Kind.write ? ++state.order : 0;
-    const transfer = {
+    const lengths = views.map((view) => view.byteLength);
+    const transfer: Transfer = {
       core,
       file: state,
       kind,
-      regions: views.map(regionOf),
+      views,
+      lengths,
       offset,
       length,
       governor: governed,
     };
+    checkTransfer(transfer);
+    const order = kind === abi.Kind.write ? ++state.order : 0;
     const running = holding(core, state, () => runTransfer(transfer));
     if (kind === abi.Kind.write) holdSyncs(state, running);
     let transferred: number;
@@ -345,7 +376,7 @@ export class File implements AsyncDisposable {
         if (outcome.status !== abi.Status.ok) {
           const error = this.#outcomeError(kind, outcome, undefined, undefined);
           state.syncFailure ??= error;
-          throw error;
+          throw await this.#orGone(error);
         }
       });
     } catch (error) {
@@ -369,6 +400,27 @@ export class File implements AsyncDisposable {
     return causeError(cause, init);
   }
 
+  /** Keeps clear of unaligned writes that are being read, modified and written back. */
+  async #locked<T>(
+    start: Offset,
+    end: Offset,
+    exclusive: boolean,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const { lock } = this.#state;
+    if (lock === undefined) return run();
+    const running = holding(this.#core, this.#state, async () => {
+      const lease = await lock.acquire(start, end, exclusive);
+      try {
+        return await run();
+      } finally {
+        lock.release(lease);
+      }
+    });
+    holdSyncs(this.#state, running);
+    return running;
+  }
+
   async #info(kind: number): Promise<DataView> {
     const state = this.#state;
     if (state.closing || this.#core.closing) throw this.#closedError(kind);
@@ -387,25 +439,24 @@ export class File implements AsyncDisposable {
     }
   }
 
-  async #run(
+  /** Refuses a closed file and wrong options. */
+  #begin(
     kind: number,
     options: IoOptions | undefined,
-    request: Partial<Request>,
-  ): Promise<Outcome> {
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): Governor | undefined {
+    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+    return options === undefined ? undefined : this.#governor(kind, options, offset, length);
+  }
+
+  async #runBegun(kind: number, request: Partial<Request>): Promise<Outcome> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
     const { offset, length } = request;
-    const governed =
-      options === undefined ? undefined : this.#governor(kind, options, offset, length);
-    const outcome = await this.#core.start({
-      ...request,
-      kind,
-      fd: state.fd,
-      file: state,
-      governor: governed,
-    });
+    const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
     if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok) throw this.#outcomeError(kind, outcome, offset, length);
+    if (outcome.status !== abi.Status.ok)
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     return outcome;
   }
 
@@ -444,6 +495,12 @@ export class File implements AsyncDisposable {
     );
   }
 
+  /** `error`, unless it turns out that the device is gone. */
+  async #orGone(error: IoError): Promise<IoError> {
+    if (!isSuspect(this.#state, error.code)) return error;
+    return (await deviceGone(this.#core, this.#state, error)) ?? error;
+  }
+
   #closedError(kind: number): IoError {
     const file = this.#state.closing;
     return new IoError(file ? "EBADF" : "ERR_RING_CLOSED", {
@@ -456,9 +513,12 @@ export class File implements AsyncDisposable {
   }
 }
 
-/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
-function lowBits(offset: Offset): number {
-  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
+/** One buffer of a vector, whose numbers can be its memory's. */
+function checkPiece(name: string, value: unknown): IoData {
+  const view = checkData(name, value);
+  const offset = ArrayBuffer.isView(view) ? view.byteOffset : 0;
+  if (!isPlausible(slabOf(view), offset, view.byteLength)) throw notItsMemory(name, view);
+  return view;
 }
 
 /** A `node:fs` Stats with these values. */
