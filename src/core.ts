@@ -6,9 +6,9 @@
 // once; the rest comes when the wake descriptor rings (`#drain`).
 //
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
-// (bench/cached.ts).
+// (bench/rows/cached_random.ts).
 
-import { bytesOf } from "./arguments.ts";
+import { bytesOf, hasLength } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
@@ -682,14 +682,5 @@ export class Core {
     clearTimeout(this.#retryTimer);
     await this.#wake.close();
     this.#native.ba_ring_close(this.#ring as never);
-  }
-}
-
-/** Whether a view still is what it was; a getter of a subclass may even throw. */
-function hasLength(view: ArrayBufferView, length: number): boolean {
-  try {
-    return view.byteLength === length;
-  } catch {
-    return false;
   }
 }

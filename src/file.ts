@@ -18,7 +18,7 @@ import type { Governor } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
-import type { Alignment, FileState, PendingSync } from "./file_state.ts";
+import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -207,7 +207,7 @@ export class File implements AsyncDisposable {
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
-      const slab = slabOf(isView ? view.buffer : view);
+      const slab = slabOf(view);
       const slabOffset = isView ? view.byteOffset : 0;
       if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
       const from =
@@ -217,7 +217,7 @@ export class File implements AsyncDisposable {
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
       const unaligned =
-        (state.offsetMask !== 0 && ((Number(from) | length) & state.offsetMask) !== 0) ||
+        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
         (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
       if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
         return this.#long(
@@ -325,6 +325,12 @@ export class File implements AsyncDisposable {
           throw error;
         }
       });
+    } catch (error) {
+      if (pending.cause === undefined || !(error instanceof IoError)) throw error;
+      if (!wasAsked(error)) throw this.#syncError(kind, pending.cause);
+      // An aborted sync tells of itself; the next one has to tell of the write.
+      state.unreported ??= pending.cause;
+      throw error;
     } finally {
       state.pendingSyncs.delete(pending);
     }
@@ -332,17 +338,14 @@ export class File implements AsyncDisposable {
   }
 
   #syncError(kind: number, cause: IoError): IoError {
-    return new IoError(
-      cause.code === "ABORT_ERR" || cause.code === "ERR_TIMEOUT" ? "EIO" : cause.code,
-      {
-        reason: "data written to this file is not on the medium: an earlier write or sync failed",
-        errno: cause.errno ?? -errnoOf("EIO"),
-        syscall: syscallName(kind),
-        path: this.#state.path,
-        hint: "See `cause`. Reopen the file and write the data again",
-        cause,
-      },
-    );
+    return new IoError(wasAsked(cause) ? "EIO" : cause.code, {
+      reason: "data written to this file is not on the medium: an earlier write or sync failed",
+      errno: cause.errno ?? -errnoOf("EIO"),
+      syscall: syscallName(kind),
+      path: this.#state.path,
+      hint: "See `cause`. Reopen the file and write the data again",
+      cause,
+    });
   }
 
   async #info(kind: number): Promise<DataView> {
@@ -430,6 +433,11 @@ export class File implements AsyncDisposable {
       hint: file ? "Open it again" : "Open the file again on another ring",
     });
   }
+}
+
+/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
+function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
 }
 
 /** A `node:fs` Stats with these values. */

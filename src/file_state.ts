@@ -20,6 +20,11 @@ export interface PendingSync {
   cause: IoError | undefined;
 }
 
+/** Whether the caller asked for this end: then it says nothing about the medium. */
+export function wasAsked(error: IoError): boolean {
+  return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
+}
+
 export class FileState {
   fd = -1;
   /** Place in the ring's native table of files. */
@@ -65,11 +70,13 @@ export class FileState {
 
   /** A write that had reached the kernel failed: no sync that covers it may succeed. */
   writeFailed(order: number, error: IoError): void {
+    let reported = false;
     for (const sync of this.pendingSyncs) {
-      if (sync.order > order) sync.cause ??= error;
+      if (sync.order <= order) continue;
+      sync.cause ??= error;
+      reported = true;
     }
-    const asked = error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
-    if (asked) this.unreported ??= error;
-    else this.syncFailure ??= error;
+    if (!wasAsked(error)) this.syncFailure ??= error;
+    else if (!reported) this.unreported ??= error;
   }
 }

@@ -151,6 +151,8 @@ async function prepare(
       });
     }
   } catch (error) {
+    // A descriptor that was not taken over is not ours to close when the ring is torn down.
+    core.forgetFile(state.index);
     core.giveFileIndex(state.index);
     throw error;
   } finally {

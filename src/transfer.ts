@@ -6,11 +6,12 @@ import {
   addOffset,
   bytesOf,
   checkData,
+  hasLength,
   type IoData,
   notItsMemory,
   type Offset,
 } from "./arguments.ts";
-import { isPlausible, type Slab, slabOf } from "./buffer.ts";
+import { countInFlight, isPlausible, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { IoError } from "./errors.ts";
@@ -31,7 +32,7 @@ export function regionOf(name: string, value: unknown): Region {
   const view = checkData(name, value);
   const isView = ArrayBuffer.isView(view);
   const length = view.byteLength;
-  const slab = slabOf(isView ? view.buffer : view);
+  const slab = slabOf(view);
   const slabOffset = isView ? view.byteOffset : 0;
   if (!isPlausible(slab, slabOffset, length)) throw notItsMemory(name, view);
   return { view, length, slab, slabOffset };
@@ -51,7 +52,19 @@ export interface Transfer {
 
 /** Returns the bytes moved; fewer than `length` only for reads that meet the end of the file. */
 export async function runTransfer(transfer: Transfer): Promise<number> {
-  return everyPieceFits(transfer) ? runVector(transfer) : runBounced(transfer);
+  countRegions(transfer.regions, 1);
+  try {
+    return await (everyPieceFits(transfer) ? runVector(transfer) : runBounced(transfer));
+  } finally {
+    countRegions(transfer.regions, -1);
+  }
+}
+
+/** Buffers of a pool are lent again only when no transfer uses them. */
+function countRegions(regions: readonly Region[], by: 1 | -1): void {
+  for (const { slab, slabOffset, length } of regions) {
+    if (slab?.pool !== undefined) countInFlight(slab.pool, slabOffset, length, by);
+  }
 }
 
 /** Whether the kernel can have the caller's own memory. */
@@ -79,8 +92,11 @@ async function runVector(transfer: Transfer): Promise<number> {
     done += moved(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
-  for (const region of regions) {
-    if (region.view.byteLength !== region.length) throw gone(transfer, done);
+  // What was written is written; what was read has no place to be.
+  if (transfer.kind === abi.Kind.read) {
+    for (const region of regions) {
+      if (!hasLength(region.view, region.length)) throw gone(transfer, done);
+    }
   }
   return done;
 }
@@ -115,7 +131,7 @@ function fillIovecs(
 ): void {
   const out = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
   group.forEach(({ view, slab, slabOffset, length }, index) => {
-    if (slab === undefined || view.byteLength !== length) throw gone(transfer, done);
+    if (slab === undefined || !hasLength(view, length)) throw gone(transfer, done);
     setUint64(out, index * IOVEC_BYTES, slab.address + slabOffset);
     setUint64(out, index * IOVEC_BYTES + 8, length);
     setUint64(out, group.length * IOVEC_BYTES + index * 8, slab.header);
@@ -171,31 +187,41 @@ async function runBounced(transfer: Transfer): Promise<number> {
 
 /** Copies the caller's bytes from `from` on into `memory`. */
 function gather(transfer: Transfer, memory: Uint8Array, from: number, bytes: number): void {
-  eachOverlap(transfer, from, bytes, (region, within, at, count) => {
-    memory.set(bytesOf(region.view, region.length).subarray(within, within + count), at);
+  eachOverlap(transfer, from, bytes, (source, within, at, count) => {
+    memory.set(source.subarray(within, within + count), at);
   });
 }
 
 /** Copies `memory`, which stands at `from` (may be negative) of the transfer, to the caller. */
 function scatter(transfer: Transfer, memory: Uint8Array, from: number): void {
-  eachOverlap(transfer, from, memory.byteLength, (region, within, at, count) => {
-    bytesOf(region.view, region.length).set(memory.subarray(at, at + count), within);
+  eachOverlap(transfer, from, memory.byteLength, (target, within, at, count) => {
+    target.set(memory.subarray(at, at + count), within);
   });
+}
+
+/** The bytes of a region, undefined if the view no longer has them. */
+function memoryOf({ view, length }: Region): Uint8Array | undefined {
+  try {
+    return view.byteLength < length ? undefined : bytesOf(view, length);
+  } catch {
+    return undefined;
+  }
 }
 
 function eachOverlap(
   transfer: Transfer,
   from: number,
   bytes: number,
-  use: (region: Region, within: number, at: number, count: number) => void,
+  use: (memory: Uint8Array, within: number, at: number, count: number) => void,
 ): void {
   let position = 0;
   for (const region of transfer.regions) {
     const first = Math.max(position, from);
     const end = Math.min(position + region.length, from + bytes);
     if (first < end) {
-      if (region.view.byteLength < region.length) throw gone(transfer, Math.max(0, from));
-      use(region, first - position, first - from, end - first);
+      const memory = memoryOf(region);
+      if (memory === undefined) throw gone(transfer, Math.max(0, from));
+      use(memory, first - position, first - from, end - first);
     }
     position += region.length;
   }

@@ -785,6 +785,8 @@ pub fn Cases(comptime Context: type) type {
             defer closeBoth(pair);
             var info: abi.FileInfo = undefined;
             try context.equal("asked about", negative(.SPIPE), Os.fileInfo(pair[0], &info));
+            // glibc's thread would call read instead and wait for ever (aio_misc.c).
+            if (!Context.kernel_rules) return;
             var rig: Rig = undefined;
             try rig.init(context, 16, 64);
             var buffer: [64]u8 = undefined;

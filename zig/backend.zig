@@ -129,7 +129,7 @@ pub const Ring = struct {
         fn of(queue_depth: u32) Layout {
             const operations = queue_depth + abi.operations_ready;
             // Each array starts aligned by itself; the slack covers it.
-            const per_operation = @sizeOf(Operation) + @sizeOf(*Operation) +
+            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) +
                 @sizeOf(lane.Verdict) + @sizeOf(lane.Reaped);
             const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
             const submissions = std.mem.alignForward(u64, @sizeOf(abi.Control), 64);
@@ -195,6 +195,7 @@ pub const Ring = struct {
             .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
             .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
             .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,
+            .fresh = allocator.alloc(*Operation, count) catch unreachable,
         };
     }
 

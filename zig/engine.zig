@@ -48,6 +48,7 @@ pub const Memory = struct {
     run: []*Operation,
     verdicts: []lane.Verdict,
     reaped: []lane.Reaped,
+    fresh: []*Operation,
 };
 
 pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
@@ -76,6 +77,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Rows of the completion table that are filled.
         completion_count: u32 = 0,
         order: u64 = 0,
+        /// Operations admitted by this call; their memory is retained when it ends, if they have
+        /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
+        /// runs; a cached read never pays for the two atomic operations.
+        fresh_count: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
         /// Bytes this call may still submit.
@@ -101,6 +106,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.operation_count = 0;
             engine.completion_count = 0;
             engine.order = 0;
+            engine.fresh_count = 0;
             engine.refused_room = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
@@ -180,6 +186,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn finish(engine: *Self) u32 {
+            if (engine.fresh_count > 0) engine.retainFresh();
             const control = engine.memory.control;
             const waiting = engine.fifo.count + engine.pool_fifo.count;
             if (waiting > 0) {
@@ -227,7 +234,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.submitted_ns = engine.now_ns;
             operation.phase = .queued;
             if (!read(operation, submission)) return engine.settle(operation, .invalid, 0);
-            engine.retainSlabs(operation);
+            engine.memory.fresh[engine.fresh_count] = operation;
+            engine.fresh_count += 1;
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
@@ -282,7 +290,17 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return if (@as(f64, @floatFromInt(integer)) == number) integer else null;
         }
 
-        fn retainSlabs(_: *Self, operation: *Operation) void {
+        /// What was admitted and goes on beyond this call keeps its memory by itself.
+        fn retainFresh(engine: *Self) void {
+            for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (operation.phase != .free) retainSlabs(operation);
+            }
+            engine.fresh_count = 0;
+        }
+
+        fn retainSlabs(operation: *Operation) void {
+            assert(!operation.retained);
+            operation.retained = true;
             if (operation.slab) |slab| slab.retain();
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
@@ -290,9 +308,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
         }
 
-        fn releaseSlabs(_: *Self, operation: *Operation) void {
+        fn releaseSlabs(operation: *Operation) void {
+            defer operation.slab = null;
+            if (!operation.retained) return;
+            operation.retained = false;
             if (operation.slab) |slab| slab.release();
-            operation.slab = null;
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
                 if (Slab.fromAddress(address)) |slab| slab.release();
@@ -578,8 +598,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.assertPhase(.done);
             // A refused submission never counted and holds nothing.
             if (status != .invalid) {
-                if (status == .ok) engine.noteDescriptor(operation);
-                engine.releaseSlabs(operation);
+                // A descriptor is gone after close(2) whatever it says.
+                const closed = operation.kind == .close and status == .failed;
+                if (status == .ok or closed) engine.noteDescriptor(operation);
+                releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
             engine.countSettled(operation);

@@ -55,6 +55,8 @@ pub const Operation = struct {
     address: u64 = 0,
     length: u64 = 0,
     slab: ?*Slab = null,
+    /// Whether a reference to each of its slabs is ours.
+    retained: bool = false,
 
     transferred: u64 = 0,
     /// Vectors: the buffer that comes next, and how much of it is done.
@@ -132,6 +134,7 @@ pub const Operation = struct {
         switch (phase) {
             .free => {
                 assert(operation.slab == null);
+                assert(!operation.retained);
                 assert(operation.place == .nowhere);
                 assert(!operation.cancel_requested);
             },

@@ -5,4 +5,6 @@ test {
     _ = @import("list.zig");
     _ = @import("operation.zig");
     _ = @import("api.zig");
+    _ = @import("backend/posix_aio.zig");
+    if (@hasDecl(@import("os.zig").native, "Aio")) _ = @import("aio_test.zig");
 }

@@ -10,6 +10,7 @@
 //! `aio_sigevent` is written once, and blocks and the state the function uses stay mapped until
 //! every notification has come: each holds a reference. One that got lost leaks its ring's blocks.
 
+const builtin = @import("builtin");
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
@@ -73,13 +74,15 @@ const Functions = struct {
     fn find() ?Functions {
         var functions: Functions = undefined;
         inline for (@typeInfo(Functions).@"struct".fields) |field| {
-            const address = symbol(field.name ++ "") orelse return null;
+            const address = symbol(field.name) orelse return null;
             @field(functions, field.name) = @ptrCast(@alignCast(address));
         }
         return functions;
     }
 
-    fn symbol(name: [*:0]const u8) ?*anyopaque {
+    fn symbol(comptime name: [:0]const u8) ?*const anyopaque {
+        // Only test programs have a libc of their own, maybe a static one without dlsym.
+        if (builtin.link_libc) return @extern(*const anyopaque, .{ .name = name });
         if (dlsym(null, name)) |address| return address;
         const librt = dlopen("librt.so.1", RTLD_NOW) orelse return null;
         return dlsym(librt, name);

@@ -149,7 +149,11 @@ export class ApiFuzz {
   }
 
   #judge(where: string, name: string, error: unknown): void {
-    if (error instanceof Planted) {
+    // What a proxy that was revoked throws is the caller's too.
+    if (
+      error instanceof Planted ||
+      /Proxy (has already|that has) been revoked/.test(String(error))
+    ) {
       this.#count(`${name}: the caller's own`);
       return;
     }
@@ -364,12 +368,11 @@ export class ApiFuzz {
     return this.#pools.length === 0 ? undefined : draw(random, this.#pools);
   }
 
+  /** Options with a ring, where they are options at all. */
   #withRing(options: unknown, random: Random): object {
-    if (typeof options !== "object" || options === null || !random.chance(0.2))
-      return options as object;
-    return Object.isExtensible(options) && Object.getPrototypeOf(options) === Object.prototype
-      ? { ...options, ring: this.#ring(random) }
-      : options;
+    const ring = this.#ring(random);
+    if (!random.chance(0.2) || !isPlain(options)) return options as object;
+    return { ...options, ring };
   }
 
   /** A duplicate of a descriptor of ours, or what can be none. */
@@ -384,6 +387,14 @@ export class ApiFuzz {
     if (random.chance(0.1)) options["ownsFd"] = odd(random);
     if (random.chance(0.1)) options["ring"] = draw(random, [this.#ring(random), odd(random)]);
     return options;
+  }
+}
+
+function isPlain(value: unknown): value is object {
+  try {
+    return typeof value === "object" && Object.getPrototypeOf(value) === Object.prototype;
+  } catch {
+    return false;
   }
 }
 
