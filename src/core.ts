@@ -15,7 +15,9 @@ import { type Cause, Control, causeError, causeOf, type Governor } from "./contr
 import { errnoOf, IoError } from "./errors.ts";
 import { detachedError, type ErrorContext, type Refused, statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
+import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
+import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
 import { openRing } from "./native/open_ring.ts";
@@ -111,9 +113,13 @@ export class Core {
   #tail: number = NO_SLOT;
   /** Operations the native side holds. */
   #held = 0;
+  /** Slots of operations that were settled while they waited, not passed over by `#handOver` yet. */
+  #dead = 0;
   #flushScheduled = false;
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, on the clock of `#now`. */
+  #retryDue = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
@@ -280,6 +286,17 @@ export class Core {
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
 
+  /** The earliest wish counts: a look every 100 ms must not delay a retry after 1 ms. */
+  #retryIn(ms: number): void {
+    const due = this.#now() + ms;
+    if (this.#retryTimer !== undefined) {
+      if (this.#retryDue <= due) return;
+      clearTimeout(this.#retryTimer);
+    }
+    this.#retryDue = due;
+    this.#retryTimer = setTimeout(this.#retry, ms);
+  }
+
   readonly #retry = (): void => {
     this.#retryTimer = undefined;
     this.#drain();
@@ -296,7 +313,7 @@ export class Core {
     if (this.#held > 0) {
       this.#wake.watch();
       const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
-      if (retryMs > 0) this.#retryTimer ??= setTimeout(this.#retry, retryMs);
+      if (retryMs > 0) this.#retryIn(retryMs);
     } else {
       this.#wake.rest();
     }
@@ -312,7 +329,7 @@ export class Core {
 
   /** Tells `close` when nothing is in flight any more. */
   noteIdle(): void {
-    if (this.#onIdle !== undefined && this.#slots.used === 0 && this.longOperations === 0)
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.longOperations === 0)
       this.#onIdle();
   }
 
@@ -324,12 +341,14 @@ export class Core {
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
       const next = slots.next[slot] as number;
       if (slots.state[slot] === SlotState.dead) {
+        this.#dead--;
         slots.give(slot);
       } else {
         const address = this.#prepareMemory(slot);
         if (address < 0) {
           // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
           if (slots.state[slot] === SlotState.waiting) break;
+          this.#dead--;
           slots.give(slot);
         } else {
           this.#writeRow(this.#submissions32 + count * 16, slot, address);
@@ -479,6 +498,11 @@ export class Core {
           return;
         }
       }
+      if (transferred < length && this.#endsTooEarly(slot, transferred)) {
+        const error = statusError(status, 0, this.#describe(slot, transferred));
+        this.#settleAfterProbe(slot, error, transferred);
+        return;
+      }
       if (block !== NO_BLOCK) this.#bounce.release(block);
       this.#release(slot);
       resolve(reply === Reply.bytes ? transferred : undefined);
@@ -515,7 +539,38 @@ export class Core {
       status === abi.Status.canceled
         ? this.#causeError(slot, transferred)
         : statusError(status, errno, this.#describe(slot, transferred));
-    this.#fail(slot, error);
+    const file = slots.owner[slot];
+    const suspect =
+      file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
+    if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
+    else this.#fail(slot, error);
+  }
+
+  /** A read that stopped before the end of its device. */
+  #endsTooEarly(slot: number, transferred: number): boolean {
+    const file = this.#slots.owner[slot];
+    if (file === undefined || this.#slots.kind[slot] !== abi.Kind.read) return false;
+    return endsTooEarly(file, this.#offset(slot), transferred);
+  }
+
+  /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
+  #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
+    const slots = this.#slots;
+    const file = slots.owner[slot] as FileState;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    if (slots.kind[slot] === abi.Kind.write) {
+      file.writeFailed(slots.order[slot] as number, error);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.#bounce.release(block);
+    const probe = holding(this, file, () => deviceGone(this, file, error));
+    this.#release(slot);
+    void probe.then((gone) => {
+      if (gone !== undefined) reject(gone);
+      else if (transferred !== undefined) resolve(transferred);
+      else reject(error);
+    });
   }
 
   #fail(slot: number, error: IoError): void {
@@ -542,8 +597,12 @@ export class Core {
       countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
-    if (slots.state[slot] === SlotState.native) slots.give(slot);
-    else slots.state[slot] = SlotState.dead;
+    if (slots.state[slot] === SlotState.native) {
+      slots.give(slot);
+    } else {
+      slots.state[slot] = SlotState.dead;
+      this.#dead++;
+    }
     if (file !== undefined && --file.inFlight === 0) file.onIdle?.();
   }
 
@@ -649,7 +708,7 @@ export class Core {
 
   /** Operations that have not settled. */
   get inFlight(): number {
-    return this.#slots.used;
+    return this.#slots.used - this.#dead;
   }
 
   /** Bytes of bounce memory in use. */
@@ -673,7 +732,7 @@ export class Core {
   }
 
   async #close(): Promise<void> {
-    if (this.#slots.used > 0 || this.longOperations > 0) {
+    if (this.inFlight > 0 || this.longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });

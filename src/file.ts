@@ -3,6 +3,9 @@
 
 import fs from "node:fs";
 import {
+  addOffset,
+  type Bytes,
+  bytesOf,
   checkData,
   checkInteger,
   checkOffset,
@@ -14,11 +17,12 @@ import {
   type Offset,
 } from "./arguments.ts";
 import { isPlausible, slabOf } from "./buffer.ts";
-import type { Governor } from "./control.ts";
+import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError } from "./failures.ts";
+import { type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
+import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -35,7 +39,8 @@ import {
 } from "./open.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
-import { type Region, regionOf, runTransfer } from "./transfer.ts";
+import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
+import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -43,6 +48,16 @@ export type FileKind = "regular" | "disk" | "character" | "other";
 const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
 /** The record behind a file, for the other files of the library. */
 export let stateOf: (file: File) => FileState;
+/** Checks that an operation may begin, and its options. */
+export let beginOn: (
+  file: File,
+  kind: number,
+  options: IoOptions | undefined,
+  offset: Offset | undefined,
+  length: number | undefined,
+) => Governor | undefined;
+/** Runs one native operation of what has begun; rejects with the error that names it. */
+export let runOn: (file: File, kind: number, request: Partial<Request>) => Promise<Outcome>;
 
 /**
  * An open file or device that is read and written at positions, asynchronously, by the kernel.
@@ -56,6 +71,8 @@ export class File implements AsyncDisposable {
 
   static {
     stateOf = (file) => file.#state;
+    runOn = (file, kind, request) => file.#runBegun(kind, request);
+    beginOn = (file, kind, options, offset, length) => file.#begin(kind, options, offset, length);
   }
 
   /** Use `File.open` or `File.fromFd`. */
@@ -161,19 +178,57 @@ export class File implements AsyncDisposable {
   /** Sets the length of a regular file. */
   async truncate(size: Offset, options?: IoOptions): Promise<void> {
     const offset = checkOffset("size", size);
-    await this.#run(abi.Kind.truncate, options, { offset });
+    const kind = abi.Kind.truncate;
+    const governed = this.#begin(kind, options, offset, undefined);
+    await this.#locked(offset, Infinity, true, () =>
+      this.#runBegun(kind, { offset, governor: governed }),
+    );
   }
 
   /** Reserves space for `length` bytes from `offset` on, and extends the file over them (fallocate(2)). */
   async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     const from = checkOffset("offset", offset);
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
-    await this.#run(abi.Kind.allocate, options, { offset: checkRange(from, length), length });
+    checkRange(from, length);
+    const kind = abi.Kind.allocate;
+    const governed = this.#begin(kind, options, from, length);
+    await this.#locked(from, addOffset(from, length), false, () =>
+      this.#runBegun(kind, { offset: from, length, governor: governed }),
+    );
   }
 
   /** Makes later reads come from the medium. Dirty data is written first. */
   async invalidateCache(): Promise<void> {
-    await this.#run(abi.Kind.invalidateCache, undefined, { mode: this.#state.kind });
+    const kind = abi.Kind.invalidateCache;
+    this.#begin(kind, undefined, undefined, undefined);
+    await this.#runBegun(kind, { mode: this.#state.kind });
+  }
+
+  /**
+   * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
+   * BYOB readers are supported. `concurrency` reads (default 4) of `chunkSize` bytes (default 262144)
+   * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
+   * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
+   * Cancelling ends the reads. Does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  readable(options?: ReadableOptions): ReadableStream<Bytes> {
+    return readableOf(this, options);
+  }
+
+  /**
+   * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
+   * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
+   * (default 4) run at once: what is written is in the file when `close()` has resolved, and with
+   * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
+   * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
+   * lies behind the last byte is left as it is; does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  writable(options?: WritableOptions): WritableStream<IoData> {
+    return writableOf(this, options);
   }
 
   /**
@@ -216,18 +271,12 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const unaligned =
-        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
-        (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
-      if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
-        return this.#long(
-          kind,
-          [{ view, length, slab, slabOffset }],
-          from,
-          length,
-          reply,
-          governed,
-        ) as Promise<never>;
+      if (
+        (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
+        (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
+      ) {
+        const piece = pieceOf("data", view);
+        return this.#long(kind, [piece], from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -254,12 +303,13 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const regions = Array.from(data, (view, index) => regionOf(`data[${index}]`, view));
-      const length = regions.reduce((sum, region) => sum + region.length, 0);
+      // Array.from: a hole in the array is an element that is no buffer.
+      const views = Array.from(data, (view, index) => pieceOf(`data[${index}]`, view));
+      const length = views.reduce((sum, view) => sum + view.byteLength, 0);
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      return this.#long(kind, regions, from, length, Reply.bytes, governed) as Promise<number>;
+      return this.#long(kind, views, from, length, Reply.bytes, governed) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -268,7 +318,7 @@ export class File implements AsyncDisposable {
   /** A transfer of several parts. The file's syncs and its close wait for all of them. */
   async #long(
     kind: number,
-    regions: readonly Region[],
+    views: readonly IoData[],
     offset: Offset,
     length: number,
     reply: number,
@@ -276,16 +326,19 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const order = kind === abi.Kind.write ? ++state.order : 0;
-    const transfer = {
+    const lengths = views.map((view) => view.byteLength);
+    const transfer: Transfer = {
       core,
       file: state,
       kind,
-      regions,
+      views,
+      lengths,
       offset,
       length,
       governor: governed,
     };
+    checkTransfer(transfer);
+    const order = kind === abi.Kind.write ? ++state.order : 0;
     const running = holding(core, state, () => runTransfer(transfer));
     if (kind === abi.Kind.write) holdSyncs(state, running);
     let transferred: number;
@@ -311,7 +364,10 @@ export class File implements AsyncDisposable {
     state.pendingSyncs.add(pending);
     try {
       await holding(this.#core, state, async () => {
-        if (state.longWrites.size > 0) await Promise.allSettled([...state.longWrites]);
+        if (state.longWrites.size > 0) {
+          const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governed);
+          if (cause !== undefined) throw this.#stoppedError(kind, cause);
+        }
         const outcome = await this.#core.start({
           kind,
           fd: state.fd,
@@ -322,7 +378,7 @@ export class File implements AsyncDisposable {
         if (outcome.status !== abi.Status.ok) {
           const error = this.#outcomeError(kind, outcome, undefined, undefined);
           state.syncFailure ??= error;
-          throw error;
+          throw await this.#orGone(error);
         }
       });
     } catch (error) {
@@ -338,14 +394,33 @@ export class File implements AsyncDisposable {
   }
 
   #syncError(kind: number, cause: IoError): IoError {
-    return new IoError(wasAsked(cause) ? "EIO" : cause.code, {
-      reason: "data written to this file is not on the medium: an earlier write or sync failed",
-      errno: cause.errno ?? -errnoOf("EIO"),
-      syscall: syscallName(kind),
-      path: this.#state.path,
-      hint: "See `cause`. Reopen the file and write the data again",
-      cause,
+    return syncError(kind, this.#state.path, cause);
+  }
+
+  #stoppedError(kind: number, cause: Cause): IoError {
+    const { kind: _kind, file: _file, ...init } = this.#context(kind, undefined, undefined, 0);
+    return causeError(cause, init);
+  }
+
+  /** Keeps clear of unaligned writes that are being read, modified and written back. */
+  async #locked<T>(
+    start: Offset,
+    end: Offset,
+    exclusive: boolean,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const { lock } = this.#state;
+    if (lock === undefined) return run();
+    const running = holding(this.#core, this.#state, async () => {
+      const lease = await lock.acquire(start, end, exclusive);
+      try {
+        return await run();
+      } finally {
+        lock.release(lease);
+      }
     });
+    holdSyncs(this.#state, running);
+    return running;
   }
 
   async #info(kind: number): Promise<DataView> {
@@ -366,25 +441,24 @@ export class File implements AsyncDisposable {
     }
   }
 
-  async #run(
+  /** Refuses a closed file and wrong options. */
+  #begin(
     kind: number,
     options: IoOptions | undefined,
-    request: Partial<Request>,
-  ): Promise<Outcome> {
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): Governor | undefined {
+    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+    return options === undefined ? undefined : this.#governor(kind, options, offset, length);
+  }
+
+  async #runBegun(kind: number, request: Partial<Request>): Promise<Outcome> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
     const { offset, length } = request;
-    const governed =
-      options === undefined ? undefined : this.#governor(kind, options, offset, length);
-    const outcome = await this.#core.start({
-      ...request,
-      kind,
-      fd: state.fd,
-      file: state,
-      governor: governed,
-    });
+    const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
     if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok) throw this.#outcomeError(kind, outcome, offset, length);
+    if (outcome.status !== abi.Status.ok)
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     return outcome;
   }
 
@@ -423,6 +497,12 @@ export class File implements AsyncDisposable {
     );
   }
 
+  /** `error`, unless it turns out that the device is gone. */
+  async #orGone(error: IoError): Promise<IoError> {
+    if (!isSuspect(this.#state, error.code)) return error;
+    return (await deviceGone(this.#core, this.#state, error)) ?? error;
+  }
+
   #closedError(kind: number): IoError {
     const file = this.#state.closing;
     return new IoError(file ? "EBADF" : "ERR_RING_CLOSED", {
@@ -435,9 +515,19 @@ export class File implements AsyncDisposable {
   }
 }
 
-/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
-function lowBits(offset: Offset): number {
-  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
+/**
+ * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
+ * the caller says of itself may be another thing, or an exception, at every look.
+ */
+function pieceOf(name: string, value: unknown): Uint8Array {
+  const view = checkData(name, value);
+  const length = view.byteLength;
+  if (!isPlausible(undefined, 0, length)) throw notItsMemory(name, view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(name, view);
+  }
 }
 
 /** A `node:fs` Stats with these values. */

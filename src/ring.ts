@@ -2,7 +2,8 @@
 // `Ring.default()`. The work is done in core.ts.
 
 import { readFileSync } from "node:fs";
-import { checkInteger, checkOptions } from "./arguments.ts";
+import { checkInteger, checkOptions, type IoOptions } from "./arguments.ts";
+import type { Operation } from "./batch.ts";
 import { Core } from "./core.ts";
 import { argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
@@ -33,6 +34,19 @@ let defaultRing: Ring | undefined;
 
 /** The machinery behind a ring, for the other files of the library. */
 export let coreOf: (ring: Ring) => Core;
+
+type RunBatch = (
+  ring: Ring,
+  operations: readonly Operation[],
+  options: IoOptions | undefined,
+) => Promise<PromiseSettledResult<number>[]>;
+
+let runBatch: RunBatch | undefined;
+
+/** batch.ts stands above File, which stands above this file: it announces itself. */
+export function setRunBatch(run: RunBatch): void {
+  runBatch = run;
+}
 
 export class Ring implements AsyncDisposable {
   readonly #core: Core;
@@ -72,6 +86,24 @@ export class Ring implements AsyncDisposable {
     const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
     const core = new Core({ backend, queueDepth });
     return new Ring(core, reason(core, forced));
+  }
+
+  /**
+   * Starts reads, writes, vectors and syncs over any files of this ring with one call, and settles
+   * when all have: one result for each, in order, as of `Promise.allSettled`; syncs settle with 0.
+   * An entry that is wrong or fails never harms the others, except that a sync rejects when a write
+   * that stands before it, on the same file, did. An entry whose `file` belongs to another ring is
+   * rejected with `ERR_INVALID_ARG_VALUE`.
+   *
+   * `signal` and `timeout` (ms) govern every entry. The promise itself rejects only when
+   * `operations` is no array or the options are wrong (TypeError, RangeError).
+   */
+  batch(
+    operations: readonly Operation[],
+    options?: IoOptions,
+  ): Promise<PromiseSettledResult<number>[]> {
+    if (runBatch === undefined) return Promise.reject(new Error("bun-aio: batch.ts is missing"));
+    return runBatch(this, operations, options);
   }
 
   /** Counters since the ring was opened, and what is in flight now. */

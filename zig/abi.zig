@@ -63,6 +63,9 @@ pub const Kind = enum(u32) {
     discard = 14,
     write_zeroes = 15,
     reread_partitions = 16,
+    /// `fd`: a regular file to show as a block device, `argument`: its sector size, `address`: room
+    /// for `ImageInfo`. For tests; the device is gone when its last descriptor is closed.
+    attach_image = 17,
 };
 
 /// Bits of `Submission.flags`.
@@ -196,6 +199,14 @@ pub const Geometry = extern struct {
     serial: [64]u8,
 };
 
+/// What `attach_image` made.
+pub const ImageInfo = extern struct {
+    /// Keeps the device until another descriptor of it is open.
+    fd: i32,
+    /// N of /dev/loopN.
+    number: u32,
+};
+
 /// Latency histograms: log-linear, `histogram_steps` buckets per power of two of nanoseconds.
 pub const histogram_kinds = 4;
 pub const histogram_steps_log2 = 3;
@@ -314,7 +325,7 @@ comptime {
     assert(@sizeOf(Control) % 8 == 0);
     assert(@sizeOf(RingOptions) == 32);
     assert(@sizeOf(RingInfo) == 88);
-    for (.{ Submission, Completion, FileInfo, Geometry, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
+    for (.{ Submission, Completion, FileInfo, Geometry, ImageInfo, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
         assertNoPadding(T);
     }
 }

@@ -27,6 +27,7 @@ pub fn perform(comptime Os: type, operation: *Operation) isize {
         .discard => ranged(Os.discard, operation, kind),
         .write_zeroes => ranged(Os.writeZeroes, operation, kind),
         .reread_partitions => Os.rereadPartitions(fd),
+        .attach_image => attachImage(Os, operation),
     };
 }
 
@@ -53,6 +54,12 @@ fn open(comptime Os: type, operation: *Operation) isize {
     const result = Os.open(path, operation.argument, operation.mode, &info);
     if (result >= 0) at(abi.FileInfo, operation).* = info;
     return result;
+}
+
+/// Only some systems can.
+fn attachImage(comptime Os: type, operation: *Operation) isize {
+    if (!@hasDecl(Os, "attachImage")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    return Os.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
 }
 
 fn ranged(call: anytype, operation: *Operation, kind: abi.FileKind) isize {

@@ -156,7 +156,8 @@ pub fn PosixAio(comptime Os: type) type {
                 .read, .write, .readv, .writev => .maybe,
                 .sync_all, .sync_data => if (self.limits.syncs) .maybe else .no,
                 .open, .close, .stat, .truncate, .allocate, .invalidate_cache => .no,
-                .probe, .geometry, .discard, .write_zeroes, .reread_partitions => .no,
+                .probe, .geometry, .discard, .write_zeroes => .no,
+                .reread_partitions, .attach_image => .no,
             };
         }
 

@@ -415,7 +415,8 @@ function prepareDirectory(): number[] {
     fs.openSync("/dev/null", "r+"),
   ];
   if (process.platform === "linux") {
-    for (const fd of fs.readdirSync("/proc/self/fd")) fds.push(Number(fd));
+    // Not the first three: they may be files in which the output of this run is kept.
+    for (const fd of fs.readdirSync("/proc/self/fd")) if (Number(fd) > 2) fds.push(Number(fd));
   }
   return fds.filter((fd) => fs.existsSync(`/proc/self/fd/${fd}`));
 }
