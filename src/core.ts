@@ -388,6 +388,8 @@ export class Core {
   /** False when the view has no such bytes, whatever it says. */
   #copyIn(view: ArrayBufferView, block: number, length: number): boolean {
     try {
+      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
+      if (view.byteLength < length) return false;
       this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
       return true;
     } catch {

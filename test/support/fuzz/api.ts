@@ -43,7 +43,7 @@ interface Target {
 }
 
 /** Rounds longer than this hang. */
-const ROUND_MS_MAX = 60_000;
+const ROUND_MS_MAX = 20_000;
 const ROUND_CALLS = 64;
 const FILES_MAX = 24;
 
@@ -98,6 +98,8 @@ export class ApiFuzz {
     }
     const timer = setTimeout(() => {
       for (const [index, name] of open) console.error(`hangs: call ${index} (${name})`);
+      for (const file of this.#files)
+        console.error(file.fd, file.path, file.kind, file.ring.backend, file.ring.stats().inFlight);
       process.exit(3);
     }, ROUND_MS_MAX);
     const made = await Promise.all(settled);
