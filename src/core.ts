@@ -119,7 +119,7 @@ export class Core {
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, on the clock of `#now`. */
-  #retryDue = 0;
+  #retryAt = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
@@ -286,15 +286,16 @@ export class Core {
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
 
-  /** The earliest wish counts: a look every 100 ms must not delay a retry after 1 ms. */
+  /** One timer, for the earliest time asked for. It keeps nothing alive: what is in flight does. */
   #retryIn(ms: number): void {
-    const due = this.#now() + ms;
+    const at = this.#now() + ms;
     if (this.#retryTimer !== undefined) {
-      if (this.#retryDue <= due) return;
+      if (at >= this.#retryAt) return;
       clearTimeout(this.#retryTimer);
     }
-    this.#retryDue = due;
+    this.#retryAt = at;
     this.#retryTimer = setTimeout(this.#retry, ms);
+    this.#retryTimer.unref();
   }
 
   readonly #retry = (): void => {
