@@ -5,6 +5,7 @@ import fs from "node:fs";
 import {
   addOffset,
   type Bytes,
+  bytesOf,
   checkData,
   checkInteger,
   checkOffset,
@@ -279,7 +280,8 @@ export class File implements AsyncDisposable {
         if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.pool === undefined) {
           return this.#widened(view, from, length, reply, governed) as Promise<never>;
         }
-        return this.#long(kind, [view], lengths, from, length, reply, governed) as Promise<never>;
+        const piece = pieceOf(view, -1);
+        return this.#long(kind, [piece], lengths, from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -329,16 +331,14 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views: readonly IoData[] = data.slice();
+      const views: IoData[] = [];
       const lengths: number[] = [];
       let length = 0;
-      for (let index = 0; index < views.length; index++) {
-        const view = views[index];
-        const bytes = pieceBytes(view);
-        // Names cost more than checks, and vectors may be long.
-        if (bytes < 0) throw pieceError(`data[${index}]`, view);
-        lengths.push(bytes);
-        length += bytes;
+      for (let index = 0; index < data.length; index++) {
+        const piece = pieceOf(data[index], index);
+        views.push(piece);
+        lengths.push(piece.byteLength);
+        length += piece.byteLength;
       }
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
@@ -550,24 +550,25 @@ export class File implements AsyncDisposable {
   }
 }
 
-/** Bytes of one buffer of a vector, or -1 if it is none or its numbers cannot be its memory's. */
-function pieceBytes(view: IoData | undefined): number {
-  if (!ArrayBuffer.isView(view) || view.byteLength === 0) return otherPieceBytes(view);
+/**
+ * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
+ * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
+ * in a vector, or -1. Its name is made only for an error: vectors may be long.
+ */
+function pieceOf(value: unknown, index: number): Uint8Array {
+  const good = ArrayBuffer.isView(value) && value.byteLength > 0;
+  const view = good ? value : checkData(pieceName(index), value);
   const length = view.byteLength;
-  return isPlausible(slabOf(view), view.byteOffset, length) ? length : -1;
-}
-
-function otherPieceBytes(view: unknown): number {
+  if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);
   try {
-    return checkData("", view).byteLength;
+    return bytesOf(view, length);
   } catch {
-    return -1;
+    throw notItsMemory(pieceName(index), view);
   }
 }
 
-function pieceError(name: string, view: unknown): TypeError {
-  checkData(name, view);
-  return notItsMemory(name, view);
+function pieceName(index: number): string {
+  return index < 0 ? "data" : `data[${index}]`;
 }
 
 /** A `node:fs` Stats with these values. */
