@@ -35,7 +35,13 @@ export class Wake {
   watch(): void {
     this.#wanted = true;
     if (this.#reader !== undefined || this.#polling !== undefined) return;
-    const reader: Reader = Bun.file(this.#fd).stream().getReader();
+    let reader: Reader;
+    try {
+      reader = Bun.file(this.#fd).stream().getReader();
+    } catch {
+      this.#poll();
+      return;
+    }
     this.#reader = reader;
     this.#read(reader);
   }
