@@ -295,6 +295,8 @@ export class Core {
     }
     this.#retryAt = at;
     this.#retryTimer = setTimeout(this.#retry, ms);
+    // The wake descriptor keeps the process alive while operations are in flight.
+    this.#retryTimer.unref();
     this.#retryTimer.unref();
   }
 
