@@ -178,17 +178,40 @@ fn addFuzz(
     target: std.Build.ResolvedTarget,
     optimize: std.builtin.OptimizeMode,
 ) void {
-    const options = optionsOf(b, .{ .small_limits = true });
-    const fuzz = b.addExecutable(.{
-        .name = "fuzz",
-        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
-    });
-    fuzz.root_module.link_libc = true;
-    fuzz.root_module.strip = false;
+    const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
+    const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
     b.step("fuzz-exe", "Build the fuzzer only").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
     const run = b.addRunArtifact(fuzz);
+    if (planted) |name| run.addArgs(&.{ "--plant", name });
     if (b.args) |arguments| run.addArgs(arguments);
     b.step("fuzz", "Run the engine over the simulated kernel: -- [seed] | --seeds N").dependOn(&run.step);
+
+    const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
+    const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);
+    const Plant = @import("zig/plant_names.zig").Plant;
+    for (std.enums.values(Plant)) |plant| {
+        if (plant == .none) continue;
+        const hunt = b.addRunArtifact(with_plants);
+        hunt.addArgs(&.{ "--seeds", "500", "--plant", @tagName(plant) });
+        plants.dependOn(&hunt.step);
+    }
+}
+
+fn fuzzer(
+    b: *std.Build,
+    name: []const u8,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.OptimizeMode,
+    plants: bool,
+) *std.Build.Step.Compile {
+    const options = optionsOf(b, .{ .small_limits = true, .plants = plants });
+    const made = b.addExecutable(.{
+        .name = name,
+        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
+    });
+    made.root_module.link_libc = true;
+    made.root_module.strip = false;
+    return made;
 }
 
 fn module(

@@ -8,7 +8,7 @@ const report = @import("fuzz/report.zig");
 const rigs = @import("fuzz/rigs.zig");
 const scenario = @import("fuzz/scenario.zig");
 
-const all_rigs = .{ rigs.Own, rigs.Uring };
+const all_rigs = .{ rigs.Own, rigs.Uring, rigs.Aio };
 const seeds_default = 2000;
 const seeds_in_tests = 200;
 

@@ -137,7 +137,7 @@ pub fn Scenario(comptime Rig: type) type {
                 .limit_count = plan.queue_depth,
                 .limit_bytes = plan.window_bytes,
             };
-            Rig.start(&engine.kernel.inner, kernel, plan.queue_depth, may_refuse);
+            Rig.start(&engine.kernel.inner, kernel, plan.queue_depth, plan.operations, may_refuse);
             engine.pool = .{ .inner = undefined, .oracle = self.oracle };
             engine.pool.inner.init(kernel);
             engine.init(world.engineMemory(&self.plan), .{
