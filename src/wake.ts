@@ -39,6 +39,7 @@ export class Wake {
     try {
       reader = Bun.file(this.#fd).stream().getReader();
     } catch {
+      // Thrown here or by the first read (below), as Bun pleases.
       this.#poll();
       return;
     }
