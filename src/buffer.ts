@@ -22,6 +22,16 @@ const slabs = new WeakMap<ArrayBufferLike, Slab>();
 /** The same for views that were used before: reading `view.buffer` costs 22 ns, this look-up 7. */
 const slabsOfViews = new WeakMap<ArrayBufferView, Slab>();
 
+/**
+ * Whether these numbers can be a view's. What a subclass or a property of the view says about itself
+ * must not reach the kernel unchecked.
+ */
+export function isPlausible(slab: Slab | undefined, offset: number, length: number): boolean {
+  if (!Number.isSafeInteger(length) || length < 0) return false;
+  if (slab === undefined) return true;
+  return Number.isSafeInteger(offset) && offset >= 0 && offset + length <= slab.bytes;
+}
+
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
 /** JavaScriptCore's longest ArrayBuffer (MAX_ARRAY_BUFFER_SIZE). */

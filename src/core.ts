@@ -8,7 +8,7 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { bytesOf } from "./arguments.ts";
+import { bytesOf, hasLength } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
@@ -119,7 +119,7 @@ export class Core {
   #inlineSince = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, on the clock of `#now`. */
-  #retryDue = 0;
+  #retryAt = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
@@ -286,15 +286,16 @@ export class Core {
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
 
-  /** The earliest wish counts: a look every 100 ms must not delay a retry after 1 ms. */
+  /** One timer, for the earliest time asked for. It keeps nothing alive: what is in flight does. */
   #retryIn(ms: number): void {
-    const due = this.#now() + ms;
+    const at = this.#now() + ms;
     if (this.#retryTimer !== undefined) {
-      if (this.#retryDue <= due) return;
+      if (at >= this.#retryAt) return;
       clearTimeout(this.#retryTimer);
     }
-    this.#retryDue = due;
+    this.#retryAt = at;
     this.#retryTimer = setTimeout(this.#retry, ms);
+    this.#retryTimer.unref();
   }
 
   readonly #retry = (): void => {
@@ -373,19 +374,28 @@ export class Core {
     const view = memory as ArrayBufferView;
     const pinned = slots.address[slot] as number;
     if (pinned !== 0) {
-      if (view.byteLength === length) return pinned;
-      return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
-    }
-    if (view.byteLength < length) {
+      if (hasLength(view, length)) return pinned;
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.#bounce.allocate(length);
     if (block === NO_BLOCK) return -1;
     slots.block[slot] = block;
-    if (slots.kind[slot] === abi.Kind.write) {
-      this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
+    if (slots.kind[slot] === abi.Kind.write && !this.#copyIn(view, block, length)) {
+      return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     return this.#bounceAddress + block;
+  }
+
+  /** False when the view has no such bytes, whatever it says. */
+  #copyIn(view: ArrayBufferView, block: number, length: number): boolean {
+    try {
+      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
+      if (view.byteLength < length) return false;
+      this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #prepareRequest(slot: number, request: Request): number {
@@ -484,7 +494,7 @@ export class Core {
       if (slots.kind[slot] === abi.Kind.read) {
         const gone =
           block === NO_BLOCK
-            ? view.byteLength !== length
+            ? !hasLength(view, length)
             : !this.#copyOut(view, block, length, transferred);
         if (gone) {
           this.#fail(slot, detachedError(this.#describe(slot, transferred)));
@@ -506,10 +516,14 @@ export class Core {
 
   /** False when the view has been detached or has shrunk: then nothing is copied. */
   #copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
-    if (view.byteLength < length) return false;
     const start = this.#bounceOffset + block;
-    bytesOf(view, transferred).set(this.#bytes.subarray(start, start + transferred));
-    return true;
+    try {
+      if (view.byteLength < length) return false;
+      bytesOf(view, transferred).set(this.#bytes.subarray(start, start + transferred));
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #settleBadly(slot: number, status: number, errno: number, transferred: number): void {

@@ -5,6 +5,7 @@ import fs from "node:fs";
 import {
   addOffset,
   type Bytes,
+  bytesOf,
   checkData,
   checkInteger,
   checkOffset,
@@ -12,10 +13,11 @@ import {
   checkRange,
   type IoData,
   type IoOptions,
+  notItsMemory,
   type Offset,
 } from "./arguments.ts";
 import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
-import { slabOf } from "./buffer.ts";
+import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
@@ -261,14 +263,15 @@ export class File implements AsyncDisposable {
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
+      const slab = slabOf(view);
+      const slabOffset = isView ? view.byteOffset : 0;
+      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
       const from =
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(view);
-      const slabOffset = isView ? view.byteOffset : 0;
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
@@ -277,7 +280,8 @@ export class File implements AsyncDisposable {
         if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.pool === undefined) {
           return this.#widened(view, from, length, reply, governed) as Promise<never>;
         }
-        return this.#long(kind, [view], lengths, from, length, reply, governed) as Promise<never>;
+        const piece = pieceOf(view, -1);
+        return this.#long(kind, [piece], lengths, from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -327,16 +331,14 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views: readonly IoData[] = data.slice();
+      const views: IoData[] = [];
       const lengths: number[] = [];
       let length = 0;
-      for (let index = 0; index < views.length; index++) {
-        const view = views[index] as IoData;
-        // Names cost more than checks, and vectors may be long.
-        const good = ArrayBuffer.isView(view) && view.byteLength > 0;
-        const bytes = good ? view.byteLength : checkData(`data[${index}]`, view).byteLength;
-        lengths.push(bytes);
-        length += bytes;
+      for (let index = 0; index < data.length; index++) {
+        const piece = pieceOf(data[index], index);
+        views.push(piece);
+        lengths.push(piece.byteLength);
+        length += piece.byteLength;
       }
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
@@ -546,6 +548,27 @@ export class File implements AsyncDisposable {
       hint: file ? "Open it again" : "Open the file again on another ring",
     });
   }
+}
+
+/**
+ * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
+ * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
+ * in a vector, or -1. Its name is made only for an error: vectors may be long.
+ */
+function pieceOf(value: unknown, index: number): Uint8Array {
+  const good = ArrayBuffer.isView(value) && value.byteLength > 0;
+  const view = good ? value : checkData(pieceName(index), value);
+  const length = view.byteLength;
+  if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(pieceName(index), view);
+  }
+}
+
+function pieceName(index: number): string {
+  return index < 0 ? "data" : `data[${index}]`;
 }
 
 /** A `node:fs` Stats with these values. */

@@ -253,8 +253,7 @@ export function checkGovernor(
   context: ErrorContext,
 ): Governor | undefined {
   if (where !== "open") checkOptions(where, options, IO_OPTION_NAMES);
-  checkIoOptions(options);
-  const governed = governor(options);
+  const governed = governor(checkIoOptions(options));
   const cause = governed === undefined ? undefined : causeOf(governed);
   if (cause === undefined) return governed;
   const { kind: _kind, file: _file, ...init } = context;

@@ -8,7 +8,7 @@
 
 import { addOffset, type IoData, type Offset } from "./arguments.ts";
 import { runBounced, spanOf } from "./bounced.ts";
-import { countInFlight, poolsExist, type Slab, slabOf } from "./buffer.ts";
+import { countInFlight, isPlausible, poolsExist, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Request } from "./core.ts";
 import { statusError } from "./failures.ts";
@@ -152,6 +152,7 @@ function pinnedRegions(transfer: Transfer): Region[] | undefined {
     // A slab's start suits every device; what matters is the place within it.
     const slabOffset = isView ? view.byteOffset : 0;
     if ((slabOffset & file.memoryMask) !== 0) return undefined;
+    if (!isPlausible(slab, slabOffset, lengths[index] as number)) return undefined;
     regions.push({ view, length: lengths[index] as number, slab, slabOffset });
   }
   return regions;
