@@ -11,6 +11,7 @@ import {
   checkOptions,
   type Offset,
 } from "./arguments.ts";
+import { BlockDevice } from "./block_device.ts";
 import type { CopyOptions } from "./copy.ts";
 import { remainder, roundUp } from "./edge.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
@@ -142,23 +143,14 @@ async function sourceBytes(
 
 /** Devices and images, whose size is what it is. */
 function cannotGrow(file: File): boolean {
-  return file.kind === "disk" || geometryOf(file) !== undefined;
-}
-
-interface WithGeometry {
-  readonly geometry?: { readonly optimalIoSize: number | null } | undefined;
-}
-
-/** A BlockDevice's, undefined of a plain File. */
-function geometryOf(file: File): { readonly optimalIoSize: number | null } | undefined {
-  return (file as WithGeometry).geometry;
+  return file.kind === "disk" || file instanceof BlockDevice;
 }
 
 function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): number {
   let bytes = CHUNK_BYTES_DEFAULT;
   for (const side of [source, target]) {
-    if (!(side instanceof File)) continue;
-    const optimal = geometryOf(side)?.optimalIoSize ?? 0;
+    if (!(side instanceof BlockDevice)) continue;
+    const optimal = side.geometry.optimalIoSize ?? 0;
     if (optimal > 0 && optimal <= OPTIMAL_BYTES_MAX) bytes = roundUp(bytes, optimal);
   }
   return bytes;
