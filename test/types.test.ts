@@ -8,7 +8,7 @@ import * as api from "../src/index.ts";
 test("values", () => {
   expect(Object.keys(api).sort()).toEqual([
     ...["BlockDevice", "BufferPool", "File", "IoError", "Ring", "allocBuffer"],
-    ...["listBlockDevices"],
+    ...["copy", "listBlockDevices"],
   ]);
 });
 
@@ -27,7 +27,7 @@ test("arguments", () => {
 });
 
 test("File", () => {
-  expectTypeOf(api.File.open).parameter(0).toEqualTypeOf<string | URL>();
+  expectTypeOf<Parameters<typeof api.File.open>[0]>().toEqualTypeOf<string | URL>();
   expectTypeOf(api.File.open).returns.toEqualTypeOf<Promise<api.File>>();
   expectTypeOf(api.File.fromFd).returns.toEqualTypeOf<Promise<api.File>>();
   expectTypeOf<api.File>().toExtend<AsyncDisposable>();
