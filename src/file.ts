@@ -311,7 +311,7 @@ export class File implements AsyncDisposable {
       core: this.#core,
       file: this.#state,
       kind: abi.Kind.read,
-      views: [view],
+      views: [pieceOf(view, -1)],
       lengths: [length],
       offset,
       length,
