@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { allocBuffer, File, IoError, type Operation, Ring } from "../src/index.ts";
-import { Folder, pattern } from "./control_support.ts";
+import { Folder, pattern } from "./support/control.ts";
 
 test("reads, writes, vectors and syncs over several files, in one flush", async () => {
   using folder = new Folder();
