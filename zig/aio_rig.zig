@@ -111,7 +111,7 @@ pub fn Rig(comptime Context: type) type {
             const left = rig.engine.kernel.running_count;
             rig.engine.kernel.deinit();
             _ = rig.engine.pool.stop();
-            while (rig.pool_references.load(.acquire) > 0) Context.Pool.pause();
+            while (rig.pool_references.load(.acquire) > 0) rig.engine.pool.pause();
             rig.engine.pool.deinit();
             rig.wake.close();
             os.unmapMemory(rig.memory);
