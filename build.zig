@@ -25,9 +25,11 @@ pub fn build(b: *std.Build) void {
     const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
     tests.root_module.link_libc = true;
     const run_tests = b.addRunArtifact(tests);
-    b.step("test", "Run the unit tests").dependOn(&run_tests.step);
+    const test_step = b.step("test", "Run the unit tests and a few fuzz seeds");
+    test_step.dependOn(&run_tests.step);
 
-    addFuzz(b, target, optimize);
+    const run_fuzz = addFuzz(b, target, optimize);
+    test_step.dependOn(&run_fuzz.step);
 
     const generator = b.addExecutable(.{
         .name = "gen_abi",
@@ -177,7 +179,7 @@ fn addFuzz(
     b: *std.Build,
     target: std.Build.ResolvedTarget,
     optimize: std.builtin.OptimizeMode,
-) void {
+) *std.Build.Step.Run {
     const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
     const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
     b.step("fuzz-exe", "Build the fuzzer only").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
@@ -185,6 +187,19 @@ fn addFuzz(
     if (planted) |name| run.addArgs(&.{ "--plant", name });
     if (b.args) |arguments| run.addArgs(arguments);
     b.step("fuzz", "Run the engine over the simulated kernel: -- [seed] | --seeds N").dependOn(&run.step);
+
+    const sanitize = b.option(bool, "sanitize-thread", "ThreadSanitizer for `stress`") orelse false;
+    const stress = b.addExecutable(.{
+        .name = "pool-stress",
+        .root_module = module(b, "zig/pool_stress.zig", target, optimize, optionsOf(b, .{})),
+    });
+    stress.root_module.link_libc = true;
+    stress.root_module.strip = false;
+    stress.root_module.sanitize_thread = sanitize;
+    const run_stress = b.addRunArtifact(stress);
+    if (b.args) |arguments| run_stress.addArgs(arguments);
+    b.step("stress", "Stress the pool's hand-over with real threads: -- [operations]").dependOn(&run_stress.step);
+    b.step("stress-exe", "Build the stress program only").dependOn(&b.addInstallArtifact(stress, .{}).step);
 
     const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
     const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);
@@ -195,6 +210,10 @@ fn addFuzz(
         hunt.addArgs(&.{ "--seeds", "500", "--plant", @tagName(plant) });
         plants.dependOn(&hunt.step);
     }
+
+    const few = b.addRunArtifact(fuzz);
+    few.addArgs(&.{ "--seeds", "300" });
+    return few;
 }
 
 fn fuzzer(
