@@ -11,8 +11,7 @@ pub fn build(b: *std.Build) void {
     const optimize = b.option(std.builtin.OptimizeMode, "optimize", "ReleaseSafe unless said") orelse
         .ReleaseSafe;
     const faults = b.option(bool, "faults", "Inject faults below the engine (tests only)") orelse false;
-    const options = b.addOptions();
-    options.addOption(bool, "faults", faults);
+    const options = optionsOf(b, .{ .faults = faults });
 
     const library = b.addLibrary(.{
         .name = if (faults) "bun-aio-faults" else "bun-aio",
@@ -28,6 +27,8 @@ pub fn build(b: *std.Build) void {
     const run_tests = b.addRunArtifact(tests);
     b.step("test", "Run the unit tests").dependOn(&run_tests.step);
 
+    addFuzz(b, target, optimize);
+
     const generator = b.addExecutable(.{
         .name = "gen_abi",
         .root_module = module(b, "zig/gen_abi.zig", b.graph.host, .Debug, options),
@@ -38,6 +39,7 @@ pub fn build(b: *std.Build) void {
     const install = b.addInstallFile(generated, "abi.gen.ts");
     b.step("abi", "Generate zig-out/abi.gen.ts").dependOn(&install.step);
 
+    package(b, optimize, options);
     checkTargets(b, options);
     freebsdTest(b, target, options);
 }
@@ -49,6 +51,39 @@ const targets = [_][]const u8{
     "x86_64-freebsd.14.0",   "aarch64-freebsd.14.0",
     "x86_64-macos",          "aarch64-macos",
 };
+
+/// What the npm package carries: `process.platform`-`process.arch` of Bun, and for whom it is built.
+/// The Linux libraries have no libc and serve glibc and musl; all are for the oldest CPU of their kind.
+const packaged = [_]struct { folder: []const u8, triple: []const u8 }{
+    .{ .folder = "linux-x64", .triple = "x86_64-linux" },
+    .{ .folder = "linux-arm64", .triple = "aarch64-linux" },
+    .{ .folder = "darwin-x64", .triple = "x86_64-macos" },
+    .{ .folder = "darwin-arm64", .triple = "aarch64-macos" },
+    .{ .folder = "freebsd-x64", .triple = "x86_64-freebsd.14.0" },
+    .{ .folder = "freebsd-arm64", .triple = "aarch64-freebsd.14.0" },
+};
+
+/// zig-out/package/<platform>-<arch>/libbun-aio.{so,dylib}, for scripts/pack.ts.
+fn package(
+    b: *std.Build,
+    optimize: std.builtin.OptimizeMode,
+    options: *std.Build.Step.Options,
+) void {
+    const step = b.step("package", "Build the library for every platform of the npm package");
+    for (packaged) |one| {
+        const query = std.Target.Query.parse(.{ .arch_os_abi = one.triple }) catch unreachable;
+        const target = b.resolveTargetQuery(query);
+        const library = b.addLibrary(.{
+            .name = "bun-aio",
+            .linkage = .dynamic,
+            .root_module = module(b, "zig/root.zig", target, optimize, options),
+        });
+        library.linker_allow_shlib_undefined = true;
+        const extension = if (target.result.os.tag == .macos) "dylib" else "so";
+        const path = b.fmt("package/{s}/libbun-aio.{s}", .{ one.folder, extension });
+        step.dependOn(&b.addInstallFile(library.getEmittedBin(), path).step);
+    }
+}
 
 /// Compiles and links library and test program for every target, and compares our declarations
 /// with the C headers. The library itself has no libc on Linux, so that one serves both of them.
@@ -119,6 +154,64 @@ fn freebsdTest(
     object.root_module.pic = true;
     const installed = b.addInstallBinFile(object.getEmittedBin(), b.fmt("{s}.o", .{name}));
     step.dependOn(&installed.step);
+}
+
+const Switches = struct {
+    /// Injects faults below the engine.
+    faults: bool = false,
+    /// Splits small transfers already.
+    small_limits: bool = false,
+    /// Compiles the planted bugs in.
+    plants: bool = false,
+};
+
+fn optionsOf(b: *std.Build, switches: Switches) *std.Build.Step.Options {
+    const options = b.addOptions();
+    inline for (@typeInfo(Switches).@"struct".fields) |field| {
+        options.addOption(bool, field.name, @field(switches, field.name));
+    }
+    return options;
+}
+
+fn addFuzz(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.OptimizeMode,
+) void {
+    const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
+    const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
+    b.step("fuzz-exe", "Build the fuzzer only").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
+    const run = b.addRunArtifact(fuzz);
+    if (planted) |name| run.addArgs(&.{ "--plant", name });
+    if (b.args) |arguments| run.addArgs(arguments);
+    b.step("fuzz", "Run the engine over the simulated kernel: -- [seed] | --seeds N").dependOn(&run.step);
+
+    const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
+    const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);
+    const Plant = @import("zig/plant_names.zig").Plant;
+    for (std.enums.values(Plant)) |plant| {
+        if (plant == .none) continue;
+        const hunt = b.addRunArtifact(with_plants);
+        hunt.addArgs(&.{ "--seeds", "500", "--plant", @tagName(plant) });
+        plants.dependOn(&hunt.step);
+    }
+}
+
+fn fuzzer(
+    b: *std.Build,
+    name: []const u8,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.OptimizeMode,
+    plants: bool,
+) *std.Build.Step.Compile {
+    const options = optionsOf(b, .{ .small_limits = true, .plants = plants });
+    const made = b.addExecutable(.{
+        .name = name,
+        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
+    });
+    made.root_module.link_libc = true;
+    made.root_module.strip = false;
+    return made;
 }
 
 fn module(

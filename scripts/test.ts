@@ -28,6 +28,8 @@ const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_a
 
 const steps: Step[] = [
   { name: "zig", run: zigTests },
+  { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
+  { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },
   ...backends.map((backend) => ({
     name: backend,
     run: () => bunTests({ BUN_AIO_BACKEND: backend }),
@@ -71,8 +73,13 @@ async function zigTests(): Promise<Counts> {
   return { passed, failed: code === 0 ? failed : Math.max(1, failed), skipped };
 }
 
-async function bunTests(environment: Record<string, string>): Promise<Counts> {
-  const { text, code } = await output([process.execPath, "test", ...extra], environment);
+/** Runs the whole suite, or only `files`. */
+async function bunTests(
+  environment: Record<string, string>,
+  files: readonly string[] = [],
+): Promise<Counts> {
+  const command = [process.execPath, "test", "--timeout", "60000", ...files, ...extra];
+  const { text, code } = await output(command, environment);
   const passed = sum(text, /^\s*(\d+) pass$/gm);
   const failed = sum(text, /^\s*(\d+) fail$/gm);
   // A run that ends without its summary has crashed: that is a failure too.

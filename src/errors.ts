@@ -92,12 +92,17 @@ function withCode<T extends Error>(error: T, code: string): T {
 }
 
 function shown(value: unknown): string {
-  return inspect(value, {
-    depth: 0,
-    maxArrayLength: 4,
-    maxStringLength: 60,
-    breakLength: Infinity,
-  });
+  try {
+    return inspect(value, {
+      depth: 0,
+      maxArrayLength: 4,
+      maxStringLength: 60,
+      breakLength: Infinity,
+    });
+  } catch {
+    // A detached DataView, a proxy or a getter that throws: no reason for another error than ours.
+    return "a value that cannot be shown";
+  }
 }
 
 /** ERR_INVALID_ARG_TYPE */

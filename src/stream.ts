@@ -5,9 +5,8 @@
 import {
   addOffset,
   type Bytes,
-  bytesOf,
   checkBoolean,
-  checkData,
+  checkBytes,
   checkInteger,
   checkIoOptions,
   checkOffset,
@@ -18,7 +17,7 @@ import {
 import { allocBuffer, BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
 import { growsByUnits, remainder, roundUp, trimLength, writeAnywhere } from "./edge.ts";
-import { argumentRange } from "./errors.ts";
+import { argumentRange, IoError } from "./errors.ts";
 import type { File } from "./file.ts";
 
 export interface ReadableOptions {
@@ -310,11 +309,13 @@ class WriteBehind {
 
   /** Resolves when the chunk has been copied: its memory is the caller's again. */
   async write(chunk: IoData): Promise<void> {
-    const data = checkData("chunk", chunk);
-    const bytes = bytesOf(data, data.byteLength);
+    const bytes = checkBytes("chunk", chunk);
+    const length = bytes.byteLength;
     let done = 0;
-    while (done < bytes.byteLength) {
+    while (done < length) {
       const block = this.#block ?? (await this.#nextBlock());
+      // While this waited, its owner gave the memory away.
+      if (bytes.byteLength !== length) throw chunkGone(this.#file, length, done);
       const room = this.#room(block) - this.#filled;
       const part = bytes.subarray(done, done + room);
       block.set(part, this.#filled);
@@ -396,4 +397,15 @@ class WriteBehind {
     this.#pool[Symbol.dispose]();
     this.#block = undefined;
   }
+}
+
+function chunkGone(file: File, length: number, transferred: number): IoError {
+  return new IoError("ERR_BUFFER_DETACHED", {
+    reason: "the chunk was transferred or has shrunk before its write() resolved",
+    syscall: "write",
+    path: file.path,
+    length,
+    transferred,
+    hint: "Keep the chunk as it is until write() resolves",
+  });
 }

@@ -10,14 +10,17 @@ const abi = @import("abi.zig");
 const lane = @import("lane.zig");
 const os = @import("os.zig");
 const Histogram = @import("histogram.zig");
-const Operation = @import("operation.zig").Operation;
+const operation_file = @import("operation.zig");
+const options = @import("build_options");
+const Operation = operation_file.Operation;
+const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 const List = @import("list.zig").List(Operation);
 const E = os.E;
 
 /// Bytes that one call moves at most through completions that come inline, so that no call keeps
 /// the JavaScript thread for much longer than a millisecond.
-const call_bytes_max = 4 * 1024 * 1024;
+const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
 const attempts_max = 16;
 /// Pauses before the kernel is asked again for room.
@@ -94,7 +97,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(memory.run.len == memory.verdicts.len);
             assert(memory.reaped.len >= memory.run.len);
             assert(limits.queue_depth > 0);
-            assert(limits.window_bytes >= abi.piece_bytes_max);
+            assert(limits.window_bytes >= operation_file.piece_bytes_max);
             engine.memory = memory;
             engine.limits = limits;
             engine.free = .{};
@@ -153,7 +156,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn begin(engine: *Self) void {
-            engine.now_ns = os.monotonicNs();
+            engine.now_ns = engine.pool.nowNs();
             engine.refused_room = false;
             engine.call_bytes = call_bytes_max;
             engine.memory.control.more = 0;
@@ -175,7 +178,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (engine.kernel_count > 0) quiet = engine.kernel.arm();
                 if (engine.pool_count > 0) quiet = engine.pool.arm() and quiet;
                 // Something came while we were arming: nobody will ring for that again.
-                if (quiet) break;
+                if (quiet or plant.is(.lose_wake)) break;
                 if (engine.call_bytes == 0) {
                     engine.memory.control.more = 1;
                     break;
@@ -194,6 +197,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     // Another process may hold the room: no event of ours need ever come.
                     const alone = engine.kernel_count + engine.pool_count == 0;
                     control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
+                    if (plant.is(.wait_for_nothing)) control.retry_ms = 0;
                 } else if (engine.call_bytes == 0) {
                     control.more = 1;
                 }
@@ -201,12 +205,26 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
+            // A cancel that found no room: nothing of ours need ever end without it.
+            if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
+                engine.kernel_count > 0 and control.retry_ms == 0)
+            {
+                control.retry_ms = retry_ms_busy;
+            }
+            const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
             control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
+            engine.syncStats();
+            return count;
+        }
+
+        /// An operation counts until its row is taken: a cancel fills rows between two calls, and
+        /// whoever submits as many as seem free must not overflow the table.
+        fn takeRows(engine: *Self) u32 {
             const count = engine.completion_count;
             engine.completion_count = 0;
-            engine.syncStats();
+            engine.operation_count -= count;
             return count;
         }
 
@@ -243,8 +261,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
                 }
+                if (operation.kind == .open or operation.kind == .probe) {
+                    // JavaScript gives a closed file's record to the next one.
+                    file.transfers_refused = false;
+                    file.syncs_refused = false;
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
-                if (operation.isSync() and file.writes_open > 0) {
+                if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
                     operation.covers = file.writes_open;
                     operation.place = .held;
                     file.held.push(operation);
@@ -293,6 +316,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// What was admitted and goes on beyond this call keeps its memory by itself.
         fn retainFresh(engine: *Self) void {
             for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (plant.is(.forget_slab)) continue;
                 if (operation.phase != .free) retainSlabs(operation);
             }
             engine.fresh_count = 0;
@@ -312,6 +336,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             defer operation.slab = null;
             if (!operation.retained) return;
             operation.retained = false;
+            if (plant.is(.leak_slab)) return;
             if (operation.slab) |slab| slab.release();
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
@@ -358,25 +383,25 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const verdicts = engine.memory.verdicts[0..run.len];
             engine.kernel.submit(run, verdicts);
             var moved: u32 = 0;
+            for (run, verdicts) |operation, verdict| switch (verdict) {
+                .accepted => moved += 1,
+                .not_now => {},
+                .failed => |errno| {
+                    moved += 1;
+                    engine.leaveKernel(operation);
+                    engine.refused(operation, errno);
+                },
+            };
             // Backwards, so that what is put back at the head keeps its order.
             var index = run.len;
             while (index > 0) {
                 index -= 1;
-                const operation = run[index];
-                switch (verdicts[index]) {
-                    .accepted => moved += 1,
-                    .not_now => {
-                        engine.refused_room = true;
-                        engine.stats().resubmissions += 1;
-                        engine.leaveKernel(operation);
-                        engine.requeueFront(operation);
-                    },
-                    .failed => |errno| {
-                        moved += 1;
-                        engine.leaveKernel(operation);
-                        engine.refused(operation, errno);
-                    },
-                }
+                if (verdicts[index] != .not_now) continue;
+                engine.refused_room = true;
+                engine.stats().resubmissions += 1;
+                engine.leaveKernel(run[index]);
+                if (plant.is(.lose_eagain)) continue;
+                if (plant.is(.lose_order)) engine.requeue(run[index]) else engine.requeueFront(run[index]);
             }
             return moved;
         }
@@ -409,7 +434,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn leaveKernel(engine: *Self, operation: *Operation) void {
             operation.assertPhase(.in_kernel);
             engine.kernel_count -= 1;
-            engine.kernel_bytes -= operation.piece.bytes;
+            if (!plant.is(.leak_window)) engine.kernel_bytes -= operation.piece.bytes;
             operation.phase = .queued;
         }
 
@@ -428,6 +453,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// The kernel lane will not have it. What it cannot do at all, the pool can.
         fn refused(engine: *Self, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
+            if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
             const maybe = engine.kernel.capability(operation.kind) == .maybe;
             if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
                 if (operation.file != abi.file_none) {
@@ -482,13 +508,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             var count: u32 = 0;
             if (engine.kernel_count > 0) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
-                if (reaped > 0) engine.now_ns = os.monotonicNs();
+                if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| engine.collectOne(event);
                 count += @intCast(reaped);
             }
             if (engine.pool_count > 0) {
                 var finished = engine.pool.reap();
-                if (finished.count > 0) engine.now_ns = os.monotonicNs();
+                if (finished.count > 0) engine.now_ns = engine.pool.nowNs();
                 while (finished.pop()) |operation| {
                     operation.assertPhase(.in_kernel);
                     engine.pool_count -= 1;
@@ -505,7 +531,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(index < engine.memory.operations.len);
             const operation = &engine.memory.operations[index];
             const current = operation.phase == .in_kernel and operation.route == .kernel and
-                operation.token() == event.token;
+                (operation.token() == event.token or plant.is(.accept_stale));
             if (!current) {
                 engine.stats().stale_events += 1;
                 return;
@@ -527,7 +553,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn endedRead(engine: *Self, operation: *Operation, bytes: u64) void {
             operation.advance(bytes);
-            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            const end_of_file = bytes == 0 or bytes % operation.alignment != 0 or
+                (plant.is(.trust_short_read) and bytes < operation.piece.bytes);
             // A direct read that ends within a sector has met the end of the file; asking again
             // from there would be misaligned.
             if (operation.transferred == operation.length or end_of_file) {
@@ -553,6 +580,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn goOn(engine: *Self, operation: *Operation) void {
             if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
+            if (plant.is(.lose_continuation)) return engine.settle(operation, .ok, 0);
             engine.stats().continuations += 1;
             // At the end of the queue: a long transfer takes turns with the others.
             engine.requeue(operation);
@@ -565,6 +593,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     return engine.settle(operation, .canceled, 0);
                 },
                 .INTR => {
+                    if (plant.is(.report_eintr)) return engine.settle(operation, .failed, errno);
                     if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
                     engine.stats().resubmissions += 1;
                     return engine.requeueFront(operation);
@@ -614,7 +643,14 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .detail = @floatFromInt(operation.detail),
             };
             engine.completion_count += 1;
-            engine.operation_count -= 1;
+            if (plant.is(.settle_twice)) {
+                const table = engine.memory.completions;
+                if (engine.completion_count < table.len) {
+                    table[engine.completion_count] = table[engine.completion_count - 1];
+                    engine.completion_count += 1;
+                    engine.operation_count += 1;
+                }
+            }
             operation.reset();
             engine.free.push(operation);
         }
@@ -648,7 +684,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             var held = file.held;
             file.held = .{};
             while (held.pop()) |sync| {
-                if (sync.order > write.order) sync.covers -= 1;
+                if (sync.order > write.order or plant.is(.miscount_sync)) sync.covers -= 1;
                 if (sync.covers > 0) {
                     file.held.push(sync);
                 } else {
@@ -710,6 +746,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .in_kernel => {
                     if (operation.cancel_requested) return;
                     operation.cancel_requested = true;
+                    if (plant.is(.drop_cancel)) return;
                     switch (operation.route) {
                         .kernel => switch (engine.kernel.cancel(operation)) {
                             .removed => {
@@ -738,20 +775,30 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 engine.cancelOperation(operation);
-                engine.completion_count = 0;
+                _ = engine.takeRows();
             }
             if (engine.kernel_count > 0) engine.kernel.cancelAll(timeout_ms);
-            const deadline = os.monotonicNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
+            const deadline = engine.pool.nowNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
             while (engine.kernel_count + engine.pool_count > 0) {
                 const reaped = engine.collect();
-                engine.completion_count = 0;
+                _ = engine.takeRows();
                 engine.dropQueued();
                 if (reaped > 0) continue;
-                if (os.monotonicNs() >= deadline) return false;
-                Pool.pause();
+                if (engine.pool.nowNs() >= deadline) return false;
+                engine.pool.pause();
             }
             engine.dropQueued();
             return true;
+        }
+
+        /// For teardown in haste: a descriptor that a system call may be using is not ours to close.
+        /// Its number would be given to another file, on which a thread about to make its call, or
+        /// glibc's queue behind a running request of that number, would then work.
+        pub fn forgetBusyDescriptors(engine: *Self) void {
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase != .in_kernel or operation.file == abi.file_none) continue;
+                engine.memory.files[operation.file].owned_fd = -1;
+            }
         }
 
         /// What was put back by the last completions is not given to the kernel any more.
@@ -760,7 +807,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 while (list.pop()) |operation| {
                     operation.place = .nowhere;
                     engine.settle(operation, .canceled, 0);
-                    engine.completion_count = 0;
+                    _ = engine.takeRows();
                 }
             }
         }

@@ -13,6 +13,8 @@ export interface ChildOptions {
   /** Added to the environment; undefined removes. */
   env?: Record<string, string | undefined>;
   args?: readonly string[];
+  /** Working directory. */
+  cwd?: string;
   /** Words before the command, such as strace and its options. */
   under?: readonly string[];
   /** Then it is killed; `end` says "timeout". Default 60 s. */
@@ -27,7 +29,7 @@ import { File, Ring, allocBuffer, BufferPool, IoError } from ${JSON.stringify(in
 import fs from "node:fs";
 const args = process.argv.slice(1);
 const countFds = () => fs.readdirSync("/proc/self/fd").length;
-const sink = (error) => {};
+void [File, Ring, allocBuffer, BufferPool, IoError];
 `;
 
 /** Runs TypeScript; the names of PRELUDE are there. Without it `bare`. */
@@ -46,6 +48,7 @@ export async function run(
 ): Promise<ChildResult> {
   const child = Bun.spawn([...(options.under ?? []), ...command], {
     env: { ...process.env, ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
