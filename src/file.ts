@@ -207,7 +207,7 @@ export class File implements AsyncDisposable {
 
   /**
    * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
-   * BYOB readers are supported. `concurrency` reads (default 4) of `chunkSize` bytes (default 262144)
+   * BYOB readers are supported. `concurrency` reads (default 8) of `chunkSize` bytes (default 262144)
    * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
    * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
    * Cancelling ends the reads. Does not close the file.
@@ -221,7 +221,7 @@ export class File implements AsyncDisposable {
   /**
    * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
    * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
-   * (default 4) run at once: what is written is in the file when `close()` has resolved, and with
+   * (default 8) run at once: what is written is in the file when `close()` has resolved, and with
    * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
    * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
    * lies behind the last byte is left as it is; does not close the file.
