@@ -21,6 +21,7 @@ const LEFT = 76;
 const RIGHT = 24;
 const TOP = 64;
 const LEGEND_ROW = 20;
+const TITLE_LETTERS = 100;
 
 /** Blue and orange: told apart with any kind of colour vision, on white and on black. */
 const COLOURS = ["#2f7fd1", "#d9730d"];
@@ -41,7 +42,7 @@ export function latencyChart({ title, series }: Chart): string {
   const bottom = HEIGHT - 56 - series.length * LEGEND_ROW;
   const scale = scaleFor(series, bottom);
   const body = [
-    text(LEFT, 30, title, "title"),
+    text(LEFT, 30, shortened(title), "title"),
     text(LEFT, 50, "share of operations (across) that took no longer than (up)", "note"),
     ...grid(scale, bottom),
     ...series.flatMap((one, index) => line(one, COLOURS[index] ?? "#888888", scale)),
@@ -56,6 +57,11 @@ export function latencyChart({ title, series }: Chart): string {
     "</svg>",
     "",
   ].join("\n");
+}
+
+/** A path can be long; what is measured stands at the end. */
+function shortened(title: string): string {
+  return title.length <= TITLE_LETTERS ? title : `...${title.slice(3 - TITLE_LETTERS)}`;
 }
 
 const STYLE =

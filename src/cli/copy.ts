@@ -1,6 +1,7 @@
 // `bun-aio copy`: the safe dd. It looks before it asks, asks before it writes, and says how to go on
 // when it was stopped.
 
+import { BlockDevice } from "../block_device.ts";
 import type { CopyProgress, CopyResult } from "../copy.ts";
 import { copy } from "../copy.ts";
 import { IoError } from "../errors.ts";
@@ -190,6 +191,8 @@ async function run(
   try {
     const result = await copyShown(job, source, target, interrupts);
     await cutRest(job, target, place, result);
+    // Best effort: the system learns of a partition table that came with the image.
+    if (target instanceof BlockDevice) await target.rereadPartitions().catch(() => {});
     report(job, result);
     return result.readErrors.length === 0 ? Exit.done : Exit.failed;
   } catch (error) {

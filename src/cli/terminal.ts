@@ -51,12 +51,16 @@ export function ask(question: string, signal: AbortSignal): Promise<string | und
     const lines = createInterface({ input: process.stdin, terminal: false });
     const end = (answer: string | undefined): void => {
       signal.removeEventListener("abort", stopped);
-      lines.close();
+      // First, because closing tells so at once.
       resolve(answer);
+      lines.close();
     };
-    const stopped = (): void => end(undefined);
+    const stopped = (): void => {
+      process.stderr.write("\n");
+      end(undefined);
+    };
     lines.once("line", end);
-    lines.once("close", stopped);
+    lines.once("close", () => resolve(undefined));
     signal.addEventListener("abort", stopped, { once: true });
     process.stderr.write(question);
     if (signal.aborted) stopped();
