@@ -11,8 +11,7 @@ pub fn build(b: *std.Build) void {
     const optimize = b.option(std.builtin.OptimizeMode, "optimize", "ReleaseSafe unless said") orelse
         .ReleaseSafe;
     const faults = b.option(bool, "faults", "Inject faults below the engine (tests only)") orelse false;
-    const options = b.addOptions();
-    options.addOption(bool, "faults", faults);
+    const options = optionsOf(b, .{ .faults = faults });
 
     const library = b.addLibrary(.{
         .name = if (faults) "bun-aio-faults" else "bun-aio",
@@ -27,6 +26,8 @@ pub fn build(b: *std.Build) void {
     tests.root_module.link_libc = true;
     const run_tests = b.addRunArtifact(tests);
     b.step("test", "Run the unit tests").dependOn(&run_tests.step);
+
+    addFuzz(b, target, optimize);
 
     const generator = b.addExecutable(.{
         .name = "gen_abi",
@@ -119,6 +120,41 @@ fn freebsdTest(
     object.root_module.pic = true;
     const installed = b.addInstallBinFile(object.getEmittedBin(), b.fmt("{s}.o", .{name}));
     step.dependOn(&installed.step);
+}
+
+const Switches = struct {
+    /// Injects faults below the engine.
+    faults: bool = false,
+    /// Splits small transfers already.
+    small_limits: bool = false,
+    /// Compiles the planted bugs in.
+    plants: bool = false,
+};
+
+fn optionsOf(b: *std.Build, switches: Switches) *std.Build.Step.Options {
+    const options = b.addOptions();
+    inline for (@typeInfo(Switches).@"struct".fields) |field| {
+        options.addOption(bool, field.name, @field(switches, field.name));
+    }
+    return options;
+}
+
+fn addFuzz(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.OptimizeMode,
+) void {
+    const options = optionsOf(b, .{ .small_limits = true });
+    const fuzz = b.addExecutable(.{
+        .name = "fuzz",
+        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
+    });
+    fuzz.root_module.link_libc = true;
+    fuzz.root_module.strip = false;
+    b.step("fuzz-exe", "Build the fuzzer only").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
+    const run = b.addRunArtifact(fuzz);
+    if (b.args) |arguments| run.addArgs(arguments);
+    b.step("fuzz", "Run the engine over the simulated kernel: -- [seed] | --seeds N").dependOn(&run.step);
 }
 
 fn module(

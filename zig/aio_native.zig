@@ -131,6 +131,7 @@ pub fn Context(comptime System: type, comptime faulty: bool) type {
                 "mixed",      "readonly", "fsync",      "waiter",     "single",     "end",   "vectors",
                 "longvector", "onelist",  "twofiles-a", "twofiles-b", "badfd",      "many",  "limited",
                 "noroom",     "cancel",   "sync",       "closedfd",   "closedring", "wakes", "oracle",
+                "reused",
             }) |name| {
                 var buffer: [512]u8 = undefined;
                 _ = unlink(self.path(name, &buffer));

@@ -10,14 +10,16 @@ const abi = @import("abi.zig");
 const lane = @import("lane.zig");
 const os = @import("os.zig");
 const Histogram = @import("histogram.zig");
-const Operation = @import("operation.zig").Operation;
+const operation_file = @import("operation.zig");
+const options = @import("build_options");
+const Operation = operation_file.Operation;
 const Slab = @import("slab.zig").Slab;
 const List = @import("list.zig").List(Operation);
 const E = os.E;
 
 /// Bytes that one call moves at most through completions that come inline, so that no call keeps
 /// the JavaScript thread for much longer than a millisecond.
-const call_bytes_max = 4 * 1024 * 1024;
+const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
 const attempts_max = 16;
 /// Pauses before the kernel is asked again for room.
@@ -94,7 +96,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(memory.run.len == memory.verdicts.len);
             assert(memory.reaped.len >= memory.run.len);
             assert(limits.queue_depth > 0);
-            assert(limits.window_bytes >= abi.piece_bytes_max);
+            assert(limits.window_bytes >= operation_file.piece_bytes_max);
             engine.memory = memory;
             engine.limits = limits;
             engine.free = .{};
@@ -153,7 +155,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn begin(engine: *Self) void {
-            engine.now_ns = os.monotonicNs();
+            engine.now_ns = engine.pool.nowNs();
             engine.refused_room = false;
             engine.call_bytes = call_bytes_max;
             engine.memory.control.more = 0;
@@ -201,12 +203,26 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
+            // A cancel that found no room: nothing of ours need ever end without it.
+            if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
+                engine.kernel_count > 0 and control.retry_ms == 0)
+            {
+                control.retry_ms = retry_ms_busy;
+            }
+            const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
             control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
+            engine.syncStats();
+            return count;
+        }
+
+        /// An operation counts until its row is taken: a cancel fills rows between two calls, and
+        /// whoever submits as many as seem free must not overflow the table.
+        fn takeRows(engine: *Self) u32 {
             const count = engine.completion_count;
             engine.completion_count = 0;
-            engine.syncStats();
+            engine.operation_count -= count;
             return count;
         }
 
@@ -242,6 +258,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
+                }
+                if (operation.kind == .open or operation.kind == .probe) {
+                    // JavaScript gives a closed file's record to the next one.
+                    file.transfers_refused = false;
+                    file.syncs_refused = false;
                 }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0) {
@@ -358,25 +379,24 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const verdicts = engine.memory.verdicts[0..run.len];
             engine.kernel.submit(run, verdicts);
             var moved: u32 = 0;
+            for (run, verdicts) |operation, verdict| switch (verdict) {
+                .accepted => moved += 1,
+                .not_now => {},
+                .failed => |errno| {
+                    moved += 1;
+                    engine.leaveKernel(operation);
+                    engine.refused(operation, errno);
+                },
+            };
             // Backwards, so that what is put back at the head keeps its order.
             var index = run.len;
             while (index > 0) {
                 index -= 1;
-                const operation = run[index];
-                switch (verdicts[index]) {
-                    .accepted => moved += 1,
-                    .not_now => {
-                        engine.refused_room = true;
-                        engine.stats().resubmissions += 1;
-                        engine.leaveKernel(operation);
-                        engine.requeueFront(operation);
-                    },
-                    .failed => |errno| {
-                        moved += 1;
-                        engine.leaveKernel(operation);
-                        engine.refused(operation, errno);
-                    },
-                }
+                if (verdicts[index] != .not_now) continue;
+                engine.refused_room = true;
+                engine.stats().resubmissions += 1;
+                engine.leaveKernel(run[index]);
+                engine.requeueFront(run[index]);
             }
             return moved;
         }
@@ -428,6 +448,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// The kernel lane will not have it. What it cannot do at all, the pool can.
         fn refused(engine: *Self, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
+            if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
             const maybe = engine.kernel.capability(operation.kind) == .maybe;
             if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
                 if (operation.file != abi.file_none) {
@@ -482,13 +503,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             var count: u32 = 0;
             if (engine.kernel_count > 0) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
-                if (reaped > 0) engine.now_ns = os.monotonicNs();
+                if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| engine.collectOne(event);
                 count += @intCast(reaped);
             }
             if (engine.pool_count > 0) {
                 var finished = engine.pool.reap();
-                if (finished.count > 0) engine.now_ns = os.monotonicNs();
+                if (finished.count > 0) engine.now_ns = engine.pool.nowNs();
                 while (finished.pop()) |operation| {
                     operation.assertPhase(.in_kernel);
                     engine.pool_count -= 1;
@@ -614,7 +635,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .detail = @floatFromInt(operation.detail),
             };
             engine.completion_count += 1;
-            engine.operation_count -= 1;
             operation.reset();
             engine.free.push(operation);
         }
@@ -738,17 +758,17 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 engine.cancelOperation(operation);
-                engine.completion_count = 0;
+                _ = engine.takeRows();
             }
             if (engine.kernel_count > 0) engine.kernel.cancelAll(timeout_ms);
-            const deadline = os.monotonicNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
+            const deadline = engine.pool.nowNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
             while (engine.kernel_count + engine.pool_count > 0) {
                 const reaped = engine.collect();
-                engine.completion_count = 0;
+                _ = engine.takeRows();
                 engine.dropQueued();
                 if (reaped > 0) continue;
-                if (os.monotonicNs() >= deadline) return false;
-                Pool.pause();
+                if (engine.pool.nowNs() >= deadline) return false;
+                engine.pool.pause();
             }
             engine.dropQueued();
             return true;
@@ -760,7 +780,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 while (list.pop()) |operation| {
                     operation.place = .nowhere;
                     engine.settle(operation, .canceled, 0);
-                    engine.completion_count = 0;
+                    _ = engine.takeRows();
                 }
             }
         }

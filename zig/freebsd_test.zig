@@ -29,8 +29,9 @@ fn trap(message: []const u8, _: ?usize) noreturn {
 }
 
 const count_default = 100_000;
-/// A case that takes longer hangs.
+/// A case that takes longer hangs; the random one has a second more for so many operations.
 const case_seconds_max = 600;
+const operations_a_second_min = 100;
 
 const exit_failed = 1;
 const exit_skipped = 2;
@@ -110,7 +111,8 @@ fn runChild(context: *Context, case: Cases(Context).Case) c_int {
         return exit_failed;
     }
     if (child == 0) {
-        _ = alarm(case_seconds_max);
+        const seconds = case_seconds_max + context.count / operations_a_second_min;
+        _ = alarm(@intCast(@min(seconds, std.math.maxInt(u32))));
         _exit(runCase(context, case));
     }
     var status: c_int = 0;

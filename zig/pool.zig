@@ -135,8 +135,13 @@ pub fn Pool(comptime Os: type) type {
         }
 
         /// Gives threads time to finish; teardown only.
-        pub fn pause() void {
+        pub fn pause(_: *Self) void {
             Os.sleepMs(1);
+        }
+
+        /// The engine's clock: CLOCK_MONOTONIC, or a virtual one in simulation.
+        pub fn nowNs(_: *Self) u64 {
+            return os.monotonicNs();
         }
 
         fn run(argument: ?*anyopaque) callconv(.c) ?*anyopaque {

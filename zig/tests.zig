@@ -5,6 +5,8 @@ test {
     _ = @import("list.zig");
     _ = @import("operation.zig");
     _ = @import("api.zig");
+    _ = @import("os/simulated/faults.zig");
+    _ = @import("os/simulated/medium.zig");
     _ = @import("backend/posix_aio.zig");
     if (@hasDecl(@import("os.zig").native, "Aio")) _ = @import("aio_test.zig");
 }

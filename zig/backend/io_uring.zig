@@ -255,6 +255,11 @@ pub fn IoUring(comptime Os: type) type {
             return .requested;
         }
 
+        /// Cancel requests that the kernel has refused to take so far.
+        pub fn unsent(self: *const Self) bool {
+            return self.cancels > 0;
+        }
+
         pub fn arm(self: *Self) bool {
             const disabled = linux.IORING_CQ_EVENTFD_DISABLED;
             _ = @atomicRmw(u32, self.cq_flags, .And, ~@as(u32, disabled), .seq_cst);
