@@ -20,7 +20,7 @@ import { syscallName } from "./hints.ts";
 import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
-import { openRing } from "./native/open_ring.ts";
+import { type DeviceParameters, openRing } from "./native/open_ring.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 
@@ -77,6 +77,8 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface CoreOptions {
   readonly backend: number;
   readonly queueDepth: number;
+  /** Of a simulated ring. */
+  readonly device?: DeviceParameters | undefined;
 }
 
 export class Core {
@@ -129,7 +131,7 @@ export class Core {
 
   constructor(options: CoreOptions) {
     this.#native = library();
-    const opened = openRing(options.backend, options.queueDepth);
+    const opened = openRing(options.backend, options.queueDepth, options.device);
     this.refused = opened.refused;
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;
@@ -705,6 +707,12 @@ export class Core {
   /** The native side must not close this file's descriptor at teardown: somebody else does. */
   forgetFile(index: number): void {
     this.#native.ba_file_forget(this.#ring as never, index);
+  }
+
+  /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
+  deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
+    if (this.#gone) return 0;
+    return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
   }
 
   /** Operations that have not settled. */

@@ -8,6 +8,7 @@ import { Core } from "./core.ts";
 import { argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
+import type { DeviceParameters } from "./native/open_ring.ts";
 import { type RingStats, readStats } from "./stats.ts";
 
 /** What can carry operations to the kernel. */
@@ -35,6 +36,9 @@ let defaultRing: Ring | undefined;
 /** The machinery behind a ring, for the other files of the library. */
 export let coreOf: (ring: Ring) => Core;
 
+/** Opens a ring over a device in memory, for `bun-aio/testing`. */
+export let openSimulated: (device: DeviceParameters) => Ring;
+
 type RunBatch = (
   ring: Ring,
   operations: readonly Operation[],
@@ -59,6 +63,11 @@ export class Ring implements AsyncDisposable {
 
   static {
     coreOf = (ring) => ring.#core;
+    openSimulated = (device) => {
+      const backend = abi.Backend.simulated;
+      const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
+      return new Ring(core, "simulated: a device of bun-aio/testing");
+    };
   }
 
   private constructor(core: Core, reason: string) {

@@ -15,6 +15,7 @@ const options = @import("build_options");
 const os = @import("os.zig");
 const Operation = @import("operation.zig").Operation;
 const Pool = @import("pool.zig").Pool;
+const SimulatedDevice = @import("backend/simulated_device.zig").SimulatedDevice;
 const None = @import("backend/none.zig").None;
 
 const page_align = std.heap.page_size_min;
@@ -26,6 +27,8 @@ const ThreadsEngine = engine_file.Engine(None, Pool(Os));
 const IoUringLane = @import("backend/io_uring.zig").IoUring(Os);
 const IoUringEngine = engine_file.Engine(IoUringLane, Pool(Os));
 
+const SimulatedEngine = engine_file.Engine(SimulatedDevice, Pool(Os));
+
 const PosixAioLane = @import("backend/posix_aio.zig").PosixAio(Os);
 const PosixAioEngine = engine_file.Engine(PosixAioLane, Pool(Os));
 
@@ -34,9 +37,14 @@ const AnyEngine = switch (builtin.os.tag) {
         io_uring: IoUringEngine,
         posix_aio: PosixAioEngine,
         threads: ThreadsEngine,
+        simulated: SimulatedEngine,
     },
-    .freebsd => union(enum) { posix_aio: PosixAioEngine, threads: ThreadsEngine },
-    else => union(enum) { threads: ThreadsEngine },
+    .freebsd => union(enum) {
+        posix_aio: PosixAioEngine,
+        threads: ThreadsEngine,
+        simulated: SimulatedEngine,
+    },
+    else => union(enum) { threads: ThreadsEngine, simulated: SimulatedEngine },
 };
 
 /// Pool threads, where the caller does not say: beside a kernel lane they serve what is rare, alone
@@ -229,7 +237,15 @@ pub const Ring = struct {
                 ring.startEngine(&ring.engine.posix_aio, wanted, threads_beside_kernel);
                 return null;
             },
-            .simulated, .automatic => return unknown,
+            .simulated => {
+                ring.engine = .{ .simulated = undefined };
+                if (ring.engine.simulated.kernel.init(wanted)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.simulated, wanted, threads_beside_kernel);
+                return null;
+            },
+            .automatic => return unknown,
         }
     }
 
@@ -265,6 +281,14 @@ pub const Ring = struct {
     pub fn cancel(ring: *Ring, slot: u32, generation: u32) bool {
         return switch (ring.engine) {
             inline else => |*engine| engine.cancel(slot, generation),
+        };
+    }
+
+    /// Runs of changed bytes of an overlay device, as offset and length.
+    pub fn deviceChanges(ring: *const Ring, from: u64, out: [][2]f64) u32 {
+        return switch (ring.engine) {
+            .simulated => |*engine| engine.kernel.changes(from, out),
+            else => 0,
         };
     }
 

@@ -209,6 +209,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             {
                 control.retry_ms = retry_ms_busy;
             }
+            if (@hasDecl(Kernel, "dueMs")) {
+                if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
+            }
             const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
