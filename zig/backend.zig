@@ -338,7 +338,7 @@ pub const Ring = struct {
     pub fn finalize(ring: *Ring) void {
         ring.close();
         switch (ring.engine) {
-            inline else => |*engine| for (engine.memory.files) |*file| {
+            inline else => |*engine| for (engine.memory.files[0..engine.files_ready]) |*file| {
                 if (file.owned_fd >= 0) _ = Os.close(file.owned_fd);
             },
         }
