@@ -7,6 +7,7 @@ import { causeError } from "./control.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 
 /** Native memory behind an ArrayBuffer. */
 export interface Slab {
@@ -87,6 +88,7 @@ function createSlab(bytes: number, alignment: number, pool: BufferPool | undefin
   const [header = 0, address = 0, release = 0] = info;
   const buffer = nativeBuffer(address, bytes, header, release);
   slabs.set(buffer, { header, address, bytes, pool });
+  noteOpened("slab", buffer, () => `of ${bytes} bytes${pool === undefined ? "" : " (BufferPool)"}`);
   return buffer;
 }
 
@@ -231,6 +233,8 @@ export class BufferPool implements Disposable {
   }
 
   #takeBack(index: number): void {
+    const holder = this.#holders[index];
+    if (holder !== undefined) noteClosed(holder);
     this.#holders[index] = undefined;
     const [waiter] = this.#waiters;
     if (waiter === undefined) {
@@ -250,6 +254,7 @@ export class BufferPool implements Disposable {
     }) as Lease;
     this.#holders[index] = lease;
     this.#leases.set(lease, index);
+    noteOpened("lease", lease, () => `of ${this.#size} bytes (buffer ${index} of a BufferPool)`);
     return lease;
   }
 

@@ -9,6 +9,7 @@ import { argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { DeviceParameters } from "./native/open_ring.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 import { type RingStats, readStats } from "./stats.ts";
 
 /** What can carry operations to the kernel. */
@@ -79,7 +80,7 @@ export class Ring implements AsyncDisposable {
 
   /** This thread's ring, opened at first use and again after it was closed. */
   static default(): Ring {
-    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.open();
+    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.#open(undefined);
     return defaultRing;
   }
 
@@ -89,6 +90,12 @@ export class Ring implements AsyncDisposable {
    * @throws IoError when the backend named is refused; TypeError, RangeError for wrong options.
    */
   static open(options?: RingOptions): Ring {
+    const ring = Ring.#open(options);
+    noteOpened("ring", ring.#core, () => `${ring.backend}, queue depth ${ring.queueDepth}`);
+    return ring;
+  }
+
+  static #open(options: RingOptions | undefined): Ring {
     checkOptions("Ring.open", options, ["backend", "queueDepth"]);
     const { backend, forced } = chooseBackend(options?.backend);
     const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
@@ -125,6 +132,7 @@ export class Ring implements AsyncDisposable {
    * Files stay open but can only be closed.
    */
   close(): Promise<void> {
+    noteClosed(this.#core);
     return this.#core.close();
   }
 

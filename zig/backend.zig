@@ -191,6 +191,10 @@ pub const Ring = struct {
         const allocator = arena.allocator();
         const count = layout.operations;
         const shared = ring.shared.ptr;
+        // `alloc` would write over all of it in safe builds, and most of it is never used.
+        const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
+        const files = allocator.rawAlloc(files_bytes, .of(engine_file.FileState), @returnAddress()) orelse unreachable;
+        const first_file: [*]engine_file.FileState = @ptrCast(@alignCast(files));
         const submissions: [*]abi.Submission = @ptrCast(@alignCast(shared + layout.submissions));
         const completions: [*]abi.Completion = @ptrCast(@alignCast(shared + layout.completions));
         // Layout.of has counted: these cannot fail.
@@ -199,7 +203,7 @@ pub const Ring = struct {
             .submissions = submissions[0..count],
             .completions = completions[0..count],
             .operations = allocator.alloc(Operation, count) catch unreachable,
-            .files = allocator.alloc(engine_file.FileState, abi.files_max) catch unreachable,
+            .files = first_file[0..abi.files_max],
             .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
             .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
             .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,

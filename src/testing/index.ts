@@ -8,3 +8,4 @@ export {
   type SimulatedDeviceOptions,
   simulatedDevice,
 } from "./simulated_device.ts";
+export { LeakError, trackLeaks } from "./track_leaks.ts";
