@@ -7,6 +7,8 @@ export type ResourceKind = "file" | "ring" | "lease" | "slab";
 export interface Tracker {
   opened(kind: ResourceKind, resource: object, name: string): void;
   closed(resource: object): void;
+  /** `holder`, a view or a pool, keeps `resource`, a slab, alive. */
+  held(resource: object, holder: object): void;
 }
 
 /** The operations of one ring. */
@@ -24,6 +26,10 @@ export function noteOpened(kind: ResourceKind, resource: object, name: () => str
 
 export function noteClosed(resource: object): void {
   for (const tracker of trackers) tracker.closed(resource);
+}
+
+export function noteHeld(resource: object, holder: object): void {
+  for (const tracker of trackers) tracker.held(resource, holder);
 }
 
 /** Announces a ring; the result takes it back. */

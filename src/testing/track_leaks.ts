@@ -8,9 +8,10 @@ import {
   type Tracker,
   trackers,
 } from "../registry.ts";
+import { addMark, keptMarks, newMark } from "./reachable.ts";
 
 /** Times the collector gets to prove that memory can go. */
-const COLLECTIONS_MAX = 10;
+const COLLECTIONS = 3;
 
 /** Thrown when something was left. */
 export class LeakError extends Error {
@@ -28,7 +29,8 @@ export class LeakError extends Error {
 /**
  * Watches files, rings, leases of buffer pools, buffers and operations from here on. On disposal it
  * rejects with a `LeakError` that names each file, ring and lease that was opened since and not closed,
- * each operation that has not settled, and each buffer that is still reachable after a collection.
+ * each operation that has not settled, and each buffer of `allocBuffer` or a `BufferPool`
+ * that is still kept after a collection; local variables of functions that have not returned do not count.
  * `Ring.default()` belongs to the thread and does not count.
  *
  * ```ts
@@ -42,9 +44,16 @@ export function trackLeaks(): AsyncDisposable {
   return new LeakTracker();
 }
 
+interface TrackedSlab {
+  readonly buffer: WeakRef<object>;
+  readonly name: string;
+  readonly mark: string;
+}
+
 class LeakTracker implements Tracker, AsyncDisposable {
   readonly #open = new Map<object, string>();
-  readonly #slabs: { buffer: WeakRef<object>; name: string }[] = [];
+  readonly #slabs: TrackedSlab[] = [];
+  readonly #marks = new WeakMap<object, string>();
   /** Operations that others had begun before. */
   readonly #before = new Map<OperationSource, Set<string>>();
 
@@ -56,12 +65,22 @@ class LeakTracker implements Tracker, AsyncDisposable {
   }
 
   opened(kind: ResourceKind, resource: object, name: string): void {
-    if (kind === "slab") this.#slabs.push({ buffer: new WeakRef(resource), name });
-    else this.#open.set(resource, `${kind} ${name}`);
+    if (kind !== "slab") {
+      this.#open.set(resource, `${kind} ${name}`);
+      return;
+    }
+    const mark = newMark();
+    this.#marks.set(resource, mark);
+    this.#slabs.push({ buffer: new WeakRef(resource), name, mark });
   }
 
   closed(resource: object): void {
     this.#open.delete(resource);
+  }
+
+  held(resource: object, holder: object): void {
+    const mark = this.#marks.get(resource);
+    if (mark !== undefined) addMark(holder, mark);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -82,16 +101,25 @@ class LeakTracker implements Tracker, AsyncDisposable {
     });
   }
 
-  /** The collector takes some turns: it sees stale references on the stack, and finalisers come later. */
+  /** The collector takes some turns: it sees stale pointers on the stack, and finalisers come later. */
   async #reachable(): Promise<string[]> {
-    for (let round = 0; round < COLLECTIONS_MAX; round++) {
-      const left = this.#slabs.filter(({ buffer }) => buffer.deref() !== undefined);
-      this.#slabs.splice(0, this.#slabs.length, ...left);
-      if (left.length === 0) break;
-      // A WeakRef that was looked at stays alive until the turn ends.
+    for (let round = 0; round < COLLECTIONS; round++) {
+      if (this.#forgetCollected() === 0) return [];
+      // A WeakRef that was looked at keeps its target until the turn ends.
       await new Promise((resolve) => setTimeout(resolve, round));
       Bun.gc(true);
     }
-    return this.#slabs.map(({ name }) => `buffer ${name}, still reachable`);
+    if (this.#forgetCollected() === 0) return [];
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const kept = keptMarks();
+    return this.#slabs
+      .filter(({ mark }) => kept.has(mark))
+      .map(({ name }) => `buffer ${name}, still reachable`);
+  }
+
+  #forgetCollected(): number {
+    const left = this.#slabs.filter(({ buffer }) => buffer.deref() !== undefined);
+    this.#slabs.splice(0, this.#slabs.length, ...left);
+    return left.length;
   }
 }
