@@ -20,7 +20,8 @@ import { syscallName } from "./hints.ts";
 import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
-import { openRing } from "./native/open_ring.ts";
+import { type DeviceParameters, openRing } from "./native/open_ring.ts";
+import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 
@@ -77,9 +78,11 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface CoreOptions {
   readonly backend: number;
   readonly queueDepth: number;
+  /** Of a simulated ring. */
+  readonly device?: DeviceParameters | undefined;
 }
 
-export class Core {
+export class Core implements OperationSource {
   readonly backend: number;
   readonly queueDepth: number;
   /** Kernel features in use (io_uring setup flags). */
@@ -123,13 +126,14 @@ export class Core {
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
+  readonly #forget: () => void;
   /** Indexes of native file records that are free, and the next never used. */
   readonly #filesFree: number[] = [];
   #filesNext = 0;
 
   constructor(options: CoreOptions) {
     this.#native = library();
-    const opened = openRing(options.backend, options.queueDepth);
+    const opened = openRing(options.backend, options.queueDepth, options.device);
     this.refused = opened.refused;
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;
@@ -144,6 +148,7 @@ export class Core {
     this.#submissions32 = opened.submissionsOffset / 4;
     this.#completions32 = opened.completionsOffset / 4;
     this.#wake = new Wake(opened.wakeFd, this.#drain);
+    this.#forget = addSource(this);
   }
 
   // Starting operations ---------------------------------------------------------------------------
@@ -711,6 +716,26 @@ export class Core {
     this.#native.ba_file_forget(this.#ring as never, index);
   }
 
+  /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
+  deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
+    if (this.#gone) return 0;
+    return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
+  }
+
+  pending(): Map<string, string> {
+    const slots = this.#slots;
+    const found = new Map<string, string>();
+    for (let slot = 0; slot < slots.capacity; slot++) {
+      const state = slots.state[slot];
+      if (state !== SlotState.waiting && state !== SlotState.native) continue;
+      const { syscall, path, offset, length } = this.#describe(slot, 0);
+      const where = path === undefined ? "" : ` '${path}'`;
+      const words = `${syscall}${where} (offset ${offset}, length ${length})`;
+      found.set(`${slot}:${slots.generation[slot]}`, words);
+    }
+    return found;
+  }
+
   /** Operations that have not settled. */
   get inFlight(): number {
     return this.#slots.used - this.#dead;
@@ -743,6 +768,7 @@ export class Core {
       });
     }
     this.#gone = true;
+    this.#forget();
     clearTimeout(this.#retryTimer);
     await this.#wake.close();
     this.#native.ba_ring_close(this.#ring as never);

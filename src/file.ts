@@ -38,6 +38,7 @@ import {
   type OpenOptions,
   openFile,
 } from "./open.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
 import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
@@ -83,6 +84,7 @@ export class File implements AsyncDisposable {
     this.ring = init.ring;
     this.#core = coreOf(init.ring);
     collected.register(this, { state: init.state, core: this.#core }, init.state);
+    noteOpened("file", init.state, () => `'${init.state.path ?? `fd ${init.state.fd}`}'`);
   }
 
   /**
@@ -239,6 +241,7 @@ export class File implements AsyncDisposable {
   close(): Promise<void> {
     if (this.#closing === undefined) {
       collected.unregister(this.#state);
+      noteClosed(this.#state);
       this.#closing = closeState(this.#core, this.#state);
     }
     return this.#closing;
