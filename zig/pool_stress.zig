@@ -193,10 +193,11 @@ const Owner = struct {
 pub fn main(init: std.process.Init) !void {
     const arguments = try init.minimal.args.toSlice(init.arena.allocator());
     const total = if (arguments.len > 1) try std.fmt.parseInt(u64, arguments[1], 0) else 200_000;
-    const owner = try init.arena.allocator().create(Owner);
     var canceled: u64 = 0;
     var wakes: u64 = 0;
     for ([_]u32{ 1, 2, 4, 16 }) |threads_max| {
+        // New memory each time: helgrind does not see that atomics order one round after another.
+        const owner = try init.arena.allocator().create(Owner);
         owner.init(threads_max);
         var prng = std.Random.DefaultPrng.init(threads_max);
         const random = prng.random();
