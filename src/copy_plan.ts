@@ -16,6 +16,7 @@ import type { CopyOptions } from "./copy.ts";
 import { remainder, roundUp } from "./edge.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { File, stateOf } from "./file.ts";
+import { WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
 
 const OPTION_NAMES: readonly string[] = [
   ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
@@ -64,6 +65,7 @@ export async function planCopy(
   const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
   const grid = Math.max(target.alignment.offset, sparse ? HOLE_GRID_BYTES : 1);
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
+  const chunkSize = roundUp(options.chunkSize ?? defaultChunk(source, target), unit);
   const total = options.length ?? (await sourceBytes(source, sourceOffset));
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
@@ -77,8 +79,8 @@ export async function planCopy(
     sourceOffset,
     targetOffset,
     total,
-    chunkSize: roundUp(options.chunkSize ?? defaultChunk(source, target), unit),
-    concurrency: options.concurrency ?? CONCURRENCY_DEFAULT,
+    chunkSize,
+    concurrency: lanes(source, target, options.concurrency ?? CONCURRENCY_DEFAULT, chunkSize),
     grid,
     room,
     sizeBefore: target.kind === "regular" ? targetSize : 0,
@@ -154,6 +156,20 @@ function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): 
     if (optimal > 0 && optimal <= OPTIMAL_BYTES_MAX) bytes = roundUp(bytes, optimal);
   }
   return bytes;
+}
+
+/**
+ * Chunks under way. A ring has so many bytes in the kernel at once and no more: chunks beyond that would
+ * only stand in the queue before everybody else's small requests.
+ */
+function lanes(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  wanted: number,
+  chunkSize: number,
+): number {
+  const rings = source instanceof File && source.ring !== target.ring ? 2 : 1;
+  return Math.min(wanted, Math.ceil((rings * WINDOW_BYTES_DEFAULT) / chunkSize) + 1);
 }
 
 function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {

@@ -129,6 +129,31 @@ describe.skipIf(blockingReadMissing !== undefined)(
       expect(told).toBeGreaterThanOrEqual(79);
       expect(told).toBeLessThanOrEqual(ms * 1.125 + 1);
     });
+
+    test("so is that of an operation that was cancelled in the queue", async () => {
+      using folder = new Folder();
+      await using ring = Ring.open({ queueDepth: 1 });
+      await using blocking = await openBlocking(ring);
+      await using file = await File.open(folder.file("a", "x"), { write: true, ring });
+      const controller = new AbortController();
+      const { signal } = controller;
+      const blocker = rejection(blocking.readAt(allocBuffer(1 << 20), 0, { signal }));
+      await sleep(10);
+      // Somebody else's log message lets the queue move on: then once more.
+      const data = new Uint8Array(1);
+      let code: unknown;
+      for (let i = 0; i < 10 && code === undefined; i++) {
+        code = await file.writeAt(data, 0, { timeout: 60 }).then(
+          () => undefined,
+          (error) => error.code,
+        );
+      }
+      const latency = ring.stats().latency.write.percentile(1);
+      controller.abort();
+      await logUntilSettled(blocker);
+      expect(code).toBe("ERR_TIMEOUT");
+      expect(latency).toBeGreaterThanOrEqual(55_000);
+    });
   },
 );
 
@@ -137,7 +162,7 @@ testUnless(
   "4 KiB reads during a copy at depth 32 are not starved",
   async () => {
     using folder = new Folder();
-    const image = folder.file("image", pattern(32 << 20));
+    const image = folder.file("image", pattern(64 << 20));
     using loop = new LoopDevice(image);
     await using device = await BlockDevice.open(loop.path);
     await using target = await File.open(folder.file("b"), { write: true, create: true });
@@ -152,10 +177,10 @@ testUnless(
       await device.readAt(buffer, ((i * 7919) % 8192) * 4096);
       latencies.push(performance.now() - started);
     }
-    expect((await copied).prefix).toBe(32 << 20);
-    // The window is bounded in bytes: there is always one read's worth of room within a few requests.
+    const { prefix, durationMs } = await copied;
+    expect(prefix).toBe(64 << 20);
+    // Never more than about twelve chunks of 64 are before a read, read and written.
     latencies.sort((a, b) => a - b);
-    expect(latencies.length).toBeGreaterThan(3);
-    expect(latencies[Math.floor(latencies.length / 2)]).toBeLessThan(250);
+    expect(latencies[Math.floor(latencies.length / 2)]).toBeLessThan(durationMs / 3);
   },
 );

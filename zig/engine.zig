@@ -149,6 +149,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Asks for the end of an operation. Its completion comes in any case, with a later call.
         pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
             engine.stats().cancel_requests += 1;
+            // What never reached a lane settles here: its latency ends now.
+            engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 if (operation.slot != slot or operation.generation != generation) continue;
