@@ -27,6 +27,8 @@ import { Wake } from "./wake.ts";
 
 /** Completions that came inline for so long, without a turn of the event loop, call for one. */
 const INLINE_MS_MAX = 1;
+/** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
+const INLINE_FLUSHES_MAX = 256;
 
 /** What became of one of the library's own operations. */
 export interface Outcome {
@@ -120,6 +122,7 @@ export class Core implements OperationSource {
   #dead = 0;
   #flushScheduled = false;
   #inlineSince = 0;
+  #inlineFlushes = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, on the clock of `#now`. */
   #retryAt = 0;
@@ -262,11 +265,17 @@ export class Core implements OperationSource {
   #schedule(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    if (this.#inlineSince !== 0 && this.#now() - this.#inlineSince >= INLINE_MS_MAX) {
-      setImmediate(this.#flushInNewTurn);
-    } else {
-      queueMicrotask(this.#flush);
+    if (this.#inlineSince !== 0 && this.#needsTurn()) setImmediate(this.#flushInNewTurn);
+    else queueMicrotask(this.#flush);
+  }
+
+  /** Whether timers and others have waited long enough. */
+  #needsTurn(): boolean {
+    if (this.backend !== abi.Backend.simulated) {
+      return this.#now() - this.#inlineSince >= INLINE_MS_MAX;
     }
+    this.#inlineFlushes = (this.#inlineFlushes + 1) % INLINE_FLUSHES_MAX;
+    return this.#inlineFlushes === 0;
   }
 
   readonly #flushInNewTurn = (): void => {

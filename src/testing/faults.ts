@@ -2,6 +2,7 @@
 // the same queue as operations, so that they count exactly what is called after they were added.
 
 import { constants } from "node:os";
+import { getSystemErrorMap } from "node:util";
 import { checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
 import type { Core } from "../core.ts";
 import { argumentRange, argumentType, argumentValue, IoError } from "../errors.ts";
@@ -59,6 +60,8 @@ const RULE_NAMES = [
 const OPERATIONS: readonly string[] = ["read", "write", "sync", "discard", "any"];
 const COUNT_MAX = 2 ** 32 - 1;
 const LATENCY_MS_MAX = 2 ** 31 - 1;
+/** libuv numbers what only it knows (EOF, EAI_...) from here down. */
+const LIBUV_OWN = -3000;
 const PROBABILITY_ONE = 65536;
 
 /** What a rule has to suit. */
@@ -153,9 +156,7 @@ function probability(name: string, value: unknown): number {
 
 function errno(name: string, value: unknown): number {
   if (value === undefined) return 0;
-  const numbers: Readonly<Record<string, number>> = constants.errno;
-  const known = typeof value === "string" && Object.hasOwn(numbers, value);
-  const number = known ? numbers[value] : undefined;
+  const number = typeof value === "string" ? numberOf(value) : undefined;
   if (number === undefined) {
     throw argumentValue(`${name}.error`, "is no error of this system, like EIO or ENOSPC", value);
   }
@@ -164,6 +165,16 @@ function errno(name: string, value: unknown): number {
     throw argumentValue(`${name}.error`, "never reaches a caller: the library tries again", value);
   }
   return number;
+}
+
+/** node:os knows what POSIX has, libuv's table some of Linux beside it (EREMOTEIO). */
+function numberOf(code: string): number | undefined {
+  const numbers: Readonly<Record<string, number>> = constants.errno;
+  if (Object.hasOwn(numbers, code)) return numbers[code];
+  for (const [negative, [name]] of getSystemErrorMap()) {
+    if (name === code && negative > LIBUV_OWN) return -negative;
+  }
+  return undefined;
 }
 
 function short(name: string, rule: FaultRule, limits: RuleLimits): number {

@@ -11,11 +11,12 @@ interface HeapSnapshot {
 }
 
 const FIELDS = 4;
-/** What holds the variables of a function that waits. */
-const SUSPENDED: ReadonlySet<string> = new Set([
+/** What holds the variables of a function that waits, and what keeps values only as long as their key. */
+const DEAD_ENDS: ReadonlySet<string> = new Set([
   "AsyncFunctionGenerator",
   "AsyncGenerator",
   "Generator",
+  "WeakMap",
 ]);
 const MARK: unique symbol = Symbol("bun-aio: trackLeaks");
 const PREFIX = "BunAioTrackedBuffer";
@@ -57,13 +58,22 @@ export function keptMarks(): Set<string> {
     const place = waiting.pop();
     if (place === undefined) return kept;
     for (const to of targets[place] ?? []) {
-      // Straight from the root comes what merely looks like a pointer on the stack.
-      if (seen[to] === 1 || (place === root && (targets[to] ?? []).some(isMark))) continue;
+      if (seen[to] === 1 || (place === root && isFaint(to))) continue;
       seen[to] = 1;
       const name = nameOf(to);
       if (name.startsWith(PREFIX)) kept.add(name);
-      if (!SUSPENDED.has(name)) waiting.push(to);
+      if (!DEAD_ENDS.has(name)) waiting.push(to);
     }
+  }
+
+  /**
+   * Straight from the root come what merely looks like a pointer on the stack, and the values of weak
+   * maps: here the record of a slab, which knows its pool.
+   */
+  function isFaint(place: number): boolean {
+    const held = targets[place] ?? [];
+    if (held.some(isMark)) return true;
+    return nameOf(place) === "Object" && held.some((next) => (targets[next] ?? []).some(isMark));
   }
 
   function isMark(place: number): boolean {

@@ -142,12 +142,18 @@ pub const SimulatedDevice = struct {
         var request: Request = .{ .operation = operation };
         if (operation.kind == .device_command) {
             request.result = self.obey(operation);
+            // Answers in order, and costs the seed nothing.
+            return self.delay(request);
         } else if (operation.isSync() and self.medium == .drive) {
             request.sequence = self.medium.drive.sequence;
         }
         if (self.rule_count > 0) request.verdict = self.consult(operation);
         if (request.verdict.latency_ns == 0 or self.gone) return self.push(request);
         request.due_ns = os.monotonicNs() + request.verdict.latency_ns;
+        self.delay(request);
+    }
+
+    fn delay(self: *SimulatedDevice, request: Request) void {
         self.delayed[self.delayed_count] = request;
         self.delayed_count += 1;
     }
