@@ -29,6 +29,7 @@ const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_a
 const steps: Step[] = [
   { name: "zig", run: zigTests },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
+  { name: "soak", run: soak },
   { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },
   ...backends.map((backend) => ({
     name: backend,
@@ -88,6 +89,18 @@ async function bunTests(
     failed: code === 0 ? failed : Math.max(1, failed),
     skipped: sum(text, /^\s*(\d+) skip$/gm),
   };
+}
+
+/** Every backend for a share of a minute. */
+async function soak(): Promise<Counts> {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const backend of backends) {
+    const options = ["--backend", backend, "--minutes", String(1 / backends.length)];
+    const { code } = await output([process.execPath, "scripts/soak.ts", ...options], {});
+    if (code === 0) counts.passed++;
+    else counts.failed++;
+  }
+  return counts;
 }
 
 /** Short transfers, refused submissions, another order of completions: over the real kernel. */
