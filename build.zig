@@ -25,9 +25,11 @@ pub fn build(b: *std.Build) void {
     const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
     tests.root_module.link_libc = true;
     const run_tests = b.addRunArtifact(tests);
-    b.step("test", "Run the unit tests").dependOn(&run_tests.step);
+    const test_step = b.step("test", "Run the unit tests and a few fuzz seeds");
+    test_step.dependOn(&run_tests.step);
 
-    addFuzz(b, target, optimize);
+    const run_fuzz = addFuzz(b, target, optimize);
+    test_step.dependOn(&run_fuzz.step);
 
     const generator = b.addExecutable(.{
         .name = "gen_abi",
@@ -177,18 +179,58 @@ fn addFuzz(
     b: *std.Build,
     target: std.Build.ResolvedTarget,
     optimize: std.builtin.OptimizeMode,
-) void {
-    const options = optionsOf(b, .{ .small_limits = true });
-    const fuzz = b.addExecutable(.{
-        .name = "fuzz",
-        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
-    });
-    fuzz.root_module.link_libc = true;
-    fuzz.root_module.strip = false;
+) *std.Build.Step.Run {
+    const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
+    const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
     b.step("fuzz-exe", "Build the fuzzer only").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
     const run = b.addRunArtifact(fuzz);
+    if (planted) |name| run.addArgs(&.{ "--plant", name });
     if (b.args) |arguments| run.addArgs(arguments);
     b.step("fuzz", "Run the engine over the simulated kernel: -- [seed] | --seeds N").dependOn(&run.step);
+
+    const sanitize = b.option(bool, "sanitize-thread", "ThreadSanitizer for `stress`") orelse false;
+    const stress = b.addExecutable(.{
+        .name = "pool-stress",
+        .root_module = module(b, "zig/pool_stress.zig", target, optimize, optionsOf(b, .{})),
+    });
+    stress.root_module.link_libc = true;
+    stress.root_module.strip = false;
+    stress.root_module.sanitize_thread = sanitize;
+    const run_stress = b.addRunArtifact(stress);
+    if (b.args) |arguments| run_stress.addArgs(arguments);
+    b.step("stress", "Stress the pool's hand-over with real threads: -- [operations]").dependOn(&run_stress.step);
+    b.step("stress-exe", "Build the stress program only").dependOn(&b.addInstallArtifact(stress, .{}).step);
+
+    const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
+    const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);
+    const Plant = @import("zig/plant_names.zig").Plant;
+    for (std.enums.values(Plant)) |plant| {
+        if (plant == .none) continue;
+        const hunt = b.addRunArtifact(with_plants);
+        hunt.addArgs(&.{ "--seeds", "500", "--plant", @tagName(plant) });
+        plants.dependOn(&hunt.step);
+    }
+
+    const few = b.addRunArtifact(fuzz);
+    few.addArgs(&.{ "--seeds", "300" });
+    return few;
+}
+
+fn fuzzer(
+    b: *std.Build,
+    name: []const u8,
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.OptimizeMode,
+    plants: bool,
+) *std.Build.Step.Compile {
+    const options = optionsOf(b, .{ .small_limits = true, .plants = plants });
+    const made = b.addExecutable(.{
+        .name = name,
+        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
+    });
+    made.root_module.link_libc = true;
+    made.root_module.strip = false;
+    return made;
 }
 
 fn module(

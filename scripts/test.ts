@@ -28,6 +28,10 @@ const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_a
 
 const steps: Step[] = [
   { name: "zig", run: zigTests },
+  // The engine over each lane over the simulated kernel; then proof that the fuzzer can fail.
+  { name: "fuzz", run: () => zigStep(["fuzz", "--", "--seeds", "2000"], /^(\d+) seeds hold$/gm) },
+  { name: "plants", run: () => zigStep(["plants"], /^ok /gm) },
+  { name: "targets", run: () => zigStep(["check-targets"], undefined) },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
   { name: "soak", run: soak },
   { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },
@@ -75,6 +79,14 @@ async function zigTests(): Promise<Counts> {
 }
 
 /** Runs the whole suite, or only `files`. */
+/** A step of build.zig: what it counts as passed are the matches of `passed`, or the step itself. */
+async function zigStep(arguments_: string[], passed: RegExp | undefined): Promise<Counts> {
+  const { text, code } = await output([zigPath(), "build", ...arguments_], {});
+  const matches = passed === undefined ? 1 : [...text.matchAll(passed)].length;
+  if (code !== 0) return { passed: matches, failed: 1, skipped: 0 };
+  return { passed: matches, failed: matches === 0 ? 1 : 0, skipped: 0 };
+}
+
 async function bunTests(
   environment: Record<string, string>,
   files: readonly string[] = [],

@@ -76,9 +76,10 @@ function message(code: string, init: IoErrorInit): string {
 /** The name and the words for a system error number (positive). */
 export function systemError(errno: number): { code: string; reason: string } {
   const known = util.getSystemErrorMap().get(-errno);
-  return known === undefined
-    ? { code: `ERRNO_${errno}`, reason: `system error ${errno}` }
-    : { code: known[0], reason: known[1] };
+  if (known !== undefined) return { code: known[0], reason: known[1] };
+  // libuv's table lacks some, such as EDQUOT.
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return { code: name ?? `ERRNO_${errno}`, reason: `system error ${errno}` };
 }
 
 /** This system's number for `code`, positive, or 0. */

@@ -13,6 +13,7 @@ const Histogram = @import("histogram.zig");
 const operation_file = @import("operation.zig");
 const options = @import("build_options");
 const Operation = operation_file.Operation;
+const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 const List = @import("list.zig").List(Operation);
 const E = os.E;
@@ -83,6 +84,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
         /// runs; a cached read never pays for the two atomic operations.
         fresh_count: u32 = 0,
+        /// Records of files that were ever used: writing all of them would cost a new ring a
+        /// millisecond.
+        files_ready: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
         /// Bytes this call may still submit.
@@ -109,6 +113,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.completion_count = 0;
             engine.order = 0;
             engine.fresh_count = 0;
+            engine.files_ready = 0;
             engine.refused_room = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
@@ -117,7 +122,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 operation.* = .{ .index = @intCast(index) };
                 engine.free.push(operation);
             }
-            for (memory.files) |*file| file.* = .{};
         }
 
         // Calls from JavaScript ----------------------------------------------------------------
@@ -145,6 +149,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Asks for the end of an operation. Its completion comes in any case, with a later call.
         pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
             engine.stats().cancel_requests += 1;
+            // What never reached a lane settles here: its latency ends now.
+            engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 if (operation.slot != slot or operation.generation != generation) continue;
@@ -177,7 +183,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (engine.kernel_count > 0) quiet = engine.kernel.arm();
                 if (engine.pool_count > 0) quiet = engine.pool.arm() and quiet;
                 // Something came while we were arming: nobody will ring for that again.
-                if (quiet) break;
+                if (quiet or plant.is(.lose_wake)) break;
                 if (engine.call_bytes == 0) {
                     engine.memory.control.more = 1;
                     break;
@@ -196,6 +202,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     // Another process may hold the room: no event of ours need ever come.
                     const alone = engine.kernel_count + engine.pool_count == 0;
                     control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
+                    if (plant.is(.wait_for_nothing)) control.retry_ms = 0;
                 } else if (engine.call_bytes == 0) {
                     control.more = 1;
                 }
@@ -208,6 +215,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 engine.kernel_count > 0 and control.retry_ms == 0)
             {
                 control.retry_ms = retry_ms_busy;
+            }
+            if (@hasDecl(Kernel, "dueMs")) {
+                if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
             }
             const count = engine.takeRows();
             control.operations = engine.operation_count;
@@ -255,6 +265,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
+                while (engine.files_ready <= operation.file) : (engine.files_ready += 1) {
+                    engine.memory.files[engine.files_ready] = .{};
+                }
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
@@ -265,7 +278,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     file.syncs_refused = false;
                 }
                 if (operation.changesMedium()) file.writes_open += 1;
-                if (operation.isSync() and file.writes_open > 0) {
+                if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
                     operation.covers = file.writes_open;
                     operation.place = .held;
                     file.held.push(operation);
@@ -314,6 +327,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// What was admitted and goes on beyond this call keeps its memory by itself.
         fn retainFresh(engine: *Self) void {
             for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (plant.is(.forget_slab)) continue;
                 if (operation.phase != .free) retainSlabs(operation);
             }
             engine.fresh_count = 0;
@@ -333,6 +347,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             defer operation.slab = null;
             if (!operation.retained) return;
             operation.retained = false;
+            if (plant.is(.leak_slab)) return;
             if (operation.slab) |slab| slab.release();
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
@@ -396,7 +411,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 engine.refused_room = true;
                 engine.stats().resubmissions += 1;
                 engine.leaveKernel(run[index]);
-                engine.requeueFront(run[index]);
+                if (plant.is(.lose_eagain)) continue;
+                if (plant.is(.lose_order)) engine.requeue(run[index]) else engine.requeueFront(run[index]);
             }
             return moved;
         }
@@ -429,7 +445,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn leaveKernel(engine: *Self, operation: *Operation) void {
             operation.assertPhase(.in_kernel);
             engine.kernel_count -= 1;
-            engine.kernel_bytes -= operation.piece.bytes;
+            if (!plant.is(.leak_window)) engine.kernel_bytes -= operation.piece.bytes;
             operation.phase = .queued;
         }
 
@@ -526,7 +542,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(index < engine.memory.operations.len);
             const operation = &engine.memory.operations[index];
             const current = operation.phase == .in_kernel and operation.route == .kernel and
-                operation.token() == event.token;
+                (operation.token() == event.token or plant.is(.accept_stale));
             if (!current) {
                 engine.stats().stale_events += 1;
                 return;
@@ -548,7 +564,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn endedRead(engine: *Self, operation: *Operation, bytes: u64) void {
             operation.advance(bytes);
-            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            const end_of_file = bytes == 0 or bytes % operation.alignment != 0 or
+                (plant.is(.trust_short_read) and bytes < operation.piece.bytes);
             // A direct read that ends within a sector has met the end of the file; asking again
             // from there would be misaligned.
             if (operation.transferred == operation.length or end_of_file) {
@@ -574,6 +591,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn goOn(engine: *Self, operation: *Operation) void {
             if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
+            if (plant.is(.lose_continuation)) return engine.settle(operation, .ok, 0);
             engine.stats().continuations += 1;
             // At the end of the queue: a long transfer takes turns with the others.
             engine.requeue(operation);
@@ -586,6 +604,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     return engine.settle(operation, .canceled, 0);
                 },
                 .INTR => {
+                    if (plant.is(.report_eintr)) return engine.settle(operation, .failed, errno);
                     if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
                     engine.stats().resubmissions += 1;
                     return engine.requeueFront(operation);
@@ -635,6 +654,14 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .detail = @floatFromInt(operation.detail),
             };
             engine.completion_count += 1;
+            if (plant.is(.settle_twice)) {
+                const table = engine.memory.completions;
+                if (engine.completion_count < table.len) {
+                    table[engine.completion_count] = table[engine.completion_count - 1];
+                    engine.completion_count += 1;
+                    engine.operation_count += 1;
+                }
+            }
             operation.reset();
             engine.free.push(operation);
         }
@@ -668,7 +695,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             var held = file.held;
             file.held = .{};
             while (held.pop()) |sync| {
-                if (sync.order > write.order) sync.covers -= 1;
+                if (sync.order > write.order or plant.is(.miscount_sync)) sync.covers -= 1;
                 if (sync.covers > 0) {
                     file.held.push(sync);
                 } else {
@@ -730,6 +757,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .in_kernel => {
                     if (operation.cancel_requested) return;
                     operation.cancel_requested = true;
+                    if (plant.is(.drop_cancel)) return;
                     switch (operation.route) {
                         .kernel => switch (engine.kernel.cancel(operation)) {
                             .removed => {

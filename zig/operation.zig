@@ -5,6 +5,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("abi.zig");
 const options = @import("build_options");
+const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 
 /// The largest request given to a lane; small in the fuzzer, so that small transfers are split.
@@ -237,7 +238,7 @@ pub const Operation = struct {
             }
             left -= rest;
             operation.iovec_index += 1;
-            operation.iovec_done = 0;
+            if (!plant.is(.keep_iovec_done)) operation.iovec_done = 0;
         }
         assert(left == 0);
     }

@@ -4,9 +4,7 @@
 const std = @import("std");
 const options = @import("build_options");
 
-pub const Plant = enum {
-    none,
-};
+pub const Plant = @import("plant_names.zig").Plant;
 
 var chosen: Plant = .none;
 

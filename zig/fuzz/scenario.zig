@@ -137,7 +137,7 @@ pub fn Scenario(comptime Rig: type) type {
                 .limit_count = plan.queue_depth,
                 .limit_bytes = plan.window_bytes,
             };
-            Rig.start(&engine.kernel.inner, kernel, plan.queue_depth, may_refuse);
+            Rig.start(&engine.kernel.inner, kernel, plan.queue_depth, plan.operations, may_refuse);
             engine.pool = .{ .inner = undefined, .oracle = self.oracle };
             engine.pool.inner.init(kernel);
             engine.init(world.engineMemory(&self.plan), .{
@@ -368,7 +368,7 @@ pub fn Scenario(comptime Rig: type) type {
             for (engine.memory.operations) |*operation| {
                 if (operation.phase != .free) fail("operation {d} is not free", .{operation.index});
             }
-            for (engine.memory.files) |*file| {
+            for (engine.memory.files[0..engine.files_ready]) |*file| {
                 if (file.writes_open != 0) fail("writes of a file leak", .{});
                 if (file.held.count != 0) fail("a sync is held for ever", .{});
             }
