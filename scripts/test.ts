@@ -33,6 +33,7 @@ const steps: Step[] = [
   { name: "plants", run: () => zigStep(["plants"], /^ok /gm) },
   { name: "targets", run: () => zigStep(["check-targets"], undefined) },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
+  { name: "soak", run: soak },
   { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },
   ...backends.map((backend) => ({
     name: backend,
@@ -100,6 +101,18 @@ async function bunTests(
     failed: code === 0 ? failed : Math.max(1, failed),
     skipped: sum(text, /^\s*(\d+) skip$/gm),
   };
+}
+
+/** Every backend for a share of a minute. */
+async function soak(): Promise<Counts> {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const backend of backends) {
+    const options = ["--backend", backend, "--minutes", String(1 / backends.length)];
+    const { code } = await output([process.execPath, "scripts/soak.ts", ...options], {});
+    if (code === 0) counts.passed++;
+    else counts.failed++;
+  }
+  return counts;
 }
 
 /** Short transfers, refused submissions, another order of completions: over the real kernel. */
