@@ -73,6 +73,8 @@ export function hintFor(
     case "EIO":
       return "The medium or its connection reports an error; the data at this range is not reliable";
     case "EOPNOTSUPP":
+    // The same number on Linux, and the name that libuv gives it.
+    case "ENOTSUP":
       return "This file system or device has no such operation";
     case "ESPIPE":
       return "Pipes, sockets and terminals have no positions";
