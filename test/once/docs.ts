@@ -54,10 +54,15 @@ for (const name of ["bun-types", "@types"]) {
 }
 fs.symlinkSync(root, join(dir.path, "node_modules", "bun-aio"));
 
-function fileOf({ page, line }: Block): string {
-  const folder = join(dir.path, `${basename(page, ".md")}-${line}`);
+/** Blocks that are test suites are run by `bun test`. */
+function isSuite({ code }: Block): boolean {
+  return code.includes('"bun:test"');
+}
+
+function fileOf(block: Block): string {
+  const folder = join(dir.path, `${basename(block.page, ".md")}-${block.line}`);
   fs.mkdirSync(folder, { recursive: true });
-  return join(folder, "block.ts");
+  return join(folder, isSuite(block) ? "block.test.ts" : "block.ts");
 }
 
 for (const block of blocks) fs.writeFileSync(fileOf(block), `${block.code}\nexport {};\n`);
@@ -83,7 +88,7 @@ test("all blocks type-check", async () => {
   const compilerOptions = { ...options.compilerOptions, noEmit: true, paths };
   for (const name of ["isolatedDeclarations", "declaration", "emitDeclarationOnly", "outDir"])
     delete compilerOptions[name];
-  const config = { compilerOptions, include: ["*/block.ts"] };
+  const config = { compilerOptions, include: ["*/block*.ts"] };
   fs.writeFileSync(join(dir.path, "tsconfig.json"), JSON.stringify(config));
   const tsc = join(root, "node_modules", ".bin", "tsc");
   const { end, stdout } = await run([tsc, "-p", "."], { cwd: dir.path });
@@ -101,6 +106,11 @@ for (const block of blocks) {
     const file = fileOf(block);
     const cwd = dirname(file);
     fs.writeFileSync(join(cwd, "disk.img"), pattern(1 << 20));
+    if (isSuite(block)) {
+      const { end, stderr } = await run([process.execPath, "test"], { cwd, timeoutMs: 20_000 });
+      expect(`${end} ${/^ *0 fail$/m.exec(stderr)?.[0] ?? stderr}`).toBe("0  0 fail");
+      return;
+    }
     const { end, stderr } = await run([process.execPath, file], { cwd, timeoutMs: 20_000 });
     expect(`${end} ${stderr}`).toBe("0 ");
   });
