@@ -41,6 +41,7 @@ pub fn build(b: *std.Build) void {
     const install = b.addInstallFile(generated, "abi.gen.ts");
     b.step("abi", "Generate zig-out/abi.gen.ts").dependOn(&install.step);
 
+    package(b, optimize, options);
     checkTargets(b, options);
     freebsdTest(b, target, options);
 }
@@ -52,6 +53,39 @@ const targets = [_][]const u8{
     "x86_64-freebsd.14.0",   "aarch64-freebsd.14.0",
     "x86_64-macos",          "aarch64-macos",
 };
+
+/// What the npm package carries: `process.platform`-`process.arch` of Bun, and for whom it is built.
+/// The Linux libraries have no libc and serve glibc and musl; all are for the oldest CPU of their kind.
+const packaged = [_]struct { folder: []const u8, triple: []const u8 }{
+    .{ .folder = "linux-x64", .triple = "x86_64-linux" },
+    .{ .folder = "linux-arm64", .triple = "aarch64-linux" },
+    .{ .folder = "darwin-x64", .triple = "x86_64-macos" },
+    .{ .folder = "darwin-arm64", .triple = "aarch64-macos" },
+    .{ .folder = "freebsd-x64", .triple = "x86_64-freebsd.14.0" },
+    .{ .folder = "freebsd-arm64", .triple = "aarch64-freebsd.14.0" },
+};
+
+/// zig-out/package/<platform>-<arch>/libbun-aio.{so,dylib}, for scripts/pack.ts.
+fn package(
+    b: *std.Build,
+    optimize: std.builtin.OptimizeMode,
+    options: *std.Build.Step.Options,
+) void {
+    const step = b.step("package", "Build the library for every platform of the npm package");
+    for (packaged) |one| {
+        const query = std.Target.Query.parse(.{ .arch_os_abi = one.triple }) catch unreachable;
+        const target = b.resolveTargetQuery(query);
+        const library = b.addLibrary(.{
+            .name = "bun-aio",
+            .linkage = .dynamic,
+            .root_module = module(b, "zig/root.zig", target, optimize, options),
+        });
+        library.linker_allow_shlib_undefined = true;
+        const extension = if (target.result.os.tag == .macos) "dylib" else "so";
+        const path = b.fmt("package/{s}/libbun-aio.{s}", .{ one.folder, extension });
+        step.dependOn(&b.addInstallFile(library.getEmittedBin(), path).step);
+    }
+}
 
 /// Compiles and links library and test program for every target, and compares our declarations
 /// with the C headers. The library itself has no libc on Linux, so that one serves both of them.

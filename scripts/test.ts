@@ -72,7 +72,10 @@ async function zigTests(): Promise<Counts> {
 }
 
 async function bunTests(environment: Record<string, string>): Promise<Counts> {
-  const { text, code } = await output([process.execPath, "test", ...extra], environment);
+  const { text, code } = await output(
+    [process.execPath, "test", "--timeout", "60000", ...extra],
+    environment,
+  );
   const passed = sum(text, /^\s*(\d+) pass$/gm);
   const failed = sum(text, /^\s*(\d+) fail$/gm);
   // A run that ends without its summary has crashed: that is a failure too.

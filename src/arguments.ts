@@ -128,7 +128,19 @@ const NO_BYTES = new Uint8Array(0);
 /** `bytes` bytes of any kind of view; none of them may be asked of a detached one. */
 export function bytesOf(view: ArrayBufferView | ArrayBufferLike, bytes: number): Uint8Array {
   if (bytes === 0) return NO_BYTES;
-  return ArrayBuffer.isView(view)
+  const memory = ArrayBuffer.isView(view)
     ? new Uint8Array(view.buffer, view.byteOffset, bytes)
     : new Uint8Array(view, 0, bytes);
+  // A subclass that replaces `buffer` by what is none gets an empty array here, not an error.
+  if (memory.byteLength === bytes) return memory;
+  throw notItsMemory("data", view);
+}
+
+/** Whether a view still is what it was; a getter of a subclass may even throw. */
+export function hasLength(view: IoData, length: number): boolean {
+  try {
+    return view.byteLength === length;
+  } catch {
+    return false;
+  }
 }

@@ -35,7 +35,7 @@ async function runBatch(
 ): Promise<PromiseSettledResult<number>[]> {
   if (!Array.isArray(operations)) throw argumentType("operations", "an array", operations);
   checkOptions("Ring.batch", options, IO_OPTION_NAMES);
-  if (options !== undefined) checkIoOptions(options);
+  const checked = options === undefined ? undefined : checkIoOptions(options);
   const started: Promise<number | undefined>[] = [];
   let syncs = 0;
   for (let index = 0; index < operations.length; index++) {
@@ -43,7 +43,7 @@ async function runBatch(
     try {
       checkEntry(ring, operation, index);
       if (operation.kind !== "read" && operation.kind !== "write") syncs++;
-      started.push(start(operation, index, options));
+      started.push(start(operation, index, checked));
     } catch (error) {
       started.push(Promise.reject(error));
     }

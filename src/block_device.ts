@@ -389,7 +389,7 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
       errno: -errnoOf("EROFS"),
       syscall: "open",
       path: state.path,
-      hint: "Look for a write-protect switch, or see blockdev(8) --setrw",
+      hint: "It is write-protected, or was made read-only (blockdev(8) --setro)",
     });
   }
   state.setLimit(geometry.size);

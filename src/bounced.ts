@@ -8,10 +8,10 @@ import { addOffset, bytesOf, type IoData, type Offset } from "./arguments.ts";
 import type { Outcome } from "./core.ts";
 import type { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
-import type { Transfer } from "./transfer.ts";
+import { checkEnd, type Transfer } from "./transfer.ts";
 import { gone, settledBadly } from "./transfer_errors.ts";
 
-/** Bytes of one part, and parts on their way at once; see docs/block-devices.md for the measurement. */
+/** Bytes of one part, and parts on their way at once; measured: docs/block-devices.md. */
 const PART_BYTES = 512 * 1024;
 const PARTS_MAX = 4;
 
@@ -41,6 +41,37 @@ export function spanOf(transfer: Transfer): Span {
   return { start: addOffset(offset, -head), bytes: head + length + tail, head, tail };
 }
 
+/** Reads of one buffer up to this size are one part, and take the short way below. */
+export const WIDENED_BYTES_MAX: number = PART_BYTES / 2;
+
+/** A read of one buffer of at most WIDENED_BYTES_MAX bytes, widened to whole sectors and trimmed. */
+export async function readWidened(transfer: Transfer): Promise<number> {
+  const { core, file, length } = transfer;
+  if (length === 0) return 0;
+  const span = spanOf(transfer);
+  const outcome = await core.start({
+    kind: abi.Kind.read,
+    fd: file.fd,
+    file,
+    offset: span.start,
+    length: span.bytes,
+    blockBytes: span.bytes,
+    governor: transfer.governor,
+  });
+  const moved = Math.max(0, Math.min(outcome.transferred - span.head, length));
+  try {
+    if (moved > 0) {
+      const memory = core.blockMemory(outcome.block, outcome.transferred);
+      scatter(transfer, 0, 0, memory, -span.head);
+    }
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+  if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, moved);
+  if (moved < length) await checkEnd(transfer, moved);
+  return moved;
+}
+
 interface Part {
   readonly bytes: number;
   readonly outcome: Outcome;
@@ -61,6 +92,8 @@ export async function runBounced(transfer: Transfer, span: Span): Promise<number
       running.push(runPart(transfer, span, launched, bytes, cursor));
       launched += bytes;
       advance(transfer, cursor, launched - span.head);
+      // The kernel works on this part while the next one is gathered.
+      if (launched < span.bytes) await undefined;
     }
     const next = running.shift();
     if (next === undefined) break;

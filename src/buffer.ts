@@ -107,6 +107,9 @@ type Lease = Bytes & Disposable;
  */
 export let countInFlight: (pool: BufferPool, offset: number, bytes: number, by: 1 | -1) => void;
 
+/** Whether there ever was a pool: without one, long vectors need not be searched for its buffers. */
+export let poolsExist: () => boolean;
+
 interface Waiter {
   resolve(lease: Lease): void;
   reject(error: unknown): void;
@@ -123,6 +126,7 @@ interface Waiter {
  * ```
  */
 export class BufferPool implements Disposable {
+  static #exist = false;
   readonly #size: number;
   readonly #stride: number;
   readonly #slab: ArrayBuffer;
@@ -139,6 +143,7 @@ export class BufferPool implements Disposable {
 
   static {
     countInFlight = (pool, offset, bytes, by) => pool.#adjust(offset, bytes, by);
+    poolsExist = () => BufferPool.#exist;
   }
 
   constructor(options: BufferPoolOptions) {
@@ -148,6 +153,7 @@ export class BufferPool implements Disposable {
     this.#size = checkInteger("options.size", options.size, 1, SIZE_MAX);
     const count = checkInteger("options.count", options.count, 1, 2 ** 20);
     const alignment = checkAlignment(options.alignment);
+    BufferPool.#exist = true;
     this.#stride = Math.ceil(this.#size / alignment) * alignment;
     if (this.#stride * count > SIZE_MAX) {
       throw argumentRange(

@@ -8,7 +8,7 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { bytesOf } from "./arguments.ts";
+import { bytesOf, hasLength } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
@@ -295,6 +295,8 @@ export class Core {
     }
     this.#retryAt = at;
     this.#retryTimer = setTimeout(this.#retry, ms);
+    // The wake descriptor keeps the process alive while operations are in flight.
+    this.#retryTimer.unref();
     this.#retryTimer.unref();
   }
 
@@ -389,6 +391,8 @@ export class Core {
   /** False when the view has no such bytes, whatever it says. */
   #copyIn(view: ArrayBufferView, block: number, length: number): boolean {
     try {
+      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
+      if (view.byteLength < length) return false;
       this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
       return true;
     } catch {
@@ -742,14 +746,5 @@ export class Core {
     clearTimeout(this.#retryTimer);
     await this.#wake.close();
     this.#native.ba_ring_close(this.#ring as never);
-  }
-}
-
-/** Whether a view still is what it was; a getter of a subclass may even throw. */
-function hasLength(view: ArrayBufferView, length: number): boolean {
-  try {
-    return view.byteLength === length;
-  } catch {
-    return false;
   }
 }

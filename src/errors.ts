@@ -4,6 +4,7 @@
 import { constants } from "node:os";
 import * as util from "node:util";
 import { inspect } from "node:util";
+import type { CopyResult } from "./copy.ts";
 
 export interface IoErrorInit {
   /** The reason in words; the rest of the message is made from the fields below. */
@@ -16,7 +17,6 @@ export interface IoErrorInit {
   transferred?: number | undefined;
   hint?: string | undefined;
   cause?: unknown;
-  result?: unknown;
 }
 
 /**
@@ -40,7 +40,7 @@ export class IoError extends Error {
   readonly transferred: number | undefined;
   readonly hint: string | undefined;
   /** `copy` only: how far it got. */
-  readonly result?: unknown;
+  declare readonly result?: CopyResult;
 
   constructor(code: string, init: IoErrorInit = {}) {
     super(message(code, init), "cause" in init ? { cause: init.cause } : undefined);
@@ -52,9 +52,13 @@ export class IoError extends Error {
     this.length = init.length;
     this.transferred = init.transferred;
     this.hint = init.hint;
-    if (init.result !== undefined) this.result = init.result;
     if (code === "ABORT_ERR") this.name = "AbortError";
   }
+}
+
+/** For `copy`: says on the error how far it got. */
+export function setResult(error: IoError, result: CopyResult): IoError {
+  return Object.assign(error, { result });
 }
 
 function message(code: string, init: IoErrorInit): string {

@@ -5,6 +5,7 @@ import fs from "node:fs";
 import {
   addOffset,
   type Bytes,
+  bytesOf,
   checkData,
   checkInteger,
   checkOffset,
@@ -15,6 +16,7 @@ import {
   notItsMemory,
   type Offset,
 } from "./arguments.ts";
+import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
 import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
@@ -274,7 +276,12 @@ export class File implements AsyncDisposable {
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
       ) {
-        return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
+        const lengths = [length];
+        if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.pool === undefined) {
+          return this.#widened(view, from, length, reply, governed) as Promise<never>;
+        }
+        const piece = pieceOf(view, -1);
+        return this.#long(kind, [piece], lengths, from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -292,6 +299,29 @@ export class File implements AsyncDisposable {
     }
   }
 
+  /** An unaligned read that is one native operation: it needs less around it than `#long`. */
+  async #widened(
+    view: IoData,
+    offset: Offset,
+    length: number,
+    reply: number,
+    governor: Governor | undefined,
+  ): Promise<number | undefined> {
+    const transferred = await readWidened({
+      core: this.#core,
+      file: this.#state,
+      kind: abi.Kind.read,
+      views: [view],
+      lengths: [length],
+      offset,
+      length,
+      governor,
+    });
+    if (reply === Reply.bytes) return transferred;
+    if (transferred === length) return undefined;
+    throw statusError(abi.Status.ok, 0, this.#context(abi.Kind.read, offset, length, transferred));
+  }
+
   #vector(
     kind: number,
     data: readonly IoData[],
@@ -301,13 +331,20 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      // Array.from: a hole in the array is an element that is no buffer.
-      const views = Array.from(data, (view, index) => checkPiece(`data[${index}]`, view));
-      const length = views.reduce((sum, view) => sum + view.byteLength, 0);
+      const views: IoData[] = [];
+      const lengths: number[] = [];
+      let length = 0;
+      for (let index = 0; index < data.length; index++) {
+        const piece = pieceOf(data[index], index);
+        views.push(piece);
+        lengths.push(piece.byteLength);
+        length += piece.byteLength;
+      }
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      return this.#long(kind, views, from, length, Reply.bytes, governed) as Promise<number>;
+      const reply = Reply.bytes;
+      return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -317,6 +354,7 @@ export class File implements AsyncDisposable {
   async #long(
     kind: number,
     views: readonly IoData[],
+    lengths: readonly number[],
     offset: Offset,
     length: number,
     reply: number,
@@ -324,7 +362,6 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const lengths = views.map((view) => view.byteLength);
     const transfer: Transfer = {
       core,
       file: state,
@@ -513,12 +550,25 @@ export class File implements AsyncDisposable {
   }
 }
 
-/** One buffer of a vector, whose numbers can be its memory's. */
-function checkPiece(name: string, value: unknown): IoData {
-  const view = checkData(name, value);
-  const offset = ArrayBuffer.isView(view) ? view.byteOffset : 0;
-  if (!isPlausible(slabOf(view), offset, view.byteLength)) throw notItsMemory(name, view);
-  return view;
+/**
+ * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
+ * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
+ * in a vector, or -1. Its name is made only for an error: vectors may be long.
+ */
+function pieceOf(value: unknown, index: number): Uint8Array {
+  const good = ArrayBuffer.isView(value) && value.byteLength > 0;
+  const view = good ? value : checkData(pieceName(index), value);
+  const length = view.byteLength;
+  if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(pieceName(index), view);
+  }
+}
+
+function pieceName(index: number): string {
+  return index < 0 ? "data" : `data[${index}]`;
 }
 
 /** A `node:fs` Stats with these values. */

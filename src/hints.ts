@@ -64,6 +64,9 @@ export function hintFor(
         return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
       }
       return undefined;
+    case "EPERM":
+    case "EROFS":
+      return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
     case "EFBIG":
       return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
     case "EIO":

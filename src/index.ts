@@ -11,6 +11,7 @@ export {
   type BlockDeviceOptions,
 } from "./block_device.ts";
 export { allocBuffer, BufferPool, type BufferPoolOptions } from "./buffer.ts";
+export { type CopyOptions, type CopyProgress, type CopyResult, copy } from "./copy.ts";
 export { IoError } from "./errors.ts";
 export { File, type FileKind } from "./file.ts";
 export type { Alignment } from "./file_state.ts";
@@ -18,5 +19,6 @@ export type { Geometry } from "./geometry.ts";
 export { type BlockDeviceInfo, listBlockDevices } from "./list_devices.ts";
 export type { FromFdOptions, OpenOptions } from "./open.ts";
 export { type BackendName, Ring, type RingOptions } from "./ring.ts";
+export type { ReadError } from "./salvage.ts";
 export type { LatencyHistogram, RingStats } from "./stats.ts";
 export type { ReadableOptions, WritableOptions } from "./stream.ts";

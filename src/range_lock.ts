@@ -15,11 +15,20 @@ export interface Lease {
 }
 
 interface Entry extends Lease {
+  /** Position among all calls of `acquire`. */
+  readonly order: number;
+  released: boolean;
   /** Earlier entries that have to be released first. */
   blockers: number;
   /** Later entries that wait for this one. */
   readonly dependents: Entry[];
   grant: ((lease: Lease) => void) | undefined;
+}
+
+/** Entries in the order of their calls; released ones leave it now and then. */
+interface Line {
+  entries: Entry[];
+  released: number;
 }
 
 /** Ranges that touch more buckets than this are compared with everything. */
@@ -28,14 +37,16 @@ const BUCKETS_MAX = 4;
 const BUCKET_BYTES = 2 ** 20;
 
 export class RangeLock {
-  readonly #entries = new Set<Entry>();
+  #order = 0;
+  #size = 0;
+  readonly #all: Line = { entries: [], released: 0 };
   /** Ranges too long for buckets. */
-  readonly #long = new Set<Entry>();
-  readonly #buckets = new Map<number, Set<Entry>>();
+  readonly #long: Line = { entries: [], released: 0 };
+  readonly #buckets = new Map<number, Line>();
 
   /** Leases held or waited for. */
   get size(): number {
-    return this.#entries.size;
+    return this.#size;
   }
 
   /**
@@ -44,18 +55,13 @@ export class RangeLock {
    */
   acquire(start: Offset, end: Offset, exclusive: boolean): Promise<Lease> {
     const entry: Entry = {
-      start,
-      end,
-      exclusive,
-      blockers: 0,
-      dependents: [],
-      grant: undefined,
+      ...{ start, end, exclusive, order: this.#order++ },
+      ...{ released: false, blockers: 0, dependents: [], grant: undefined },
     };
     const buckets = bucketsOf(entry);
-    this.#wait(entry, buckets);
-    this.#entries.add(entry);
-    if (buckets === undefined) this.#long.add(entry);
-    else for (const bucket of buckets) this.#bucket(bucket).add(entry);
+    this.#block(entry, buckets);
+    this.#size++;
+    for (const line of this.#linesOf(buckets)) line.entries.push(entry);
     if (entry.blockers === 0) return Promise.resolve(entry);
     return new Promise((resolve) => {
       entry.grant = resolve;
@@ -64,55 +70,78 @@ export class RangeLock {
 
   release(lease: Lease): void {
     const entry = lease as Entry;
-    if (!this.#entries.delete(entry)) throw new Error("the range is not held");
+    if (entry.released) throw new Error("the range is not held");
+    entry.released = true;
+    this.#size--;
     const buckets = bucketsOf(entry);
-    if (buckets === undefined) this.#long.delete(entry);
-    else for (const bucket of buckets) this.#leaveBucket(bucket, entry);
+    for (const line of this.#linesOf(buckets)) clean(line);
+    for (const bucket of buckets ?? []) {
+      if (this.#buckets.get(bucket)?.entries.length === 0) this.#buckets.delete(bucket);
+    }
     for (const dependent of entry.dependents) {
       dependent.blockers--;
       if (dependent.blockers === 0) dependent.grant?.(dependent);
     }
   }
 
-  /** Makes `entry` wait for everything earlier that it conflicts with. */
-  #wait(entry: Entry, buckets: readonly number[] | undefined): void {
+  /** Makes `entry` wait for what is earlier and conflicts. */
+  #block(entry: Entry, buckets: readonly number[] | undefined): void {
     if (buckets === undefined) {
-      for (const other of this.#entries) blockOn(entry, other);
+      blockOnLine(entry, this.#all, -1);
       return;
     }
-    for (const other of this.#long) blockOn(entry, other);
-    let seen: Set<Entry> | undefined;
+    let covered = blockOnLine(entry, this.#long, -1);
     for (const bucket of buckets) {
-      for (const other of this.#buckets.get(bucket) ?? []) {
-        if (buckets.length > 1) {
-          seen ??= new Set();
-          if (seen.has(other)) continue;
-          seen.add(other);
-        }
-        blockOn(entry, other);
-      }
+      const line = this.#buckets.get(bucket);
+      if (line !== undefined) covered = blockOnLine(entry, line, covered);
     }
   }
 
-  #bucket(index: number): Set<Entry> {
-    let bucket = this.#buckets.get(index);
-    if (bucket === undefined) {
-      bucket = new Set();
-      this.#buckets.set(index, bucket);
-    }
-    return bucket;
+  #linesOf(buckets: readonly number[] | undefined): Line[] {
+    if (buckets === undefined) return [this.#all, this.#long];
+    return [this.#all, ...buckets.map((bucket) => this.#bucket(bucket))];
   }
 
-  #leaveBucket(index: number, entry: Entry): void {
-    const bucket = this.#buckets.get(index);
-    bucket?.delete(entry);
-    if (bucket?.size === 0) this.#buckets.delete(index);
+  #bucket(index: number): Line {
+    let line = this.#buckets.get(index);
+    if (line === undefined) {
+      line = { entries: [], released: 0 };
+      this.#buckets.set(index, line);
+    }
+    return line;
   }
+}
+
+/**
+ * Latest first, down to one that covers the whole range exclusively: it waits for all before it that
+ * matter. Returns that one's order, or `covered`: what is earlier need not be looked at.
+ */
+function blockOnLine(entry: Entry, line: Line, covered: number): number {
+  for (let index = line.entries.length - 1; index >= 0; index--) {
+    const other = line.entries[index] as Entry;
+    if (other.order < covered) return covered;
+    if (other.released) continue;
+    blockOn(entry, other);
+    if (other.exclusive && other.start <= entry.start && other.end >= entry.end) {
+      return other.order;
+    }
+  }
+  return covered;
+}
+
+/** Drops what is released once that is the larger part. */
+function clean(line: Line): void {
+  line.released++;
+  if (line.released * 2 <= line.entries.length) return;
+  line.entries = line.entries.filter((entry) => !entry.released);
+  line.released = 0;
 }
 
 function blockOn(entry: Entry, other: Entry): void {
   if (!entry.exclusive && !other.exclusive) return;
   if (entry.start >= other.end || other.start >= entry.end) return;
+  // Met in another bucket before.
+  if (other.dependents.at(-1) === entry) return;
   entry.blockers++;
   other.dependents.push(entry);
 }

@@ -8,7 +8,7 @@
 
 import { addOffset, type IoData, type Offset } from "./arguments.ts";
 import { runBounced, spanOf } from "./bounced.ts";
-import { countInFlight, isPlausible, type Slab, slabOf } from "./buffer.ts";
+import { countInFlight, isPlausible, poolsExist, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Request } from "./core.ts";
 import { statusError } from "./failures.ts";
@@ -71,7 +71,7 @@ export async function runTransfer(transfer: Transfer): Promise<number> {
 }
 
 /** The end of a device that is still there, or of a file. */
-async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
+export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
   const { core, file, offset } = transfer;
   if (!endsTooEarly(file, offset, moved)) return;
   const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
@@ -110,6 +110,7 @@ const NO_PARTS: readonly PooledPart[] = [];
 
 /** The parts of the caller's memory that belong to a `BufferPool`, which must not lend them again yet. */
 function pooledParts(transfer: Transfer): readonly PooledPart[] {
+  if (!poolsExist()) return NO_PARTS;
   let parts: PooledPart[] | undefined;
   const { views, lengths } = transfer;
   for (let index = 0; index < views.length; index++) {

@@ -8,6 +8,8 @@
 
 /** How long after the last operation the process is kept alive. */
 const IDLE_MS = 3;
+/** Between looks where there is no stream: it duplicates the descriptor, and none may be free (EMFILE). */
+const POLL_MS = 5;
 
 /** What we use of a ReadableStreamDefaultReader (bun-types and node:stream/web disagree on the rest). */
 interface Reader {
@@ -22,6 +24,7 @@ export class Wake {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Operations are in flight. */
   #wanted = false;
+  #polling: ReturnType<typeof setTimeout> | undefined;
 
   constructor(fd: number, onWake: () => void) {
     this.#fd = fd;
@@ -31,7 +34,7 @@ export class Wake {
   /** Something is in flight: completions will ring. */
   watch(): void {
     this.#wanted = true;
-    if (this.#reader !== undefined) return;
+    if (this.#reader !== undefined || this.#polling !== undefined) return;
     const reader: Reader = Bun.file(this.#fd).stream().getReader();
     this.#reader = reader;
     this.#read(reader);
@@ -51,6 +54,8 @@ export class Wake {
     this.#wanted = false;
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    clearTimeout(this.#polling);
+    this.#polling = undefined;
     const reader = this.#reader;
     this.#reader = undefined;
     await reader?.cancel();
@@ -65,17 +70,31 @@ export class Wake {
   };
 
   #read(reader: Reader): void {
-    reader.read().then((chunk) => {
-      if (this.#reader !== reader) return;
-      if (chunk.done) {
-        // The descriptor was closed under us; with nothing in flight that harms nobody.
+    reader.read().then(
+      (chunk) => {
+        if (this.#reader !== reader) return;
+        if (chunk.done) {
+          // The descriptor was closed under us; with nothing in flight that harms nobody.
+          this.#reader = undefined;
+          if (this.#wanted) this.watch();
+          return;
+        }
+        this.#read(reader);
+        this.#onWake();
+      },
+      () => {
+        if (this.#reader !== reader) return;
         this.#reader = undefined;
-        if (this.#wanted) this.watch();
-        return;
-      }
-      this.#read(reader);
-      this.#onWake();
-    }, ignore);
+        if (this.#wanted) this.#poll();
+      },
+    );
+  }
+
+  #poll(): void {
+    this.#polling ??= setTimeout(() => {
+      this.#polling = undefined;
+      if (this.#wanted) this.#onWake();
+    }, POLL_MS);
   }
 }
 

@@ -13,7 +13,7 @@ import {
   rejection,
   settles,
   sleep,
-} from "./control_support.ts";
+} from "./support/control.ts";
 
 const SIZE = 1 << 16;
 
@@ -185,7 +185,8 @@ describe.skipIf(blockingReadMissing !== undefined)(
       await sleep(20);
       expect(ring.stats().inFlight).toBe(306);
       controller.abort("reason");
-      for (const promise of [...queued, held]) expectAborted(await rejection(promise), "reason");
+      const errors = await Promise.all([...queued, held].map(rejection));
+      for (const error of errors) expectAborted(error, "reason");
       expect(await settles(kept, 5)).toBe(false);
       first.abort();
       await logUntilSettled(blocker);

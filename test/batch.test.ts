@@ -3,7 +3,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { allocBuffer, File, IoError, type Operation, Ring } from "../src/index.ts";
-import { Folder, pattern } from "./control_support.ts";
+import { faulty } from "./support/conditions.ts";
+import { Folder, pattern } from "./support/control.ts";
 
 test("reads, writes, vectors and syncs over several files, in one flush", async () => {
   using folder = new Folder();
@@ -30,7 +31,7 @@ test("reads, writes, vectors and syncs over several files, in one flush", async 
   expect(Buffer.concat(pieces).toString()).toBe("abcd");
   expect(readFileSync(path, "utf8")).toBe("0XY3456789");
   expect(after.flushes - before.flushes).toBeLessThanOrEqual(1);
-  if (ring.backend === "io_uring") {
+  if (ring.backend === "io_uring" && !faulty) {
     // The syncs are held behind the write, and a short read is asked again: they go natively.
     expect(after.submitCalls - before.submitCalls).toBeLessThanOrEqual(3);
   }
@@ -53,7 +54,8 @@ test("64 reads are one submission", async () => {
     true,
   );
   expect(after.flushes - before.flushes).toBe(1);
-  if (ring.backend === "io_uring") expect(after.submitCalls - before.submitCalls).toBe(1);
+  if (ring.backend === "io_uring" && !faulty)
+    expect(after.submitCalls - before.submitCalls).toBe(1);
   expect(after.reads - before.reads).toBe(64);
 });
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { File, Ring } from "../src/index.ts";
-import { Folder, pattern, rejection, sleep } from "./control_support.ts";
+import { Folder, pattern, rejection, sleep } from "./support/control.ts";
 
 async function collect(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];

@@ -11,7 +11,7 @@ import {
   rejection,
   settles,
   sleep,
-} from "./control_support.ts";
+} from "./support/control.ts";
 
 test("a generous timeout changes nothing", async () => {
   using folder = new Folder();

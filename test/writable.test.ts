@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { allocBuffer, File, type IoData, Ring } from "../src/index.ts";
-import { Folder, pattern, rejection, sleep } from "./control_support.ts";
+import { Folder, pattern, rejection, sleep } from "./support/control.ts";
 
 function bytesAt(path: string): Uint8Array {
   return new Uint8Array(readFileSync(path));

@@ -74,6 +74,7 @@ pub fn Cases(comptime Context: type) type {
             .{ .name = "system limit of 4: partial acceptance", .run = systemLimit },
             .{ .name = "no room and nothing of ours running: retried on a timer", .run = noRoom },
             .{ .name = "cancel: exactly one completion", .run = cancel },
+            .{ .name = "cancel of some: the others end", .run = cancelSome },
             .{ .name = "cancel of a read that never ends", .run = cancelSilent },
             .{ .name = "fsync covers the writes before it", .run = sync },
             .{ .name = "/dev/null by way of the pool, tried once", .run = null_device },
@@ -729,6 +730,27 @@ pub fn Cases(comptime Context: type) type {
                 }
             }
             try rig.close();
+        }
+
+        /// What stands behind a cancelled one in some queue must not be lost with it.
+        fn cancelSome(context: *Context) Error!void {
+            const fd = try context.openFile("cancel", 4 << 20);
+            defer _ = Os.close(fd);
+            const memory = os.mapMemory(4 << 20) orelse return context.fail("no memory", 0, 0);
+            defer os.unmapMemory(memory);
+            for (0..20) |_| {
+                var rig: Rig = undefined;
+                try rig.init(context, 64, 64);
+                for (0..64) |index| {
+                    _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(memory[index << 16 ..]), .length = 1 << 16, .offset = index << 16 });
+                }
+                rig.flush();
+                for (0..32) |index| _ = rig.engine.cancel(@intCast(2 * index), 1);
+                try rig.run();
+                try context.equal("settled", 64, rig.settled);
+                for (0..32) |index| try rig.expect(@intCast(2 * index + 1), 1 << 16);
+                try rig.close();
+            }
         }
 
         fn cancelSilent(context: *Context) Error!void {

@@ -291,6 +291,7 @@ pub const Ring = struct {
                 if (!clean) {
                     ring.orphaned.store(true, .release);
                     ring.stopPool(engine);
+                    engine.forgetBusyDescriptors();
                     return;
                 }
                 engine.kernel.deinit();

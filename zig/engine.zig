@@ -791,6 +791,16 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return true;
         }
 
+        /// For teardown in haste: a descriptor that a system call may be using is not ours to close.
+        /// Its number would be given to another file, on which a thread about to make its call, or
+        /// glibc's queue behind a running request of that number, would then work.
+        pub fn forgetBusyDescriptors(engine: *Self) void {
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase != .in_kernel or operation.file == abi.file_none) continue;
+                engine.memory.files[operation.file].owned_fd = -1;
+            }
+        }
+
         /// What was put back by the last completions is not given to the kernel any more.
         fn dropQueued(engine: *Self) void {
             inline for (.{ &engine.fifo, &engine.pool_fifo }) |list| {

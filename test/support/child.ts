@@ -27,7 +27,7 @@ import { File, Ring, allocBuffer, BufferPool, IoError } from ${JSON.stringify(in
 import fs from "node:fs";
 const args = process.argv.slice(1);
 const countFds = () => fs.readdirSync("/proc/self/fd").length;
-const sink = (error) => {};
+void [File, Ring, allocBuffer, BufferPool, IoError];
 `;
 
 /** Runs TypeScript; the names of PRELUDE are there. Without it `bare`. */

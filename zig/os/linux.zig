@@ -258,6 +258,7 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
 // Block devices ---------------------------------------------------------------------------------
 // linux/fs.h
 
+const BLKROSET = 0x125d;
 const BLKROGET = 0x125e;
 const BLKRRPART = 0x125f;
 const BLKFLSBUF = 0x1261;
@@ -433,6 +434,9 @@ fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize 
         _ = linux.close(loop);
         return result;
     }
+    // What the last user of this number set with BLKROSET outlives its image.
+    const read_only: u32 = 0;
+    _ = linux.ioctl(loop, BLKROSET, @intFromPtr(&read_only));
     info.* = .{ .fd = loop, .number = number };
     return 0;
 }

@@ -1,35 +1,11 @@
 // What the tests of abort, timeout, batches, streams and copies share.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { File, IoError, type OpenOptions, type Ring } from "../src/index.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { File, IoError, type OpenOptions, type Ring } from "../../src/index.ts";
+import { noRoot, unless } from "./conditions.ts";
 
-/** A folder of its own, gone when the test ends. */
-export class Folder implements Disposable {
-  readonly path: string = mkdtempSync(join(tmpdir(), "bun-aio-"));
-
-  file(name: string, contents?: Uint8Array | string): string {
-    const path = join(this.path, name);
-    if (contents !== undefined) writeFileSync(path, contents);
-    return path;
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.path, { recursive: true, force: true });
-  }
-}
-
-/** Bytes that differ from place to place; the same for the same seed. */
-export function pattern(length: number, seed = 1): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  let state = seed | 1;
-  for (let index = 0; index < length; index++) {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0;
-    bytes[index] = state >>> 24;
-  }
-  return bytes;
-}
+export { pattern } from "./random.ts";
+export { TempDir as Folder } from "./temp.ts";
 
 /** What a promise rejected with. */
 export async function rejection(promise: Promise<unknown>): Promise<IoError> {
@@ -86,4 +62,24 @@ export function logSomething(): void {
 export async function logUntilSettled(promise: Promise<unknown>): Promise<void> {
   do logSomething();
   while (!(await settles(promise, 20)));
+}
+
+/** Why there are no loop devices here, or undefined. */
+export const loopMissing: string | undefined =
+  noRoot ?? unless(Bun.which("losetup") !== null, "losetup is not installed (util-linux)");
+
+/** A block device over a file, gone when the test ends. */
+export class LoopDevice implements Disposable {
+  readonly path: string;
+
+  constructor(image: string, sectorSize = 512) {
+    const command = ["losetup", "--find", "--show", "--sector-size", `${sectorSize}`, image];
+    const { exitCode, stdout, stderr } = Bun.spawnSync(command);
+    if (exitCode !== 0) throw new Error(`losetup: ${stderr}`);
+    this.path = stdout.toString().trim();
+  }
+
+  [Symbol.dispose](): void {
+    Bun.spawnSync(["losetup", "--detach", this.path]);
+  }
 }

@@ -1,0 +1,311 @@
+// Real errors from the kernel's side, injected into real system calls by strace(1), each in a process of
+// its own. (A missing strace is said in the names of the skipped tests.) And the limits of a process.
+
+import { expect } from "bun:test";
+import fs from "node:fs";
+import { type ChildResult, runCode } from "./support/child.ts";
+import {
+  noFaultFree,
+  noIoUring,
+  noLinux,
+  noRoot,
+  noStrace,
+  noThreads,
+  testUnless,
+} from "./support/conditions.ts";
+import { TempDir } from "./support/temp.ts";
+
+/**
+ * Runs `code` with `args[0]` a path in `dir`, under strace with these injections. `only`: in calls on
+ * that file only (the loader of programs reads libraries with pread64). strace counts calls by thread.
+ */
+async function injected(
+  dir: TempDir,
+  code: string,
+  injections: readonly string[],
+  env: Record<string, string | undefined> = {},
+  only: "everywhere" | "only the file" = "everywhere",
+): Promise<ChildResult & { hits: number }> {
+  const trace = dir.file("trace");
+  const calls = injections.map((injection) => injection.split(":")[0]).join(",");
+  const under = ["strace", "-f", "-qq", "-o", trace, "-e", `trace=${calls}`, "-e", "signal=none"];
+  if (only === "only the file") under.push("-P", dir.file("data", ""));
+  for (const injection of injections) under.push("-e", `inject=${injection}`);
+  const child = await runCode(code, { args: [dir.file("data")], under, env });
+  const hits = fs.readFileSync(trace, "latin1").split("INJECTED").length - 1;
+  return { ...child, hits };
+}
+
+const WHICH = `
+const show = (open) => {
+  try { const ring = open(); console.log(ring.backend + " | " + ring.backendReason); return ring; }
+  catch (error) { console.log(error.name, error.code, error.errno, error.syscall, error.message); }
+};
+const auto = show(() => Ring.open({ backend: "auto" }));
+show(() => Ring.open({ backend: "io_uring" }));
+const file = await File.open(args[0], { write: true, create: true, ring: auto });
+await file.writeAt(new Uint8Array([1, 2, 3]), 0);
+await file.syncAll();
+console.log(await file.size());
+`;
+
+const REFUSALS: readonly (readonly [string, number, string])[] = [
+  ["ENOSYS", -38, "the kernel is too old or hides the call"],
+  ["EPERM", -1, "perhaps a sandbox's seccomp filter"],
+  ["EACCES", -13, "perhaps a sandbox's seccomp filter"],
+  ["ENOMEM", -12, "perhaps the limit of locked memory"],
+];
+for (const [code, errno, why] of REFUSALS) {
+  testUnless(noStrace, `io_uring_setup says ${code}: auto falls back and says why`, async () => {
+    using dir = new TempDir();
+    const child = await injected(dir, WHICH, [`io_uring_setup:error=${code}`], {
+      BUN_AIO_BACKEND: undefined,
+    });
+    expect(child.stderr).toBe("");
+    const lines = child.stdout.trim().split("\n");
+    expect(lines[0]).toStartWith(`threads | io_uring refused at setup: ${code} (`);
+    expect(lines[0]).toContain(why);
+    expect(lines[0]).toEndWith("; using threads");
+    expect(lines[1]).toStartWith(
+      `IoError ${code} ${errno} ring_open ${code}: io_uring refused at setup`,
+    );
+    expect(lines[1]).toContain('"auto"');
+    expect(lines[2]).toBe("3");
+    expect(child.end).toBe(0);
+  });
+}
+
+testUnless(noStrace, "the eventfd or the opcodes refused: auto falls back as well", async () => {
+  using dir = new TempDir();
+  const child = await injected(dir, WHICH, ["io_uring_register:error=EPERM"], {
+    BUN_AIO_BACKEND: undefined,
+  });
+  expect(child.stdout).toStartWith("threads | io_uring refused at ");
+  expect(child.stdout.trim().split("\n").at(-1)).toBe("3");
+});
+
+/** Writes, syncs and reads back much, all in flight together; says "whole" if every byte is right. */
+const WORK = `
+const file = await File.open(args[0], { write: true, create: true });
+const blocks = Array.from({ length: 300 }, (_, i) => (i % 2 ? new Uint8Array(4096) : allocBuffer(4096)).fill(i));
+for (let round = 0; round < 3; round++) {
+  await Promise.all(blocks.map((block, i) => file.writeAt(block, i * 4096)));
+  await file.syncData();
+  const back = allocBuffer(300 * 4096);
+  await Promise.all(blocks.map((_, i) => file.readExactAt(back.subarray(i * 4096, (i + 1) * 4096), i * 4096)));
+  const views = [new Uint8Array(5000), new Uint8Array(3000)];
+  await file.readvAt(views, 100);
+  for (let i = 0; i < back.length; i++) if (back[i] !== ((i >> 12) & 255)) throw new Error("byte " + i);
+}
+await file.close();
+const { resubmissions, failures, inFlight } = file.ring.stats();
+console.log(JSON.stringify({ whole: true, resubmitted: resubmissions > 0, failures, inFlight }));
+`;
+const WHOLE = { whole: true, resubmitted: true, failures: 0, inFlight: 0 };
+
+for (const code of ["EAGAIN", "EBUSY", "EINTR", "ENOMEM"]) {
+  for (const when of ["1", "2+3", "1..20"]) {
+    testUnless(
+      noStrace ?? noIoUring,
+      `io_uring_enter says ${code} (calls ${when}): nobody hears of it`,
+      async () => {
+        using dir = new TempDir();
+        const child = await injected(dir, WORK, [`io_uring_enter:error=${code}:when=${when}`]);
+        expect(child).toMatchObject({ end: 0, stderr: "" });
+        expect(JSON.parse(child.stdout)).toEqual(WHOLE);
+        expect(child.hits).toBeGreaterThan(0);
+      },
+    );
+  }
+}
+
+testUnless(
+  noStrace ?? noThreads,
+  "pread64 and pwrite64 say EINTR and EAGAIN: nobody hears of it",
+  async () => {
+    using dir = new TempDir();
+    for (const code of ["EINTR", "EAGAIN"]) {
+      const child = await injected(
+        dir,
+        WORK,
+        [
+          `pwrite64:error=${code}:when=3+5`,
+          `pread64:error=${code}:when=1+4`,
+          "fdatasync:error=EINTR:when=1",
+        ],
+        {},
+        "only the file",
+      );
+      expect(child).toMatchObject({ end: 0, stderr: "" });
+      expect(JSON.parse(child.stdout)).toEqual(WHOLE);
+      expect(child.hits).toBeGreaterThan(10);
+    }
+  },
+);
+
+testUnless(
+  noStrace ?? noThreads ?? noFaultFree,
+  "pread64 and pwrite64 say EIO: each call says what was tried",
+  async () => {
+    using dir = new TempDir();
+    const child = await injected(
+      dir,
+      `
+      const file = await File.open(args[0], { write: true, create: true });
+      const show = (error) => console.log(error.code, error.errno, error.syscall, error.path === args[0],
+        error.offset, error.length, error.transferred, error.hint);
+      await file.writeAt(new Uint8Array(10), 5).catch(show);
+      await file.readAt(new Uint8Array(10), 6).catch(show);
+      // The first call of each thread fails.
+      const patiently = async (call) => {
+        for (let i = 0; i < 50; i++) {
+          try { return await call(); } catch (error) { if (error.code !== "EIO") throw error; }
+        }
+      };
+      await patiently(() => file.writeAt(new Uint8Array(10), 0));
+      console.log(await patiently(() => file.readAt(new Uint8Array(20), 0)));
+      await file.syncAll().catch((error) => console.log(error.code, error.cause.syscall));
+      `,
+      ["pwrite64:error=EIO:when=1", "pread64:error=EIO:when=1"],
+      {},
+      "only the file",
+    );
+    expect(child.end).toBe(0);
+    const hint =
+      "The medium or its connection reports an error; the data at this range is not reliable";
+    expect(child.stdout.trim().split("\n")).toEqual([
+      `EIO -5 write true 5 10 0 ${hint}`,
+      `EIO -5 read true 6 10 0 ${hint}`,
+      "10",
+      "EIO write",
+    ]);
+  },
+);
+
+testUnless(noStrace ?? noFaultFree, "statx fails: open and stat say so", async () => {
+  using dir = new TempDir();
+  const child = await injected(
+    dir,
+    `
+    const file = await File.open("/dev/null");
+    console.log(await file.stat().then(() => "fine", (error) => error.code + " " + error.syscall));
+    console.log(await File.open("/dev/zero").then(() => "fine", (error) => error.code + " " + error.path));
+    `,
+    ["statx:error=EIO:when=2+1"],
+  );
+  // Bun itself may call statx first: what matters is that nothing hangs and errors have names.
+  for (const line of child.stdout.trim().split("\n")) expect(line).toMatch(/^(fine|EIO .*)$/);
+  expect(child.end).toBe(0);
+});
+
+testUnless(
+  noLinux,
+  "no descriptor is left (RLIMIT_NOFILE): EMFILE with a hint, and the ring goes on",
+  async () => {
+    using dir = new TempDir();
+    const path = dir.file("data", new Uint8Array(100_000).fill(7));
+    const child = await runCode(
+      `
+    const first = await File.open(args[0]);
+    const files = [];
+    let refused;
+    while (refused === undefined) {
+      await File.open(args[0]).then((file) => files.push(file), (error) => { refused = error; });
+    }
+    console.log(refused.code, refused.errno, refused.syscall, refused.path === args[0], refused.hint);
+    // With no descriptor free the loop must still hear of completions.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const buffers = Array.from({ length: 200 }, () => new Uint8Array(500));
+    const counts = await Promise.all(buffers.map((buffer, i) => files[i % files.length].readAt(buffer, i)));
+    console.log(counts.every((count) => count === 500));
+    await first.syncAll();
+    try { Ring.open(); console.log("opened"); }
+    catch (error) { console.log(error.code); }
+    await Promise.all(files.map((file) => file.close()));
+    const again = await File.open(args[0]);
+    console.log(await again.readAt(new Uint8Array(10), 0));
+    process.exit(0);
+    `,
+      { args: [path], under: ["prlimit", "--nofile=60"], timeoutMs: 30_000 },
+    );
+    expect(child.stdout.trim().split("\n")).toEqual([
+      "EMFILE -24 open true Too many open files: close some, or raise the limit (ulimit -n)",
+      "true",
+      "EMFILE",
+      "10",
+    ]);
+    expect(child.end).toBe(0);
+  },
+);
+
+testUnless(
+  noLinux,
+  "the largest file (RLIMIT_FSIZE): EFBIG with a hint, where SIGXFSZ is ignored",
+  async () => {
+    using dir = new TempDir();
+    const path = dir.file("data", "");
+    const child = await runCode(
+      `
+    const file = await File.open(args[0], { write: true });
+    const content = allocBuffer(100_000).fill(1);
+    console.log(await file.writeAt(content.subarray(0, 1000), 0));
+    const error = await file.writeAt(content, 1000).catch((error) => error);
+    console.log(error.code, error.syscall, error.transferred, error.hint);
+    console.log(await file.size());
+    console.log(await file.truncate(100_000).catch((error) => error.code));
+    console.log(await file.writevAt([content.subarray(0, 10), content], 8192).catch((error) => error.code));
+    `,
+      {
+        args: [path],
+        // RLIMIT_FSIZE is in units of 1024 bytes in sh; the default action of SIGXFSZ is to kill.
+        under: ["sh", "-c", 'trap "" XFSZ; exec prlimit --fsize=8192 "$@"', "sh"],
+      },
+    );
+    expect(child.stdout.trim().split("\n")).toEqual([
+      "1000",
+      "EFBIG write 7192 The offset is beyond the largest file of this file system or of RLIMIT_FSIZE",
+      "8192",
+      "EFBIG",
+      "EFBIG",
+    ]);
+    expect(child.end).toBe(0);
+  },
+);
+
+testUnless(noRoot, "no thread can be had: operations wait until one can", async () => {
+  using dir = new TempDir();
+  fs.chmodSync(dir.path, 0o777);
+  const path = dir.file("data", "abcdef");
+  fs.chmodSync(path, 0o666);
+  const child = await runCode(
+    `
+    const { dlopen } = await import("bun:ffi");
+    const { symbols } = dlopen("libc.so.6", {
+      setrlimit: { args: ["i32", "ptr"], returns: "i32" }, getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+    });
+    // RLIMIT_NPROC, for a user whose processes are counted: root's are not.
+    const limits = new BigUint64Array(2);
+    symbols.getrlimit(6, limits);
+    const limit = (soft) => {
+      if (symbols.setrlimit(6, new BigUint64Array([soft, limits[1]])) !== 0) throw new Error("setrlimit");
+    };
+    allocBuffer(1);
+    Ring.default();
+    process.setgid(12345);
+    process.setuid(12345);
+    limit(0n);
+    const opening = File.open(args[0], { ring: Ring.open({ backend: "threads" }) });
+    let settled = false;
+    opening.then(() => { settled = true; }, (error) => console.log(error.code));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    console.log(settled);
+    limit(limits[1]);
+    const file = await opening;
+    console.log(await file.readAt(new Uint8Array(10), 0));
+    process.exit(0);
+    `,
+    { args: [path], timeoutMs: 30_000 },
+  );
+  expect(child.stderr).toBe("");
+  expect(child.stdout).toBe("false\n6\n");
+});
