@@ -136,6 +136,21 @@ export function bytesOf(view: ArrayBufferView | ArrayBufferLike, bytes: number):
   throw notItsMemory("data", view);
 }
 
+/**
+ * The memory of a buffer as it is now, for longer use. A view of its own: what a subclass of the
+ * caller says of itself may be another thing, or an exception, at every look.
+ */
+export function checkBytes(name: string, value: unknown): Uint8Array {
+  const view = checkData(name, value);
+  const length = view.byteLength;
+  if (!Number.isSafeInteger(length) || length < 0) throw notItsMemory(name, view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(name, view);
+  }
+}
+
 /** Whether a view still is what it was; a getter of a subclass may even throw. */
 export function hasLength(view: IoData, length: number): boolean {
   try {

@@ -46,7 +46,8 @@ export interface BlockDeviceFromFdOptions extends FromFdOptions {
   sectorSize?: number | undefined;
 }
 
-interface DeviceInit extends FileInit {
+/** What a `BlockDevice` is made of. */
+export interface DeviceInit extends FileInit {
   readonly geometry: Geometry;
 }
 
@@ -296,7 +297,8 @@ function lowBits(offset: Offset): number {
   return typeof offset === "number" ? offset % 0x1_0000_0000 : Number(offset & 0xffff_ffffn);
 }
 
-function checkSectorSize(size: unknown): number | undefined {
+/** A power of two from 512 to 65536. */
+export function checkSectorSize(size: unknown): number | undefined {
   if (size === undefined) return undefined;
   const name = "options.sectorSize";
   const checked = checkInteger(name, size, SECTOR_BYTES_DEFAULT, SECTOR_BYTES_MAX);
@@ -345,9 +347,17 @@ async function isDevice(path: string | URL): Promise<boolean> {
 }
 
 async function finish(init: FileInit, sectorSize: number | undefined): Promise<BlockDevice> {
+  return new BlockDevice(await examined(init, sectorSize));
+}
+
+/** Learns what was opened; closes it when it is no device. */
+export async function examined(
+  init: FileInit,
+  sectorSize: number | undefined,
+): Promise<DeviceInit> {
   try {
     const geometry = await examine(init, sectorSize);
-    return new BlockDevice({ ...init, geometry });
+    return { ...init, geometry };
   } catch (error) {
     await closeState(coreOf(init.ring), init.state);
     throw error;

@@ -7,6 +7,7 @@ import { causeError } from "./control.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";
+import { noteClosed, noteHeld, noteOpened } from "./registry.ts";
 
 /** Native memory behind an ArrayBuffer. */
 export interface Slab {
@@ -43,7 +44,10 @@ export function slabOf(data: IoData): Slab | undefined {
   const known = slabsOfViews.get(data);
   if (known !== undefined) return known;
   const slab = slabs.get(data.buffer);
-  if (slab !== undefined) slabsOfViews.set(data, slab);
+  if (slab !== undefined) {
+    slabsOfViews.set(data, slab);
+    noteHeld(data.buffer, data);
+  }
   return slab;
 }
 
@@ -61,7 +65,10 @@ export function slabOf(data: IoData): Slab | undefined {
 export function allocBuffer(size: number, options?: { alignment?: number | undefined }): Bytes {
   checkInteger("size", size, 1, SIZE_MAX);
   checkOptions("allocBuffer", options, ["alignment"]);
-  return new Uint8Array(createSlab(size, checkAlignment(options?.alignment), undefined), 0, size);
+  const memory = createSlab(size, checkAlignment(options?.alignment), undefined);
+  const view = new Uint8Array(memory, 0, size);
+  noteHeld(memory, view);
+  return view;
 }
 
 function checkAlignment(alignment: number | undefined): number {
@@ -87,6 +94,7 @@ function createSlab(bytes: number, alignment: number, pool: BufferPool | undefin
   const [header = 0, address = 0, release = 0] = info;
   const buffer = nativeBuffer(address, bytes, header, release);
   slabs.set(buffer, { header, address, bytes, pool });
+  noteOpened("slab", buffer, () => `of ${bytes} bytes${pool === undefined ? "" : " (BufferPool)"}`);
   return buffer;
 }
 
@@ -163,6 +171,7 @@ export class BufferPool implements Disposable {
       );
     }
     this.#slab = createSlab(this.#stride * count, alignment, this);
+    noteHeld(this.#slab, this);
     this.#inFlight = new Int32Array(count);
     for (let index = count - 1; index >= 0; index--) this.#free.push(index);
   }
@@ -237,6 +246,8 @@ export class BufferPool implements Disposable {
   }
 
   #takeBack(index: number): void {
+    const holder = this.#holders[index];
+    if (holder !== undefined) noteClosed(holder);
     this.#holders[index] = undefined;
     const [waiter] = this.#waiters;
     if (waiter === undefined) {
@@ -256,6 +267,7 @@ export class BufferPool implements Disposable {
     }) as Lease;
     this.#holders[index] = lease;
     this.#leases.set(lease, index);
+    noteOpened("lease", lease, () => `of ${this.#size} bytes (buffer ${index} of a BufferPool)`);
     return lease;
   }
 

@@ -30,7 +30,10 @@ export interface CopyOptions {
    * next multiple of the device's optimal request.
    */
   chunkSize?: number | undefined;
-  /** Chunks on their way at once, each being read or written, 1 to 1024. Default 8. */
+  /**
+   * Chunks on their way at once, each being read or written, 1 to 1024; no more than a ring can have
+   * in the kernel (8 MiB) and one. Default 8.
+   */
   concurrency?: number | undefined;
   /**
    * Leaves blocks of zeroes (64 KiB) out: holes in a regular file, zeroes made by the device itself on

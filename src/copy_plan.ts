@@ -11,10 +11,12 @@ import {
   checkOptions,
   type Offset,
 } from "./arguments.ts";
+import { BlockDevice } from "./block_device.ts";
 import type { CopyOptions } from "./copy.ts";
 import { remainder, roundUp } from "./edge.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { File, stateOf } from "./file.ts";
+import { WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
 
 const OPTION_NAMES: readonly string[] = [
   ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
@@ -63,6 +65,7 @@ export async function planCopy(
   const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
   const grid = Math.max(target.alignment.offset, sparse ? HOLE_GRID_BYTES : 1);
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
+  const chunkSize = roundUp(options.chunkSize ?? defaultChunk(source, target), unit);
   const total = options.length ?? (await sourceBytes(source, sourceOffset));
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
@@ -76,8 +79,8 @@ export async function planCopy(
     sourceOffset,
     targetOffset,
     total,
-    chunkSize: roundUp(options.chunkSize ?? defaultChunk(source, target), unit),
-    concurrency: options.concurrency ?? CONCURRENCY_DEFAULT,
+    chunkSize,
+    concurrency: lanes(source, target, options.concurrency ?? CONCURRENCY_DEFAULT, chunkSize),
     grid,
     room,
     sizeBefore: target.kind === "regular" ? targetSize : 0,
@@ -142,26 +145,31 @@ async function sourceBytes(
 
 /** Devices and images, whose size is what it is. */
 function cannotGrow(file: File): boolean {
-  return file.kind === "disk" || geometryOf(file) !== undefined;
-}
-
-interface WithGeometry {
-  readonly geometry?: { readonly optimalIoSize: number | null } | undefined;
-}
-
-/** A BlockDevice's, undefined of a plain File. */
-function geometryOf(file: File): { readonly optimalIoSize: number | null } | undefined {
-  return (file as WithGeometry).geometry;
+  return file.kind === "disk" || file instanceof BlockDevice;
 }
 
 function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): number {
   let bytes = CHUNK_BYTES_DEFAULT;
   for (const side of [source, target]) {
-    if (!(side instanceof File)) continue;
-    const optimal = geometryOf(side)?.optimalIoSize ?? 0;
+    if (!(side instanceof BlockDevice)) continue;
+    const optimal = side.geometry.optimalIoSize ?? 0;
     if (optimal > 0 && optimal <= OPTIMAL_BYTES_MAX) bytes = roundUp(bytes, optimal);
   }
   return bytes;
+}
+
+/**
+ * Chunks under way. A ring has so many bytes in the kernel at once and no more: chunks beyond that would
+ * only stand in the queue before everybody else's small requests.
+ */
+function lanes(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  wanted: number,
+  chunkSize: number,
+): number {
+  const rings = source instanceof File && source.ring !== target.ring ? 2 : 1;
+  return Math.min(wanted, Math.ceil((rings * WINDOW_BYTES_DEFAULT) / chunkSize) + 1);
 }
 
 function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {

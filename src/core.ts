@@ -20,12 +20,15 @@ import { syscallName } from "./hints.ts";
 import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
-import { openRing } from "./native/open_ring.ts";
+import { type DeviceParameters, openRing } from "./native/open_ring.ts";
+import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 
 /** Completions that came inline for so long, without a turn of the event loop, call for one. */
 const INLINE_MS_MAX = 1;
+/** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
+const INLINE_FLUSHES_MAX = 256;
 
 /** What became of one of the library's own operations. */
 export interface Outcome {
@@ -77,9 +80,11 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface CoreOptions {
   readonly backend: number;
   readonly queueDepth: number;
+  /** Of a simulated ring. */
+  readonly device?: DeviceParameters | undefined;
 }
 
-export class Core {
+export class Core implements OperationSource {
   readonly backend: number;
   readonly queueDepth: number;
   /** Kernel features in use (io_uring setup flags). */
@@ -117,19 +122,21 @@ export class Core {
   #dead = 0;
   #flushScheduled = false;
   #inlineSince = 0;
+  #inlineFlushes = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, on the clock of `#now`. */
   #retryAt = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
+  readonly #forget: () => void;
   /** Indexes of native file records that are free, and the next never used. */
   readonly #filesFree: number[] = [];
   #filesNext = 0;
 
   constructor(options: CoreOptions) {
     this.#native = library();
-    const opened = openRing(options.backend, options.queueDepth);
+    const opened = openRing(options.backend, options.queueDepth, options.device);
     this.refused = opened.refused;
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;
@@ -144,6 +151,7 @@ export class Core {
     this.#submissions32 = opened.submissionsOffset / 4;
     this.#completions32 = opened.completionsOffset / 4;
     this.#wake = new Wake(opened.wakeFd, this.#drain);
+    this.#forget = addSource(this);
   }
 
   // Starting operations ---------------------------------------------------------------------------
@@ -257,11 +265,17 @@ export class Core {
   #schedule(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    if (this.#inlineSince !== 0 && this.#now() - this.#inlineSince >= INLINE_MS_MAX) {
-      setImmediate(this.#flushInNewTurn);
-    } else {
-      queueMicrotask(this.#flush);
+    if (this.#inlineSince !== 0 && this.#needsTurn()) setImmediate(this.#flushInNewTurn);
+    else queueMicrotask(this.#flush);
+  }
+
+  /** Whether timers and others have waited long enough. */
+  #needsTurn(): boolean {
+    if (this.backend !== abi.Backend.simulated) {
+      return this.#now() - this.#inlineSince >= INLINE_MS_MAX;
     }
+    this.#inlineFlushes = (this.#inlineFlushes + 1) % INLINE_FLUSHES_MAX;
+    return this.#inlineFlushes === 0;
   }
 
   readonly #flushInNewTurn = (): void => {
@@ -711,6 +725,26 @@ export class Core {
     this.#native.ba_file_forget(this.#ring as never, index);
   }
 
+  /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
+  deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
+    if (this.#gone) return 0;
+    return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
+  }
+
+  pending(): Map<string, string> {
+    const slots = this.#slots;
+    const found = new Map<string, string>();
+    for (let slot = 0; slot < slots.capacity; slot++) {
+      const state = slots.state[slot];
+      if (state !== SlotState.waiting && state !== SlotState.native) continue;
+      const { syscall, path, offset, length } = this.#describe(slot, 0);
+      const where = path === undefined ? "" : ` '${path}'`;
+      const words = `${syscall}${where} (offset ${offset}, length ${length})`;
+      found.set(`${slot}:${slots.generation[slot]}`, words);
+    }
+    return found;
+  }
+
   /** Operations that have not settled. */
   get inFlight(): number {
     return this.#slots.used - this.#dead;
@@ -743,6 +777,7 @@ export class Core {
       });
     }
     this.#gone = true;
+    this.#forget();
     clearTimeout(this.#retryTimer);
     await this.#wake.close();
     this.#native.ba_ring_close(this.#ring as never);

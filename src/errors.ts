@@ -76,9 +76,10 @@ function message(code: string, init: IoErrorInit): string {
 /** The name and the words for a system error number (positive). */
 export function systemError(errno: number): { code: string; reason: string } {
   const known = util.getSystemErrorMap().get(-errno);
-  return known === undefined
-    ? { code: `ERRNO_${errno}`, reason: `system error ${errno}` }
-    : { code: known[0], reason: known[1] };
+  if (known !== undefined) return { code: known[0], reason: known[1] };
+  // libuv's table lacks some, such as EDQUOT.
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return { code: name ?? `ERRNO_${errno}`, reason: `system error ${errno}` };
 }
 
 /** This system's number for `code`, positive, or 0. */
@@ -92,12 +93,17 @@ function withCode<T extends Error>(error: T, code: string): T {
 }
 
 function shown(value: unknown): string {
-  return inspect(value, {
-    depth: 0,
-    maxArrayLength: 4,
-    maxStringLength: 60,
-    breakLength: Infinity,
-  });
+  try {
+    return inspect(value, {
+      depth: 0,
+      maxArrayLength: 4,
+      maxStringLength: 60,
+      breakLength: Infinity,
+    });
+  } catch {
+    // A detached DataView, a proxy or a getter that throws: no reason for another error than ours.
+    return "a value that cannot be shown";
+  }
 }
 
 /** ERR_INVALID_ARG_TYPE */

@@ -38,6 +38,7 @@ import {
   type OpenOptions,
   openFile,
 } from "./open.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
 import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
@@ -83,6 +84,7 @@ export class File implements AsyncDisposable {
     this.ring = init.ring;
     this.#core = coreOf(init.ring);
     collected.register(this, { state: init.state, core: this.#core }, init.state);
+    noteOpened("file", init.state, () => `'${init.state.path ?? `fd ${init.state.fd}`}'`);
   }
 
   /**
@@ -207,7 +209,7 @@ export class File implements AsyncDisposable {
 
   /**
    * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
-   * BYOB readers are supported. `concurrency` reads (default 4) of `chunkSize` bytes (default 262144)
+   * BYOB readers are supported. `concurrency` reads (default 8) of `chunkSize` bytes (default 262144)
    * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
    * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
    * Cancelling ends the reads. Does not close the file.
@@ -221,7 +223,7 @@ export class File implements AsyncDisposable {
   /**
    * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
    * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
-   * (default 4) run at once: what is written is in the file when `close()` has resolved, and with
+   * (default 8) run at once: what is written is in the file when `close()` has resolved, and with
    * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
    * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
    * lies behind the last byte is left as it is; does not close the file.
@@ -239,6 +241,7 @@ export class File implements AsyncDisposable {
   close(): Promise<void> {
     if (this.#closing === undefined) {
       collected.unregister(this.#state);
+      noteClosed(this.#state);
       this.#closing = closeState(this.#core, this.#state);
     }
     return this.#closing;
@@ -311,7 +314,7 @@ export class File implements AsyncDisposable {
       core: this.#core,
       file: this.#state,
       kind: abi.Kind.read,
-      views: [view],
+      views: [pieceOf(view, -1)],
       lengths: [length],
       offset,
       length,
@@ -551,11 +554,27 @@ export class File implements AsyncDisposable {
 }
 
 /**
+ * Whether nothing but the view itself says what its memory is. Seven times cheaper than a copy of the
+ * view, in vectors of thousands of pieces.
+ */
+function isOrdinary(value: unknown): value is Uint8Array {
+  if (!(value instanceof Uint8Array)) return false;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype !== Uint8Array.prototype && prototype !== Buffer.prototype) return false;
+  return (
+    !Object.hasOwn(value, "byteLength") &&
+    !Object.hasOwn(value, "byteOffset") &&
+    !Object.hasOwn(value, "buffer")
+  );
+}
+
+/**
  * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
  * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
  * in a vector, or -1. Its name is made only for an error: vectors may be long.
  */
 function pieceOf(value: unknown, index: number): Uint8Array {
+  if (isOrdinary(value) && value.byteLength > 0) return value;
   const good = ArrayBuffer.isView(value) && value.byteLength > 0;
   const view = good ? value : checkData(pieceName(index), value);
   const length = view.byteLength;

@@ -21,6 +21,7 @@ const SYSCALLS: Readonly<Record<number, string>> = {
   [Kind.discard]: "discard",
   [Kind.writeZeroes]: "zeroout",
   [Kind.rereadPartitions]: "ioctl",
+  [Kind.deviceCommand]: "device",
 };
 
 export function syscallName(kind: number): string {

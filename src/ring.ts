@@ -8,6 +8,8 @@ import { Core } from "./core.ts";
 import { argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
+import type { DeviceParameters } from "./native/open_ring.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 import { type RingStats, readStats } from "./stats.ts";
 
 /** What can carry operations to the kernel. */
@@ -35,6 +37,9 @@ let defaultRing: Ring | undefined;
 /** The machinery behind a ring, for the other files of the library. */
 export let coreOf: (ring: Ring) => Core;
 
+/** Opens a ring over a device in memory, for `bun-aio/testing`. */
+export let openSimulated: (device: DeviceParameters) => Ring;
+
 type RunBatch = (
   ring: Ring,
   operations: readonly Operation[],
@@ -59,6 +64,11 @@ export class Ring implements AsyncDisposable {
 
   static {
     coreOf = (ring) => ring.#core;
+    openSimulated = (device) => {
+      const backend = abi.Backend.simulated;
+      const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
+      return new Ring(core, "simulated: a device of bun-aio/testing");
+    };
   }
 
   private constructor(core: Core, reason: string) {
@@ -70,7 +80,7 @@ export class Ring implements AsyncDisposable {
 
   /** This thread's ring, opened at first use and again after it was closed. */
   static default(): Ring {
-    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.open();
+    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.#open(undefined);
     return defaultRing;
   }
 
@@ -80,6 +90,12 @@ export class Ring implements AsyncDisposable {
    * @throws IoError when the backend named is refused; TypeError, RangeError for wrong options.
    */
   static open(options?: RingOptions): Ring {
+    const ring = Ring.#open(options);
+    noteOpened("ring", ring.#core, () => `${ring.backend}, queue depth ${ring.queueDepth}`);
+    return ring;
+  }
+
+  static #open(options: RingOptions | undefined): Ring {
     checkOptions("Ring.open", options, ["backend", "queueDepth"]);
     const { backend, forced } = chooseBackend(options?.backend);
     const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
@@ -116,6 +132,7 @@ export class Ring implements AsyncDisposable {
    * Files stay open but can only be closed.
    */
   close(): Promise<void> {
+    noteClosed(this.#core);
     return this.#core.close();
   }
 

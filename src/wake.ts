@@ -35,7 +35,14 @@ export class Wake {
   watch(): void {
     this.#wanted = true;
     if (this.#reader !== undefined || this.#polling !== undefined) return;
-    const reader: Reader = Bun.file(this.#fd).stream().getReader();
+    let reader: Reader;
+    try {
+      reader = Bun.file(this.#fd).stream().getReader();
+    } catch {
+      // Thrown here or by the first read (below), as Bun pleases.
+      this.#poll();
+      return;
+    }
     this.#reader = reader;
     this.#read(reader);
   }

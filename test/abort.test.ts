@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { allocBuffer, File, IoError, Ring } from "../src/index.ts";
+import { backend, faulty } from "./support/conditions.ts";
 import {
   blockingReadMissing,
   Folder,
@@ -294,7 +295,10 @@ function counted(signal: AbortSignal): { listeners: number; peak: number } {
   return count;
 }
 
-test("a million operations on one signal leave no listener behind", async () => {
+/** libc's AIO starts a thread for every completion, injected faults repeat everything. */
+const MANY = faulty || backend === "posix_aio" ? 100_000 : 1_000_000;
+
+test(`${MANY} operations on one signal leave no listener behind`, async () => {
   using folder = new Folder();
   await using file = await File.open(folder.file("data", pattern(SIZE)));
   const { signal } = new AbortController();
@@ -302,7 +306,7 @@ test("a million operations on one signal leave no listener behind", async () => 
   const buffer = allocBuffer(64);
   const wide = 1000;
   const started = performance.now();
-  for (let i = 0; i < 1_000_000 / wide; i++) {
+  for (let i = 0; i < MANY / wide; i++) {
     const reads: Promise<number>[] = [];
     for (let j = 0; j < wide; j++) reads.push(file.readAt(buffer, 0, { signal }));
     await Promise.all(reads);

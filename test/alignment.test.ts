@@ -151,22 +151,21 @@ for (const target of targets) {
 
     test("unaligned writes against aligned ones on the same sectors", async () => {
       await using file = await target.open(32 * unit, "rmw");
-      // Each round: an aligned write of two sectors and unaligned ones into both, whose bytes differ
-      // from the aligned write's in the places that only one of them writes. Issued first, the
-      // aligned write comes first: what it wrote elsewhere must survive.
+      // Each round: an aligned write of two sectors and unaligned ones into both. Called first, the
+      // aligned write has the range first: what it wrote elsewhere must survive.
       for (let round = 0; round < 20; round++) {
         const base = allocBuffer(2 * unit).fill(0x40 + round);
         const patch = new Uint8Array(unit).fill(0x80 + round);
         await Promise.all([
           file.writeAt(base, 4 * unit),
-          file.writeAt(patch, 4 * unit + unit / 2),
+          file.writeAt(patch, 4 * unit + unit / 2 + 1),
           file.writeAt(patch.subarray(0, 3), 6 * unit - 3),
           file.writevAt([patch.subarray(0, 1), patch.subarray(0, 2)], 4 * unit + 1),
         ]);
         const answer = new Uint8Array(2 * unit);
         await file.readExactAt(answer, 4 * unit);
         const expected = new Uint8Array(2 * unit).fill(0x40 + round);
-        expected.fill(0x80 + round, unit / 2, unit / 2 + unit);
+        expected.fill(0x80 + round, unit / 2 + 1, unit / 2 + 1 + unit);
         expected.fill(0x80 + round, 2 * unit - 3);
         expected.fill(0x80 + round, 1, 4);
         expect(answer).toEqual(expected);

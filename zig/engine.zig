@@ -84,6 +84,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
         /// runs; a cached read never pays for the two atomic operations.
         fresh_count: u32 = 0,
+        /// Records of files that were ever used: writing all of them would cost a new ring a
+        /// millisecond.
+        files_ready: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
         /// Bytes this call may still submit.
@@ -110,6 +113,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.completion_count = 0;
             engine.order = 0;
             engine.fresh_count = 0;
+            engine.files_ready = 0;
             engine.refused_room = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
@@ -118,7 +122,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 operation.* = .{ .index = @intCast(index) };
                 engine.free.push(operation);
             }
-            for (memory.files) |*file| file.* = .{};
         }
 
         // Calls from JavaScript ----------------------------------------------------------------
@@ -146,6 +149,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Asks for the end of an operation. Its completion comes in any case, with a later call.
         pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
             engine.stats().cancel_requests += 1;
+            // What never reached a lane settles here: its latency ends now.
+            engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 if (operation.slot != slot or operation.generation != generation) continue;
@@ -211,6 +216,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             {
                 control.retry_ms = retry_ms_busy;
             }
+            if (@hasDecl(Kernel, "dueMs")) {
+                if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
+            }
             const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
@@ -257,6 +265,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
+                while (engine.files_ready <= operation.file) : (engine.files_ready += 1) {
+                    engine.memory.files[engine.files_ready] = .{};
+                }
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);

@@ -28,6 +28,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .discard, .write_zeroes => ranged(system, operation, kind),
         .reread_partitions => system.rereadPartitions(fd),
         .attach_image => attachImage(system, operation),
+        .device_command => -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP)),
     };
 }
 

@@ -408,7 +408,7 @@ pub fn Scenario(comptime Rig: type) type {
             for (engine.memory.operations) |*operation| {
                 if (operation.phase != .free) fail("operation {d} is not free", .{operation.index});
             }
-            for (engine.memory.files) |*file| {
+            for (engine.memory.files[0..engine.files_ready]) |*file| {
                 if (file.writes_open != 0) fail("writes of a file leak", .{});
                 if (file.held.count != 0) fail("a sync is held for ever", .{});
             }

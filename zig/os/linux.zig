@@ -100,6 +100,11 @@ pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     return signed(linux.fallocate(fd, 0, @intCast(offset), @intCast(length)));
 }
 
+/// Another descriptor of the same open file.
+pub fn duplicate(fd: i32) isize {
+    return signed(linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0));
+}
+
 pub fn close(fd: i32) isize {
     const result = signed(linux.close(fd));
     // The descriptor is gone even after EINTR (close(2)); calling again might close another's.

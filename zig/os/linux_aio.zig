@@ -6,6 +6,10 @@
 //! notified by SIGEV_THREAD, whose function rings the wake descriptor. glibc does not notice when
 //! it could not start that thread (aio_notify.c), hence `scan_ms`.
 //!
+//! glibc's aio_cancel of the first request in a descriptor's queue takes it off the list of what is
+//! to run without putting the next one there: all behind it stay EINPROGRESS for ever (seen on 2.36;
+//! __aio_remove_request, aio_misc.c). So there nothing is cancelled, it ends as it ends.
+//!
 //! glibc reads `aio_sigevent` of a block, and calls the function, after aio_error has become 0. So
 //! `aio_sigevent` is written once, and blocks and the state the function uses stay mapped until
 //! every notification has come: each holds a reference. One that got lost leaks its ring's blocks.
@@ -80,6 +84,11 @@ const Functions = struct {
         return functions;
     }
 
+    fn areGlibc() bool {
+        if (builtin.link_libc) return builtin.abi.isGnu();
+        return dlsym(null, "gnu_get_libc_version") != null;
+    }
+
     fn symbol(comptime name: [:0]const u8) ?*const anyopaque {
         // Only test programs have a libc of their own, maybe a static one without dlsym.
         if (builtin.link_libc) return @extern(*const anyopaque, .{ .name = name });
@@ -88,11 +97,6 @@ const Functions = struct {
         return dlsym(librt, name);
     }
 };
-
-fn isGlibc() bool {
-    if (builtin.link_libc) return builtin.abi.isGnu();
-    return dlsym(null, "gnu_get_libc_version") != null;
-}
 
 const RTLD_NOW = 2;
 extern fn dlopen(name: ?[*:0]const u8, flags: c_int) ?*anyopaque;
@@ -140,7 +144,8 @@ pub const Aio = struct {
     pub const scan_ms: u32 = 100;
 
     functions: Functions,
-    is_glibc: bool,
+    /// Whether aio_cancel loses no other requests.
+    cancels: bool,
     shared: *Shared,
     blocks: []Block,
 
@@ -164,7 +169,12 @@ pub const Aio = struct {
         };
         shared.mutex.init();
         const blocks: [*]Block = @ptrCast(@alignCast(memory.ptr + blocks_at));
-        self.* = .{ .functions = functions, .is_glibc = isGlibc(), .shared = shared, .blocks = blocks[0..count] };
+        self.* = .{
+            .functions = functions,
+            .cancels = !Functions.areGlibc(),
+            .shared = shared,
+            .blocks = blocks[0..count],
+        };
         for (self.blocks) |*made| made.* = .{
             .control = .{ .sigevent = .{
                 .value = shared,
@@ -271,7 +281,7 @@ pub const Aio = struct {
     /// it on its descriptor, which are marked as runnable and never put on the list of what is to
     /// run (__aio_remove_request in aio_misc.c; seen with 2.36). There, what was asked to end runs on.
     pub fn cancel(self: *Aio, fd: i32, made: *Block) aio.Cancel {
-        if (self.is_glibc) return .runs_on;
+        if (!self.cancels) return .runs_on;
         return if (self.functions.aio_cancel(fd, made) == AIO_CANCELED) .canceled else .runs_on;
     }
 

@@ -28,10 +28,11 @@ import {
   vector,
 } from "./values.ts";
 
-const { File, Ring, BufferPool, IoError, allocBuffer } = api;
+const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer, copy, listBlockDevices } = api;
 
 type Call = (random: Random) => unknown;
 /** A file as a caller without types sees it. */
+type LooseDevice = { [Name in keyof api.BlockDevice]: (...args: unknown[]) => unknown };
 type Loose = { [Name in keyof api.File]: (...args: unknown[]) => unknown };
 
 interface Target {
@@ -43,7 +44,7 @@ interface Target {
 }
 
 /** Rounds longer than this hang. */
-const ROUND_MS_MAX = 20_000;
+const ROUND_MS_MAX = 60_000;
 const ROUND_CALLS = 64;
 const FILES_MAX = 24;
 
@@ -51,10 +52,12 @@ const FILES_MAX = 24;
 const OWN_CODES = new Set([
   ...["ABORT_ERR", "ERR_TIMEOUT", "ERR_END_OF_FILE", "ERR_MISALIGNED", "ERR_BUFFER_DETACHED"],
   ...["ERR_RING_CLOSED", "ERR_POOL_DISPOSED", "ERR_APPEND_MODE"],
+  ...["ERR_VERIFY", "ERR_COPY", "ERR_DEVICE_GONE"],
 ]);
 const ARGUMENT_CODES =
   /^ERR_(INVALID_ARG_TYPE|INVALID_ARG_VALUE|OUT_OF_RANGE|INVALID_(FILE_)?URL_\w+)$/;
-const SYSTEM_CODES = new Set(Object.keys(os.constants.errno));
+/** Node lacks the name of one that we use. */
+const SYSTEM_CODES = new Set([...Object.keys(os.constants.errno), "ENOTBLK"]);
 
 export class ApiFuzz {
   readonly #files: api.File[] = [];
@@ -75,6 +78,8 @@ export class ApiFuzz {
     this.#fds = prepareDirectory();
     this.#addFileTargets();
     this.#addOtherTargets();
+    this.#addDeviceTargets();
+    this.#addLongTargets();
     for (const [name, { weight }] of this.#targets)
       for (let i = 0; i < weight; i++) this.#drawn.push(name);
   }
@@ -191,11 +196,21 @@ export class ApiFuzz {
   }
 
   /** A function of a random open file. */
-  #method(name: string, weight: number, call: (file: Loose, random: Random) => unknown): void {
-    this.#add(`File.${name}`, weight, (random) => {
-      const file = this.#files.length === 0 ? undefined : draw(random, this.#files);
-      return file === undefined ? Promise.resolve() : call(file as unknown as Loose, random);
-    });
+  #method(
+    name: string,
+    weight: number,
+    call: (file: Loose, random: Random) => unknown,
+    promises = true,
+  ): void {
+    this.#add(
+      `File.${name}`,
+      weight,
+      (random) => {
+        const file = this.#files.length === 0 ? undefined : draw(random, this.#files);
+        return file === undefined ? Promise.resolve() : call(file as unknown as Loose, random);
+      },
+      promises,
+    );
   }
 
   #addFileTargets(): void {
@@ -322,6 +337,117 @@ export class ApiFuzz {
     );
   }
 
+  #addDeviceTargets(): void {
+    const where = (random: Random) => (random.chance(0.1) ? odd(random) : position(random));
+    const bytes = (random: Random) => (random.chance(0.3) ? odd(random) : random.below(32) * 512);
+    this.#add("BlockDevice.open", 4, (r) => {
+      const options = this.#withRing(openOptions(r), r);
+      // Images have to exist, and most options of a file are allowed.
+      const image = {
+        write: true,
+        direct: r.chance(0.3),
+        sectorSize: draw(r, [512, 4096, 3, odd(r)]),
+      };
+      return BlockDevice.open(paths(r) as string, (r.chance(0.5) ? image : options) as object);
+    });
+    this.#add("BlockDevice.fromFd", 1, (r) =>
+      BlockDevice.fromFd(this.#fd(r) as number, this.#fdOptions(r)),
+    );
+    const device = (random: Random): LooseDevice | undefined => {
+      const devices = this.#files.filter((file) => file instanceof BlockDevice);
+      return devices.length === 0 ? undefined : (draw(random, devices) as unknown as LooseDevice);
+    };
+    for (const name of ["discard", "writeZeroes"] as const) {
+      this.#add(`BlockDevice.${name}`, 2, (r) =>
+        Promise.resolve(device(r)?.[name](where(r), bytes(r), ioOptions(r))),
+      );
+    }
+    this.#add("BlockDevice.rereadPartitions", 1, (r) =>
+      Promise.resolve(device(r)?.rereadPartitions()),
+    );
+    this.#add("BlockDevice.geometry", 1, (r) => device(r)?.geometry, false);
+    this.#add("listBlockDevices", 1, () => listBlockDevices());
+  }
+
+  #addLongTargets(): void {
+    this.#add("Ring.batch", 3, (r) => {
+      const list: unknown[] = Array.from({ length: r.below(8) }, () => this.#entry(r));
+      const options = ioOptions(r) as object;
+      return this.#ring(r).batch(r.chance(0.1) ? (odd(r) as never) : (list as never), options);
+    });
+    this.#method(
+      "readable",
+      2,
+      (f, r) => drink(f.readable(this.#streamOptions(r)) as ReadableStream, r),
+      false,
+    );
+    this.#method(
+      "writable",
+      2,
+      (f, r) => pour(f.writable(this.#streamOptions(r)) as WritableStream, r),
+      false,
+    );
+    this.#add("copy", 2, (r) => {
+      const files = this.#files.filter((file) => file.kind === "regular");
+      const [from, to] = [draw(r, files), draw(r, files)];
+      const source = r.chance(0.1)
+        ? odd(r)
+        : r.chance(0.2)
+          ? new Blob(["x".repeat(9000)]).stream()
+          : from;
+      const target = r.chance(0.05) ? odd(r) : to;
+      if (from === undefined && to === undefined) return Promise.resolve();
+      return copy(source as api.File, target as api.File, this.#copyOptions(r));
+    });
+  }
+
+  #entry(random: Random): unknown {
+    if (random.chance(0.1)) return odd(random);
+    return {
+      kind: draw<unknown>(random, ["read", "write", "syncAll", "syncData", "raed", odd(random)]),
+      file: random.chance(0.05) ? odd(random) : draw(random, this.#files),
+      data: random.chance(0.2) ? vector(random) : memory(random),
+      offset: random.chance(0.05) ? odd(random) : position(random),
+    };
+  }
+
+  #streamOptions(random: Random): object {
+    if (random.chance(0.1)) return odd(random) as object;
+    const options: Record<string, unknown> = {};
+    const names = ["start", "end", "chunkSize", "concurrency", "sync", "signal", "misspelled"];
+    for (let i = random.below(3); i > 0; i--) {
+      const name = draw(random, names);
+      const likely = name === "signal" ? signal(random) : name === "sync" ? true : position(random);
+      options[name] = random.chance(0.15) ? odd(random) : likely;
+    }
+    return options;
+  }
+
+  #copyOptions(random: Random): object {
+    if (random.chance(0.1)) return odd(random) as object;
+    const options: Record<string, unknown> = {};
+    const likely: Record<string, unknown> = {
+      length: random.below(100_000),
+      sourceOffset: random.below(5000),
+      targetOffset: random.below(16) * 4096,
+      chunkSize: 4096,
+      concurrency: 2,
+      sparse: true,
+      verify: true,
+      sync: false,
+      onReadError: "skip",
+      hash: "sha256",
+      signal: signal(random),
+      onProgress: random.chance(0.2) ? () => odd(random) : plantedProgress,
+      misspelled: 1,
+    };
+    for (let i = random.below(4); i > 0; i--) {
+      const name = draw(random, Object.keys(likely));
+      options[name] = random.chance(0.15) ? odd(random) : likely[name];
+    }
+    return options;
+  }
+
   async #acquire(random: Random): Promise<void> {
     const pool = this.#pool(random);
     const options = draw(random, [
@@ -398,6 +524,31 @@ function isPlain(value: unknown): value is object {
   } catch {
     return false;
   }
+}
+
+function plantedProgress(): never {
+  throw new Planted("from onProgress");
+}
+
+/** Takes a few chunks of a stream and then lets go of it. */
+async function drink(stream: ReadableStream, random: Random): Promise<void> {
+  const reader = stream.getReader();
+  for (let i = random.below(4); i > 0; i--) if ((await reader.read()).done) return;
+  await reader.cancel(odd(random));
+}
+
+/** Writes a few chunks and ends in one way or another. */
+async function pour(stream: WritableStream, random: Random): Promise<void> {
+  const writer = stream.getWriter();
+  const written: Promise<unknown>[] = [];
+  for (let i = random.below(4); i > 0; i--) {
+    const chunk = random.chance(0.1) ? odd(random) : memory(random);
+    written.push(writer.write(chunk), writer.ready);
+  }
+  const end = random.chance(0.7) ? writer.close() : writer.abort(new Planted("abort"));
+  written.push(end, writer.closed);
+  const results = await Promise.allSettled(written);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
 }
 
 /** Descriptors of every kind, beside those that Bun has open. They are only used through dup(2). */

@@ -64,7 +64,9 @@ const ODD: readonly (() => unknown)[] = [
   () => new Number(3),
   () => new Blob(["x"]),
   () => new Response("x"),
-  () => new ReadableStream(),
+  // Not one that never says anything: nobody could copy that.
+  () => new ReadableStream({ start: (controller) => controller.close() }),
+  () => new ReadableStream({ start: (controller) => controller.error(new Planted("stream")) }),
   () => new URL("http://localhost/x"),
   () => new WebAssembly.Memory({ initial: 1 }),
   () => revoked(),
