@@ -92,17 +92,27 @@ pub const Condition = struct {
 /// Starts a detached thread with every signal blocked, so that the host's handlers keep running on
 /// the host's threads. False when the system has no thread to give (EAGAIN, pthread_create(3)).
 pub fn spawn(start: *const fn (?*anyopaque) callconv(.c) ?*anyopaque, argument: ?*anyopaque) bool {
-    var attributes: Storage = .{};
-    if (pthread_attr_init(&attributes) != 0) return false;
-    defer _ = pthread_attr_destroy(&attributes);
-    assert(pthread_attr_setdetachstate(&attributes, detached) == 0);
-    // A refusal only means the default size.
-    _ = pthread_attr_setstacksize(&attributes, stack_bytes);
     var all: Storage = .{};
     var before: Storage = .{};
     assert(sigfillset(&all) == 0);
     assert(pthread_sigmask(set_mask, &all, &before) == 0);
     defer assert(pthread_sigmask(set_mask, &before, null) == 0);
+    // glibc takes the host's thread-local storage out of the stack and says EINVAL where ours is too
+    // small for it: then the default size.
+    return create(start, argument, stack_bytes) or create(start, argument, null);
+}
+
+fn create(
+    start: *const fn (?*anyopaque) callconv(.c) ?*anyopaque,
+    argument: ?*anyopaque,
+    stack_size: ?usize,
+) bool {
+    var attributes: Storage = .{};
+    if (pthread_attr_init(&attributes) != 0) return false;
+    defer _ = pthread_attr_destroy(&attributes);
+    assert(pthread_attr_setdetachstate(&attributes, detached) == 0);
+    // A refusal only means the default size.
+    if (stack_size) |size| _ = pthread_attr_setstacksize(&attributes, size);
     var thread: usize = 0;
     return pthread_create(&thread, &attributes, start, argument) == 0;
 }
