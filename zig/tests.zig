@@ -5,4 +5,5 @@ test {
     _ = @import("list.zig");
     _ = @import("operation.zig");
     _ = @import("api.zig");
+    _ = @import("api_test.zig");
 }
