@@ -28,6 +28,13 @@ const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_a
 
 const steps: Step[] = [
   { name: "zig", run: zigTests },
+  // The engine over each lane over the simulated kernel; then proof that the fuzzer can fail.
+  { name: "fuzz", run: () => zigStep(["fuzz", "--", "--seeds", "2000"], /^(\d+) seeds hold$/gm) },
+  { name: "plants", run: () => zigStep(["plants"], /^ok /gm) },
+  { name: "targets", run: () => zigStep(["check-targets"], undefined) },
+  { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
+  { name: "soak", run: soak },
+  { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },
   ...backends.map((backend) => ({
     name: backend,
     run: () => bunTests({ BUN_AIO_BACKEND: backend }),
@@ -71,11 +78,21 @@ async function zigTests(): Promise<Counts> {
   return { passed, failed: code === 0 ? failed : Math.max(1, failed), skipped };
 }
 
-async function bunTests(environment: Record<string, string>): Promise<Counts> {
-  const { text, code } = await output(
-    [process.execPath, "test", "--timeout", "60000", ...extra],
-    environment,
-  );
+/** Runs the whole suite, or only `files`. */
+/** A step of build.zig: what it counts as passed are the matches of `passed`, or the step itself. */
+async function zigStep(arguments_: string[], passed: RegExp | undefined): Promise<Counts> {
+  const { text, code } = await output([zigPath(), "build", ...arguments_], {});
+  const matches = passed === undefined ? 1 : [...text.matchAll(passed)].length;
+  if (code !== 0) return { passed: matches, failed: 1, skipped: 0 };
+  return { passed: matches, failed: matches === 0 ? 1 : 0, skipped: 0 };
+}
+
+async function bunTests(
+  environment: Record<string, string>,
+  files: readonly string[] = [],
+): Promise<Counts> {
+  const command = [process.execPath, "test", "--timeout", "60000", ...files, ...extra];
+  const { text, code } = await output(command, environment);
   const passed = sum(text, /^\s*(\d+) pass$/gm);
   const failed = sum(text, /^\s*(\d+) fail$/gm);
   // A run that ends without its summary has crashed: that is a failure too.
@@ -84,6 +101,18 @@ async function bunTests(environment: Record<string, string>): Promise<Counts> {
     failed: code === 0 ? failed : Math.max(1, failed),
     skipped: sum(text, /^\s*(\d+) skip$/gm),
   };
+}
+
+/** Every backend for a share of a minute. */
+async function soak(): Promise<Counts> {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const backend of backends) {
+    const options = ["--backend", backend, "--minutes", String(1 / backends.length)];
+    const { code } = await output([process.execPath, "scripts/soak.ts", ...options], {});
+    if (code === 0) counts.passed++;
+    else counts.failed++;
+  }
+  return counts;
 }
 
 /** Short transfers, refused submissions, another order of completions: over the real kernel. */

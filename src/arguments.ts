@@ -85,17 +85,18 @@ export function checkOptions(where: string, options: unknown, known: readonly st
   }
 }
 
-/** Checks `signal` and `timeout`. */
-export function checkIoOptions(options: IoOptions): void {
+/** Checks `signal` and `timeout`, and returns what was checked: a getter may say something else next time. */
+export function checkIoOptions(options: IoOptions): IoOptions {
   const { signal, timeout } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw argumentType("options.signal", "an AbortSignal", signal);
   }
-  if (timeout === undefined) return;
+  if (timeout === undefined) return { signal };
   if (typeof timeout !== "number") throw argumentType("options.timeout", "a number", timeout);
   if (!(timeout >= 0 && timeout <= TIMEOUT_MS_MAX)) {
     throw argumentRange("options.timeout", `from 0 to ${TIMEOUT_MS_MAX} ms`, timeout);
   }
+  return { signal, timeout };
 }
 
 /** Throws unless `value` is memory that still exists; returns it as `IoData`. */
@@ -117,12 +118,44 @@ export function checkData(name: string, value: unknown): IoData {
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
 }
 
+/** For views whose own numbers, replaced by a subclass, do not fit their memory. */
+export function notItsMemory(name: string, view: unknown): TypeError {
+  return argumentValue(name, "says of its offset and length what its memory cannot be", view);
+}
+
 const NO_BYTES = new Uint8Array(0);
 
 /** `bytes` bytes of any kind of view; none of them may be asked of a detached one. */
 export function bytesOf(view: ArrayBufferView | ArrayBufferLike, bytes: number): Uint8Array {
   if (bytes === 0) return NO_BYTES;
-  return ArrayBuffer.isView(view)
+  const memory = ArrayBuffer.isView(view)
     ? new Uint8Array(view.buffer, view.byteOffset, bytes)
     : new Uint8Array(view, 0, bytes);
+  // A subclass that replaces `buffer` by what is none gets an empty array here, not an error.
+  if (memory.byteLength === bytes) return memory;
+  throw notItsMemory("data", view);
+}
+
+/**
+ * The memory of a buffer as it is now, for longer use. A view of its own: what a subclass of the
+ * caller says of itself may be another thing, or an exception, at every look.
+ */
+export function checkBytes(name: string, value: unknown): Uint8Array {
+  const view = checkData(name, value);
+  const length = view.byteLength;
+  if (!Number.isSafeInteger(length) || length < 0) throw notItsMemory(name, view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(name, view);
+  }
+}
+
+/** Whether a view still is what it was; a getter of a subclass may even throw. */
+export function hasLength(view: IoData, length: number): boolean {
+  try {
+    return view.byteLength === length;
+  } catch {
+    return false;
+  }
 }

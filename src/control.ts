@@ -44,6 +44,39 @@ export function causeError(cause: Cause, init: IoErrorInit): IoError {
   return new IoError("ERR_TIMEOUT", { ...init, reason: "the operation timed out" });
 }
 
+/**
+ * Waits for `work` to settle, at most until a cause to give up holds: that is returned then. For
+ * waiting outside of the kernel; nothing is cancelled.
+ */
+export function waitGoverned(
+  work: Promise<unknown>,
+  governor: Governor | undefined,
+): Promise<Cause | undefined> {
+  return new Promise((resolve) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const check = (): void => {
+      const cause = governor === undefined ? undefined : causeOf(governor);
+      if (cause === undefined) watch();
+      else done(cause);
+    };
+    const watch = (): void => {
+      if (governor === undefined || governor.deadline === Infinity) return;
+      timer = setTimeout(check, Math.max(0, Math.ceil(governor.deadline - performance.now())));
+    };
+    const done = (cause: Cause | undefined): void => {
+      clearTimeout(timer);
+      governor?.signal?.removeEventListener("abort", check);
+      resolve(cause);
+    };
+    governor?.signal?.addEventListener("abort", check, { once: true });
+    work.then(
+      () => done(undefined),
+      () => done(undefined),
+    );
+    check();
+  });
+}
+
 interface Listening {
   readonly slots: Set<number>;
   readonly listener: () => void;

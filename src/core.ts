@@ -6,24 +6,29 @@
 // once; the rest comes when the wake descriptor rings (`#drain`).
 //
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
-// (bench/cached.ts).
+// (bench/rows/cached_random.ts).
 
-import { bytesOf } from "./arguments.ts";
+import { bytesOf, hasLength } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { detachedError, type ErrorContext, type Refused, statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
+import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
+import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
-import { openRing } from "./native/open_ring.ts";
+import { type DeviceParameters, openRing } from "./native/open_ring.ts";
+import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 
 /** Completions that came inline for so long, without a turn of the event loop, call for one. */
 const INLINE_MS_MAX = 1;
+/** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
+const INLINE_FLUSHES_MAX = 256;
 
 /** What became of one of the library's own operations. */
 export interface Outcome {
@@ -75,9 +80,11 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface CoreOptions {
   readonly backend: number;
   readonly queueDepth: number;
+  /** Of a simulated ring. */
+  readonly device?: DeviceParameters | undefined;
 }
 
-export class Core {
+export class Core implements OperationSource {
   readonly backend: number;
   readonly queueDepth: number;
   /** Kernel features in use (io_uring setup flags). */
@@ -111,21 +118,25 @@ export class Core {
   #tail: number = NO_SLOT;
   /** Operations the native side holds. */
   #held = 0;
+  /** Slots of operations that were settled while they waited, not passed over by `#handOver` yet. */
+  #dead = 0;
   #flushScheduled = false;
   #inlineSince = 0;
+  #inlineFlushes = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, on the clock of `#now`. */
   #retryAt = 0;
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
+  readonly #forget: () => void;
   /** Indexes of native file records that are free, and the next never used. */
   readonly #filesFree: number[] = [];
   #filesNext = 0;
 
   constructor(options: CoreOptions) {
     this.#native = library();
-    const opened = openRing(options.backend, options.queueDepth);
+    const opened = openRing(options.backend, options.queueDepth, options.device);
     this.refused = opened.refused;
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;
@@ -140,6 +151,7 @@ export class Core {
     this.#submissions32 = opened.submissionsOffset / 4;
     this.#completions32 = opened.completionsOffset / 4;
     this.#wake = new Wake(opened.wakeFd, this.#drain);
+    this.#forget = addSource(this);
   }
 
   // Starting operations ---------------------------------------------------------------------------
@@ -253,11 +265,17 @@ export class Core {
   #schedule(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    if (this.#inlineSince !== 0 && this.#now() - this.#inlineSince >= INLINE_MS_MAX) {
-      setImmediate(this.#flushInNewTurn);
-    } else {
-      queueMicrotask(this.#flush);
+    if (this.#inlineSince !== 0 && this.#needsTurn()) setImmediate(this.#flushInNewTurn);
+    else queueMicrotask(this.#flush);
+  }
+
+  /** Whether timers and others have waited long enough. */
+  #needsTurn(): boolean {
+    if (this.backend !== abi.Backend.simulated) {
+      return this.#now() - this.#inlineSince >= INLINE_MS_MAX;
     }
+    this.#inlineFlushes = (this.#inlineFlushes + 1) % INLINE_FLUSHES_MAX;
+    return this.#inlineFlushes === 0;
   }
 
   readonly #flushInNewTurn = (): void => {
@@ -291,6 +309,8 @@ export class Core {
     }
     this.#retryAt = at;
     this.#retryTimer = setTimeout(this.#retry, ms);
+    // The wake descriptor keeps the process alive while operations are in flight.
+    this.#retryTimer.unref();
     this.#retryTimer.unref();
   }
 
@@ -326,7 +346,7 @@ export class Core {
 
   /** Tells `close` when nothing is in flight any more. */
   noteIdle(): void {
-    if (this.#onIdle !== undefined && this.#slots.used === 0 && this.longOperations === 0)
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.longOperations === 0)
       this.#onIdle();
   }
 
@@ -338,12 +358,14 @@ export class Core {
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
       const next = slots.next[slot] as number;
       if (slots.state[slot] === SlotState.dead) {
+        this.#dead--;
         slots.give(slot);
       } else {
         const address = this.#prepareMemory(slot);
         if (address < 0) {
           // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
           if (slots.state[slot] === SlotState.waiting) break;
+          this.#dead--;
           slots.give(slot);
         } else {
           this.#writeRow(this.#submissions32 + count * 16, slot, address);
@@ -368,19 +390,28 @@ export class Core {
     const view = memory as ArrayBufferView;
     const pinned = slots.address[slot] as number;
     if (pinned !== 0) {
-      if (view.byteLength === length) return pinned;
-      return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
-    }
-    if (view.byteLength < length) {
+      if (hasLength(view, length)) return pinned;
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.#bounce.allocate(length);
     if (block === NO_BLOCK) return -1;
     slots.block[slot] = block;
-    if (slots.kind[slot] === abi.Kind.write) {
-      this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
+    if (slots.kind[slot] === abi.Kind.write && !this.#copyIn(view, block, length)) {
+      return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     return this.#bounceAddress + block;
+  }
+
+  /** False when the view has no such bytes, whatever it says. */
+  #copyIn(view: ArrayBufferView, block: number, length: number): boolean {
+    try {
+      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
+      if (view.byteLength < length) return false;
+      this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #prepareRequest(slot: number, request: Request): number {
@@ -479,12 +510,17 @@ export class Core {
       if (slots.kind[slot] === abi.Kind.read) {
         const gone =
           block === NO_BLOCK
-            ? view.byteLength !== length
+            ? !hasLength(view, length)
             : !this.#copyOut(view, block, length, transferred);
         if (gone) {
           this.#fail(slot, detachedError(this.#describe(slot, transferred)));
           return;
         }
+      }
+      if (transferred < length && this.#endsTooEarly(slot, transferred)) {
+        const error = statusError(status, 0, this.#describe(slot, transferred));
+        this.#settleAfterProbe(slot, error, transferred);
+        return;
       }
       if (block !== NO_BLOCK) this.#bounce.release(block);
       this.#release(slot);
@@ -496,10 +532,14 @@ export class Core {
 
   /** False when the view has been detached or has shrunk: then nothing is copied. */
   #copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
-    if (view.byteLength < length) return false;
     const start = this.#bounceOffset + block;
-    bytesOf(view, transferred).set(this.#bytes.subarray(start, start + transferred));
-    return true;
+    try {
+      if (view.byteLength < length) return false;
+      bytesOf(view, transferred).set(this.#bytes.subarray(start, start + transferred));
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
@@ -518,7 +558,38 @@ export class Core {
       status === abi.Status.canceled
         ? this.#causeError(slot, transferred)
         : statusError(status, errno, this.#describe(slot, transferred));
-    this.#fail(slot, error);
+    const file = slots.owner[slot];
+    const suspect =
+      file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
+    if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
+    else this.#fail(slot, error);
+  }
+
+  /** A read that stopped before the end of its device. */
+  #endsTooEarly(slot: number, transferred: number): boolean {
+    const file = this.#slots.owner[slot];
+    if (file === undefined || this.#slots.kind[slot] !== abi.Kind.read) return false;
+    return endsTooEarly(file, this.#offset(slot), transferred);
+  }
+
+  /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
+  #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
+    const slots = this.#slots;
+    const file = slots.owner[slot] as FileState;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    if (slots.kind[slot] === abi.Kind.write) {
+      file.writeFailed(slots.order[slot] as number, error);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.#bounce.release(block);
+    const probe = holding(this, file, () => deviceGone(this, file, error));
+    this.#release(slot);
+    void probe.then((gone) => {
+      if (gone !== undefined) reject(gone);
+      else if (transferred !== undefined) resolve(transferred);
+      else reject(error);
+    });
   }
 
   #fail(slot: number, error: IoError): void {
@@ -545,8 +616,12 @@ export class Core {
       countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
-    if (slots.state[slot] === SlotState.native) slots.give(slot);
-    else slots.state[slot] = SlotState.dead;
+    if (slots.state[slot] === SlotState.native) {
+      slots.give(slot);
+    } else {
+      slots.state[slot] = SlotState.dead;
+      this.#dead++;
+    }
     if (file !== undefined && --file.inFlight === 0) file.onIdle?.();
   }
 
@@ -650,9 +725,29 @@ export class Core {
     this.#native.ba_file_forget(this.#ring as never, index);
   }
 
+  /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
+  deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
+    if (this.#gone) return 0;
+    return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
+  }
+
+  pending(): Map<string, string> {
+    const slots = this.#slots;
+    const found = new Map<string, string>();
+    for (let slot = 0; slot < slots.capacity; slot++) {
+      const state = slots.state[slot];
+      if (state !== SlotState.waiting && state !== SlotState.native) continue;
+      const { syscall, path, offset, length } = this.#describe(slot, 0);
+      const where = path === undefined ? "" : ` '${path}'`;
+      const words = `${syscall}${where} (offset ${offset}, length ${length})`;
+      found.set(`${slot}:${slots.generation[slot]}`, words);
+    }
+    return found;
+  }
+
   /** Operations that have not settled. */
   get inFlight(): number {
-    return this.#slots.used;
+    return this.#slots.used - this.#dead;
   }
 
   /** Bytes of bounce memory in use. */
@@ -676,12 +771,13 @@ export class Core {
   }
 
   async #close(): Promise<void> {
-    if (this.#slots.used > 0 || this.longOperations > 0) {
+    if (this.inFlight > 0 || this.longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
     }
     this.#gone = true;
+    this.#forget();
     clearTimeout(this.#retryTimer);
     await this.#wake.close();
     this.#native.ba_ring_close(this.#ring as never);

@@ -4,6 +4,7 @@
 import { constants } from "node:os";
 import * as util from "node:util";
 import { inspect } from "node:util";
+import type { CopyResult } from "./copy.ts";
 
 export interface IoErrorInit {
   /** The reason in words; the rest of the message is made from the fields below. */
@@ -16,7 +17,6 @@ export interface IoErrorInit {
   transferred?: number | undefined;
   hint?: string | undefined;
   cause?: unknown;
-  result?: unknown;
 }
 
 /**
@@ -40,7 +40,7 @@ export class IoError extends Error {
   readonly transferred: number | undefined;
   readonly hint: string | undefined;
   /** `copy` only: how far it got. */
-  readonly result?: unknown;
+  declare readonly result?: CopyResult;
 
   constructor(code: string, init: IoErrorInit = {}) {
     super(message(code, init), "cause" in init ? { cause: init.cause } : undefined);
@@ -52,9 +52,13 @@ export class IoError extends Error {
     this.length = init.length;
     this.transferred = init.transferred;
     this.hint = init.hint;
-    if (init.result !== undefined) this.result = init.result;
     if (code === "ABORT_ERR") this.name = "AbortError";
   }
+}
+
+/** For `copy`: says on the error how far it got. */
+export function setResult(error: IoError, result: CopyResult): IoError {
+  return Object.assign(error, { result });
 }
 
 function message(code: string, init: IoErrorInit): string {
@@ -72,9 +76,10 @@ function message(code: string, init: IoErrorInit): string {
 /** The name and the words for a system error number (positive). */
 export function systemError(errno: number): { code: string; reason: string } {
   const known = util.getSystemErrorMap().get(-errno);
-  return known === undefined
-    ? { code: `ERRNO_${errno}`, reason: `system error ${errno}` }
-    : { code: known[0], reason: known[1] };
+  if (known !== undefined) return { code: known[0], reason: known[1] };
+  // libuv's table lacks some, such as EDQUOT.
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return { code: name ?? `ERRNO_${errno}`, reason: `system error ${errno}` };
 }
 
 /** This system's number for `code`, positive, or 0. */
@@ -88,12 +93,17 @@ function withCode<T extends Error>(error: T, code: string): T {
 }
 
 function shown(value: unknown): string {
-  return inspect(value, {
-    depth: 0,
-    maxArrayLength: 4,
-    maxStringLength: 60,
-    breakLength: Infinity,
-  });
+  try {
+    return inspect(value, {
+      depth: 0,
+      maxArrayLength: 4,
+      maxStringLength: 60,
+      breakLength: Infinity,
+    });
+  } catch {
+    // A detached DataView, a proxy or a getter that throws: no reason for another error than ours.
+    return "a value that cannot be shown";
+  }
 }
 
 /** ERR_INVALID_ARG_TYPE */

@@ -1,8 +1,9 @@
 // From a native status and an errno to the IoError that names what was tried.
 
 import { errnoOf, IoError, systemError } from "./errors.ts";
-import type { FileState } from "./file_state.ts";
-import { hintFor } from "./hints.ts";
+import { type FileState, wasAsked } from "./file_state.ts";
+import { goneError } from "./gone.ts";
+import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 
 export interface ErrorContext {
@@ -20,7 +21,9 @@ export function statusError(status: number, errno: number, context: ErrorContext
   const { kind, file, ...init } = context;
   if (status === abi.Status.failed) {
     const { code, reason } = systemError(errno);
-    return new IoError(code, { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) });
+    const error = { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) };
+    const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
+    return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
   }
   if (status === abi.Status.noProgress) {
     return new IoError("EIO", {
@@ -45,6 +48,19 @@ export function detachedError(context: ErrorContext): IoError {
     ...init,
     reason: "the buffer was transferred or has shrunk before the operation settled",
     hint: "Keep the buffer as it is until the promise settles",
+  });
+}
+
+/** A sync that cannot promise anything, because of `cause`: a write that it covers, or a sync before it. */
+export function syncError(kind: number, path: string | undefined, cause: unknown): IoError {
+  const known = cause instanceof IoError ? cause : undefined;
+  return new IoError(known === undefined || wasAsked(known) ? "EIO" : known.code, {
+    reason: "data written to this file is not on the medium: an earlier write or sync failed",
+    errno: known?.errno ?? -errnoOf("EIO"),
+    syscall: syscallName(kind),
+    path,
+    hint: "See `cause`. Reopen the file and write the data again",
+    cause,
   });
 }
 

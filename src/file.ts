@@ -3,6 +3,9 @@
 
 import fs from "node:fs";
 import {
+  addOffset,
+  type Bytes,
+  bytesOf,
   checkData,
   checkInteger,
   checkOffset,
@@ -10,14 +13,17 @@ import {
   checkRange,
   type IoData,
   type IoOptions,
+  notItsMemory,
   type Offset,
 } from "./arguments.ts";
-import { slabOf } from "./buffer.ts";
-import type { Governor } from "./control.ts";
+import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
+import { isPlausible, slabOf } from "./buffer.ts";
+import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError } from "./failures.ts";
+import { type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
+import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -32,9 +38,11 @@ import {
   type OpenOptions,
   openFile,
 } from "./open.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
-import { regionOf, runTransfer } from "./transfer.ts";
+import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
+import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -42,6 +50,16 @@ export type FileKind = "regular" | "disk" | "character" | "other";
 const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
 /** The record behind a file, for the other files of the library. */
 export let stateOf: (file: File) => FileState;
+/** Checks that an operation may begin, and its options. */
+export let beginOn: (
+  file: File,
+  kind: number,
+  options: IoOptions | undefined,
+  offset: Offset | undefined,
+  length: number | undefined,
+) => Governor | undefined;
+/** Runs one native operation of what has begun; rejects with the error that names it. */
+export let runOn: (file: File, kind: number, request: Partial<Request>) => Promise<Outcome>;
 
 /**
  * An open file or device that is read and written at positions, asynchronously, by the kernel.
@@ -55,6 +73,8 @@ export class File implements AsyncDisposable {
 
   static {
     stateOf = (file) => file.#state;
+    runOn = (file, kind, request) => file.#runBegun(kind, request);
+    beginOn = (file, kind, options, offset, length) => file.#begin(kind, options, offset, length);
   }
 
   /** Use `File.open` or `File.fromFd`. */
@@ -64,6 +84,7 @@ export class File implements AsyncDisposable {
     this.ring = init.ring;
     this.#core = coreOf(init.ring);
     collected.register(this, { state: init.state, core: this.#core }, init.state);
+    noteOpened("file", init.state, () => `'${init.state.path ?? `fd ${init.state.fd}`}'`);
   }
 
   /**
@@ -160,19 +181,57 @@ export class File implements AsyncDisposable {
   /** Sets the length of a regular file. */
   async truncate(size: Offset, options?: IoOptions): Promise<void> {
     const offset = checkOffset("size", size);
-    await this.#run(abi.Kind.truncate, options, { offset });
+    const kind = abi.Kind.truncate;
+    const governed = this.#begin(kind, options, offset, undefined);
+    await this.#locked(offset, Infinity, true, () =>
+      this.#runBegun(kind, { offset, governor: governed }),
+    );
   }
 
   /** Reserves space for `length` bytes from `offset` on, and extends the file over them (fallocate(2)). */
   async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     const from = checkOffset("offset", offset);
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
-    await this.#run(abi.Kind.allocate, options, { offset: checkRange(from, length), length });
+    checkRange(from, length);
+    const kind = abi.Kind.allocate;
+    const governed = this.#begin(kind, options, from, length);
+    await this.#locked(from, addOffset(from, length), false, () =>
+      this.#runBegun(kind, { offset: from, length, governor: governed }),
+    );
   }
 
   /** Makes later reads come from the medium. Dirty data is written first. */
   async invalidateCache(): Promise<void> {
-    await this.#run(abi.Kind.invalidateCache, undefined, { mode: this.#state.kind });
+    const kind = abi.Kind.invalidateCache;
+    this.#begin(kind, undefined, undefined, undefined);
+    await this.#runBegun(kind, { mode: this.#state.kind });
+  }
+
+  /**
+   * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
+   * BYOB readers are supported. `concurrency` reads (default 8) of `chunkSize` bytes (default 262144)
+   * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
+   * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
+   * Cancelling ends the reads. Does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  readable(options?: ReadableOptions): ReadableStream<Bytes> {
+    return readableOf(this, options);
+  }
+
+  /**
+   * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
+   * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
+   * (default 8) run at once: what is written is in the file when `close()` has resolved, and with
+   * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
+   * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
+   * lies behind the last byte is left as it is; does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  writable(options?: WritableOptions): WritableStream<IoData> {
+    return writableOf(this, options);
   }
 
   /**
@@ -182,6 +241,7 @@ export class File implements AsyncDisposable {
   close(): Promise<void> {
     if (this.#closing === undefined) {
       collected.unregister(this.#state);
+      noteClosed(this.#state);
       this.#closing = closeState(this.#core, this.#state);
     }
     return this.#closing;
@@ -206,19 +266,25 @@ export class File implements AsyncDisposable {
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
+      const slab = slabOf(view);
+      const slabOffset = isView ? view.byteOffset : 0;
+      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
       const from =
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      const slab = slabOf(isView ? view.buffer : view);
-      const slabOffset = isView ? view.byteOffset : 0;
-      const unaligned =
-        (state.offsetMask !== 0 && ((lowBits(from) | length) & state.offsetMask) !== 0) ||
-        (slab !== undefined && (slabOffset & state.memoryMask) !== 0);
-      if (unaligned || (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)) {
-        return this.#long(kind, [view], from, length, reply, governed) as Promise<never>;
+      if (
+        (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
+        (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
+      ) {
+        const lengths = [length];
+        if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.pool === undefined) {
+          return this.#widened(view, from, length, reply, governed) as Promise<never>;
+        }
+        const piece = pieceOf(view, -1);
+        return this.#long(kind, [piece], lengths, from, length, reply, governed) as Promise<never>;
       }
       return this.#core.startTransfer(
         state,
@@ -236,6 +302,29 @@ export class File implements AsyncDisposable {
     }
   }
 
+  /** An unaligned read that is one native operation: it needs less around it than `#long`. */
+  async #widened(
+    view: IoData,
+    offset: Offset,
+    length: number,
+    reply: number,
+    governor: Governor | undefined,
+  ): Promise<number | undefined> {
+    const transferred = await readWidened({
+      core: this.#core,
+      file: this.#state,
+      kind: abi.Kind.read,
+      views: [pieceOf(view, -1)],
+      lengths: [length],
+      offset,
+      length,
+      governor,
+    });
+    if (reply === Reply.bytes) return transferred;
+    if (transferred === length) return undefined;
+    throw statusError(abi.Status.ok, 0, this.#context(abi.Kind.read, offset, length, transferred));
+  }
+
   #vector(
     kind: number,
     data: readonly IoData[],
@@ -245,12 +334,20 @@ export class File implements AsyncDisposable {
     try {
       if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views = data.map((view, index) => checkData(`data[${index}]`, view));
-      const length = views.reduce((sum, view) => sum + view.byteLength, 0);
+      const views: IoData[] = [];
+      const lengths: number[] = [];
+      let length = 0;
+      for (let index = 0; index < data.length; index++) {
+        const piece = pieceOf(data[index], index);
+        views.push(piece);
+        lengths.push(piece.byteLength);
+        length += piece.byteLength;
+      }
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
-      return this.#long(kind, views, from, length, Reply.bytes, governed) as Promise<number>;
+      const reply = Reply.bytes;
+      return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -260,6 +357,7 @@ export class File implements AsyncDisposable {
   async #long(
     kind: number,
     views: readonly IoData[],
+    lengths: readonly number[],
     offset: Offset,
     length: number,
     reply: number,
@@ -267,16 +365,18 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
-    const order = kind === abi.Kind.write ? ++state.order : 0;
-    const transfer = {
+    const transfer: Transfer = {
       core,
       file: state,
       kind,
-      regions: views.map(regionOf),
+      views,
+      lengths,
       offset,
       length,
       governor: governed,
     };
+    checkTransfer(transfer);
+    const order = kind === abi.Kind.write ? ++state.order : 0;
     const running = holding(core, state, () => runTransfer(transfer));
     if (kind === abi.Kind.write) holdSyncs(state, running);
     let transferred: number;
@@ -302,7 +402,10 @@ export class File implements AsyncDisposable {
     state.pendingSyncs.add(pending);
     try {
       await holding(this.#core, state, async () => {
-        if (state.longWrites.size > 0) await Promise.allSettled([...state.longWrites]);
+        if (state.longWrites.size > 0) {
+          const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governed);
+          if (cause !== undefined) throw this.#stoppedError(kind, cause);
+        }
         const outcome = await this.#core.start({
           kind,
           fd: state.fd,
@@ -313,7 +416,7 @@ export class File implements AsyncDisposable {
         if (outcome.status !== abi.Status.ok) {
           const error = this.#outcomeError(kind, outcome, undefined, undefined);
           state.syncFailure ??= error;
-          throw error;
+          throw await this.#orGone(error);
         }
       });
     } catch (error) {
@@ -329,14 +432,33 @@ export class File implements AsyncDisposable {
   }
 
   #syncError(kind: number, cause: IoError): IoError {
-    return new IoError(wasAsked(cause) ? "EIO" : cause.code, {
-      reason: "data written to this file is not on the medium: an earlier write or sync failed",
-      errno: cause.errno ?? -errnoOf("EIO"),
-      syscall: syscallName(kind),
-      path: this.#state.path,
-      hint: "See `cause`. Reopen the file and write the data again",
-      cause,
+    return syncError(kind, this.#state.path, cause);
+  }
+
+  #stoppedError(kind: number, cause: Cause): IoError {
+    const { kind: _kind, file: _file, ...init } = this.#context(kind, undefined, undefined, 0);
+    return causeError(cause, init);
+  }
+
+  /** Keeps clear of unaligned writes that are being read, modified and written back. */
+  async #locked<T>(
+    start: Offset,
+    end: Offset,
+    exclusive: boolean,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const { lock } = this.#state;
+    if (lock === undefined) return run();
+    const running = holding(this.#core, this.#state, async () => {
+      const lease = await lock.acquire(start, end, exclusive);
+      try {
+        return await run();
+      } finally {
+        lock.release(lease);
+      }
     });
+    holdSyncs(this.#state, running);
+    return running;
   }
 
   async #info(kind: number): Promise<DataView> {
@@ -357,25 +479,24 @@ export class File implements AsyncDisposable {
     }
   }
 
-  async #run(
+  /** Refuses a closed file and wrong options. */
+  #begin(
     kind: number,
     options: IoOptions | undefined,
-    request: Partial<Request>,
-  ): Promise<Outcome> {
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): Governor | undefined {
+    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+    return options === undefined ? undefined : this.#governor(kind, options, offset, length);
+  }
+
+  async #runBegun(kind: number, request: Partial<Request>): Promise<Outcome> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
     const { offset, length } = request;
-    const governed =
-      options === undefined ? undefined : this.#governor(kind, options, offset, length);
-    const outcome = await this.#core.start({
-      ...request,
-      kind,
-      fd: state.fd,
-      file: state,
-      governor: governed,
-    });
+    const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
     if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok) throw this.#outcomeError(kind, outcome, offset, length);
+    if (outcome.status !== abi.Status.ok)
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     return outcome;
   }
 
@@ -414,6 +535,12 @@ export class File implements AsyncDisposable {
     );
   }
 
+  /** `error`, unless it turns out that the device is gone. */
+  async #orGone(error: IoError): Promise<IoError> {
+    if (!isSuspect(this.#state, error.code)) return error;
+    return (await deviceGone(this.#core, this.#state, error)) ?? error;
+  }
+
   #closedError(kind: number): IoError {
     const file = this.#state.closing;
     return new IoError(file ? "EBADF" : "ERR_RING_CLOSED", {
@@ -426,9 +553,41 @@ export class File implements AsyncDisposable {
   }
 }
 
-/** The low 32 bits: a bigint beyond 2^53 must not be rounded to an aligned number. */
-function lowBits(offset: Offset): number {
-  return typeof offset === "number" ? offset : Number(BigInt.asUintN(32, offset));
+/**
+ * Whether nothing but the view itself says what its memory is. Seven times cheaper than a copy of the
+ * view, in vectors of thousands of pieces.
+ */
+function isOrdinary(value: unknown): value is Uint8Array {
+  if (!(value instanceof Uint8Array)) return false;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype !== Uint8Array.prototype && prototype !== Buffer.prototype) return false;
+  return (
+    !Object.hasOwn(value, "byteLength") &&
+    !Object.hasOwn(value, "byteOffset") &&
+    !Object.hasOwn(value, "buffer")
+  );
+}
+
+/**
+ * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
+ * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
+ * in a vector, or -1. Its name is made only for an error: vectors may be long.
+ */
+function pieceOf(value: unknown, index: number): Uint8Array {
+  if (isOrdinary(value) && value.byteLength > 0) return value;
+  const good = ArrayBuffer.isView(value) && value.byteLength > 0;
+  const view = good ? value : checkData(pieceName(index), value);
+  const length = view.byteLength;
+  if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(pieceName(index), view);
+  }
+}
+
+function pieceName(index: number): string {
+  return index < 0 ? "data" : `data[${index}]`;
 }
 
 /** A `node:fs` Stats with these values. */

@@ -3,6 +3,7 @@
 
 import type { IoError } from "./errors.ts";
 import { SubmissionFlag } from "./native/abi.gen.ts";
+import { RangeLock } from "./range_lock.ts";
 
 export interface Alignment {
   /** Bytes that addresses in memory are multiples of; 1 where nothing is required. */
@@ -40,9 +41,22 @@ export class FileState {
   alignment: Alignment = { memory: 1, offset: 1, length: 1 };
   /** Bits of `Submission.flags` for every transfer. */
   flags = 0;
-  /** Low bits of an offset or length that must be 0. */
+  /** Whether transfers have to be looked at twice: none of the fields below is at its default. */
+  careful = false;
+  /** Low bits that must be 0 for a transfer to go straight to the kernel: of offsets and lengths ... */
   offsetMask = 0;
+  /** ... and of addresses. */
   memoryMask = 0;
+  /** Low bits of an offset or length that the kernel wants to be 0. */
+  ioMask = 0;
+  /** Low bits of a write's offset or length that must be 0, unless `unalignedWrites` is "rmw". */
+  writeMask = 0;
+  /** Writes that end behind this are refused: the size of a device or an image. */
+  limit: number = Infinity;
+  /** Of a disk, when it was opened; 0 for everything else. */
+  mediaBytes = 0;
+  /** What every write takes part in where some are read, modified and written back. */
+  lock: RangeLock | undefined;
 
   closing = false;
   closed = false;
@@ -60,12 +74,43 @@ export class FileState {
   /** Writes of several native operations that are not over; syncs wait for them. */
   readonly longWrites: Set<Promise<unknown>> = new Set();
 
+  /** What the kernel asks for. */
   setAlignment(memory: number, offset: number): void {
     this.alignment = { memory, offset, length: offset };
     this.memoryMask = memory - 1;
     this.offsetMask = offset - 1;
+    this.ioMask = offset - 1;
+    this.writeMask = offset - 1;
     const shift = Math.log2(offset) << SubmissionFlag.alignmentShift;
     this.flags = offset > 1 ? SubmissionFlag.aligned | shift : 0;
+    this.#look();
+  }
+
+  /**
+   * An image behaves like a device with sectors of `size` bytes. Where the file system wants larger
+   * units than that, whole sectors are read, modified and written back.
+   */
+  setSectorSize(size: number): void {
+    this.alignment = { memory: this.alignment.memory, offset: size, length: size };
+    this.writeMask = size - 1;
+    this.offsetMask = Math.max(this.ioMask, size - 1);
+    if (this.ioMask > this.writeMask) this.lock ??= new RangeLock();
+    this.#look();
+  }
+
+  setUnalignedWrites(mode: "reject" | "rmw"): void {
+    this.unalignedWrites = mode;
+    if (mode === "rmw" && this.offsetMask > 0) this.lock ??= new RangeLock();
+    this.#look();
+  }
+
+  setLimit(bytes: number): void {
+    this.limit = bytes;
+    this.#look();
+  }
+
+  #look(): void {
+    this.careful = this.offsetMask > 0 || this.memoryMask > 0 || this.limit !== Infinity;
   }
 
   /** A write that had reached the kernel failed: no sync that covers it may succeed. */

@@ -21,6 +21,7 @@ const SYSCALLS: Readonly<Record<number, string>> = {
   [Kind.discard]: "discard",
   [Kind.writeZeroes]: "zeroout",
   [Kind.rereadPartitions]: "ioctl",
+  [Kind.deviceCommand]: "device",
 };
 
 export function syscallName(kind: number): string {
@@ -64,11 +65,16 @@ export function hintFor(
         return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
       }
       return undefined;
+    case "EPERM":
+    case "EROFS":
+      return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
     case "EFBIG":
       return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
     case "EIO":
       return "The medium or its connection reports an error; the data at this range is not reliable";
     case "EOPNOTSUPP":
+    // The same number on Linux, and the name that libuv gives it.
+    case "ENOTSUP":
       return "This file system or device has no such operation";
     case "ESPIPE":
       return "Pipes, sockets and terminals have no positions";

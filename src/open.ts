@@ -38,12 +38,19 @@ export interface OpenOptions extends IoOptions {
   direct?: boolean | undefined;
   /** Each write resolves when its data is on the medium (O_DSYNC, open(2)). Default false. */
   dsync?: boolean | undefined;
+  /**
+   * What becomes of writes that are not aligned, on devices and with `direct`: "reject" (the default)
+   * refuses them with `ERR_MISALIGNED`; "rmw" reads the sectors around them, modifies them and writes
+   * them back, safe among all writes through the same File. Needs `read` and `write`.
+   */
+  unalignedWrites?: "reject" | "rmw" | undefined;
   /** Default: this thread's `Ring.default()`. */
   ring?: Ring | undefined;
 }
 
 export const OPEN_OPTION_NAMES: readonly string[] = [
   ...["read", "write", "create", "createNew", "truncate", "mode", "direct", "dsync", "ring"],
+  "unalignedWrites",
   ...IO_OPTION_NAMES,
 ];
 
@@ -65,6 +72,8 @@ export interface FileInit {
   readonly key: typeof made;
   readonly state: FileState;
   readonly ring: Ring;
+  /** Bytes when it was opened. */
+  readonly size: number;
 }
 
 /** Opens `path` and prepares what a `File` is made of. `flags`: more `abi.OpenFlag`s. */
@@ -78,6 +87,10 @@ export async function openFile(
   const mode =
     options.mode === undefined ? 0o666 : checkInteger("options.mode", options.mode, 0, 0o7777);
   const ring = checkRing(options.ring);
+  const unaligned = checkUnalignedWrites(options.unalignedWrites);
+  if (unaligned === "rmw" && (argument & READ_AND_WRITE) !== READ_AND_WRITE) {
+    throw argumentValue("options.unalignedWrites", "needs { read: true, write: true }", unaligned);
+  }
   const context: ErrorContext = {
     kind: abi.Kind.open,
     file: undefined,
@@ -88,7 +101,7 @@ export async function openFile(
     transferred: undefined,
   };
   const governed = checkGovernor("open", options, context);
-  return prepare(ring, context, true, {
+  const init = await prepare(ring, context, true, {
     kind: abi.Kind.open,
     fd: -1,
     argument,
@@ -97,6 +110,16 @@ export async function openFile(
     blockBytes: PATH_BYTES_MAX,
     governor: governed,
   });
+  init.state.setUnalignedWrites(unaligned);
+  return init;
+}
+
+const READ_AND_WRITE = abi.OpenFlag.read | abi.OpenFlag.write;
+
+function checkUnalignedWrites(mode: unknown): "reject" | "rmw" {
+  if (mode === undefined || mode === "reject") return "reject";
+  if (mode === "rmw") return mode;
+  throw argumentValue("options.unalignedWrites", 'must be "reject" or "rmw"', mode);
 }
 
 /** Asks what `fd` is and prepares what a `File` is made of. */
@@ -137,11 +160,13 @@ async function prepare(
   state.ownsFd = ownsFd;
   state.index = core.takeFileIndex();
   const outcome = await core.start({ ...request, file: state });
+  let size = 0;
   try {
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status !== abi.Status.ok) throw statusError(outcome.status, outcome.errno, context);
     const info = copiedInfo(core, outcome.block);
     fillState(state, info);
+    size = info.getFloat64(abi.FileInfo.size, true);
     if (state.writable && info.getUint32(abi.FileInfo.append, true) !== 0) {
       throw new IoError("ERR_APPEND_MODE", {
         reason: "the descriptor appends (O_APPEND): the kernel would ignore offsets of writes",
@@ -158,7 +183,7 @@ async function prepare(
   } finally {
     core.releaseBlock(outcome.block);
   }
-  return { key: made, state, ring };
+  return { key: made, state, ring, size };
 }
 
 function fillState(state: FileState, info: DataView): void {
@@ -169,6 +194,7 @@ function fillState(state: FileState, info: DataView): void {
   state.readable = u32(abi.FileInfo.readable) !== 0;
   state.writable = u32(abi.FileInfo.writable) !== 0;
   state.setAlignment(u32(abi.FileInfo.memoryAlignment), u32(abi.FileInfo.offsetAlignment));
+  if (state.kind === abi.FileKind.disk) state.mediaBytes = info.getFloat64(abi.FileInfo.size, true);
 }
 
 /** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
@@ -227,8 +253,7 @@ export function checkGovernor(
   context: ErrorContext,
 ): Governor | undefined {
   if (where !== "open") checkOptions(where, options, IO_OPTION_NAMES);
-  checkIoOptions(options);
-  const governed = governor(options);
+  const governed = governor(checkIoOptions(options));
   const cause = governed === undefined ? undefined : causeOf(governed);
   if (cause === undefined) return governed;
   const { kind: _kind, file: _file, ...init } = context;

@@ -2,11 +2,14 @@
 // `Ring.default()`. The work is done in core.ts.
 
 import { readFileSync } from "node:fs";
-import { checkInteger, checkOptions } from "./arguments.ts";
+import { checkInteger, checkOptions, type IoOptions } from "./arguments.ts";
+import type { Operation } from "./batch.ts";
 import { Core } from "./core.ts";
 import { argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
+import type { DeviceParameters } from "./native/open_ring.ts";
+import { noteClosed, noteOpened } from "./registry.ts";
 import { type RingStats, readStats } from "./stats.ts";
 
 /** What can carry operations to the kernel. */
@@ -34,6 +37,22 @@ let defaultRing: Ring | undefined;
 /** The machinery behind a ring, for the other files of the library. */
 export let coreOf: (ring: Ring) => Core;
 
+/** Opens a ring over a device in memory, for `bun-aio/testing`. */
+export let openSimulated: (device: DeviceParameters) => Ring;
+
+type RunBatch = (
+  ring: Ring,
+  operations: readonly Operation[],
+  options: IoOptions | undefined,
+) => Promise<PromiseSettledResult<number>[]>;
+
+let runBatch: RunBatch | undefined;
+
+/** batch.ts stands above File, which stands above this file: it announces itself. */
+export function setRunBatch(run: RunBatch): void {
+  runBatch = run;
+}
+
 export class Ring implements AsyncDisposable {
   readonly #core: Core;
   /** What carries operations to the kernel. */
@@ -45,6 +64,11 @@ export class Ring implements AsyncDisposable {
 
   static {
     coreOf = (ring) => ring.#core;
+    openSimulated = (device) => {
+      const backend = abi.Backend.simulated;
+      const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
+      return new Ring(core, "simulated: a device of bun-aio/testing");
+    };
   }
 
   private constructor(core: Core, reason: string) {
@@ -56,7 +80,7 @@ export class Ring implements AsyncDisposable {
 
   /** This thread's ring, opened at first use and again after it was closed. */
   static default(): Ring {
-    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.open();
+    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.#open(undefined);
     return defaultRing;
   }
 
@@ -66,12 +90,36 @@ export class Ring implements AsyncDisposable {
    * @throws IoError when the backend named is refused; TypeError, RangeError for wrong options.
    */
   static open(options?: RingOptions): Ring {
+    const ring = Ring.#open(options);
+    noteOpened("ring", ring.#core, () => `${ring.backend}, queue depth ${ring.queueDepth}`);
+    return ring;
+  }
+
+  static #open(options: RingOptions | undefined): Ring {
     checkOptions("Ring.open", options, ["backend", "queueDepth"]);
     const { backend, forced } = chooseBackend(options?.backend);
     const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
     const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
     const core = new Core({ backend, queueDepth });
     return new Ring(core, reason(core, forced));
+  }
+
+  /**
+   * Starts reads, writes, vectors and syncs over any files of this ring with one call, and settles
+   * when all have: one result for each, in order, as of `Promise.allSettled`; syncs settle with 0.
+   * An entry that is wrong or fails never harms the others, except that a sync rejects when a write
+   * that stands before it, on the same file, did. An entry whose `file` belongs to another ring is
+   * rejected with `ERR_INVALID_ARG_VALUE`.
+   *
+   * `signal` and `timeout` (ms) govern every entry. The promise itself rejects only when
+   * `operations` is no array or the options are wrong (TypeError, RangeError).
+   */
+  batch(
+    operations: readonly Operation[],
+    options?: IoOptions,
+  ): Promise<PromiseSettledResult<number>[]> {
+    if (runBatch === undefined) return Promise.reject(new Error("bun-aio: batch.ts is missing"));
+    return runBatch(this, operations, options);
   }
 
   /** Counters since the ring was opened, and what is in flight now. */
@@ -84,6 +132,7 @@ export class Ring implements AsyncDisposable {
    * Files stay open but can only be closed.
    */
   close(): Promise<void> {
+    noteClosed(this.#core);
     return this.#core.close();
   }
 

@@ -1,6 +1,7 @@
 // Reads the counters that native code keeps (zig/abi.zig, Stats): pulled when asked for, never pushed.
 
 import type { Core } from "./core.ts";
+import { argumentRange, argumentType } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 
 /** Latencies from submission to completion, of one kind of operation. */
@@ -106,6 +107,8 @@ function histogram(memory: DataView, kind: number): LatencyHistogram {
   return {
     count: total,
     percentile(share: number): number {
+      if (typeof share !== "number") throw argumentType("share", "a number", share);
+      if (!(share > 0 && share <= 1)) throw argumentRange("share", "above 0 and at most 1", share);
       let left = share * total;
       for (let bucket = 0; bucket < counts.length; bucket++) {
         left -= counts[bucket] ?? 0;

@@ -1,87 +1,172 @@
 // Transfers that are more than one native operation on one buffer: vectors, foreign views larger than
-// a bounce block, and reads of a direct file that are not aligned. Parts go one after the other, so
-// that the total is always a contiguous prefix.
+// a bounce block, and whatever does not suit the alignment of a direct file or device. Decides which
+// way each goes; called by file.ts.
+//
+// - Every piece is aligned pinned memory: the kernel gets the caller's own memory (`runVector`).
+// - Else bytes travel through aligned bounce memory (bounced.ts); reads are widened and trimmed.
+// - Writes whose range is not aligned are refused, or read, modified and written back (modify.ts).
 
-import { addOffset, bytesOf, type IoData, type Offset } from "./arguments.ts";
-import { countInFlight, type Slab, slabOf } from "./buffer.ts";
+import { addOffset, type IoData, type Offset } from "./arguments.ts";
+import { runBounced, spanOf } from "./bounced.ts";
+import { countInFlight, isPlausible, poolsExist, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
-import type { Core, Outcome, Request } from "./core.ts";
-import { IoError } from "./errors.ts";
+import type { Core, Request } from "./core.ts";
 import { statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
-import { syscallName } from "./hints.ts";
+import { deviceGone, endsTooEarly } from "./gone.ts";
+import { runModify } from "./modify.ts";
 import * as abi from "./native/abi.gen.ts";
-
-/** One of the caller's buffers as it was at the call. */
-export interface Region {
-  readonly view: IoData;
-  readonly length: number;
-  readonly slab: Slab | undefined;
-  readonly slabOffset: number;
-}
-
-export function regionOf(view: IoData): Region {
-  const isView = ArrayBuffer.isView(view);
-  return {
-    view,
-    length: view.byteLength,
-    slab: slabOf(isView ? view.buffer : view),
-    slabOffset: isView ? view.byteOffset : 0,
-  };
-}
+import { beyondEnd, describe, gone, misaligned, settledBadly } from "./transfer_errors.ts";
 
 export interface Transfer {
   readonly core: Core;
   readonly file: FileState;
   /** `Kind.read` or `Kind.write`. */
   readonly kind: number;
-  readonly regions: readonly Region[];
+  /** The caller's buffers, and their bytes as they were at the call. */
+  readonly views: readonly IoData[];
+  readonly lengths: readonly number[];
   readonly offset: Offset;
-  /** Bytes of all regions. */
+  /** Bytes of all views. */
   readonly length: number;
   readonly governor: Governor | undefined;
 }
 
+/** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
+export function needsCare(
+  file: FileState,
+  kind: number,
+  offset: Offset,
+  length: number,
+  slab: Slab | undefined,
+  slabOffset: number,
+): boolean {
+  if (((lowBits(offset) | length) & file.offsetMask) !== 0) return true;
+  if (slab !== undefined && (slabOffset & file.memoryMask) !== 0) return true;
+  if (kind !== abi.Kind.write) return false;
+  return file.lock !== undefined || addOffset(offset, length) > file.limit;
+}
+
+/** Throws the error for a write that must not even begin. */
+export function checkTransfer(transfer: Transfer): void {
+  const { file, offset, length } = transfer;
+  if (transfer.kind !== abi.Kind.write || length === 0) return;
+  if (file.limit !== Infinity && addOffset(offset, length) > file.limit) throw beyondEnd(transfer);
+  if (file.unalignedWrites === "rmw") return;
+  if (((lowBits(offset) | length) & file.writeMask) !== 0) throw misaligned(transfer);
+}
+
 /** Returns the bytes moved; fewer than `length` only for reads that meet the end of the file. */
 export async function runTransfer(transfer: Transfer): Promise<number> {
-  countRegions(transfer.regions, 1);
+  if (transfer.length === 0) return 0;
+  const leases = pooledParts(transfer);
+  for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, 1);
   try {
-    return await (everyPieceFits(transfer) ? runVector(transfer) : runBounced(transfer));
+    const moved = await runEither(transfer);
+    if (moved < transfer.length) await checkEnd(transfer, moved);
+    return moved;
   } finally {
-    countRegions(transfer.regions, -1);
+    for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
   }
 }
 
-/** Buffers of a pool are lent again only when no transfer uses them. */
-function countRegions(regions: readonly Region[], by: 1 | -1): void {
-  for (const { slab, slabOffset, length } of regions) {
-    if (slab?.pool !== undefined) countInFlight(slab.pool, slabOffset, length, by);
+/** The end of a device that is still there, or of a file. */
+export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
+  const { core, file, offset } = transfer;
+  if (!endsTooEarly(file, offset, moved)) return;
+  const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
+  const goneInstead = await deviceGone(core, file, error);
+  if (goneInstead !== undefined) throw goneInstead;
+}
+
+async function runEither(transfer: Transfer): Promise<number> {
+  const { file, offset, length } = transfer;
+  const lock = transfer.kind === abi.Kind.write ? file.lock : undefined;
+  if (lock === undefined) return runPlain(transfer);
+  if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer, lock);
+  const lease = await lock.acquire(offset, addOffset(offset, length), false);
+  try {
+    return await runPlain(transfer);
+  } finally {
+    lock.release(lease);
   }
 }
 
-/** Whether the kernel can have the caller's own memory. */
-function everyPieceFits(transfer: Transfer): boolean {
-  const { file, regions } = transfer;
-  for (const { slab, slabOffset, length } of regions) {
-    if (slab === undefined) return false;
-    if ((length & file.offsetMask) !== 0) return false;
-    // A slab's start suits every device; what matters is the place within it.
-    if ((slabOffset & file.memoryMask) !== 0) return false;
+async function runPlain(transfer: Transfer): Promise<number> {
+  const regions = pinnedRegions(transfer);
+  return regions === undefined
+    ? runBounced(transfer, spanOf(transfer))
+    : runVector(transfer, regions);
+}
+
+function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset : Number(offset & 0x7fff_ffffn);
+}
+
+// Buffers lent by a pool ------------------------------------------------------------------------------
+
+type PooledPart = { slab: NonNullable<Slab["pool"]>; offset: number; length: number };
+const NO_PARTS: readonly PooledPart[] = [];
+
+/** The parts of the caller's memory that belong to a `BufferPool`, which must not lend them again yet. */
+function pooledParts(transfer: Transfer): readonly PooledPart[] {
+  if (!poolsExist()) return NO_PARTS;
+  let parts: PooledPart[] | undefined;
+  const { views, lengths } = transfer;
+  for (let index = 0; index < views.length; index++) {
+    const view = views[index] as IoData;
+    const isView = ArrayBuffer.isView(view);
+    const pool = slabOf(view)?.pool;
+    if (pool === undefined) continue;
+    parts ??= [];
+    const offset = isView ? view.byteOffset : 0;
+    parts.push({ slab: pool, offset, length: lengths[index] as number });
   }
-  return (Number(BigInt.asUintN(32, BigInt(transfer.offset))) & file.offsetMask) === 0;
+  return parts ?? NO_PARTS;
 }
 
 // Vectors of pinned memory ----------------------------------------------------------------------------
 
-async function runVector(transfer: Transfer): Promise<number> {
-  const { regions } = transfer;
+/** One of the caller's buffers that the kernel can have as it is. */
+interface Region {
+  readonly view: IoData;
+  readonly length: number;
+  readonly slab: Slab;
+  readonly slabOffset: number;
+}
+
+/** The caller's buffers, if the kernel can have every one of them. */
+function pinnedRegions(transfer: Transfer): Region[] | undefined {
+  const { file, views, lengths } = transfer;
+  const mask = file.ioMask;
+  if (mask !== 0) {
+    if ((lowBits(transfer.offset) & mask) !== 0) return undefined;
+    for (const length of lengths) if ((length & mask) !== 0) return undefined;
+  }
+  const regions: Region[] = [];
+  for (let index = 0; index < views.length; index++) {
+    const view = views[index] as IoData;
+    const isView = ArrayBuffer.isView(view);
+    const slab = slabOf(view);
+    if (slab === undefined) return undefined;
+    // A slab's start suits every device; what matters is the place within it.
+    const slabOffset = isView ? view.byteOffset : 0;
+    if ((slabOffset & file.memoryMask) !== 0) return undefined;
+    if (!isPlausible(slab, slabOffset, lengths[index] as number)) return undefined;
+    regions.push({ view, length: lengths[index] as number, slab, slabOffset });
+  }
+  return regions;
+}
+
+async function runVector(transfer: Transfer, regions: readonly Region[]): Promise<number> {
   let done = 0;
   for (let first = 0; first < regions.length; first += abi.IOVECS_MAX) {
     const group = regions.slice(first, first + abi.IOVECS_MAX);
     const length = group.reduce((sum, region) => sum + region.length, 0);
     const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
     transfer.core.releaseBlock(outcome.block);
-    done += moved(transfer, outcome, done);
+    done += outcome.transferred;
+    if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
   // What was written is written; what was read has no place to be.
@@ -123,7 +208,7 @@ function fillIovecs(
 ): void {
   const out = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
   group.forEach(({ view, slab, slabOffset, length }, index) => {
-    if (slab === undefined || view.byteLength !== length) throw gone(transfer, done);
+    if (view.byteLength !== length) throw gone(transfer, done);
     setUint64(out, index * IOVEC_BYTES, slab.address + slabOffset);
     setUint64(out, index * IOVEC_BYTES + 8, length);
     setUint64(out, group.length * IOVEC_BYTES + index * 8, slab.header);
@@ -133,133 +218,4 @@ function fillIovecs(
 function setUint64(out: DataView, at: number, value: number): void {
   out.setUint32(at, value, true);
   out.setUint32(at + 4, value / 0x1_0000_0000, true);
-}
-
-// Through bounce memory -------------------------------------------------------------------------------
-
-/**
- * Copies by way of one aligned block after the other. A read whose range is not aligned is widened,
- * and what was not asked for is dropped.
- */
-async function runBounced(transfer: Transfer): Promise<number> {
-  const { core, file, kind, length } = transfer;
-  const head = Number(BigInt(transfer.offset) & BigInt(file.offsetMask));
-  const tail = (file.offsetMask + 1 - ((head + length) & file.offsetMask)) & file.offsetMask;
-  const isRead = kind === abi.Kind.read;
-  if (!isRead && (head > 0 || tail > 0)) throw misaligned(transfer, head);
-  const start = addOffset(transfer.offset, -head);
-  const wide = head + length + tail;
-  let done = 0;
-  do {
-    const bytes = Math.min(wide - done, abi.BOUNCE_BLOCK_BYTES_MAX);
-    const from = done;
-    const outcome = await core.start({
-      kind,
-      fd: file.fd,
-      file,
-      offset: addOffset(start, done),
-      length: bytes,
-      blockBytes: bytes,
-      ...(isRead ? {} : { fill: (memory) => gather(transfer, memory, from, bytes) }),
-      governor: transfer.governor,
-    });
-    try {
-      if (isRead && outcome.block >= 0) {
-        const memory = core.blockMemory(outcome.block, outcome.transferred);
-        scatter(transfer, memory, done - head);
-      }
-    } finally {
-      core.releaseBlock(outcome.block);
-    }
-    done += moved(transfer, outcome, Math.max(0, done - head));
-    if (outcome.transferred < bytes) break;
-  } while (done < wide);
-  return Math.max(0, Math.min(done - head, length));
-}
-
-/** Copies the caller's bytes from `from` on into `memory`. */
-function gather(transfer: Transfer, memory: Uint8Array, from: number, bytes: number): void {
-  eachOverlap(transfer, from, bytes, (region, within, at, count) => {
-    memory.set(bytesOf(region.view, region.length).subarray(within, within + count), at);
-  });
-}
-
-/** Copies `memory`, which stands at `from` (may be negative) of the transfer, to the caller. */
-function scatter(transfer: Transfer, memory: Uint8Array, from: number): void {
-  eachOverlap(transfer, from, memory.byteLength, (region, within, at, count) => {
-    bytesOf(region.view, region.length).set(memory.subarray(at, at + count), within);
-  });
-}
-
-function eachOverlap(
-  transfer: Transfer,
-  from: number,
-  bytes: number,
-  use: (region: Region, within: number, at: number, count: number) => void,
-): void {
-  let position = 0;
-  for (const region of transfer.regions) {
-    const first = Math.max(position, from);
-    const end = Math.min(position + region.length, from + bytes);
-    if (first < end) {
-      if (region.view.byteLength < region.length) throw gone(transfer, Math.max(0, from));
-      use(region, first - position, first - from, end - first);
-    }
-    position += region.length;
-  }
-}
-
-// Outcomes --------------------------------------------------------------------------------------------
-
-/** Bytes of a part, or throws with the whole transfer's numbers. */
-function moved(transfer: Transfer, outcome: Outcome, before: number): number {
-  if (outcome.status === abi.Status.ok) return outcome.transferred;
-  const transferred = Math.min(before + outcome.transferred, transfer.length);
-  throw failure(transfer, outcome, transferred);
-}
-
-function failure(transfer: Transfer, outcome: Outcome, transferred: number): IoError {
-  const context = describe(transfer, transferred);
-  if (outcome.error === undefined) return statusError(outcome.status, outcome.errno, context);
-  const { code, message: _message, cause } = outcome.error;
-  const { kind: _kind, file: _file, ...init } = context;
-  const reason = REASONS[code];
-  if (reason === undefined) return outcome.error;
-  return new IoError(code, { ...init, reason, ...(cause === undefined ? {} : { cause }) });
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ABORT_ERR: "the operation was aborted",
-  ERR_TIMEOUT: "the operation timed out",
-};
-
-function describe(transfer: Transfer, transferred: number) {
-  const { kind, file, offset, length } = transfer;
-  const vector = transfer.regions.length !== 1;
-  const shown = !vector ? kind : kind === abi.Kind.read ? abi.Kind.readv : abi.Kind.writev;
-  return { kind, file, syscall: syscallName(shown), path: file.path, offset, length, transferred };
-}
-
-function gone(transfer: Transfer, transferred: number): IoError {
-  const { kind: _kind, file: _file, ...init } = describe(transfer, transferred);
-  return new IoError("ERR_BUFFER_DETACHED", {
-    ...init,
-    reason: "a buffer was transferred or has shrunk before the operation settled",
-    hint: "Keep the buffer as it is until the promise settles",
-  });
-}
-
-/** An unaligned write range: says what is off and by how much. */
-function misaligned(transfer: Transfer, head: number): IoError {
-  const { kind: _kind, file, ...init } = describe(transfer, 0);
-  const unit = file.offsetMask + 1;
-  const off: string[] = [];
-  if (head > 0) off.push(`offset is ${head} bytes past a multiple of ${unit}`);
-  const rest = transfer.length % unit;
-  if (rest > 0) off.push(`length is ${rest} bytes past a multiple of ${unit}`);
-  return new IoError("ERR_MISALIGNED", {
-    ...init,
-    reason: `the write is not aligned: ${off.join(", ")}`,
-    hint: "Write whole sectors (see file.alignment)",
-  });
 }

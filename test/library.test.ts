@@ -32,7 +32,7 @@ test("a library that is missing is named, with the remedy", async () => {
   expect(child.stdout).toBe(REFUSED);
   expect(child.stderr).toContain(`${missing}: no such file`);
   expect(child.stderr).toContain(`could not be loaded on ${process.platform}-${process.arch}`);
-  expect(child.stderr).toContain("npm run build");
+  expect(child.stderr).toContain("unset it, or set it to the absolute path");
   expect(child.stderr).toContain("BUN_AIO_LIBRARY");
 });
 

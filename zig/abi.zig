@@ -63,6 +63,70 @@ pub const Kind = enum(u32) {
     discard = 14,
     write_zeroes = 15,
     reread_partitions = 16,
+    /// `fd`: a regular file to show as a block device, `argument`: its sector size, `address`: room
+    /// for `ImageInfo`. For tests; the device is gone when its last descriptor is closed.
+    attach_image = 17,
+    /// Simulated devices only: `argument` is a `DeviceCommand`.
+    device_command = 18,
+};
+
+/// What a simulated device can be asked beside what every device can do. Obeyed in the order of
+/// submission, before anything that is submitted later.
+pub const DeviceCommand = enum(u32) {
+    /// `address`: a `FaultRule`.
+    add_rule = 0,
+    /// `mode`: its place.
+    remove_rule = 1,
+    /// Cuts the power; `detail` is 1 if it was off already.
+    crash = 2,
+    /// Copies `length` bytes at `offset` to `address`, also without power.
+    read_image = 3,
+    /// Puts `length` bytes from `address` at `offset` as if they had always been there.
+    write_image = 4,
+    /// `detail` is 1 when the device is gone.
+    ask_gone = 5,
+};
+
+pub const FaultOperation = enum(u32) { read = 0, write = 1, sync = 2, discard = 3, any = 4 };
+
+pub const FaultFlag = struct {
+    /// `short` counts.
+    pub const short: u32 = 1 << 0;
+    /// `torn` counts.
+    pub const torn: u32 = 1 << 1;
+    pub const unplug: u32 = 1 << 2;
+    pub const crash: u32 = 1 << 3;
+};
+
+/// Rules that a simulated device holds.
+pub const fault_rules_max = 64;
+
+/// One line of a fault plan (`os/simulated/faults.zig`).
+pub const FaultRule = extern struct {
+    /// Which of `fault_rules_max` it is.
+    place: u32,
+    operation: u32,
+    offset: f64,
+    /// 0: everywhere.
+    length: f64,
+    nth: u32,
+    every: u32,
+    /// In 1/65536; 0: always.
+    probability: u32,
+    times: u32,
+    errno: i32,
+    flags: u32,
+    short: f64,
+    torn: f64,
+    latency_ms: f64,
+};
+
+/// Bits of `RingOptions.device_flags`.
+pub const DeviceFlag = struct {
+    /// Requests that are not aligned are refused with EINVAL, as with O_DIRECT.
+    pub const strict: u32 = 1 << 0;
+    /// What was not written is read from `device_base_fd`.
+    pub const overlay: u32 = 1 << 1;
 };
 
 /// Bits of `Submission.flags`.
@@ -196,6 +260,14 @@ pub const Geometry = extern struct {
     serial: [64]u8,
 };
 
+/// What `attach_image` made.
+pub const ImageInfo = extern struct {
+    /// Keeps the device until another descriptor of it is open.
+    fd: i32,
+    /// N of /dev/loopN.
+    number: u32,
+};
+
 /// Latency histograms: log-linear, `histogram_steps` buckets per power of two of nanoseconds.
 pub const histogram_kinds = 4;
 pub const histogram_steps_log2 = 3;
@@ -266,6 +338,16 @@ pub const RingOptions = extern struct {
     fault_short: u32,
     fault_refuse: u32,
     fault_reorder: u32,
+    /// The device of a simulated ring.
+    device_bytes: f64,
+    device_sector_size: u32,
+    /// What addresses in memory have to be multiples of, with `DeviceFlag.strict`.
+    device_memory_alignment: u32,
+    device_flags: u32,
+    device_seed: u32,
+    /// Is duplicated.
+    device_base_fd: i32,
+    reserved: u32,
 };
 
 /// Filled by `ba_ring_open`, also when it fails.
@@ -312,9 +394,10 @@ comptime {
     assert(@sizeOf(Completion) == 32);
     assert(@sizeOf(FileInfo) == 40 + 13 * 8);
     assert(@sizeOf(Control) % 8 == 0);
-    assert(@sizeOf(RingOptions) == 32);
+    assert(@sizeOf(RingOptions) == 64);
+    assert(@sizeOf(FaultRule) == 72);
     assert(@sizeOf(RingInfo) == 88);
-    for (.{ Submission, Completion, FileInfo, Geometry, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
+    for (.{ Submission, Completion, FileInfo, Geometry, ImageInfo, FaultRule, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
         assertNoPadding(T);
     }
 }

@@ -74,9 +74,11 @@ pub fn Cases(comptime Context: type) type {
             .{ .name = "system limit of 4: partial acceptance", .run = systemLimit },
             .{ .name = "no room and nothing of ours running: retried on a timer", .run = noRoom },
             .{ .name = "cancel: exactly one completion", .run = cancel },
+            .{ .name = "cancel of some: the others end", .run = cancelSome },
             .{ .name = "cancel of a read that never ends", .run = cancelSilent },
             .{ .name = "fsync covers the writes before it", .run = sync },
             .{ .name = "/dev/null by way of the pool, tried once", .run = null_device },
+            .{ .name = "a refusal is forgotten when the file's record is reused", .run = recordReused },
             .{ .name = "a pipe fails with ESPIPE", .run = pipe },
             .{ .name = "raw disk: aligned, long, vectors", .run = disk },
             .{ .name = "raw disk: sync by way of the pool, transfers stay", .run = diskSync },
@@ -730,6 +732,27 @@ pub fn Cases(comptime Context: type) type {
             try rig.close();
         }
 
+        /// What stands behind a cancelled one in some queue must not be lost with it.
+        fn cancelSome(context: *Context) Error!void {
+            const fd = try context.openFile("cancel", 4 << 20);
+            defer _ = Os.close(fd);
+            const memory = os.mapMemory(4 << 20) orelse return context.fail("no memory", 0, 0);
+            defer os.unmapMemory(memory);
+            for (0..20) |_| {
+                var rig: Rig = undefined;
+                try rig.init(context, 64, 64);
+                for (0..64) |index| {
+                    _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(memory[index << 16 ..]), .length = 1 << 16, .offset = index << 16 });
+                }
+                rig.flush();
+                for (0..32) |index| _ = rig.engine.cancel(@intCast(2 * index), 1);
+                try rig.run();
+                try context.equal("settled", 64, rig.settled);
+                for (0..32) |index| try rig.expect(@intCast(2 * index + 1), 1 << 16);
+                try rig.close();
+            }
+        }
+
         fn cancelSilent(context: *Context) Error!void {
             const pair = try context.openSilent() orelse return context.skip("nothing that never ends");
             defer closeBoth(pair);
@@ -780,11 +803,32 @@ pub fn Cases(comptime Context: type) type {
             try rig.close();
         }
 
+        fn recordReused(context: *Context) Error!void {
+            var rig: Rig = undefined;
+            try rig.init(context, 16, 64);
+            const fd = try context.openFile("reused", 64);
+            defer _ = Os.close(fd);
+            const file = &rig.engine.memory.files[2];
+            file.transfers_refused = true;
+            file.syncs_refused = true;
+            var info: abi.FileInfo = undefined;
+            const probe = try rig.one(.{ .kind = .probe, .fd = fd, .file = 2, .address = @intFromPtr(&info) });
+            try rig.expect(probe, 0);
+            var buffer: [64]u8 = undefined;
+            const lists = rig.stats().submit_calls;
+            const read = try rig.one(.{ .kind = .read, .fd = fd, .file = 2, .address = at(&buffer), .length = 64 });
+            try rig.expect(read, 64);
+            if (rig.stats().submit_calls == lists) return context.fail("the pool served it", 1, 0);
+            try rig.close();
+        }
+
         fn pipe(context: *Context) Error!void {
             const pair = try context.openPipe() orelse return context.skip("no pipe");
             defer closeBoth(pair);
             var info: abi.FileInfo = undefined;
             try context.equal("asked about", negative(.SPIPE), Os.fileInfo(pair[0], &info));
+            // glibc's thread would call read instead and wait for ever (aio_misc.c).
+            if (!Context.kernel_rules) return;
             var rig: Rig = undefined;
             try rig.init(context, 16, 64);
             var buffer: [64]u8 = undefined;
@@ -911,10 +955,10 @@ pub fn Cases(comptime Context: type) type {
                 const before = rig.engine.kernel.aio.turns();
                 _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(&buffer[0]), .length = 64 });
                 rig.flush();
-                // Not drained: at most one turn of the waiter, however long it takes.
+                // Not drained: one turn of the waiter, and maybe one while the flush was quiet.
                 for (0..20) |_| context.pause(rig.wake, 10);
                 const turns = rig.engine.kernel.aio.turns() - before;
-                if (turns > 1) return context.fail("the waiter spins", 1, @intCast(turns));
+                if (turns > 2) return context.fail("the waiter spins", 1, @intCast(turns));
                 try rig.run();
             }
             try rig.close();

@@ -49,7 +49,7 @@ pub fn Rig(comptime Context: type) type {
         /// In place: lanes and threads keep pointers. `slots`: operations this rig ever carries.
         pub fn init(rig: *Self, context: *Context, queue_depth: u32, slots: u32) !void {
             const count = queue_depth + abi.operations_ready;
-            const per_operation = @sizeOf(Operation) + @sizeOf(*Operation) + @sizeOf(lane.Verdict) +
+            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) + @sizeOf(lane.Verdict) +
                 @sizeOf(lane.Reaped) + @sizeOf(abi.Submission) + @sizeOf(abi.Completion);
             const bytes = @sizeOf(abi.Control) + count * per_operation + slots * @sizeOf(abi.Completion) +
                 files_max * @sizeOf(engine_file.FileState) + 8192;
@@ -89,6 +89,7 @@ pub fn Rig(comptime Context: type) type {
                 .run = try allocator.alloc(*Operation, queue_depth),
                 .verdicts = try allocator.alloc(lane.Verdict, queue_depth),
                 .reaped = try allocator.alloc(lane.Reaped, count),
+                .fresh = try allocator.alloc(*Operation, count),
             }, .{ .queue_depth = queue_depth, .window_bytes = abi.window_bytes_default });
         }
 
@@ -110,7 +111,7 @@ pub fn Rig(comptime Context: type) type {
             const left = rig.engine.kernel.running_count;
             rig.engine.kernel.deinit();
             _ = rig.engine.pool.stop();
-            while (rig.pool_references.load(.acquire) > 0) Context.Pool.pause();
+            while (rig.pool_references.load(.acquire) > 0) rig.engine.pool.pause();
             rig.engine.pool.deinit();
             rig.wake.close();
             os.unmapMemory(rig.memory);

@@ -54,6 +54,15 @@ pub fn cancel(ring: ?*Ring, slot: u32, generation: u32) callconv(.c) i32 {
     return @intFromBool(r.cancel(slot, generation));
 }
 
+/// Writes at most `count_max` changed ranges of an overlay device that end behind `from` as pairs of
+/// offset and length; returns how many.
+pub fn device_changes(ring: ?*Ring, from: f64, out: ?[*][2]f64, count_max: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed or out == null or count_max > std.math.maxInt(i32)) return invalid;
+    if (!(from >= 0) or from >= 0x1p63) return invalid;
+    return @intCast(r.deviceChanges(@intFromFloat(from), out.?[0..count_max]));
+}
+
 /// The ring must not close this file's descriptor when it is torn down. Also on a closed ring.
 pub fn file_forget(ring: ?*Ring, file: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;

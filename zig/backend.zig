@@ -15,6 +15,7 @@ const options = @import("build_options");
 const os = @import("os.zig");
 const Operation = @import("operation.zig").Operation;
 const Pool = @import("pool.zig").Pool;
+const SimulatedDevice = @import("backend/simulated_device.zig").SimulatedDevice;
 const None = @import("backend/none.zig").None;
 
 const page_align = std.heap.page_size_min;
@@ -26,6 +27,8 @@ const ThreadsEngine = engine_file.Engine(None, Pool(Os));
 const IoUringLane = @import("backend/io_uring.zig").IoUring(Os);
 const IoUringEngine = engine_file.Engine(IoUringLane, Pool(Os));
 
+const SimulatedEngine = engine_file.Engine(SimulatedDevice, Pool(Os));
+
 const PosixAioLane = @import("backend/posix_aio.zig").PosixAio(Os);
 const PosixAioEngine = engine_file.Engine(PosixAioLane, Pool(Os));
 
@@ -34,9 +37,14 @@ const AnyEngine = switch (builtin.os.tag) {
         io_uring: IoUringEngine,
         posix_aio: PosixAioEngine,
         threads: ThreadsEngine,
+        simulated: SimulatedEngine,
     },
-    .freebsd => union(enum) { posix_aio: PosixAioEngine, threads: ThreadsEngine },
-    else => union(enum) { threads: ThreadsEngine },
+    .freebsd => union(enum) {
+        posix_aio: PosixAioEngine,
+        threads: ThreadsEngine,
+        simulated: SimulatedEngine,
+    },
+    else => union(enum) { threads: ThreadsEngine, simulated: SimulatedEngine },
 };
 
 /// Pool threads, where the caller does not say: beside a kernel lane they serve what is rare, alone
@@ -129,7 +137,7 @@ pub const Ring = struct {
         fn of(queue_depth: u32) Layout {
             const operations = queue_depth + abi.operations_ready;
             // Each array starts aligned by itself; the slack covers it.
-            const per_operation = @sizeOf(Operation) + @sizeOf(*Operation) +
+            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) +
                 @sizeOf(lane.Verdict) + @sizeOf(lane.Reaped);
             const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
             const submissions = std.mem.alignForward(u64, @sizeOf(abi.Control), 64);
@@ -183,6 +191,10 @@ pub const Ring = struct {
         const allocator = arena.allocator();
         const count = layout.operations;
         const shared = ring.shared.ptr;
+        // `alloc` would write over all of it in safe builds, and most of it is never used.
+        const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
+        const files = allocator.rawAlloc(files_bytes, .of(engine_file.FileState), @returnAddress()) orelse unreachable;
+        const first_file: [*]engine_file.FileState = @ptrCast(@alignCast(files));
         const submissions: [*]abi.Submission = @ptrCast(@alignCast(shared + layout.submissions));
         const completions: [*]abi.Completion = @ptrCast(@alignCast(shared + layout.completions));
         // Layout.of has counted: these cannot fail.
@@ -191,10 +203,11 @@ pub const Ring = struct {
             .submissions = submissions[0..count],
             .completions = completions[0..count],
             .operations = allocator.alloc(Operation, count) catch unreachable,
-            .files = allocator.alloc(engine_file.FileState, abi.files_max) catch unreachable,
+            .files = first_file[0..abi.files_max],
             .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
             .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
             .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,
+            .fresh = allocator.alloc(*Operation, count) catch unreachable,
         };
     }
 
@@ -228,7 +241,15 @@ pub const Ring = struct {
                 ring.startEngine(&ring.engine.posix_aio, wanted, threads_beside_kernel);
                 return null;
             },
-            .simulated, .automatic => return unknown,
+            .simulated => {
+                ring.engine = .{ .simulated = undefined };
+                if (ring.engine.simulated.kernel.init(wanted)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.simulated, wanted, threads_beside_kernel);
+                return null;
+            },
+            .automatic => return unknown,
         }
     }
 
@@ -264,6 +285,14 @@ pub const Ring = struct {
     pub fn cancel(ring: *Ring, slot: u32, generation: u32) bool {
         return switch (ring.engine) {
             inline else => |*engine| engine.cancel(slot, generation),
+        };
+    }
+
+    /// Runs of changed bytes of an overlay device, as offset and length.
+    pub fn deviceChanges(ring: *const Ring, from: u64, out: [][2]f64) u32 {
+        return switch (ring.engine) {
+            .simulated => |*engine| engine.kernel.changes(from, out),
+            else => 0,
         };
     }
 
@@ -314,7 +343,7 @@ pub const Ring = struct {
     pub fn finalize(ring: *Ring) void {
         ring.close();
         switch (ring.engine) {
-            inline else => |*engine| for (engine.memory.files) |*file| {
+            inline else => |*engine| for (engine.memory.files[0..engine.files_ready]) |*file| {
                 if (file.owned_fd >= 0) _ = Os.close(file.owned_fd);
             },
         }

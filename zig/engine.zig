@@ -10,14 +10,17 @@ const abi = @import("abi.zig");
 const lane = @import("lane.zig");
 const os = @import("os.zig");
 const Histogram = @import("histogram.zig");
-const Operation = @import("operation.zig").Operation;
+const operation_file = @import("operation.zig");
+const options = @import("build_options");
+const Operation = operation_file.Operation;
+const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 const List = @import("list.zig").List(Operation);
 const E = os.E;
 
 /// Bytes that one call moves at most through completions that come inline, so that no call keeps
 /// the JavaScript thread for much longer than a millisecond.
-const call_bytes_max = 4 * 1024 * 1024;
+const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
 const attempts_max = 16;
 /// Pauses before the kernel is asked again for room.
@@ -48,6 +51,7 @@ pub const Memory = struct {
     run: []*Operation,
     verdicts: []lane.Verdict,
     reaped: []lane.Reaped,
+    fresh: []*Operation,
 };
 
 pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
@@ -76,6 +80,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Rows of the completion table that are filled.
         completion_count: u32 = 0,
         order: u64 = 0,
+        /// Operations admitted by this call; their memory is retained when it ends, if they have
+        /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
+        /// runs; a cached read never pays for the two atomic operations.
+        fresh_count: u32 = 0,
+        /// Records of files that were ever used: writing all of them would cost a new ring a
+        /// millisecond.
+        files_ready: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
         /// Bytes this call may still submit.
@@ -89,7 +100,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(memory.run.len == memory.verdicts.len);
             assert(memory.reaped.len >= memory.run.len);
             assert(limits.queue_depth > 0);
-            assert(limits.window_bytes >= abi.piece_bytes_max);
+            assert(limits.window_bytes >= operation_file.piece_bytes_max);
             engine.memory = memory;
             engine.limits = limits;
             engine.free = .{};
@@ -101,6 +112,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.operation_count = 0;
             engine.completion_count = 0;
             engine.order = 0;
+            engine.fresh_count = 0;
+            engine.files_ready = 0;
             engine.refused_room = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
@@ -109,7 +122,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 operation.* = .{ .index = @intCast(index) };
                 engine.free.push(operation);
             }
-            for (memory.files) |*file| file.* = .{};
         }
 
         // Calls from JavaScript ----------------------------------------------------------------
@@ -137,6 +149,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Asks for the end of an operation. Its completion comes in any case, with a later call.
         pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
             engine.stats().cancel_requests += 1;
+            // What never reached a lane settles here: its latency ends now.
+            engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 if (operation.slot != slot or operation.generation != generation) continue;
@@ -147,7 +161,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn begin(engine: *Self) void {
-            engine.now_ns = os.monotonicNs();
+            engine.now_ns = engine.pool.nowNs();
             engine.refused_room = false;
             engine.call_bytes = call_bytes_max;
             engine.memory.control.more = 0;
@@ -169,7 +183,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (engine.kernel_count > 0) quiet = engine.kernel.arm();
                 if (engine.pool_count > 0) quiet = engine.pool.arm() and quiet;
                 // Something came while we were arming: nobody will ring for that again.
-                if (quiet) break;
+                if (quiet or plant.is(.lose_wake)) break;
                 if (engine.call_bytes == 0) {
                     engine.memory.control.more = 1;
                     break;
@@ -180,6 +194,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         fn finish(engine: *Self) u32 {
+            if (engine.fresh_count > 0) engine.retainFresh();
             const control = engine.memory.control;
             const waiting = engine.fifo.count + engine.pool_fifo.count;
             if (waiting > 0) {
@@ -187,6 +202,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     // Another process may hold the room: no event of ours need ever come.
                     const alone = engine.kernel_count + engine.pool_count == 0;
                     control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
+                    if (plant.is(.wait_for_nothing)) control.retry_ms = 0;
                 } else if (engine.call_bytes == 0) {
                     control.more = 1;
                 }
@@ -194,12 +210,29 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
+            // A cancel that found no room: nothing of ours need ever end without it.
+            if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
+                engine.kernel_count > 0 and control.retry_ms == 0)
+            {
+                control.retry_ms = retry_ms_busy;
+            }
+            if (@hasDecl(Kernel, "dueMs")) {
+                if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
+            }
+            const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
             control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
+            engine.syncStats();
+            return count;
+        }
+
+        /// An operation counts until its row is taken: a cancel fills rows between two calls, and
+        /// whoever submits as many as seem free must not overflow the table.
+        fn takeRows(engine: *Self) u32 {
             const count = engine.completion_count;
             engine.completion_count = 0;
-            engine.syncStats();
+            engine.operation_count -= count;
             return count;
         }
 
@@ -227,16 +260,25 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.submitted_ns = engine.now_ns;
             operation.phase = .queued;
             if (!read(operation, submission)) return engine.settle(operation, .invalid, 0);
-            engine.retainSlabs(operation);
+            engine.memory.fresh[engine.fresh_count] = operation;
+            engine.fresh_count += 1;
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
+                while (engine.files_ready <= operation.file) : (engine.files_ready += 1) {
+                    engine.memory.files[engine.files_ready] = .{};
+                }
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
                 }
+                if (operation.kind == .open or operation.kind == .probe) {
+                    // JavaScript gives a closed file's record to the next one.
+                    file.transfers_refused = false;
+                    file.syncs_refused = false;
+                }
                 if (operation.changesMedium()) file.writes_open += 1;
-                if (operation.isSync() and file.writes_open > 0) {
+                if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
                     operation.covers = file.writes_open;
                     operation.place = .held;
                     file.held.push(operation);
@@ -288,7 +330,18 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return if (@as(f64, @floatFromInt(integer)) == number) integer else null;
         }
 
-        fn retainSlabs(_: *Self, operation: *Operation) void {
+        /// What was admitted and goes on beyond this call keeps its memory by itself.
+        fn retainFresh(engine: *Self) void {
+            for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (plant.is(.forget_slab)) continue;
+                if (operation.phase != .free) retainSlabs(operation);
+            }
+            engine.fresh_count = 0;
+        }
+
+        fn retainSlabs(operation: *Operation) void {
+            assert(!operation.retained);
+            operation.retained = true;
             if (operation.slab) |slab| slab.retain();
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
@@ -296,9 +349,12 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
         }
 
-        fn releaseSlabs(_: *Self, operation: *Operation) void {
+        fn releaseSlabs(operation: *Operation) void {
+            defer operation.slab = null;
+            if (!operation.retained) return;
+            operation.retained = false;
+            if (plant.is(.leak_slab)) return;
             if (operation.slab) |slab| slab.release();
-            operation.slab = null;
             if (!operation.isVector()) return;
             for (operation.vectorSlabs()) |address| {
                 if (Slab.fromAddress(address)) |slab| slab.release();
@@ -344,25 +400,25 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const verdicts = engine.memory.verdicts[0..run.len];
             engine.kernel.submit(run, verdicts);
             var moved: u32 = 0;
+            for (run, verdicts) |operation, verdict| switch (verdict) {
+                .accepted => moved += 1,
+                .not_now => {},
+                .failed => |errno| {
+                    moved += 1;
+                    engine.leaveKernel(operation);
+                    engine.refused(operation, errno);
+                },
+            };
             // Backwards, so that what is put back at the head keeps its order.
             var index = run.len;
             while (index > 0) {
                 index -= 1;
-                const operation = run[index];
-                switch (verdicts[index]) {
-                    .accepted => moved += 1,
-                    .not_now => {
-                        engine.refused_room = true;
-                        engine.stats().resubmissions += 1;
-                        engine.leaveKernel(operation);
-                        engine.requeueFront(operation);
-                    },
-                    .failed => |errno| {
-                        moved += 1;
-                        engine.leaveKernel(operation);
-                        engine.refused(operation, errno);
-                    },
-                }
+                if (verdicts[index] != .not_now) continue;
+                engine.refused_room = true;
+                engine.stats().resubmissions += 1;
+                engine.leaveKernel(run[index]);
+                if (plant.is(.lose_eagain)) continue;
+                if (plant.is(.lose_order)) engine.requeue(run[index]) else engine.requeueFront(run[index]);
             }
             return moved;
         }
@@ -395,7 +451,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn leaveKernel(engine: *Self, operation: *Operation) void {
             operation.assertPhase(.in_kernel);
             engine.kernel_count -= 1;
-            engine.kernel_bytes -= operation.piece.bytes;
+            if (!plant.is(.leak_window)) engine.kernel_bytes -= operation.piece.bytes;
             operation.phase = .queued;
         }
 
@@ -414,6 +470,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// The kernel lane will not have it. What it cannot do at all, the pool can.
         fn refused(engine: *Self, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
+            if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
             const maybe = engine.kernel.capability(operation.kind) == .maybe;
             if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
                 if (operation.file != abi.file_none) {
@@ -468,13 +525,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             var count: u32 = 0;
             if (engine.kernel_count > 0) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
-                if (reaped > 0) engine.now_ns = os.monotonicNs();
+                if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| engine.collectOne(event);
                 count += @intCast(reaped);
             }
             if (engine.pool_count > 0) {
                 var finished = engine.pool.reap();
-                if (finished.count > 0) engine.now_ns = os.monotonicNs();
+                if (finished.count > 0) engine.now_ns = engine.pool.nowNs();
                 while (finished.pop()) |operation| {
                     operation.assertPhase(.in_kernel);
                     engine.pool_count -= 1;
@@ -491,7 +548,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(index < engine.memory.operations.len);
             const operation = &engine.memory.operations[index];
             const current = operation.phase == .in_kernel and operation.route == .kernel and
-                operation.token() == event.token;
+                (operation.token() == event.token or plant.is(.accept_stale));
             if (!current) {
                 engine.stats().stale_events += 1;
                 return;
@@ -513,7 +570,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn endedRead(engine: *Self, operation: *Operation, bytes: u64) void {
             operation.advance(bytes);
-            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            const end_of_file = bytes == 0 or bytes % operation.alignment != 0 or
+                (plant.is(.trust_short_read) and bytes < operation.piece.bytes);
             // A direct read that ends within a sector has met the end of the file; asking again
             // from there would be misaligned.
             if (operation.transferred == operation.length or end_of_file) {
@@ -539,6 +597,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn goOn(engine: *Self, operation: *Operation) void {
             if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
+            if (plant.is(.lose_continuation)) return engine.settle(operation, .ok, 0);
             engine.stats().continuations += 1;
             // At the end of the queue: a long transfer takes turns with the others.
             engine.requeue(operation);
@@ -551,6 +610,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     return engine.settle(operation, .canceled, 0);
                 },
                 .INTR => {
+                    if (plant.is(.report_eintr)) return engine.settle(operation, .failed, errno);
                     if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
                     engine.stats().resubmissions += 1;
                     return engine.requeueFront(operation);
@@ -587,7 +647,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 // A descriptor is gone after close(2) whatever it says.
                 const closed = operation.kind == .close and status == .failed;
                 if (status == .ok or closed) engine.noteDescriptor(operation);
-                engine.releaseSlabs(operation);
+                releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
             engine.countSettled(operation);
@@ -600,7 +660,14 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .detail = @floatFromInt(operation.detail),
             };
             engine.completion_count += 1;
-            engine.operation_count -= 1;
+            if (plant.is(.settle_twice)) {
+                const table = engine.memory.completions;
+                if (engine.completion_count < table.len) {
+                    table[engine.completion_count] = table[engine.completion_count - 1];
+                    engine.completion_count += 1;
+                    engine.operation_count += 1;
+                }
+            }
             operation.reset();
             engine.free.push(operation);
         }
@@ -634,7 +701,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             var held = file.held;
             file.held = .{};
             while (held.pop()) |sync| {
-                if (sync.order > write.order) sync.covers -= 1;
+                if (sync.order > write.order or plant.is(.miscount_sync)) sync.covers -= 1;
                 if (sync.covers > 0) {
                     file.held.push(sync);
                 } else {
@@ -696,6 +763,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 .in_kernel => {
                     if (operation.cancel_requested) return;
                     operation.cancel_requested = true;
+                    if (plant.is(.drop_cancel)) return;
                     switch (operation.route) {
                         .kernel => switch (engine.kernel.cancel(operation)) {
                             .removed => {
@@ -724,17 +792,17 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free) continue;
                 engine.cancelOperation(operation);
-                engine.completion_count = 0;
+                _ = engine.takeRows();
             }
             if (engine.kernel_count > 0) engine.kernel.cancelAll(timeout_ms);
-            const deadline = os.monotonicNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
+            const deadline = engine.pool.nowNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
             while (engine.kernel_count + engine.pool_count > 0) {
                 const reaped = engine.collect();
-                engine.completion_count = 0;
+                _ = engine.takeRows();
                 engine.dropQueued();
                 if (reaped > 0) continue;
-                if (os.monotonicNs() >= deadline) return false;
-                Pool.pause();
+                if (engine.pool.nowNs() >= deadline) return false;
+                engine.pool.pause();
             }
             engine.dropQueued();
             return true;
@@ -756,7 +824,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 while (list.pop()) |operation| {
                     operation.place = .nowhere;
                     engine.settle(operation, .canceled, 0);
-                    engine.completion_count = 0;
+                    _ = engine.takeRows();
                 }
             }
         }

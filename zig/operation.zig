@@ -4,7 +4,12 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("abi.zig");
+const options = @import("build_options");
+const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
+
+/// The largest request given to a lane; small in the fuzzer, so that small transfers are split.
+pub const piece_bytes_max = if (options.small_limits) 16 * 1024 else abi.piece_bytes_max;
 
 pub const Iovec = extern struct {
     base: u64,
@@ -55,6 +60,8 @@ pub const Operation = struct {
     address: u64 = 0,
     length: u64 = 0,
     slab: ?*Slab = null,
+    /// Whether a reference to each of its slabs is ours.
+    retained: bool = false,
 
     transferred: u64 = 0,
     /// Vectors: the buffer that comes next, and how much of it is done.
@@ -132,6 +139,7 @@ pub const Operation = struct {
         switch (phase) {
             .free => {
                 assert(operation.slab == null);
+                assert(!operation.retained);
                 assert(operation.place == .nowhere);
                 assert(!operation.cancel_requested);
             },
@@ -147,7 +155,7 @@ pub const Operation = struct {
                 assert(operation.status == .ok);
                 assert(operation.next == null or operation.route == .pool);
                 if (operation.isTransfer()) {
-                    assert(operation.piece.bytes <= abi.piece_bytes_max);
+                    assert(operation.piece.bytes <= piece_bytes_max);
                     assert(operation.piece.bytes <= operation.length - operation.transferred);
                     assert(operation.piece.offset == operation.offset + operation.transferred);
                 }
@@ -181,7 +189,7 @@ pub const Operation = struct {
         operation.piece = if (operation.isVector()) operation.vectorPiece() else .{
             .address = operation.address + operation.transferred,
             .offset = operation.offset + operation.transferred,
-            .bytes = @min(operation.length - operation.transferred, abi.piece_bytes_max),
+            .bytes = @min(operation.length - operation.transferred, piece_bytes_max),
         };
     }
 
@@ -189,18 +197,21 @@ pub const Operation = struct {
     /// the caller's iovecs are never changed.
     fn vectorPiece(operation: *const Operation) Piece {
         const offset = operation.offset + operation.transferred;
-        const rest = operation.iovecs()[operation.iovec_index..];
+        var rest = operation.iovecs()[operation.iovec_index..];
+        // An empty buffer before one larger than a piece would make a piece of nothing, which a
+        // read takes for the end of the file.
+        while (rest.len > 0 and rest[0].len == 0) rest = rest[1..];
         if (rest.len == 0) return .{ .offset = offset };
         const first_bytes = rest[0].len - operation.iovec_done;
-        if (operation.iovec_done > 0 or first_bytes > abi.piece_bytes_max) return .{
+        if (operation.iovec_done > 0 or first_bytes > piece_bytes_max) return .{
             .address = rest[0].base + operation.iovec_done,
             .offset = offset,
-            .bytes = @min(first_bytes, abi.piece_bytes_max),
+            .bytes = @min(first_bytes, piece_bytes_max),
         };
         var bytes: u64 = 0;
         var count: u32 = 0;
         for (rest) |iovec| {
-            if (bytes + iovec.len > abi.piece_bytes_max) break;
+            if (bytes + iovec.len > piece_bytes_max) break;
             bytes += iovec.len;
             count += 1;
         }
@@ -227,14 +238,14 @@ pub const Operation = struct {
             }
             left -= rest;
             operation.iovec_index += 1;
-            operation.iovec_done = 0;
+            if (!plant.is(.keep_iovec_done)) operation.iovec_done = 0;
         }
         assert(left == 0);
     }
 };
 
 test "a vector's pieces are contiguous and never split a caller's iovec in place" {
-    const big = abi.piece_bytes_max + 5;
+    const big = piece_bytes_max + 5;
     var memory: [3 * 3]u64 = .{ 0x1000, 10, 0x2000, big, 0x9000, 20, 0, 0, 0 };
     var operation: Operation = .{
         .index = 0,
@@ -254,8 +265,8 @@ test "a vector's pieces are contiguous and never split a caller's iovec in place
     operation.advance(6);
     operation.preparePiece();
     try std.testing.expectEqual(@as(u64, 0x2000), operation.piece.address);
-    try std.testing.expectEqual(@as(u64, abi.piece_bytes_max), operation.piece.bytes);
-    operation.advance(abi.piece_bytes_max);
+    try std.testing.expectEqual(@as(u64, piece_bytes_max), operation.piece.bytes);
+    operation.advance(piece_bytes_max);
     operation.preparePiece();
     try std.testing.expectEqual(@as(u64, 5), operation.piece.bytes);
     operation.advance(5);
@@ -265,4 +276,21 @@ test "a vector's pieces are contiguous and never split a caller's iovec in place
     operation.advance(20);
     operation.preparePiece();
     try std.testing.expectEqual(@as(u64, 0), operation.piece.bytes);
+}
+
+test "an empty buffer before a large one makes no empty piece" {
+    const big = piece_bytes_max + 5;
+    var memory: [2 * 3]u64 = .{ 0x1000, 0, 0x2000, big, 0, 0 };
+    var operation: Operation = .{
+        .index = 0,
+        .kind = .readv,
+        .address = @intFromPtr(&memory),
+        .argument = 2,
+        .length = big,
+    };
+    operation.preparePiece();
+    try std.testing.expectEqual(@as(u64, piece_bytes_max), operation.piece.bytes);
+    operation.advance(piece_bytes_max);
+    operation.preparePiece();
+    try std.testing.expectEqual(@as(u64, 5), operation.piece.bytes);
 }

@@ -9,55 +9,71 @@ const Operation = operation_file.Operation;
 const Iovec = operation_file.Iovec;
 
 /// Returns bytes for transfers, 0 for the rest, or a negative errno. Reads the operation and its
-/// memory, writes `detail` and, for questions, the struct at `address`.
-pub fn perform(comptime Os: type, operation: *Operation) isize {
+/// memory, writes `detail` and, for questions, the struct at `address`. `system` is an `os/` file,
+/// or a pointer to a simulated kernel.
+pub fn perform(system: anytype, operation: *Operation) isize {
     const fd = operation.fd;
     const kind: abi.FileKind = @enumFromInt(operation.mode & 3);
     return switch (operation.kind) {
-        .read, .readv, .write, .writev => transfer(Os, operation),
-        .sync_all => Os.syncAll(fd),
-        .sync_data => Os.syncData(fd),
-        .open => open(Os, operation),
-        .close => Os.close(fd),
-        .stat, .probe => Os.fileInfo(fd, at(abi.FileInfo, operation)),
-        .truncate => Os.truncate(fd, operation.offset),
-        .allocate => Os.allocate(fd, operation.offset, operation.length),
-        .invalidate_cache => Os.invalidateCache(fd, kind),
-        .geometry => Os.geometry(fd, at(abi.Geometry, operation)),
-        .discard => ranged(Os.discard, operation, kind),
-        .write_zeroes => ranged(Os.writeZeroes, operation, kind),
-        .reread_partitions => Os.rereadPartitions(fd),
+        .read, .readv, .write, .writev => transfer(system, operation),
+        .sync_all => system.syncAll(fd),
+        .sync_data => system.syncData(fd),
+        .open => open(system, operation),
+        .close => system.close(fd),
+        .stat, .probe => system.fileInfo(fd, at(abi.FileInfo, operation)),
+        .truncate => system.truncate(fd, operation.offset),
+        .allocate => system.allocate(fd, operation.offset, operation.length),
+        .invalidate_cache => system.invalidateCache(fd, kind),
+        .geometry => system.geometry(fd, at(abi.Geometry, operation)),
+        .discard, .write_zeroes => ranged(system, operation, kind),
+        .reread_partitions => system.rereadPartitions(fd),
+        .attach_image => attachImage(system, operation),
+        .device_command => -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP)),
     };
 }
 
 var no_bytes: [1]u8 = undefined;
 
-fn transfer(comptime Os: type, operation: *Operation) isize {
+fn transfer(system: anytype, operation: *Operation) isize {
     const piece = operation.piece;
+    const fd = operation.fd;
     const is_read = operation.kind == .read or operation.kind == .readv;
     if (piece.iovec_count == 0) {
-        const call = if (is_read) &Os.pread else &Os.pwrite;
         // A request for no bytes may come without memory; system layers want a real address.
         const address = if (piece.bytes == 0) @intFromPtr(&no_bytes) else piece.address;
-        return call(operation.fd, address, piece.bytes, piece.offset);
+        if (is_read) return system.pread(fd, address, piece.bytes, piece.offset);
+        return system.pwrite(fd, address, piece.bytes, piece.offset);
     }
     const pointer: [*]const Iovec = @ptrFromInt(piece.address);
-    const call = if (is_read) &Os.preadv else &Os.pwritev;
-    return call(operation.fd, pointer[0..piece.iovec_count], piece.offset);
+    const iovecs = pointer[0..piece.iovec_count];
+    if (is_read) return system.preadv(fd, iovecs, piece.offset);
+    return system.pwritev(fd, iovecs, piece.offset);
 }
 
 /// The path stands where the answer will: it is used up before the answer is written.
-fn open(comptime Os: type, operation: *Operation) isize {
+fn open(system: anytype, operation: *Operation) isize {
     const path: [*:0]const u8 = @ptrFromInt(operation.address);
     var info: abi.FileInfo = undefined;
-    const result = Os.open(path, operation.argument, operation.mode, &info);
+    const result = system.open(path, operation.argument, operation.mode, &info);
     if (result >= 0) at(abi.FileInfo, operation).* = info;
     return result;
 }
 
-fn ranged(call: anytype, operation: *Operation, kind: abi.FileKind) isize {
+/// Only some systems can.
+fn attachImage(system: anytype, operation: *Operation) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, "attachImage")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    return system.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
+}
+
+fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
     var method: abi.Method = .none;
-    const result = call(operation.fd, kind, operation.offset, operation.length, &method);
+    const fd = operation.fd;
+    const offset = operation.offset;
+    const result = if (operation.kind == .discard)
+        system.discard(fd, kind, offset, operation.length, &method)
+    else
+        system.writeZeroes(fd, kind, offset, operation.length, &method);
     operation.detail = @intFromEnum(method);
     return result;
 }

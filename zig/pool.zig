@@ -31,13 +31,17 @@ pub fn Pool(comptime Os: type) type {
         /// Reaping is about to happen anyhow: threads need not ring.
         quiet: bool = false,
         wake: Os.Wake,
+        /// Counted by threads, under the mutex.
+        calls_made: u64 = 0,
+        rings_made: u64 = 0,
+        /// The owner's copies, as of its last look: it reads these without the mutex.
+        system_calls: u64 = 0,
         wakes: u64 = 0,
         /// Keeps the memory of ring and pool alive; called by each thread on its way out.
         owner: *anyopaque,
         release: *const fn (*anyopaque) void,
         /// Called for each thread started.
         retain: *const fn (*anyopaque) void,
-        system_calls: u64 = 0,
 
         pub fn init(
             pool: *Self,
@@ -99,6 +103,8 @@ pub fn Pool(comptime Os: type) type {
             defer pool.mutex.unlock();
             const taken = pool.finished;
             pool.finished = .{};
+            pool.system_calls = pool.calls_made;
+            pool.wakes = pool.rings_made;
             return taken;
         }
 
@@ -135,8 +141,13 @@ pub fn Pool(comptime Os: type) type {
         }
 
         /// Gives threads time to finish; teardown only.
-        pub fn pause() void {
+        pub fn pause(_: *Self) void {
             Os.sleepMs(1);
+        }
+
+        /// The engine's clock: CLOCK_MONOTONIC, or a virtual one in simulation.
+        pub fn nowNs(_: *Self) u64 {
+            return os.monotonicNs();
         }
 
         fn run(argument: ?*anyopaque) callconv(.c) ?*anyopaque {
@@ -165,12 +176,12 @@ pub fn Pool(comptime Os: type) type {
                 operation.result = perform(Os, operation);
                 pool.mutex.lock();
                 pool.running -= 1;
-                pool.system_calls += 1;
+                pool.calls_made += 1;
                 const was_empty = pool.finished.count == 0;
                 pool.finished.push(operation);
                 // Only the first one rings: the owner takes all that is there when it comes.
                 if (was_empty and !pool.quiet and !pool.stopping) {
-                    pool.wakes += 1;
+                    pool.rings_made += 1;
                     pool.wake.ring();
                 }
             }

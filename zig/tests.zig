@@ -6,4 +6,9 @@ test {
     _ = @import("operation.zig");
     _ = @import("api.zig");
     _ = @import("api_test.zig");
+    _ = @import("backend/drive.zig");
+    _ = @import("os/simulated/faults.zig");
+    _ = @import("os/simulated/medium.zig");
+    _ = @import("backend/posix_aio.zig");
+    if (@hasDecl(@import("os.zig").native, "Aio")) _ = @import("aio_test.zig");
 }

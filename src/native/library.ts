@@ -3,8 +3,10 @@
 
 import { dlopen, toArrayBuffer } from "bun:ffi";
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { ABI_HASH, SYMBOLS } from "./abi.gen.ts";
+import { embeddedLibrary, isBundled } from "./embedded.ts";
+import { imageProblem } from "./image.ts";
 
 type Native = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
 
@@ -24,10 +26,6 @@ export function library(): Native {
 function load(): Native {
   const tried: string[] = [];
   for (const path of candidates()) {
-    if (!existsSync(path)) {
-      tried.push(`${path}: no such file`);
-      continue;
-    }
     const outcome = open(path);
     if (typeof outcome !== "string") return outcome;
     tried.push(`${path}: ${outcome}`);
@@ -35,17 +33,24 @@ function load(): Native {
   throw new LibraryError(tried);
 }
 
-/** BUN_AIO_LIBRARY alone if set; else the package's own. Never the working directory. */
+/** BUN_AIO_LIBRARY alone if set; else the package's or the bundle's own. Never the working directory. */
 function candidates(): string[] {
   const forced = process.env["BUN_AIO_LIBRARY"];
   if (forced !== undefined && forced !== "") return [forced];
+  if (isBundled()) return [embeddedLibrary() ?? `(a bundle without ${libraryFile()})`];
   const root = dirname(dirname(import.meta.dir));
   return [join(root, "native", `${process.platform}-${process.arch}`, libraryFile())];
 }
 
 function open(path: string): Native | string {
+  // dlopen would look for a bare name in places that are not ours, the working directory among them.
+  if (!isAbsolute(path)) return "not an absolute path";
   let symbols: Native;
   try {
+    if (!existsSync(path)) return "no such file";
+    // What is inside of an executable can be loaded, but not opened; and it is whole.
+    const problem = path.startsWith("/$bunfs/") ? undefined : imageProblem(path);
+    if (problem !== undefined) return problem;
     symbols = dlopen(path, SYMBOLS).symbols;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
@@ -57,17 +62,34 @@ function open(path: string): Native | string {
   return `made for another version of bun-aio (interface ${hash}, this package needs ${ABI_HASH})`;
 }
 
+/** Platforms that the package has a library for. */
+const PLATFORMS = /^(linux|darwin|freebsd)-(x64|arm64)$/;
+
 class LibraryError extends Error {
   override name = "LibraryError";
   code = "ERR_BUN_AIO_LIBRARY";
 
   constructor(tried: readonly string[]) {
+    const platform = `${process.platform}-${process.arch}`;
     super(
-      `bun-aio's native library could not be loaded on ${process.platform}-${process.arch}. Tried:\n` +
-        tried.map((line) => `  ${line}`).join("\n") +
-        "\nReinstall bun-aio; in a checkout run `npm run build`; or set BUN_AIO_LIBRARY to the file.",
+      `bun-aio's native library could not be loaded on ${platform}. Tried:\n` +
+        tried.map((line) => `  ${line}\n`).join("") +
+        remedy(platform),
     );
   }
+}
+
+function remedy(platform: string): string {
+  if (!PLATFORMS.test(platform)) {
+    return "bun-aio runs on Linux, macOS and FreeBSD, x64 and arm64; use node:fs here.";
+  }
+  if ((process.env["BUN_AIO_LIBRARY"] ?? "") !== "") {
+    return "BUN_AIO_LIBRARY is set: unset it, or set it to the absolute path of a library of this version.";
+  }
+  if (isBundled()) {
+    return "Bundle again from a complete installation of bun-aio, or set BUN_AIO_LIBRARY to the library's absolute path.";
+  }
+  return "Reinstall bun-aio; in a checkout run `npm run build`; or set BUN_AIO_LIBRARY to the library's absolute path.";
 }
 
 /**

@@ -22,13 +22,30 @@ export interface OpenedRing {
   readonly refused: Refused | undefined;
 }
 
+/** The device of a simulated ring (zig/backend/simulated_device.zig). */
+export interface DeviceParameters {
+  readonly bytes: number;
+  readonly sectorSize: number;
+  readonly memoryAlignment: number;
+  /** `abi.DeviceFlag`s. */
+  readonly flags: number;
+  readonly seed: number;
+  /** Read where nothing was written, with `DeviceFlag.overlay`; else -1. */
+  readonly baseFd: number;
+}
+
 /** Throws an IoError when no backend, or not the one asked for, can be had. */
-export function openRing(backend: number, queueDepth: number): OpenedRing {
+export function openRing(
+  backend: number,
+  queueDepth: number,
+  device?: DeviceParameters | undefined,
+): OpenedRing {
   const wanted = new Uint32Array(abi.RingOptions.SIZE / 4);
   wanted[abi.RingOptions.backend / 4] = backend;
   wanted[abi.RingOptions.queueDepth / 4] = queueDepth;
   wanted[abi.RingOptions.windowBytes / 4] = abi.WINDOW_BYTES_DEFAULT;
   injectFaults(wanted);
+  if (device !== undefined) describeDevice(wanted, device);
   const answer = new Uint8Array(new ArrayBuffer(abi.RingInfo.SIZE));
   const errno = library().ba_ring_open(wanted, answer);
   const info = new DataView(answer.buffer);
@@ -63,6 +80,16 @@ export function openRing(backend: number, queueDepth: number): OpenedRing {
     features: u32(abi.RingInfo.features),
     refused: refused.errno === 0 ? undefined : refused,
   };
+}
+
+function describeDevice(options: Uint32Array<ArrayBuffer>, device: DeviceParameters): void {
+  const view = new DataView(options.buffer);
+  view.setFloat64(abi.RingOptions.deviceBytes, device.bytes, true);
+  view.setUint32(abi.RingOptions.deviceSectorSize, device.sectorSize, true);
+  view.setUint32(abi.RingOptions.deviceMemoryAlignment, device.memoryAlignment, true);
+  view.setUint32(abi.RingOptions.deviceFlags, device.flags, true);
+  view.setUint32(abi.RingOptions.deviceSeed, device.seed, true);
+  view.setInt32(abi.RingOptions.deviceBaseFd, device.baseFd, true);
 }
 
 /**

@@ -13,6 +13,8 @@ export interface ChildOptions {
   /** Added to the environment; undefined removes. */
   env?: Record<string, string | undefined>;
   args?: readonly string[];
+  /** Working directory. */
+  cwd?: string;
   /** Words before the command, such as strace and its options. */
   under?: readonly string[];
   /** Then it is killed; `end` says "timeout". Default 60 s. */
@@ -46,6 +48,7 @@ export async function run(
 ): Promise<ChildResult> {
   const child = Bun.spawn([...(options.under ?? []), ...command], {
     env: { ...process.env, ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

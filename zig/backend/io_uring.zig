@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const lane = @import("../lane.zig");
 const os = @import("../os.zig");
+const plant = @import("../plant.zig");
 const Operation = @import("../operation.zig").Operation;
 const E = linux.E;
 
@@ -201,7 +202,7 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         fn withdraw(self: *Self, count: u32) void {
-            if (count == 0) return;
+            if (count == 0 or plant.is(.uring_keep_entries)) return;
             const sq = &self.ring.sq;
             sq.sqe_tail -%= count;
             sq.sqe_head -%= count;
@@ -241,6 +242,8 @@ pub fn IoUring(comptime Os: type) type {
         /// Completions wait inside the kernel for an enter.
         fn holdsBack(self: *const Self) bool {
             const flags = @atomicLoad(u32, self.ring.sq.flags, .acquire);
+            if (plant.is(.uring_forget_deferred)) return flags & linux.IORING_SQ_CQ_OVERFLOW != 0;
+            if (plant.is(.uring_forget_overflow)) return flags & linux.IORING_SQ_TASKRUN != 0;
             return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
         }
 
@@ -255,9 +258,15 @@ pub fn IoUring(comptime Os: type) type {
             return .requested;
         }
 
+        /// Cancel requests that the kernel has refused to take so far.
+        pub fn unsent(self: *const Self) bool {
+            return self.cancels > 0 and !plant.is(.uring_forget_cancel);
+        }
+
         pub fn arm(self: *Self) bool {
             const disabled = linux.IORING_CQ_EVENTFD_DISABLED;
             _ = @atomicRmw(u32, self.cq_flags, .And, ~@as(u32, disabled), .seq_cst);
+            if (plant.is(.uring_arm_blindly)) return self.ring.cq_ready() == 0;
             return self.ring.cq_ready() == 0 and !self.holdsBack();
         }
 

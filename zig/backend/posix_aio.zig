@@ -45,6 +45,7 @@ const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const aio = @import("../os/aio.zig");
 const lane = @import("../lane.zig");
+const plant = @import("../plant.zig");
 const operation_file = @import("../operation.zig");
 const os = @import("../os.zig");
 const Iovec = operation_file.Iovec;
@@ -156,7 +157,8 @@ pub fn PosixAio(comptime Os: type) type {
                 .read, .write, .readv, .writev => .maybe,
                 .sync_all, .sync_data => if (self.limits.syncs) .maybe else .no,
                 .open, .close, .stat, .truncate, .allocate, .invalidate_cache => .no,
-                .probe, .geometry, .discard, .write_zeroes, .reread_partitions => .no,
+                .probe, .geometry, .discard, .write_zeroes => .no,
+                .reread_partitions, .attach_image, .device_command => .no,
             };
         }
 
@@ -263,12 +265,14 @@ pub fn PosixAio(comptime Os: type) type {
         ) lane.Verdict {
             self.system_calls += 1;
             const errno = self.aio.status(block);
+            if (plant.is(.aio_give_up_list)) return .not_now;
             if (errno == @intFromEnum(E.INPROGRESS)) return self.started(operation, block);
             // It has ended already, or it never was queued. Only aio_return tells the two apart;
             // for the first it is due anyhow, exactly once, and takes the event with it.
             self.system_calls += 1;
             const result = self.aio.finish(block);
             if (errno == 0 and result >= 0) {
+                if (plant.is(.aio_return_twice)) return self.started(operation, block);
                 self.ended[self.ended_count] = .{ .token = operation.token(), .result = result };
                 self.ended_count += 1;
                 return .accepted;
@@ -277,7 +281,7 @@ pub fn PosixAio(comptime Os: type) type {
             // EINVAL is what there is to know.
             const own: i32 = if (errno == 0) @intCast(-result) else errno;
             return switch (@as(E, @enumFromInt(own))) {
-                .AGAIN, .INTR => .not_now,
+                .AGAIN, .INTR => if (plant.is(.aio_report_room)) .{ .failed = own } else .not_now,
                 // Also what a block says that was not attempted: then the list's own error counts.
                 .INVAL => switch (@as(E, @enumFromInt(list_errno))) {
                     .IO, .AGAIN => failed(.INVAL),
@@ -343,7 +347,10 @@ pub fn PosixAio(comptime Os: type) type {
             const slot = &self.slots[index];
             if (slot.phase != .running or slot.token != token) return .{ .token = token, .result = 0 };
             self.system_calls += 1;
-            const result = self.aio.finish(self.aio.block(index));
+            const result = if (plant.is(.aio_forget_return))
+                @as(isize, @intCast(slot.bytes))
+            else
+                self.aio.finish(self.aio.block(index));
             if (result > 0) assert(result <= slot.bytes);
             self.stopped(slot);
             return .{ .token = token, .result = result };
@@ -372,7 +379,8 @@ pub fn PosixAio(comptime Os: type) type {
         fn cancelSlot(self: *Self, slot: *const Slot, index: u32) void {
             self.system_calls += 1;
             switch (self.aio.cancel(slot.fd, self.aio.block(index))) {
-                .canceled, .runs_on => {},
+                .canceled => if (plant.is(.aio_reuse_running)) self.stopped(@constCast(slot)),
+                .runs_on => {},
             }
         }
 

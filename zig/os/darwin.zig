@@ -14,6 +14,7 @@ pub const preadv = unix.preadv;
 pub const pwritev = unix.pwritev;
 pub const truncate = unix.truncate;
 pub const close = unix.close;
+pub const duplicate = unix.duplicate;
 pub const sleepMs = unix.sleepMs;
 pub const lastWords = unix.lastWords;
 
@@ -37,18 +38,18 @@ pub const Store = extern struct {
 pub const Hole = extern struct { flags: c_uint = 0, reserved: c_uint = 0, offset: i64, length: i64 };
 
 // sys/disk.h, which Zig does not bundle: _IOR('d', n, type) and _IOW by sys/ioccom.h.
-const DKIOCSYNCHRONIZE = 0x80186416;
-const DKIOCGETBLOCKSIZE = 0x40046418;
-const DKIOCGETBLOCKCOUNT = 0x40086419;
-const DKIOCISWRITABLE = 0x4004641d;
-const DKIOCUNMAP = 0x8010641f;
-const DKIOCGETMAXBYTECOUNTREAD = 0x40086446;
-const DKIOCGETPHYSICALBLOCKSIZE = 0x4004644d;
-const DKIOCISSOLIDSTATE = 0x4004644f;
+pub const DKIOCSYNCHRONIZE = 0x80186416;
+pub const DKIOCGETBLOCKSIZE = 0x40046418;
+pub const DKIOCGETBLOCKCOUNT = 0x40086419;
+pub const DKIOCISWRITABLE = 0x4004641d;
+pub const DKIOCUNMAP = 0x8010641f;
+pub const DKIOCGETMAXBYTECOUNTREAD = 0x40086446;
+pub const DKIOCGETPHYSICALBLOCKSIZE = 0x4004644d;
+pub const DKIOCISSOLIDSTATE = 0x4004644f;
 
-const Synchronize = extern struct { offset: u64, length: u64, options: u32, reserved: u32 = 0 };
+pub const Synchronize = extern struct { offset: u64, length: u64, options: u32, reserved: u32 = 0 };
 const Extent = extern struct { offset: u64, length: u64 };
-const Unmap = extern struct { extents: u64, count: u32, options: u32 = 0 };
+pub const Unmap = extern struct { extents: u64, count: u32, options: u32 = 0 };
 
 comptime {
     std.debug.assert(@sizeOf(Synchronize) == 24);

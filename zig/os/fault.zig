@@ -26,6 +26,11 @@ pub fn FaultOs(comptime Real: type) type {
         pub const rereadPartitions = Real.rereadPartitions;
         pub const sleepMs = Real.sleepMs;
 
+        pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
+            if (!@hasDecl(Real, "attachImage")) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+            return Real.attachImage(fd, sector_size, info);
+        }
+
         pub const Uring = Real.Uring;
         pub const uringSetup = Real.uringSetup;
         pub const uringRegisterEventfd = Real.uringRegisterEventfd;

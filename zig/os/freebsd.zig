@@ -19,6 +19,7 @@ pub const preadv = unix.preadv;
 pub const pwritev = unix.pwritev;
 pub const truncate = unix.truncate;
 pub const close = unix.close;
+pub const duplicate = unix.duplicate;
 pub const closeOnExec = unix.closeOnExec;
 pub const sleepMs = unix.sleepMs;
 pub const lastWords = unix.lastWords;
@@ -49,16 +50,36 @@ pub const Attribute = extern struct {
 /// struct spacectl_range (sys/fcntl.h).
 pub const SpaceRange = extern struct { offset: i64, len: i64 };
 
-extern "c" fn sysctlbyname(name: [*:0]const u8, old: ?*anyopaque, old_len: ?*usize, new: ?*const anyopaque, new_len: usize) c_int;
+extern "c" fn sysctl(name: [*]const c_int, len: c_uint, old: ?*anyopaque, old_len: ?*usize, new: ?*const anyopaque, new_len: usize) c_int;
 extern "c" fn posix_fadvise(fd: c_int, offset: i64, length: i64, advice: c_int) c_int;
 extern "c" fn posix_fallocate(fd: c_int, offset: i64, length: i64) c_int;
 const FSpaceCtl = fn (c_int, c_int, *const SpaceRange, c_int, ?*SpaceRange) callconv(.c) c_int;
 
+/// sysctl(3): "The name-to-number translation". sysctlbyname(3) has become a system call of its own
+/// in 13, which would kill a program linked statically on an older kernel (SIGSYS).
+const name_to_oid = [2]c_int{ 0, 3 };
+
+const Oid = struct {
+    /// CTL_MAXNAME (sys/sysctl.h).
+    numbers: [24]c_int,
+    len: c_uint,
+
+    fn find(name: [*:0]const u8) ?Oid {
+        var oid: Oid = .{ .numbers = undefined, .len = 0 };
+        var bytes: usize = @sizeOf(@TypeOf(oid.numbers));
+        const length = std.mem.len(name);
+        if (sysctl(&name_to_oid, 2, &oid.numbers, &bytes, name, length) != 0) return null;
+        oid.len = @intCast(bytes / @sizeOf(c_int));
+        return oid;
+    }
+};
+
 /// An integer of any width, or null where the kernel has no such name.
 pub fn sysctlNumber(name: [*:0]const u8) ?i64 {
+    const oid = Oid.find(name) orelse return null;
     var buffer: [8]u8 = @splat(0);
     var len: usize = buffer.len;
-    if (sysctlbyname(name, &buffer, &len, null, 0) != 0) return null;
+    if (sysctl(&oid.numbers, oid.len, &buffer, &len, null, 0) != 0) return null;
     return switch (len) {
         4 => std.mem.readInt(i32, buffer[0..4], .little),
         8 => std.mem.readInt(i64, &buffer, .little),
@@ -68,7 +89,8 @@ pub fn sysctlNumber(name: [*:0]const u8) ?i64 {
 
 /// For tests, as root.
 pub fn setSysctl(name: [*:0]const u8, value: i32) bool {
-    return sysctlbyname(name, null, null, &value, @sizeOf(i32)) == 0;
+    const oid = Oid.find(name) orelse return false;
+    return sysctl(&oid.numbers, oid.len, null, null, &value, @sizeOf(i32)) == 0;
 }
 
 /// A disk's own cache is not fsync's business (devfs), DIOCGFLUSH empties it. It is refused without

@@ -100,6 +100,11 @@ pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     return signed(linux.fallocate(fd, 0, @intCast(offset), @intCast(length)));
 }
 
+/// Another descriptor of the same open file.
+pub fn duplicate(fd: i32) isize {
+    return signed(linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0));
+}
+
 pub fn close(fd: i32) isize {
     const result = signed(linux.close(fd));
     // The descriptor is gone even after EINTR (close(2)); calling again might close another's.
@@ -258,6 +263,7 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
 // Block devices ---------------------------------------------------------------------------------
 // linux/fs.h
 
+const BLKROSET = 0x125d;
 const BLKROGET = 0x125e;
 const BLKRRPART = 0x125f;
 const BLKFLSBUF = 0x1261;
@@ -345,6 +351,99 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
 
 pub fn rereadPartitions(fd: i32) isize {
     return signed(linux.ioctl(fd, BLKRRPART, 0));
+}
+
+// Loop devices ----------------------------------------------------------------------------------
+// linux/loop.h
+
+const LOOP_CTL_GET_FREE = 0x4c82;
+const LOOP_CONFIGURE = 0x4c0a;
+const LO_FLAGS_AUTOCLEAR = 4;
+const LO_FLAGS_PARTSCAN = 8;
+
+/// struct loop_info64
+const LoopInfo = extern struct {
+    device: u64 = 0,
+    inode: u64 = 0,
+    rdevice: u64 = 0,
+    offset: u64 = 0,
+    size_limit: u64 = 0,
+    number: u32 = 0,
+    encrypt_type: u32 = 0,
+    encrypt_key_size: u32 = 0,
+    flags: u32 = 0,
+    file_name: [64]u8 = @splat(0),
+    crypt_name: [64]u8 = @splat(0),
+    encrypt_key: [32]u8 = @splat(0),
+    init: [2]u64 = @splat(0),
+};
+
+/// struct loop_config (Linux 5.8)
+const LoopConfig = extern struct {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [8]u64 = @splat(0),
+};
+
+comptime {
+    std.debug.assert(@sizeOf(LoopInfo) == 232);
+    std.debug.assert(@sizeOf(LoopConfig) == 304);
+}
+
+/// Times another process may take the free loop device from under us.
+const loop_attempts_max = 64;
+
+/// Shows the file `fd` as a loop device. It detaches itself when its last descriptor is closed
+/// (LO_FLAGS_AUTOCLEAR), be it by the end of the process.
+pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
+    const control_result = signed(linux.openat(
+        linux.AT.FDCWD,
+        "/dev/loop-control",
+        .{ .ACCMODE = .RDWR, .CLOEXEC = true },
+        0,
+    ));
+    if (control_result < 0) return control_result;
+    const control: i32 = @intCast(control_result);
+    defer _ = linux.close(control);
+    var attempt: u32 = 0;
+    while (true) {
+        const number = signed(linux.ioctl(control, LOOP_CTL_GET_FREE, 0));
+        if (number < 0) return number;
+        const result = attachTo(@intCast(number), fd, sector_size, info);
+        // Somebody else was given the same number and was faster.
+        attempt += 1;
+        if (result == -@as(isize, @intFromEnum(E.BUSY)) and attempt < loop_attempts_max) continue;
+        return result;
+    }
+}
+
+fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
+    var path: [32]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&path, "/dev/loop{d}", .{number}) catch unreachable; // 19 bytes
+    const opened = signed(linux.openat(
+        linux.AT.FDCWD,
+        name,
+        .{ .ACCMODE = .RDWR, .CLOEXEC = true },
+        0,
+    ));
+    if (opened < 0) return opened;
+    const loop: i32 = @intCast(opened);
+    const config: LoopConfig = .{
+        .fd = @intCast(fd),
+        .block_size = sector_size,
+        .info = .{ .flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN },
+    };
+    const result = signed(linux.ioctl(loop, LOOP_CONFIGURE, @intFromPtr(&config)));
+    if (result < 0) {
+        _ = linux.close(loop);
+        return result;
+    }
+    // What the last user of this number set with BLKROSET outlives its image.
+    const read_only: u32 = 0;
+    _ = linux.ioctl(loop, BLKROSET, @intFromPtr(&read_only));
+    info.* = .{ .fd = loop, .number = number };
+    return 0;
 }
 
 // io_uring --------------------------------------------------------------------------------------

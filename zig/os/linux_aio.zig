@@ -6,10 +6,15 @@
 //! notified by SIGEV_THREAD, whose function rings the wake descriptor. glibc does not notice when
 //! it could not start that thread (aio_notify.c), hence `scan_ms`.
 //!
+//! glibc's aio_cancel of the first request in a descriptor's queue takes it off the list of what is
+//! to run without putting the next one there: all behind it stay EINPROGRESS for ever (seen on 2.36;
+//! __aio_remove_request, aio_misc.c). So there nothing is cancelled, it ends as it ends.
+//!
 //! glibc reads `aio_sigevent` of a block, and calls the function, after aio_error has become 0. So
 //! `aio_sigevent` is written once, and blocks and the state the function uses stay mapped until
 //! every notification has come: each holds a reference. One that got lost leaks its ring's blocks.
 
+const builtin = @import("builtin");
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
@@ -73,13 +78,20 @@ const Functions = struct {
     fn find() ?Functions {
         var functions: Functions = undefined;
         inline for (@typeInfo(Functions).@"struct".fields) |field| {
-            const address = symbol(field.name ++ "") orelse return null;
+            const address = symbol(field.name) orelse return null;
             @field(functions, field.name) = @ptrCast(@alignCast(address));
         }
         return functions;
     }
 
-    fn symbol(name: [*:0]const u8) ?*anyopaque {
+    fn areGlibc() bool {
+        if (builtin.link_libc) return builtin.abi.isGnu();
+        return dlsym(null, "gnu_get_libc_version") != null;
+    }
+
+    fn symbol(comptime name: [:0]const u8) ?*const anyopaque {
+        // Only test programs have a libc of their own, maybe a static one without dlsym.
+        if (builtin.link_libc) return @extern(*const anyopaque, .{ .name = name });
         if (dlsym(null, name)) |address| return address;
         const librt = dlopen("librt.so.1", RTLD_NOW) orelse return null;
         return dlsym(librt, name);
@@ -132,6 +144,8 @@ pub const Aio = struct {
     pub const scan_ms: u32 = 100;
 
     functions: Functions,
+    /// Whether aio_cancel loses no other requests.
+    cancels: bool,
     shared: *Shared,
     blocks: []Block,
 
@@ -155,7 +169,12 @@ pub const Aio = struct {
         };
         shared.mutex.init();
         const blocks: [*]Block = @ptrCast(@alignCast(memory.ptr + blocks_at));
-        self.* = .{ .functions = functions, .shared = shared, .blocks = blocks[0..count] };
+        self.* = .{
+            .functions = functions,
+            .cancels = !Functions.areGlibc(),
+            .shared = shared,
+            .blocks = blocks[0..count],
+        };
         for (self.blocks) |*made| made.* = .{
             .control = .{ .sigevent = .{
                 .value = shared,
@@ -258,7 +277,11 @@ pub const Aio = struct {
         return if (errno == 0) result else -@as(isize, errno);
     }
 
+    /// Not with glibc: a request that is cancelled before a thread has taken it strands those behind
+    /// it on its descriptor, which are marked as runnable and never put on the list of what is to
+    /// run (__aio_remove_request in aio_misc.c; seen with 2.36). There, what was asked to end runs on.
     pub fn cancel(self: *Aio, fd: i32, made: *Block) aio.Cancel {
+        if (!self.cancels) return .runs_on;
         return if (self.functions.aio_cancel(fd, made) == AIO_CANCELED) .canceled else .runs_on;
     }
 

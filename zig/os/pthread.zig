@@ -97,22 +97,22 @@ pub fn spawn(start: *const fn (?*anyopaque) callconv(.c) ?*anyopaque, argument: 
     assert(sigfillset(&all) == 0);
     assert(pthread_sigmask(set_mask, &all, &before) == 0);
     defer assert(pthread_sigmask(set_mask, &before, null) == 0);
-    // glibc takes the host's thread-local storage out of the stack and says EINVAL where ours is too
-    // small for it: then the default size.
-    return create(start, argument, stack_bytes) or create(start, argument, null);
+    // glibc puts the thread-local storage of the whole process on the stack, and says EINVAL where
+    // it does not fit (allocate_stack, pthread_create.c): then the default size.
+    return create(start, argument, stack_bytes) or create(start, argument, 0);
 }
 
 fn create(
     start: *const fn (?*anyopaque) callconv(.c) ?*anyopaque,
     argument: ?*anyopaque,
-    stack_size: ?usize,
+    stack: usize,
 ) bool {
     var attributes: Storage = .{};
     if (pthread_attr_init(&attributes) != 0) return false;
     defer _ = pthread_attr_destroy(&attributes);
     assert(pthread_attr_setdetachstate(&attributes, detached) == 0);
     // A refusal only means the default size.
-    if (stack_size) |size| _ = pthread_attr_setstacksize(&attributes, size);
+    if (stack > 0) _ = pthread_attr_setstacksize(&attributes, stack);
     var thread: usize = 0;
     return pthread_create(&thread, &attributes, start, argument) == 0;
 }

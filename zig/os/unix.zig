@@ -114,6 +114,11 @@ pub fn truncate(fd: i32, length: u64) isize {
     return signed(c.ftruncate(fd, @intCast(length)));
 }
 
+/// Another descriptor of the same open file.
+pub fn duplicate(fd: i32) isize {
+    return signed(c.fcntl(fd, c.F.DUPFD_CLOEXEC, @as(c_int, 0)));
+}
+
 pub fn close(fd: i32) isize {
     const result = signed(c.close(fd));
     // FreeBSD has closed it even after EINTR (close(2)); calling again might close another's.

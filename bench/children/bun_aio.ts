@@ -1,0 +1,28 @@
+// The contestant bun-aio: `depth` loops, each awaiting one `readAt`. What a user would write.
+
+import { allocBuffer, File } from "../../src/index.ts";
+import type { Job, Sample } from "../job.ts";
+import { checkStamps } from "../stamps.ts";
+import { runChild, runLoops } from "./child.ts";
+import { Meter } from "./meter.ts";
+import { createOffsets } from "./offsets.ts";
+
+async function measure(job: Job): Promise<Sample> {
+  await using file = await File.open(job.path, { direct: job.direct });
+  const meter = new Meter(job);
+  const offsets = createOffsets(job);
+
+  await runLoops(job.depth, async () => {
+    const buffer =
+      job.buffers === "own" ? allocBuffer(job.blockSize) : new Uint8Array(job.blockSize);
+    let offset = 0;
+    while (meter.running) {
+      offset = offsets.next();
+      meter.count(await file.readAt(buffer, offset));
+    }
+    checkStamps(buffer, offset);
+  });
+  return meter.sample(file.ring.backend);
+}
+
+await runChild(measure);

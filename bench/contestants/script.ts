@@ -1,0 +1,63 @@
+// Contestants that are TypeScript: a child of this very Bun runs the script with the job.
+
+import { join } from "node:path";
+
+import { type Job, parseSample, type Sample } from "../job.ts";
+import type { Contestant } from "./contestant.ts";
+import { run } from "./process.ts";
+
+interface ScriptOptions {
+  readonly name: string;
+  /** File name in bench/children. */
+  readonly script: string;
+  /** What this contestant changes in each job. */
+  readonly change?: Partial<Job> | undefined;
+  /** For a script that counts reads instead of seconds. */
+  readonly seconds?: number | undefined;
+}
+
+class ScriptContestant implements Contestant {
+  readonly name: string;
+  readonly #options: ScriptOptions;
+
+  constructor(options: ScriptOptions) {
+    this.name = options.name;
+    this.#options = options;
+  }
+
+  async prepare(): Promise<undefined> {}
+
+  async measure(job: Job): Promise<Sample> {
+    const script = join(import.meta.dirname, "..", "children", this.#options.script);
+    const asked: Job = { ...job, ...this.#options.change };
+    const seconds = this.#options.seconds ?? job.warmUpSeconds + job.seconds;
+    const { stdout } = await run([process.execPath, script, JSON.stringify(asked)], { seconds });
+    return parseSample(stdout);
+  }
+}
+
+export const bunAio: Contestant = new ScriptContestant({ name: "bun-aio", script: "bun_aio.ts" });
+
+export const bunAioForeign: Contestant = new ScriptContestant({
+  name: "bun-aio, foreign views",
+  script: "bun_aio.ts",
+  change: { buffers: "foreign" },
+});
+
+export const bunAioLong: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "rss_growth.ts",
+  seconds: 60,
+});
+
+export const fsPromises: Contestant = new ScriptContestant({
+  name: "fs.promises",
+  script: "fs_promises.ts",
+});
+
+export const readSync: Contestant = new ScriptContestant({
+  name: "fs.readSync",
+  script: "read_sync.ts",
+});
+
+export const idle: Contestant = new ScriptContestant({ name: "idle", script: "idle.ts" });

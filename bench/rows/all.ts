@@ -1,0 +1,22 @@
+// Every row, in the order of the report.
+
+import { cachedRandom } from "./cached_random.ts";
+import { eventLoopDelay } from "./event_loop_delay.ts";
+import { foreignViews } from "./foreign_views.ts";
+import { intervalTicks } from "./interval_ticks.ts";
+import { loopRandom } from "./loop_random.ts";
+import type { Row } from "./row.ts";
+import { rssGrowthRow } from "./rss_growth.ts";
+import { sequential } from "./sequential.ts";
+import { zramRandom } from "./zram_random.ts";
+
+export const allRows: readonly Row[] = [
+  cachedRandom,
+  loopRandom,
+  zramRandom,
+  sequential,
+  eventLoopDelay,
+  intervalTicks,
+  foreignViews,
+  rssGrowthRow,
+];

@@ -1,0 +1,26 @@
+// 4 KiB random reads of a loop device with O_DIRECT.
+
+import { readsPerSecond } from "./metrics.ts";
+import type { Row } from "./row.ts";
+import { depthLabel, throughputCases } from "./throughput.ts";
+
+export const loopRandom: Row = {
+  name: "loop",
+  title: "4 KiB random reads, loop device, O_DIRECT",
+  target: "loop",
+  metric: readsPerSecond,
+  job: {
+    direct: true,
+    pattern: "random",
+    blockSize: 4096,
+    probe: "delay",
+    probeMilliseconds: 5,
+  },
+  cases: throughputCases(),
+  bars: [
+    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = depth", atLeast: 0.9 },
+    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = 1", atLeast: 0.9 },
+    { case: depthLabel(32), of: "bun-aio", against: "fs.promises", atLeast: 2.5 },
+  ],
+  charted: true,
+};

@@ -1,0 +1,25 @@
+// 1 MiB sequential reads of a loop device with O_DIRECT: what an imager or a verifier does.
+
+import { mebibytesPerSecond } from "./metrics.ts";
+import type { Row } from "./row.ts";
+import { depthLabel, throughputCases } from "./throughput.ts";
+
+export const sequential: Row = {
+  name: "sequential",
+  title: "1 MiB sequential reads, loop device, O_DIRECT",
+  target: "loop",
+  metric: mebibytesPerSecond,
+  job: {
+    direct: true,
+    pattern: "sequential",
+    blockSize: 1024 * 1024,
+    probe: "delay",
+    probeMilliseconds: 5,
+  },
+  cases: throughputCases(),
+  bars: [
+    { case: depthLabel(8), of: "bun-aio", against: "fio, batch = depth", atLeast: 0.95 },
+    { case: depthLabel(8), of: "bun-aio", against: "fio, batch = 1", atLeast: 0.95 },
+  ],
+  charted: true,
+};

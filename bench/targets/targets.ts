@@ -1,0 +1,62 @@
+// The targets of one run: made at first use, removed at the end in reverse order.
+
+import { createImageFile } from "./image_file.ts";
+import { attachLoopDevice } from "./loop_device.ts";
+import { type Target, Unavailable } from "./target.ts";
+import { createZramDevice } from "./zram_device.ts";
+
+export type TargetName = "file" | "loop" | "zram";
+
+export class Targets implements AsyncDisposable {
+  readonly size: number;
+  readonly #made = new Map<TargetName, Target>();
+  readonly #unavailable = new Map<TargetName, string>();
+
+  constructor(size: number) {
+    this.size = size;
+  }
+
+  /** Makes a target; the reason where that is impossible on this machine. */
+  async prepare(name: TargetName): Promise<string | undefined> {
+    if (this.#made.has(name)) return undefined;
+    const known = this.#unavailable.get(name);
+    if (known !== undefined) return known;
+    try {
+      await this.#make(name);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      this.#unavailable.set(name, error.message);
+      return error.message;
+    }
+  }
+
+  path(name: TargetName): string {
+    const target = this.#made.get(name);
+    if (target === undefined) throw new Error(`the target ${name} was not prepared`);
+    return target.path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const errors: unknown[] = [];
+    for (const target of [...this.#made.values()].reverse()) {
+      try {
+        await target[Symbol.asyncDispose]();
+      } catch (error) {
+        // One that resists must not keep the others.
+        errors.push(error);
+      }
+    }
+    this.#made.clear();
+    if (errors.length > 0) throw new AggregateError(errors, `left behind: ${errors.join("; ")}`);
+  }
+
+  async #make(name: TargetName): Promise<void> {
+    if (name === "file") this.#made.set(name, await createImageFile(this.size));
+    else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
+    else {
+      await this.prepare("file");
+      this.#made.set(name, await attachLoopDevice(this.path("file")));
+    }
+  }
+}

@@ -1,0 +1,129 @@
+// `ring.batch`: many operations with one call. The operations go the way of single calls, so that one
+// turn's flush takes them all; this file only checks entries and collects results.
+
+import {
+  checkIoOptions,
+  checkOptions,
+  IO_OPTION_NAMES,
+  type IoData,
+  type IoOptions,
+  type Offset,
+} from "./arguments.ts";
+import { argumentType, argumentValue } from "./errors.ts";
+import { syncError } from "./failures.ts";
+import { File } from "./file.ts";
+import { Kind } from "./native/abi.gen.ts";
+import { type Ring, setRunBatch } from "./ring.ts";
+
+/** One entry of `ring.batch`. An array as `data` is a vector: its buffers follow one another. */
+export type Operation =
+  | {
+      readonly kind: "read" | "write";
+      readonly file: File;
+      readonly data: IoData | readonly IoData[];
+      /** Bytes. */
+      readonly offset: Offset;
+    }
+  | { readonly kind: "syncAll" | "syncData"; readonly file: File };
+
+setRunBatch(runBatch);
+
+async function runBatch(
+  ring: Ring,
+  operations: readonly Operation[],
+  options: IoOptions | undefined,
+): Promise<PromiseSettledResult<number>[]> {
+  if (!Array.isArray(operations)) throw argumentType("operations", "an array", operations);
+  checkOptions("Ring.batch", options, IO_OPTION_NAMES);
+  const checked = options === undefined ? undefined : checkIoOptions(options);
+  const started: Promise<number | undefined>[] = [];
+  let syncs = 0;
+  for (let index = 0; index < operations.length; index++) {
+    const operation: Operation = operations[index];
+    try {
+      checkEntry(ring, operation, index);
+      if (operation.kind !== "read" && operation.kind !== "write") syncs++;
+      started.push(start(operation, index, checked));
+    } catch (error) {
+      started.push(Promise.reject(error));
+    }
+  }
+  const results = await Promise.allSettled(started);
+  if (syncs > 0) finishSyncs(operations, results);
+  return results as PromiseSettledResult<number>[];
+}
+
+function checkEntry(ring: Ring, operation: Operation, index: number): void {
+  const name = `operations[${index}]`;
+  if (typeof operation !== "object" || operation === null) {
+    throw argumentType(name, "an operation", operation);
+  }
+  const { file } = operation;
+  if (!(file instanceof File)) throw argumentType(`${name}.file`, "a File", file);
+  if (file.ring !== ring) {
+    throw argumentValue(`${name}.file`, "belongs to another ring", file.path ?? file.fd);
+  }
+}
+
+function start(
+  operation: Operation,
+  index: number,
+  options: IoOptions | undefined,
+): Promise<number | undefined> {
+  switch (operation.kind) {
+    case "read": {
+      const { file, data, offset } = operation;
+      return isVector(data)
+        ? file.readvAt(data, offset, options)
+        : file.readAt(data, offset, options);
+    }
+    case "write": {
+      const { file, data, offset } = operation;
+      return isVector(data)
+        ? file.writevAt(data, offset, options)
+        : file.writeAt(data, offset, options);
+    }
+    case "syncAll":
+      return operation.file.syncAll(options) as Promise<undefined>;
+    case "syncData":
+      return operation.file.syncData(options) as Promise<undefined>;
+    default:
+      throw argumentValue(
+        `operations[${index}].kind`,
+        "must be one of read, write, syncAll, syncData",
+        (operation as { kind: unknown }).kind,
+      );
+  }
+}
+
+function isVector(data: IoData | readonly IoData[]): data is readonly IoData[] {
+  return Array.isArray(data);
+}
+
+/**
+ * Syncs settle with 0, or with the failure of a write before them: the core knows of those that it
+ * was given, but not of those that were refused for their arguments.
+ */
+function finishSyncs(
+  operations: readonly Operation[],
+  results: PromiseSettledResult<number | undefined>[],
+): void {
+  const failures = new Map<File, unknown>();
+  results.forEach((result, index) => {
+    const operation = operations[index];
+    if (operation?.kind === "write") {
+      if (result.status === "rejected" && !failures.has(operation.file)) {
+        failures.set(operation.file, result.reason);
+      }
+    } else if (operation !== undefined && result.status === "fulfilled") {
+      if (operation.kind === "read") return;
+      const { kind, file } = operation;
+      if (!failures.has(file)) {
+        result.value = 0;
+        return;
+      }
+      const reason = syncError(Kind[kind], file.path, failures.get(file));
+      results[index] = { status: "rejected", reason };
+    }
+  });
+}

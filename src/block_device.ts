@@ -1,0 +1,441 @@
+// `BlockDevice`: a disk, a partition, or a regular file that stands for one (an image). What it adds to
+// `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
+
+import { stat } from "node:fs/promises";
+import {
+  addOffset,
+  checkBoolean,
+  checkInteger,
+  checkOffset,
+  checkOptions,
+  type IoOptions,
+  type Offset,
+} from "./arguments.ts";
+import { busyHint } from "./busy.ts";
+import type { Governor } from "./control.ts";
+import { argumentRange, argumentValue, errnoOf, IoError, systemError } from "./errors.ts";
+import { beginOn, File, runOn } from "./file.ts";
+import type { FileState } from "./file_state.ts";
+import { type Geometry, imageGeometry, readGeometry } from "./geometry.ts";
+import { syscallName } from "./hints.ts";
+import { closeState, holding, holdSyncs } from "./lifetime.ts";
+import * as abi from "./native/abi.gen.ts";
+import {
+  adoptFd,
+  type FileInit,
+  type FromFdOptions,
+  OPEN_OPTION_NAMES,
+  type OpenOptions,
+  openFile,
+} from "./open.ts";
+import { coreOf } from "./ring.ts";
+import { writeZeroChunks } from "./zeroes.ts";
+
+export interface BlockDeviceOptions extends OpenOptions {
+  /**
+   * Holds the device, so that nobody mounts it or opens it exclusively meanwhile (O_EXCL, open(2)). A
+   * device that is mounted or held is refused with EBUSY. Default: true when writing. Images ignore it.
+   */
+  exclusive?: boolean | undefined;
+  /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
+  sectorSize?: number | undefined;
+}
+
+export interface BlockDeviceFromFdOptions extends FromFdOptions {
+  /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
+  sectorSize?: number | undefined;
+}
+
+/** What a `BlockDevice` is made of. */
+export interface DeviceInit extends FileInit {
+  readonly geometry: Geometry;
+}
+
+const SECTOR_BYTES_DEFAULT = 512;
+const SECTOR_BYTES_MAX = 65536;
+/** One native call cannot be aborted: long ranges are several. */
+const DISCARD_BYTES_MAX = 2 ** 30;
+const ZERO_BYTES_MAX = 2 ** 28;
+
+/**
+ * A disk, a partition, or an image in a regular file. Reads of any range work; writes are whole
+ * sectors, unless it is opened with `unalignedWrites: "rmw"`. It does not grow: reading past the end is
+ * short, a write past the end is refused with ENOSPC before any of it is written.
+ */
+export class BlockDevice extends File {
+  readonly #state: FileState;
+  #geometry: Geometry;
+
+  /** Use `BlockDevice.open` or `BlockDevice.fromFd`. */
+  constructor(init: DeviceInit) {
+    super(init);
+    this.#state = init.state;
+    this.#geometry = init.geometry;
+  }
+
+  /**
+   * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
+   * has no direct I/O), `exclusive` to true when writing.
+   *
+   * Rejects with EBUSY when the device is mounted or held (the hint names where), EROFS when it is
+   * read-only and `write` was asked for, ENOTBLK when it is neither a disk nor a regular file.
+   */
+  static override async open(
+    path: string | URL,
+    options: BlockDeviceOptions = {},
+  ): Promise<BlockDevice> {
+    const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
+    checkOptions("BlockDevice.open", options, known);
+    const { exclusive, sectorSize, ...rest } = options;
+    const asked =
+      exclusive === undefined
+        ? options.write === true
+        : checkBoolean("options.exclusive", exclusive);
+    const sector = checkSectorSize(sectorSize);
+    return finish(await openDevice(path, rest, asked), sector);
+  }
+
+  /** Takes over a descriptor of a device or image that is open already, like `File.fromFd`. */
+  static override async fromFd(
+    fd: number,
+    options: BlockDeviceFromFdOptions = {},
+  ): Promise<BlockDevice> {
+    checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
+    const { sectorSize, ...rest } = options;
+    const sector = checkSectorSize(sectorSize);
+    return finish(await adoptFd(fd, rest), sector);
+  }
+
+  /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
+  get geometry(): Geometry {
+    return this.#geometry;
+  }
+
+  /** Bytes; asks the system, and takes note when the device was resized. */
+  override async size(): Promise<number> {
+    const size = await super.size();
+    if (size !== this.#geometry.size) {
+      this.#geometry = Object.freeze({ ...this.#geometry, size });
+      this.#state.setLimit(size);
+      if (this.kind === "disk" && size > 0) this.#state.mediaBytes = size;
+    }
+    return size;
+  }
+
+  /** Sets the size of an image. Devices reject with EINVAL. */
+  override async truncate(size: Offset, options?: IoOptions): Promise<void> {
+    await super.truncate(size, options);
+    await this.size();
+  }
+
+  /** Reserves space for an image, and extends it over the range. */
+  override async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
+    await super.allocate(offset, length, options);
+    await this.size();
+  }
+
+  /**
+   * Tells the device that the range holds nothing any more; what is read there afterwards is not
+   * defined. Images give the space back (`punch`) and read zeroes.
+   *
+   * @returns Which way was taken. Rejects with EOPNOTSUPP where there is none.
+   */
+  async discard(
+    offset: Offset,
+    length: number,
+    options?: IoOptions,
+  ): Promise<{ method: "discard" | "punch" }> {
+    const kind = abi.Kind.discard;
+    const from = this.#checkRange(kind, offset, length, this.#sectorMask());
+    const governed = beginOn(this, kind, options, from, length);
+    const running = this.#changing(from, length, () =>
+      this.#eachChunk(kind, from, length, DISCARD_BYTES_MAX, governed),
+    );
+    holdSyncs(this.#state, running);
+    const method = await running;
+    return { method: method === abi.Method.punch ? "punch" : "discard" };
+  }
+
+  /**
+   * Makes the range read as zeroes. The device may do that without writing (`zeroout`), a file system
+   * by freeing the space (`punch`); else zeroes are written (`write`).
+   *
+   * @returns Which way was taken.
+   */
+  async writeZeroes(
+    offset: Offset,
+    length: number,
+    options?: IoOptions,
+  ): Promise<{ method: "zeroout" | "punch" | "write" }> {
+    const rmw = this.#state.unalignedWrites === "rmw";
+    const mask = this.#sectorMask();
+    const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);
+    const governed = beginOn(this, abi.Kind.writeZeroes, options, from, length);
+    const running = this.#zero(from, length, mask, governed);
+    const state = this.#state;
+    const order = ++state.order;
+    holdSyncs(state, running);
+    try {
+      return { method: await running };
+    } catch (error) {
+      if (error instanceof IoError) state.writeFailed(order, error);
+      throw error;
+    }
+  }
+
+  /**
+   * Makes the system read the partition table again. Rejects with EBUSY while a partition is mounted
+   * or held (the hint names it).
+   */
+  async rereadPartitions(): Promise<void> {
+    try {
+      beginOn(this, abi.Kind.rereadPartitions, undefined, undefined, undefined);
+      await runOn(this, abi.Kind.rereadPartitions, {});
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      throw await withHint(error, this.path ?? "", REREAD_HINTS);
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------
+
+  #sectorMask(): number {
+    return Math.max(this.#geometry.logicalSectorSize ?? 1, this.#state.writeMask + 1) - 1;
+  }
+
+  async #zero(
+    from: Offset,
+    length: number,
+    mask: number,
+    governor: Governor | undefined,
+  ): Promise<"zeroout" | "punch" | "write"> {
+    const core = coreOf(this.ring);
+    const state = this.#state;
+    const write = (at: Offset, bytes: number): Promise<void> =>
+      writeZeroChunks(core, state, at, bytes, governor);
+    return holding(core, state, async () => {
+      // With "rmw" the edges are written, the sectors between them zeroed.
+      const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);
+      const tail = (lowBits(from) + length) & mask;
+      const middle = length - head - Math.min(tail, length - head);
+      await write(from, head);
+      await write(addOffset(from, head + middle), length - head - middle);
+      if (middle === 0) return "write";
+      const start = addOffset(from, head);
+      const method = await this.#changing(start, middle, () =>
+        this.#eachChunk(abi.Kind.writeZeroes, start, middle, ZERO_BYTES_MAX, governor),
+      );
+      if (method === abi.Method.punch) return "punch";
+      if (method === abi.Method.zeroout) return "zeroout";
+      await write(start, middle);
+      return "write";
+    });
+  }
+
+  /** Runs a native operation over the range piece by piece; returns the last `abi.Method`. */
+  async #eachChunk(
+    kind: number,
+    from: Offset,
+    length: number,
+    chunk: number,
+    governor: Governor | undefined,
+  ): Promise<number> {
+    let method = 0;
+    for (let done = 0; done < length; done += chunk) {
+      const bytes = Math.min(chunk, length - done);
+      const offset = addOffset(from, done);
+      const request = { offset, length: bytes, mode: this.#state.kind, governor };
+      method = (await runOn(this, kind, request)).detail;
+      if (method === abi.Method.unsupported) break;
+    }
+    return method;
+  }
+
+  /** Keeps unaligned writes away from a range that is changed otherwise. */
+  async #changing<T>(from: Offset, length: number, run: () => Promise<T>): Promise<T> {
+    return holding(coreOf(this.ring), this.#state, async () => {
+      const lock = this.#state.lock;
+      if (lock === undefined) return run();
+      const lease = await lock.acquire(from, addOffset(from, length), false);
+      try {
+        return await run();
+      } finally {
+        lock.release(lease);
+      }
+    });
+  }
+
+  #checkRange(kind: number, offset: unknown, length: unknown, mask: number): Offset {
+    const from = checkOffset("offset", offset);
+    const bytes = checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
+    const init = { syscall: syscallName(kind), path: this.path, offset: from, length: bytes };
+    if (addOffset(from, bytes) > this.#state.limit) {
+      throw new IoError("ENOSPC", {
+        ...init,
+        errno: -errnoOf("ENOSPC"),
+        transferred: 0,
+        reason: `the range ends behind the end of the device (${this.#state.limit} bytes)`,
+        hint: "Nothing was changed; a device does not grow",
+      });
+    }
+    const past = lowBits(from) & mask;
+    const rest = bytes & mask;
+    if ((past | rest) === 0) return from;
+    const off: string[] = [];
+    if (past > 0) off.push(`offset is ${past} bytes past a multiple of ${mask + 1}`);
+    if (rest > 0) off.push(`length is ${rest} bytes past a multiple of ${mask + 1}`);
+    throw new IoError("ERR_MISALIGNED", {
+      ...init,
+      transferred: 0,
+      reason: `the range is not aligned: ${off.join(", ")}`,
+      hint: "Name whole sectors (see geometry.logicalSectorSize)",
+    });
+  }
+}
+
+function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset % 0x1_0000_0000 : Number(offset & 0xffff_ffffn);
+}
+
+/** A power of two from 512 to 65536. */
+export function checkSectorSize(size: unknown): number | undefined {
+  if (size === undefined) return undefined;
+  const name = "options.sectorSize";
+  const checked = checkInteger(name, size, SECTOR_BYTES_DEFAULT, SECTOR_BYTES_MAX);
+  if (Number.isInteger(Math.log2(checked))) return checked;
+  throw argumentRange(name, `a power of two from 512 to ${SECTOR_BYTES_MAX}`, size);
+}
+
+// Opening ---------------------------------------------------------------------------------------------
+
+async function openDevice(
+  path: string | URL,
+  options: OpenOptions,
+  exclusive: boolean,
+): Promise<FileInit> {
+  const chosen: OpenOptions = { ...options, direct: options.direct ?? true };
+  // With O_CREAT the flag O_EXCL would mean "must not exist": only a device may be given both wishes.
+  const creates = options.create === true || options.createNew === true;
+  const holds = exclusive && (!creates || (await isDevice(path)));
+  const flags = holds ? abi.OpenFlag.exclusive : 0;
+  try {
+    return await openFile(path, holds ? { ...chosen, create: false } : chosen, flags);
+  } catch (error) {
+    if (!(error instanceof IoError) || error.syscall !== "open") throw error;
+    // Some file systems have no direct I/O: an image there is read through the cache.
+    if (error.code === "EINVAL" && options.direct === undefined && !(await isBlock(path))) {
+      return openFile(path, { ...chosen, direct: false }, flags);
+    }
+    throw await withHint(error, error.path ?? "", OPEN_HINTS);
+  }
+}
+
+async function isBlock(path: string | URL): Promise<boolean> {
+  try {
+    return (await stat(path)).isBlockDevice();
+  } catch {
+    return false;
+  }
+}
+
+async function isDevice(path: string | URL): Promise<boolean> {
+  try {
+    return !(await stat(path)).isFile();
+  } catch {
+    return false;
+  }
+}
+
+async function finish(init: FileInit, sectorSize: number | undefined): Promise<BlockDevice> {
+  return new BlockDevice(await examined(init, sectorSize));
+}
+
+/** Learns what was opened; closes it when it is no device. */
+export async function examined(
+  init: FileInit,
+  sectorSize: number | undefined,
+): Promise<DeviceInit> {
+  try {
+    const geometry = await examine(init, sectorSize);
+    return { ...init, geometry };
+  } catch (error) {
+    await closeState(coreOf(init.ring), init.state);
+    throw error;
+  }
+}
+
+async function examine(init: FileInit, sectorSize: number | undefined): Promise<Geometry> {
+  const { state } = init;
+  const core = coreOf(init.ring);
+  if (state.kind === abi.FileKind.regular) {
+    const sector = sectorSize ?? SECTOR_BYTES_DEFAULT;
+    const size = init.size;
+    state.setSectorSize(sector);
+    state.setLimit(size);
+    return imageGeometry(size, sector, state.writable);
+  }
+  if (state.kind !== abi.FileKind.disk) {
+    throw new IoError("ENOTBLK", {
+      reason: "neither a block device nor a regular file",
+      // The same number everywhere; node:os does not list it.
+      errno: -15,
+      syscall: "open",
+      path: state.path,
+      hint: "Use File.open for other character devices",
+    });
+  }
+  const geometry = await readGeometry(core, state);
+  const actual = geometry.logicalSectorSize;
+  if (sectorSize !== undefined && actual !== null && sectorSize !== actual) {
+    throw argumentValue(
+      "options.sectorSize",
+      `is for images; the sectors of this device have ${actual} bytes`,
+      sectorSize,
+    );
+  }
+  if (state.writable && geometry.readOnly === true) {
+    throw new IoError("EROFS", {
+      reason: "the device is read-only",
+      errno: -errnoOf("EROFS"),
+      syscall: "open",
+      path: state.path,
+      hint: "It is write-protected, or was made read-only (blockdev(8) --setro)",
+    });
+  }
+  state.setLimit(geometry.size);
+  return geometry;
+}
+
+// Hints -----------------------------------------------------------------------------------------------
+
+type Hints = Readonly<Record<string, string>>;
+
+const OPEN_HINTS: Hints = {
+  EBUSY: "The device is mounted or held by another program",
+  EROFS: "The device or its file system is read-only: open it without { write: true }",
+  EACCES: "The user may not open it, or the device is read-only; disks usually need root",
+  EPERM: "The user may not open it, or the device is read-only; disks usually need root",
+  ENXIO: "There is no device behind this name: it was removed, or its driver is not loaded",
+  ENODEV: "There is no device behind this name: it was removed, or its driver is not loaded",
+};
+
+const REREAD_HINTS: Hints = {
+  EBUSY: "A partition of it is in use",
+  EINVAL: "It is a partition, or a device that is not scanned for partitions",
+  ENOTTY: "An image has no partitions that the system knows; attach it as a loop device",
+  EACCES: "Reading the partition table again needs root",
+};
+
+/** The same error with a better hint; for EBUSY, the one that names the holder. */
+async function withHint(error: IoError, path: string, hints: Hints): Promise<IoError> {
+  // Some kernels refuse writing to mounted disks with EPERM, FreeBSD always does.
+  const named = ["EBUSY", "EPERM"].includes(error.code) ? await busyHint(path) : undefined;
+  const hint = named ?? hints[error.code];
+  if (hint === undefined) return error;
+  const { code, errno, syscall, offset, length, transferred } = error;
+  const { reason } = systemError(-(errno ?? 0));
+  return new IoError(code, {
+    ...{ reason, errno, syscall, path: error.path, offset, length, transferred, hint },
+    ...("cause" in error ? { cause: error.cause } : {}),
+  });
+}

@@ -1,0 +1,116 @@
+// Who holds a block device that the kernel calls busy: a mount, a swap area, a device built on it, a
+// loop device, another process. For the hints of block_device.ts; never fails, at worst it knows nothing.
+
+import { stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import {
+  directoryOf,
+  namesIn,
+  nodeOf,
+  numbersOf,
+  openedBy,
+  partitionsOf,
+  readLoops,
+  readMounts,
+  readSwaps,
+  SYSTEM_PATHS,
+  type SystemPaths,
+  textOf,
+  wholeOf,
+} from "./sysfs.ts";
+
+/** Linux encodes device numbers so in st_rdev (makedev(3)). */
+export function deviceNumbers(rdev: number): { major: number; minor: number } {
+  const number = BigInt(rdev);
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
+  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn & 0xffff_ffffn);
+  return { major: Number(major), minor: Number(minor) };
+}
+
+/** A sentence that names the holder of the device at `path`, if it can be found. */
+export async function busyHint(path: string): Promise<string | undefined> {
+  if (process.platform !== "linux") return undefined;
+  try {
+    const { major, minor } = deviceNumbers((await stat(path)).rdev);
+    return await explainBusy(SYSTEM_PATHS, major, minor);
+  } catch {
+    return undefined;
+  }
+}
+
+export async function explainBusy(
+  paths: SystemPaths,
+  major: number,
+  minor: number,
+): Promise<string | undefined> {
+  const directory = await directoryOf(paths, major, minor);
+  if (directory === null) return undefined;
+  const whole = await wholeOf(directory);
+  // Whoever holds a partition holds its disk, and the other way round.
+  const relatives =
+    whole === directory ? [directory, ...(await partitionsOf(whole))] : [directory, whole];
+  return (
+    (await mountedAt(paths, relatives)) ??
+    (await swappedTo(paths, relatives)) ??
+    (await heldBy(relatives)) ??
+    (await loopedOver(paths, relatives)) ??
+    (await openIn(paths, relatives))
+  );
+}
+
+async function mountedAt(
+  paths: SystemPaths,
+  relatives: readonly string[],
+): Promise<string | undefined> {
+  const mounts = await readMounts(paths);
+  for (const directory of relatives) {
+    const node = nodeOf(paths, directory);
+    const numbers = await numbersOf(directory);
+    const mount = mounts.find((entry) => entry.numbers === numbers || entry.source === node);
+    if (mount !== undefined) return `${node} is mounted at ${mount.mountPoint}; unmount it first`;
+  }
+  return undefined;
+}
+
+async function swappedTo(
+  paths: SystemPaths,
+  relatives: readonly string[],
+): Promise<string | undefined> {
+  const swaps = new Set(await readSwaps(paths));
+  const node = relatives.map((directory) => nodeOf(paths, directory)).find((it) => swaps.has(it));
+  return node === undefined ? undefined : `${node} is used as swap space; see swapoff(8)`;
+}
+
+async function heldBy(relatives: readonly string[]): Promise<string | undefined> {
+  for (const directory of relatives) {
+    for (const holder of await namesIn(join(directory, "holders"))) {
+      const name = await textOf(join(directory, "holders", holder, "dm", "name"));
+      const shown = name === null ? holder : `${holder} ("${name}")`;
+      return `${basename(directory)} is held by ${shown}, which is built on it`;
+    }
+  }
+  return undefined;
+}
+
+async function loopedOver(
+  paths: SystemPaths,
+  relatives: readonly string[],
+): Promise<string | undefined> {
+  const nodes = new Set(relatives.map((directory) => nodeOf(paths, directory)));
+  for (const { directory, backing } of await readLoops(paths)) {
+    if (nodes.has(backing)) return `${backing} is held by ${nodeOf(paths, directory)}`;
+  }
+  return undefined;
+}
+
+async function openIn(
+  paths: SystemPaths,
+  relatives: readonly string[],
+): Promise<string | undefined> {
+  for (const directory of relatives) {
+    const node = nodeOf(paths, directory);
+    const processes = await openedBy(paths, node);
+    if (processes.length > 0) return `${node} is open in ${processes.join(", ")}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,167 @@
+// What the user typed, by node:util's parseArgs, checked: an unknown option is refused by name, with
+// the one that was probably meant.
+
+import { parseArgs } from "node:util";
+import { usage } from "./exit.ts";
+import { parseSize } from "./units.ts";
+
+/** Options of a command: whether they take a value, and their letter. */
+export type Spec = Readonly<Record<string, { readonly value?: boolean; readonly short?: string }>>;
+
+/** Options of every command. */
+const COMMON: Spec = { help: { short: "h" }, version: { short: "V" } };
+
+export class Arguments {
+  readonly positionals: readonly string[];
+  readonly #spec: Spec;
+  readonly #values = new Map<string, string | true>();
+
+  /** `command` is for messages. */
+  constructor(
+    readonly command: string,
+    spec: Spec,
+    argv: readonly string[],
+  ) {
+    this.#spec = { ...spec, ...COMMON };
+    const positionals: string[] = [];
+    // Not strict: the messages below name what was meant.
+    const { tokens } = parseArgs({
+      args: [...argv],
+      options: this.#options(),
+      strict: false,
+      tokens: true,
+      allowPositionals: true,
+    });
+    for (const token of tokens) {
+      if (token.kind === "positional") positionals.push(token.value);
+      if (token.kind === "option") this.#take(token.name, token.rawName, token);
+    }
+    this.positionals = positionals;
+  }
+
+  flag(name: string): boolean {
+    return this.#value(name) === true;
+  }
+
+  text(name: string): string | undefined {
+    const value = this.#value(name);
+    return value === true ? undefined : value;
+  }
+
+  /** One of these words. */
+  choice(name: string, words: readonly string[], otherwise: string): string {
+    const word = this.text(name) ?? otherwise;
+    if (words.includes(word)) return word;
+    throw usage(`--${name}: "${word}" is none of ${words.join(", ")}`, meant(word, words));
+  }
+
+  /** Bytes. */
+  size(name: string, min = 0): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const bytes = parseSize(`--${name}`, text);
+    if (bytes >= min) return bytes;
+    throw usage(`--${name}: "${text}" is less than ${min}`);
+  }
+
+  integer(name: string, min: number, max: number): number | undefined {
+    const value = this.number(name, min, max);
+    if (value === undefined || Number.isInteger(value)) return value;
+    throw usage(`--${name}: "${value}" is no whole number`);
+  }
+
+  number(name: string, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (value >= min && value <= max) return value;
+    throw usage(`--${name}: "${text}" is no number from ${min} to ${max}`);
+  }
+
+  /** Exactly these operands, named as in the usage line; `optional` may be left out. */
+  operands(names: readonly string[], optional = 0): string[] {
+    const given = [...this.positionals];
+    const missing = names.slice(given.length, names.length - optional);
+    if (missing.length > 0) throw usage(`${missing.join(" and ")} missing`, this.#seeHelp());
+    const extra = given.slice(names.length);
+    if (extra.length > 0) throw usage(`unexpected argument "${extra[0]}"`, this.#seeHelp());
+    return given;
+  }
+
+  #options(): Record<string, { type: "string" | "boolean"; short?: string }> {
+    return Object.fromEntries(
+      Object.entries(this.#spec).map(([name, { value, short }]) => [
+        name,
+        { type: value === true ? "string" : "boolean", ...(short === undefined ? {} : { short }) },
+      ]),
+    );
+  }
+
+  #take(
+    name: string,
+    rawName: string,
+    token: { value?: string | undefined; inlineValue?: boolean | undefined },
+  ): void {
+    const known = Object.hasOwn(this.#spec, name) ? this.#spec[name] : undefined;
+    if (known === undefined) throw this.#unknown(name, rawName);
+    const { value } = token;
+    if (known.value !== true) {
+      if (value !== undefined) throw usage(`${rawName} takes no value; got "${value}"`);
+      this.#values.set(name, true);
+      return;
+    }
+    const looksLikeOption = token.inlineValue !== true && /^-./.test(value ?? "");
+    if (value === undefined || looksLikeOption) throw usage(`${rawName} needs a value`);
+    this.#values.set(name, value);
+  }
+
+  #unknown(name: string, rawName: string): Error {
+    const names = Object.keys(this.#spec);
+    const close = name.length > 1 ? closest(name, names) : undefined;
+    const hint = close === undefined ? this.#seeHelp() : `Did you mean --${close}?`;
+    return usage(`unknown option ${rawName}`, hint);
+  }
+
+  #seeHelp(): string {
+    return `See bun-aio ${this.command === "" ? "" : `${this.command} `}--help`;
+  }
+
+  #value(name: string): string | true | undefined {
+    if (!Object.hasOwn(this.#spec, name)) throw new Error(`no option --${name} is declared`);
+    return this.#values.get(name);
+  }
+}
+
+/** "Did you mean X?", if one of them is close. */
+export function meant(word: string, words: readonly string[]): string | undefined {
+  const close = closest(word, words);
+  return close === undefined ? undefined : `Did you mean ${close}?`;
+}
+
+/** The word that was probably meant: begun like it, or few letters off. */
+export function closest(word: string, words: readonly string[]): string | undefined {
+  const lower = word.toLowerCase();
+  const begun = words.filter((candidate) => lower.length > 1 && candidate.startsWith(lower));
+  if (begun.length === 1) return begun[0];
+  let best: string | undefined;
+  let least = Math.max(1, Math.floor(word.length / 3)) + 1;
+  for (const candidate of words) {
+    const letters = distance(lower, candidate);
+    if (letters < least) [best, least] = [candidate, letters];
+  }
+  return best;
+}
+
+/** Letters to insert, delete or replace (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

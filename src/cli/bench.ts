@@ -1,0 +1,348 @@
+// `bun-aio bench`: a small fio. What a file or disk can do through this library: operations a second,
+// bandwidth, and how long single operations took (the histograms of ring.stats(), kept in native code).
+
+import { stat, unlink, writeFile } from "node:fs/promises";
+import { allocBuffer, BlockDevice, type Bytes, File, IoError, Ring } from "../index.ts";
+import type { LatencyHistogram } from "../stats.ts";
+import { Arguments, type Spec } from "./arguments.ts";
+import { latencyChart, type Series } from "./chart.ts";
+import { Exit, refused, usage } from "./exit.ts";
+import { Interrupts } from "./interrupts.ts";
+import { describe, look, type Place, refuseUnsafe } from "./places.ts";
+import { Progress } from "./progress.ts";
+import { print, printable, say, table, warn } from "./terminal.ts";
+import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
+
+export const BENCH_OPTIONS: Spec = {
+  bs: { value: true },
+  buffered: {},
+  depth: { value: true },
+  json: {},
+  quiet: { short: "q" },
+  rw: { value: true },
+  seconds: { value: true },
+  size: { value: true },
+  svg: { value: true },
+  yes: { short: "y" },
+};
+
+const MODES = ["read", "write", "randread", "randwrite", "randrw"];
+const BS_MAX = 2 ** 30;
+const MEMORY_BYTES_MAX = 2 ** 30;
+const NEW_FILE_BYTES = 256 * 2 ** 20;
+
+interface Job {
+  readonly path: string;
+  readonly mode: string;
+  readonly bs: number;
+  readonly depth: number;
+  readonly seconds: number;
+  /** Bytes from the start that are used. */
+  readonly size: number | undefined;
+  readonly buffered: boolean;
+  readonly quiet: boolean;
+  readonly yes: boolean;
+}
+
+interface Side {
+  readonly ops: number;
+  readonly bytes: number;
+  readonly latency: LatencyHistogram;
+}
+
+interface Result {
+  readonly backend: string;
+  readonly direct: boolean;
+  readonly region: number;
+  readonly elapsedMs: number;
+  /** Of the sync after the last write; undefined without writes. */
+  readonly syncMs: number | undefined;
+  readonly read: Side;
+  readonly write: Side;
+}
+
+export async function benchCommand(argv: readonly string[]): Promise<number> {
+  const args = new Arguments("bench", BENCH_OPTIONS, argv);
+  const job = readJob(args);
+  const svg = args.text("svg");
+  if (svg !== undefined) await refuseOdd(svg);
+  using interrupts = new Interrupts();
+  const place = await look(job.path);
+  await refuseUnsafe(writes(job) || place.kind === "missing" ? place : { ...place, kind: "other" });
+  refuseUnasked(job, place);
+  const made = place.kind === "missing";
+  try {
+    if (made) await makeFile(job, interrupts.signal);
+    const result = await measure(job, place, interrupts.signal);
+    if (svg !== undefined) await writeFile(svg, chart(job, result));
+    if (args.flag("json")) print(JSON.stringify(toJson(job, result), null, 2));
+    else show(job, result);
+    if (svg !== undefined && !job.quiet) say(`latency chart: ${printable(svg)}`);
+  } finally {
+    if (made) await unlink(job.path);
+  }
+  return interrupts.signal.aborted ? interrupts.code : Exit.done;
+}
+
+function readJob(args: Arguments): Job {
+  const [path = ""] = args.operands(["PATH"]);
+  const mode = args.choice("rw", MODES, "randread");
+  const bs = args.size("bs", 1) ?? (mode.startsWith("rand") ? 4096 : 2 ** 20);
+  const depth = args.integer("depth", 1, 1024) ?? 32;
+  if (bs > BS_MAX || bs * depth > MEMORY_BYTES_MAX) {
+    throw usage(`--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
+  }
+  const size = args.size("size", 1);
+  if (size !== undefined && size < bs) throw usage("--size is smaller than --bs");
+  return {
+    path,
+    mode,
+    bs,
+    depth,
+    seconds: args.number("seconds", 0.01, 86_400) ?? 5,
+    size,
+    buffered: args.flag("buffered"),
+    quiet: args.flag("quiet"),
+    yes: args.flag("yes"),
+  };
+}
+
+function writes({ mode }: Job): boolean {
+  return mode !== "read" && mode !== "randread";
+}
+
+/** Where it writes over something, only with --yes. */
+function refuseUnasked(job: Job, place: Place): void {
+  if (place.kind === "other") throw usage(`${job.path} is neither a file nor a disk`);
+  if (!writes(job) || place.kind === "missing" || job.yes) return;
+  throw refused(
+    `--rw ${job.mode} destroys the contents of ${printable(job.path)} (${describe(place)})`,
+    "Pass --yes if nothing in it is needed, or name a file that does not exist",
+  );
+}
+
+async function refuseOdd(svg: string): Promise<void> {
+  const stats = await stat(svg).catch(() => undefined);
+  if (stats !== undefined && !stats.isFile()) throw usage(`--svg: ${svg} is no regular file`);
+}
+
+// A file for the time of the benchmark -----------------------------------------------------------------------
+
+async function makeFile(job: Job, signal: AbortSignal): Promise<void> {
+  const size = Math.max(job.bs, job.size ?? NEW_FILE_BYTES);
+  if (!job.quiet)
+    say(`making ${printable(job.path)} with ${formatSize(size)}; it is removed again`);
+  await using file = await File.open(job.path, { write: true, createNew: true });
+  const buffer = randomBuffer(2 ** 20);
+  for (let at = 0; at < size && !signal.aborted; at += buffer.byteLength) {
+    await file.writeAt(buffer.subarray(0, Math.min(buffer.byteLength, size - at)), at);
+  }
+  await file.syncAll();
+}
+
+/** Nothing that a disk could compress. */
+function randomBuffer(bytes: number): Bytes {
+  const buffer = allocBuffer(bytes);
+  for (let at = 0; at < bytes; at += 65_536) {
+    crypto.getRandomValues(buffer.subarray(at, at + 65_536));
+  }
+  return buffer;
+}
+
+// Measuring ------------------------------------------------------------------------------------------------
+
+async function measure(job: Job, place: Place, signal: AbortSignal): Promise<Result> {
+  // A ring of its own: its statistics are of nothing else.
+  await using ring = Ring.open({ queueDepth: job.depth });
+  const { file, direct } = await openFile(job, place, ring);
+  await using _closed = file;
+  const size = await file.size();
+  const region = Math.floor(Math.min(size, job.size ?? Infinity) / job.bs) * job.bs;
+  if (region === 0) {
+    throw usage(`${printable(job.path)} has ${formatSize(size)}, less than --bs ${job.bs}`);
+  }
+  const unit = file.alignment.length;
+  if (job.bs % unit !== 0) {
+    throw usage(`--bs ${job.bs} is no multiple of ${unit}, which ${printable(job.path)} asks for`);
+  }
+  if (!writes(job)) await file.invalidateCache().catch(() => {});
+  const counts = await drive(job, file, region, signal);
+  const syncMs = counts.writes > 0 ? await timed(() => file.syncAll()) : undefined;
+  const { latency } = ring.stats();
+  return {
+    backend: ring.backend,
+    direct,
+    region,
+    elapsedMs: counts.elapsedMs,
+    syncMs,
+    read: { ops: counts.reads, bytes: counts.reads * job.bs, latency: latency.read },
+    write: { ops: counts.writes, bytes: counts.writes * job.bs, latency: latency.write },
+  };
+}
+
+async function openFile(
+  job: Job,
+  place: Place,
+  ring: Ring,
+): Promise<{ file: File; direct: boolean }> {
+  const write = writes(job);
+  const direct = !job.buffered;
+  try {
+    const open = place.kind === "disk" ? BlockDevice.open : File.open;
+    return { file: await open(job.path, { write, direct, ring }), direct };
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    if (error.code === "EBUSY") throw refused(error.message);
+    if (error.code !== "EINVAL" || !direct || place.kind === "disk") throw error;
+    warn("this file system has no direct I/O: measuring through the page cache");
+    return { file: await File.open(job.path, { write, ring }), direct: false };
+  }
+}
+
+async function timed(run: () => Promise<void>): Promise<number> {
+  const started = performance.now();
+  await run();
+  return performance.now() - started;
+}
+
+interface Counts {
+  reads: number;
+  writes: number;
+  elapsedMs: number;
+}
+
+/** `depth` loops, each with one operation in flight. */
+async function drive(job: Job, file: File, region: number, signal: AbortSignal): Promise<Counts> {
+  const counts: Counts = { reads: 0, writes: 0, elapsedMs: 0 };
+  const blocks = region / job.bs;
+  const random = job.mode.startsWith("rand");
+  const writeShare = job.mode === "randrw" ? 0.5 : writes(job) ? 1 : 0;
+  const started = performance.now();
+  const end = started + job.seconds * 1000;
+  let block = 0;
+  let failed = false;
+  const loop = async (): Promise<void> => {
+    const buffer = writeShare > 0 ? randomBuffer(job.bs) : allocBuffer(job.bs);
+    while (!failed && !signal.aborted && performance.now() < end) {
+      const at = (random ? Math.floor(Math.random() * blocks) : block++ % blocks) * job.bs;
+      if (writeShare > 0 && Math.random() < writeShare) {
+        await file.writeAt(buffer, at);
+        counts.writes++;
+      } else {
+        await file.readAt(buffer, at);
+        counts.reads++;
+      }
+    }
+  };
+  using progress = new Progress(job.quiet);
+  const timer = setInterval(() => progress.update(stepOf(job, counts, started)), 200);
+  try {
+    const loops = Array.from({ length: job.depth }, () =>
+      loop().catch((error: unknown) => {
+        failed = true;
+        throw error;
+      }),
+    );
+    await Promise.allSettled(loops);
+    await Promise.all(loops);
+  } finally {
+    clearInterval(timer);
+  }
+  counts.elapsedMs = performance.now() - started;
+  return counts;
+}
+
+function stepOf(job: Job, counts: Counts, started: number): Parameters<Progress["update"]>[0] {
+  const seconds = (performance.now() - started) / 1000;
+  const bytes = (counts.reads + counts.writes) * job.bs;
+  return {
+    phase: job.mode,
+    bytes,
+    // As many as there will be at this rate: the bar shows the time.
+    total: Math.max(bytes, Math.round((bytes / seconds) * job.seconds)),
+    bytesPerSecond: bytes / seconds,
+    secondsLeft: Math.max(0, job.seconds - seconds),
+  };
+}
+
+// Reports ----------------------------------------------------------------------------------------------------
+
+const SHARES = [0.5, 0.9, 0.99, 0.999, 1] as const;
+const SHARE_NAMES = ["p50", "p90", "p99", "p99.9", "max"] as const;
+
+function sides(result: Result): { name: string; side: Side }[] {
+  return [
+    { name: "read", side: result.read },
+    { name: "write", side: result.write },
+  ].filter(({ side }) => side.ops > 0);
+}
+
+function percentiles({ latency }: Side): { name: string; us: number }[] {
+  return SHARES.map((share, index) => ({
+    name: SHARE_NAMES[index] ?? "",
+    us: latency.percentile(share),
+  }));
+}
+
+function headline(job: Job, result: Result): string {
+  const path = printable(job.path);
+  const way = result.direct ? "direct" : "through the page cache";
+  const bs = formatSize(job.bs);
+  const seconds = formatSeconds(result.elapsedMs / 1000);
+  return `${job.mode} ${path}: ${bs}, depth ${job.depth}, ${seconds}, ${result.backend}, ${way}`;
+}
+
+function show(job: Job, result: Result): void {
+  print(headline(job, result));
+  const seconds = result.elapsedMs / 1000;
+  const rows = [["", "IOPS", "bandwidth", "operations", ...SHARE_NAMES]];
+  for (const { name, side } of sides(result)) {
+    rows.push([
+      name,
+      grouped(side.ops / seconds),
+      formatRate(side.bytes / seconds),
+      grouped(side.ops),
+      ...percentiles(side).map(({ us }) => formatMicroseconds(us)),
+    ]);
+  }
+  print(table(rows, [1, 2, 3, 4, 5, 6, 7, 8]));
+  if (result.syncMs !== undefined) print(`sync at the end: ${formatSeconds(result.syncMs / 1000)}`);
+}
+
+function toJson(job: Job, result: Result): object {
+  const seconds = result.elapsedMs / 1000;
+  const side = (one: Side): object | null =>
+    one.ops === 0
+      ? null
+      : {
+          operations: one.ops,
+          iops: one.ops / seconds,
+          bytes: one.bytes,
+          bytesPerSecond: one.bytes / seconds,
+          latencyUs: Object.fromEntries(percentiles(one).map(({ name, us }) => [name, us])),
+          histogram: one.latency.buckets(),
+        };
+  return {
+    path: job.path,
+    rw: job.mode,
+    bs: job.bs,
+    depth: job.depth,
+    seconds,
+    backend: result.backend,
+    direct: result.direct,
+    regionBytes: result.region,
+    read: side(result.read),
+    write: side(result.write),
+    syncMs: result.syncMs ?? null,
+  };
+}
+
+function chart(job: Job, result: Result): string {
+  const seconds = result.elapsedMs / 1000;
+  const series: Series[] = sides(result).map(({ name, side }) => ({
+    name: `${name}: ${grouped(side.ops / seconds)} IOPS, ${formatRate(side.bytes / seconds)}`,
+    buckets: side.latency.buckets(),
+    marks: percentiles(side),
+  }));
+  return latencyChart({ title: headline(job, result), series });
+}

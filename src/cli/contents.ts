@@ -1,0 +1,75 @@
+// A guess at what a disk or image holds, from the signatures at its start: for "this will be
+// overwritten". Offsets are those of libblkid and file(1).
+
+import { allocBuffer } from "../buffer.ts";
+import type { File } from "../file.ts";
+import { printable } from "./terminal.ts";
+
+interface Signature {
+  readonly name: string;
+  readonly at: number;
+  readonly bytes: string;
+  /** Where a label stands, and how long it may be. */
+  readonly label?: readonly [at: number, length: number];
+}
+
+/** In the order of trust: what is inside comes before what wraps it. */
+const SIGNATURES: readonly Signature[] = [
+  { name: "LUKS encrypted volume", at: 0, bytes: "LUKS\xba\xbe" },
+  { name: "LVM physical volume", at: 512, bytes: "LABELONE" },
+  { name: "Linux RAID member", at: 4096, bytes: "\xfc\x4e\x2b\xa9" },
+  { name: "ISO 9660 image", at: 32769, bytes: "CD001", label: [32808, 32] },
+  { name: "ext2/3/4 file system", at: 1080, bytes: "\x53\xef", label: [1144, 16] },
+  { name: "XFS file system", at: 0, bytes: "XFSB", label: [108, 12] },
+  { name: "btrfs file system", at: 65600, bytes: "_BHRfS_M", label: [65835, 256] },
+  { name: "F2FS file system", at: 1024, bytes: "\x10\x20\xf5\xf2" },
+  { name: "NTFS file system", at: 3, bytes: "NTFS    " },
+  { name: "exFAT file system", at: 3, bytes: "EXFAT   " },
+  { name: "FAT32 file system", at: 82, bytes: "FAT32", label: [71, 11] },
+  { name: "FAT file system", at: 54, bytes: "FAT1", label: [43, 11] },
+  { name: "swap space", at: 4086, bytes: "SWAPSPACE2", label: [1052, 16] },
+  { name: "squashfs image", at: 0, bytes: "hsqs" },
+  { name: "qcow2 disk image", at: 0, bytes: "QFI\xfb" },
+  { name: "gzip-compressed data", at: 0, bytes: "\x1f\x8b\x08" },
+  { name: "xz-compressed data", at: 0, bytes: "\xfd7zXZ\x00" },
+  { name: "zstd-compressed data", at: 0, bytes: "\x28\xb5\x2f\xfd" },
+  { name: "bzip2-compressed data", at: 0, bytes: "BZh" },
+  { name: "zip archive", at: 0, bytes: "PK\x03\x04" },
+  { name: "GPT partition table", at: 512, bytes: "EFI PART" },
+  { name: "GPT partition table", at: 4096, bytes: "EFI PART" },
+  { name: "MBR partition table or boot sector", at: 510, bytes: "\x55\xaa" },
+];
+
+const LOOK_BYTES = 128 * 1024;
+
+/** "ext2/3/4 file system, label "data"", "only zeroes at its start", ...; undefined when empty or unreadable. */
+export async function contentsOf(file: File): Promise<string | undefined> {
+  try {
+    const buffer = allocBuffer(LOOK_BYTES);
+    const bytes = await file.readAt(buffer, 0, { timeout: 10_000 });
+    return bytes === 0 ? undefined : guess(buffer.subarray(0, bytes));
+  } catch {
+    // It is a hint only; what cannot be read is told by whoever needs it.
+    return undefined;
+  }
+}
+
+export function guess(start: Uint8Array): string {
+  const text = Buffer.from(start.buffer, start.byteOffset, start.byteLength).toString("latin1");
+  const found = SIGNATURES.find(({ at, bytes }) => text.startsWith(bytes, at));
+  if (found !== undefined) {
+    const label = found.label === undefined ? "" : labelAt(text, ...found.label);
+    return label === "" ? found.name : `${found.name}, label "${label}"`;
+  }
+  return start.every((byte) => byte === 0) ? "only zeroes at its start" : "data of unknown kind";
+}
+
+/** Whether it wants to be unpacked before it is written to a disk. */
+export function isCompressed(contents: string | undefined): boolean {
+  return contents !== undefined && /compressed|zip archive/.test(contents);
+}
+
+function labelAt(text: string, at: number, length: number): string {
+  const label = text.slice(at, at + length).split("\0", 1)[0] ?? "";
+  return printable(Buffer.from(label, "latin1").toString("utf8").trim());
+}

@@ -1,0 +1,173 @@
+// What --help says. Each page teaches by examples that can be copied.
+
+import { EXIT_TABLE } from "./exit.ts";
+
+const SIZES = "SIZE is bytes, or 4k, 64KiB, 1M, 1.5G (powers of 1024), or 1MB (powers of 1000).";
+
+const MAIN = `bun-aio: asynchronous I/O on files and disks, from the command line
+
+Usage:
+  bun-aio info [PATH]          which backend is used and why; the disks; or all about PATH
+  bun-aio copy SRC DST         copy files, images and disks: a dd that looks before it writes
+  bun-aio verify A B           compare two files or disks as they are on the medium
+  bun-aio bench PATH           operations a second, bandwidth and latencies of a file or disk
+
+  bun-aio COMMAND --help       the options of a command, with examples
+  bun-aio --version
+
+Try:
+  bun-aio info
+  bun-aio bench /tmp/scratch --seconds 2
+  bun-aio copy disk.img /dev/sdX --verify
+
+Messages go to stderr, results to stdout. NO_COLOR=1 turns colour off.
+BUN_AIO_BACKEND=threads (or io_uring, posix_aio) chooses the backend.
+
+${EXIT_TABLE}
+`;
+
+const INFO = `bun-aio info: what carries operations here, and what is known of disks and files
+
+Usage:
+  bun-aio info [PATH] [--json]
+
+Without PATH: the backend, why it is that one, and a table of the disks.
+With PATH: its kind, size, alignment and geometry, what it holds and who uses it.
+
+Options:
+      --json          everything as one JSON object
+  -h, --help          this text
+
+Examples:
+  bun-aio info
+  sudo bun-aio info /dev/nvme0n1
+  bun-aio info --json | jq -r '.devices[] | select(.removable) | .path'
+
+${EXIT_TABLE}
+`;
+
+const COPY = `bun-aio copy: copy files, images and disks: a dd that looks before it writes
+
+Usage:
+  bun-aio copy SRC DST [options]
+
+SRC is a file, a disk, or - for standard input. DST is a file (made if missing) or a disk.
+Before it writes over anything it shows what is there and asks. It refuses disks that are mounted
+or in use, names of disks that do not exist, and targets that are too small. What it reports as
+done has been synced to the medium.
+
+A file that is written over ends where the copy ends, unless a part is named with --length, or
+with different --skip and --seek. The rest of a larger disk stays as it is.
+
+Options:
+      --sparse        leave blocks of zeroes out: holes in files, zeroes made by the disk itself.
+                      They read as zeroes whatever was there before
+      --verify        read the target back, past the cache, and compare
+      --hash          print the SHA-256 of what was written
+      --bs SIZE       bytes of one request (default 1M)
+      --depth N       requests on their way at once, 1 to 1024 (default 8)
+      --direct        bypass the page cache for files too; for disks it always is
+      --from SIZE     begin there on both sides: to go on with a copy that was stopped
+      --skip SIZE     begin there in SRC
+      --seek SIZE     begin there in DST
+      --length SIZE   copy so many bytes (default: to the end of SRC)
+      --rescue        go on behind places of SRC that cannot be read: they become zeroes, are
+                      listed, and the exit code is 1
+  -y, --yes           do not ask. Needed where there is no terminal
+  -q, --quiet         no progress, no summary
+      --json          the result as JSON on stdout
+  -h, --help          this text
+
+${SIZES}
+
+Ctrl-C ends it cleanly: what was written is synced, and the command that does the rest is shown.
+A second Ctrl-C ends it at once.
+
+Examples:
+  bun-aio copy debian.iso /dev/sdX --verify
+  bun-aio copy /dev/sdX backup.img --sparse --hash
+  xz -dc image.img.xz | sudo bun-aio copy - /dev/sdX --yes
+  bun-aio copy debian.iso /dev/sdX --from 1288490188
+  bun-aio copy broken.img rescued.img --rescue
+
+${EXIT_TABLE}
+`;
+
+const VERIFY = `bun-aio verify: compare two files or disks as they are on the medium, not in the cache
+
+Usage:
+  bun-aio verify A B [options]
+
+Says whether they are the same, with the SHA-256; or where they first differ, and how long each
+is. Files of different lengths differ; a disk may be longer than the image it was made from.
+
+Options:
+      --all           look for every difference, not only the first: counts bytes, lists ranges,
+                      gives both SHA-256
+      --from SIZE     begin there on both sides
+      --skip SIZE     begin there in A
+      --seek SIZE     begin there in B
+      --length SIZE   compare so many bytes
+      --bs SIZE       bytes of one request (default 1M)
+      --depth N       requests on their way at once on each side, 1 to 1024 (default 8)
+  -q, --quiet         no progress
+      --json          the result as JSON
+  -h, --help          this text
+
+${SIZES}
+
+Examples:
+  bun-aio verify debian.iso /dev/sdX
+  bun-aio verify a.img b.img --all
+  bun-aio verify a.img b.img --quiet >/dev/null || echo "they differ, or could not be read"
+
+${EXIT_TABLE}
+`;
+
+const BENCH = `bun-aio bench: operations a second, bandwidth and latencies of a file or disk
+
+Usage:
+  bun-aio bench PATH [options]
+
+Runs one kind of request for some seconds and prints how many were done and how long they took
+(percentiles). A PATH that does not exist is made for the time of the benchmark and removed.
+Writing to a disk or to a file that exists destroys what it holds: only with --yes.
+
+Options:
+      --rw MODE       read, write (one block after the other), randread, randwrite, or randrw
+                      (half and half); default randread
+      --bs SIZE       bytes of one request (default 4k at random, 1M in order)
+      --depth N       requests on their way at once, 1 to 1024 (default 32)
+      --seconds N     for how long (default 5)
+      --size SIZE     use only so much from the start; the size of a file that is made
+                      (default 256M)
+      --buffered      through the page cache. Default: past it, where the file system can
+      --json          the result as JSON, histograms included
+      --svg FILE      write a chart of the latencies
+  -y, --yes           yes, write over what PATH holds
+  -q, --quiet         no progress
+  -h, --help          this text
+
+${SIZES}
+
+Examples:
+  bun-aio bench /tmp/scratch
+  bun-aio bench /tmp/scratch --rw randrw --depth 64 --svg latency.svg
+  sudo bun-aio bench /dev/nvme0n1 --rw read --seconds 10
+  bun-aio bench disk.img --json | jq .read.latencyUs
+
+${EXIT_TABLE}
+`;
+
+const PAGES: ReadonlyMap<string, string> = new Map([
+  ["", MAIN],
+  ["info", INFO],
+  ["copy", COPY],
+  ["verify", VERIFY],
+  ["bench", BENCH],
+]);
+
+/** The page of a command; "" for the first one. */
+export function helpFor(command: string): string {
+  return PAGES.get(command) ?? MAIN;
+}

@@ -1,0 +1,234 @@
+// `bun-aio info`: what carries operations here and why, and what is known of the disks or of one path.
+
+import { release } from "node:os";
+import { BlockDevice } from "../block_device.ts";
+import { IoError } from "../errors.ts";
+import { type Alignment, File, type Geometry, Ring } from "../index.ts";
+import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
+import { coreOf } from "../ring.ts";
+import { Arguments } from "./arguments.ts";
+import { contentsOf } from "./contents.ts";
+import { Exit, Stop } from "./exit.ts";
+import { look, openSource, type Place, traitsOf } from "./places.ts";
+import { paint, print, printable, table, warn } from "./terminal.ts";
+import { formatExactSize, formatSize } from "./units.ts";
+import { version } from "./version.ts";
+
+interface SystemInfo {
+  readonly version: string;
+  readonly bun: string;
+  readonly system: string;
+  readonly backend: string;
+  readonly backendReason: string;
+  readonly features: readonly string[];
+  readonly queueDepth: number;
+}
+
+interface PathInfo {
+  readonly path: string;
+  readonly realPath: string;
+  readonly kind: Place["kind"];
+  readonly size: number;
+  /** What direct writes must be multiples of; null where there is no direct I/O. */
+  readonly directAlignment: Alignment | null;
+  readonly geometry: Geometry | null;
+  readonly device: BlockDeviceInfo | null;
+  readonly contents: string | null;
+}
+
+export async function infoCommand(argv: readonly string[]): Promise<number> {
+  const args = new Arguments("info", { json: {} }, argv);
+  const [path] = args.operands(["PATH"], 1);
+  const system = systemInfo();
+  if (path === undefined) {
+    const devices = await devicesOrNone();
+    if (args.flag("json")) print(JSON.stringify({ ...system, devices }, null, 2));
+    else print(`${shownSystem(system)}\n\n${shownDevices(devices)}`);
+    return Exit.done;
+  }
+  const about = await pathInfo(path);
+  if (args.flag("json")) print(JSON.stringify({ ...system, ...about }, null, 2));
+  else print(`${shownPath(about)}\n${shownSystem(system)}`);
+  return Exit.done;
+}
+
+// The backend ------------------------------------------------------------------------------------------
+
+/** Bits of io_uring_setup(2) flags, as the kernel's header names them after IORING_SETUP_. */
+const URING_FLAGS: readonly string[] = [
+  ...["IOPOLL", "SQPOLL", "SQ_AFF", "CQSIZE", "CLAMP", "ATTACH_WQ", "R_DISABLED", "SUBMIT_ALL"],
+  ...["COOP_TASKRUN", "TASKRUN_FLAG", "SQE128", "CQE32", "SINGLE_ISSUER", "DEFER_TASKRUN"],
+  ...["NO_MMAP", "REGISTERED_FD_ONLY", "NO_SQARRAY", "HYBRID_IOPOLL"],
+];
+
+const POSIX_AIO_FLAGS: readonly string[] = ["VECTORS", "DATA_SYNC"];
+
+export function featureNames(backend: string, bits: number): string[] {
+  const names =
+    backend === "io_uring" ? URING_FLAGS : backend === "posix_aio" ? POSIX_AIO_FLAGS : [];
+  const out: string[] = [];
+  for (let bit = 0; bit < 32; bit++) {
+    if (((bits >>> bit) & 1) === 1) out.push(names[bit] ?? `bit ${bit}`);
+  }
+  return out;
+}
+
+function systemInfo(): SystemInfo {
+  const ring = Ring.default();
+  return {
+    version,
+    bun: Bun.version,
+    system: `${process.platform} ${process.arch}, ${release()}`,
+    backend: ring.backend,
+    backendReason: ring.backendReason,
+    features: featureNames(ring.backend, coreOf(ring).features),
+    queueDepth: ring.queueDepth,
+  };
+}
+
+function shownSystem(info: SystemInfo): string {
+  const rows = [
+    ["backend", `${info.backend}  (${info.backendReason})`],
+    ["features", info.features.length === 0 ? "none" : info.features.join(" ")],
+    ["queue depth", String(info.queueDepth)],
+    ["version", `bun-aio ${info.version}, Bun ${info.bun}, ${info.system}`],
+  ];
+  return labelled(rows);
+}
+
+function labelled(rows: readonly (readonly string[])[]): string {
+  return table(rows.map(([name = "", value = ""]) => [bold(name), value]));
+}
+
+function bold(text: string): string {
+  return paint(process.stdout, "bold", text);
+}
+
+// All devices ------------------------------------------------------------------------------------------
+
+async function devicesOrNone(): Promise<BlockDeviceInfo[]> {
+  try {
+    return await listBlockDevices();
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    warn(error.message);
+    return [];
+  }
+}
+
+function shownDevices(devices: readonly BlockDeviceInfo[]): string {
+  if (devices.length === 0) return "no block devices";
+  const head = ["DEVICE", "SIZE", "SECTOR", "TYPE", "MODEL", "MOUNTED AT"].map(bold);
+  const rows = [head];
+  for (const disk of devices) {
+    rows.push(deviceRow(disk, disk.path));
+    for (const part of disk.partitions) rows.push(deviceRow(part, `  ${part.path}`));
+  }
+  return table(rows, [1, 2]);
+}
+
+function deviceRow(device: BlockDeviceInfo, name: string): string[] {
+  const { transport, rotational, removable, readOnly, system, holders } = device;
+  const type = [
+    ...(transport === null ? [] : [transport]),
+    ...(rotational === null ? [] : [rotational ? "hdd" : "ssd"]),
+    ...(removable === true ? ["removable"] : []),
+    ...(readOnly === true ? ["read-only"] : []),
+    ...(system ? ["system"] : []),
+  ].join(" ");
+  const used = [...device.mounts.map(printable), ...holders.map((path) => `held by ${path}`)];
+  return [
+    name,
+    formatSize(device.size),
+    String(device.logicalSectorSize ?? "?"),
+    type,
+    printable(device.model ?? ""),
+    used.join(", "),
+  ];
+}
+
+// One path ---------------------------------------------------------------------------------------------
+
+async function pathInfo(path: string): Promise<PathInfo> {
+  const place = await look(path);
+  if (place.kind === "missing") throw new Stop(Exit.failed, `there is no ${path}`);
+  const { realPath, kind, size, device } = place;
+  const about = { path, realPath, kind, size, device: device ?? null };
+  if (kind === "other") return { ...about, directAlignment: null, geometry: null, contents: null };
+  const opened = await openToLook(place);
+  if (opened === undefined) {
+    return { ...about, directAlignment: null, geometry: device ?? null, contents: null };
+  }
+  await using file = opened;
+  const contents = (await contentsOf(file)) ?? null;
+  const geometry = file instanceof BlockDevice ? file.geometry : null;
+  const directAlignment = kind === "disk" ? file.alignment : await directAlignmentOf(path);
+  return { ...about, directAlignment, geometry, contents };
+}
+
+/** Undefined, with a warning, where only the list of devices knows something. */
+async function openToLook(place: Place): Promise<File | undefined> {
+  try {
+    return await openSource(place, false);
+  } catch (error) {
+    if (!(error instanceof IoError) || place.device === undefined) throw error;
+    warn(error.message);
+    return undefined;
+  }
+}
+
+async function directAlignmentOf(path: string): Promise<Alignment | null> {
+  try {
+    await using file = await File.open(path, { direct: true });
+    return file.alignment;
+  } catch (error) {
+    if (error instanceof IoError) return null;
+    throw error;
+  }
+}
+
+function shownPath(about: PathInfo): string {
+  const { path, realPath, directAlignment: unit, device, geometry } = about;
+  const rows = [
+    ["path", printable(path === realPath ? path : `${path} -> ${realPath}`)],
+    ["kind", [about.kind, ...(device === null ? [] : traitsOf(device))].join(", ")],
+    ["size", formatExactSize(about.size)],
+    ["contents", about.contents ?? "nothing that can be read"],
+    [
+      "direct I/O",
+      unit === null
+        ? "not possible here"
+        : `memory ${unit.memory}, offset ${unit.offset}, length ${unit.length} bytes`,
+    ],
+    ...(geometry === null ? [] : geometryRows(geometry)),
+    ...(device === null ? [] : useRows(device)),
+  ];
+  return labelled(rows);
+}
+
+function geometryRows(geometry: Geometry): string[][] {
+  const size = (bytes: number | null): string => (bytes === null ? "not told" : formatSize(bytes));
+  const flag = (value: boolean | null): string =>
+    value === null ? "not told" : value ? "yes" : "no";
+  return [
+    ["logical sector", size(geometry.logicalSectorSize)],
+    ["physical sector", size(geometry.physicalSectorSize)],
+    ["minimum request", size(geometry.minimumIoSize)],
+    ["optimal request", size(geometry.optimalIoSize)],
+    ["maximum transfer", size(geometry.maximumTransferSize)],
+    ["alignment offset", size(geometry.alignmentOffset)],
+    ["rotational", flag(geometry.rotational)],
+    ["read-only", flag(geometry.readOnly)],
+  ];
+}
+
+function useRows(device: BlockDeviceInfo): string[][] {
+  const list = (items: readonly string[]): string =>
+    items.length === 0 ? "none" : items.map(printable).join(", ");
+  return [
+    ["mounted at", list(device.mounts)],
+    ["held by", list(device.holders)],
+    ["partitions", list(device.partitions.map((it) => `${it.path} ${formatSize(it.size)}`))],
+    ["running system", device.system ? "yes: / or /boot or swap is on it" : "no"],
+  ];
+}

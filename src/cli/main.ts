@@ -1,0 +1,93 @@
+#!/usr/bin/env bun
+// The `bun-aio` command. Finds the command that was named, and turns what it throws into words and an
+// exit code. Nothing else in the package imports this folder.
+
+import { IoError } from "../errors.ts";
+import { Arguments, meant } from "./arguments.ts";
+import { Exit, Stop, usage } from "./exit.ts";
+import { helpFor } from "./help.ts";
+import { complain, print } from "./terminal.ts";
+import { version } from "./version.ts";
+
+type Command = (argv: readonly string[]) => Promise<number>;
+
+/** Loaded when asked for. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ["info", async () => (await import("./info.ts")).infoCommand],
+  ["copy", async () => (await import("./copy.ts")).copyCommand],
+  ["verify", async () => (await import("./verify.ts")).verifyCommand],
+  ["bench", async () => (await import("./bench.ts")).benchCommand],
+]);
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined) {
+    process.stderr.write(helpFor(""));
+    return Exit.usage;
+  }
+  const command = COMMANDS.get(name);
+  if (command === undefined) return withoutCommand(name, rest);
+  if (asksFor(rest, ["--help", "-h"])) return help(name);
+  if (asksFor(rest, ["--version", "-V"])) return sayVersion();
+  return (await command())(rest);
+}
+
+function withoutCommand(name: string, rest: readonly string[]): number {
+  if (name === "help") return help(rest[0] ?? "");
+  // Refuses unknown options by name.
+  const args = new Arguments("", {}, name.startsWith("-") ? [name] : []);
+  if (args.flag("help")) return help("");
+  if (args.flag("version")) return sayVersion();
+  throw unknownCommand(name);
+}
+
+function help(name: string): number {
+  if (name !== "" && !COMMANDS.has(name)) throw unknownCommand(name);
+  process.stdout.write(helpFor(name));
+  return Exit.done;
+}
+
+function sayVersion(): number {
+  print(version);
+  return Exit.done;
+}
+
+function unknownCommand(name: string): Stop {
+  const names = [...COMMANDS.keys()];
+  const hint = meant(name, names) ?? `Commands: ${names.join(", ")}. See bun-aio --help`;
+  return usage(`unknown command "${name}"`, hint);
+}
+
+/** Whether one of the words stands before a "--". */
+function asksFor(argv: readonly string[], words: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return argv.slice(0, end === -1 ? undefined : end).some((word) => words.includes(word));
+}
+
+/** Says what went wrong; the exit code. */
+function failed(error: unknown): number {
+  if (error instanceof Stop) {
+    complain(error.message, error.hint);
+    return error.code;
+  }
+  if (error instanceof IoError) {
+    complain(error.message);
+    return Exit.failed;
+  }
+  // Wrong values that only the library could tell, and a library that could not be loaded.
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (error instanceof Error && typeof code === "string") {
+    complain(error.message);
+    const wrong = code.startsWith("ERR_INVALID_ARG") || code === "ERR_OUT_OF_RANGE";
+    return wrong ? Exit.usage : Exit.failed;
+  }
+  complain(`unexpected: ${error instanceof Error ? (error.stack ?? error.message) : error}`);
+  return Exit.failed;
+}
+
+// Whoever reads stdout may have seen enough (| head).
+process.stdout.on("error", (error: Error & { code?: string }) => {
+  if (error.code === "EPIPE") process.exit(Exit.done);
+});
+
+process.exitCode = await main(process.argv.slice(2)).catch(failed);

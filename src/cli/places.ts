@@ -1,0 +1,163 @@
+// What a path stands for, and whether it may be written to: for copy, verify, bench and info.
+
+import { realpath, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { BlockDevice } from "../block_device.ts";
+import { IoError } from "../errors.ts";
+import { File } from "../file.ts";
+import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
+import { nodeOf, readLoops, SYSTEM_PATHS } from "../sysfs.ts";
+import { refused } from "./exit.ts";
+import { printable } from "./terminal.ts";
+import { formatSize } from "./units.ts";
+
+export interface Place {
+  /** As typed. */
+  readonly path: string;
+  /** Links followed. */
+  readonly realPath: string;
+  readonly kind: "missing" | "regular" | "disk" | "other";
+  /** Bytes; 0 where there is no such thing. */
+  readonly size: number;
+  /** Tells one file from another, whatever its names. */
+  readonly identity: string;
+  /** Of disks, where the system lists it. */
+  readonly device: BlockDeviceInfo | undefined;
+}
+
+/** Rejects with the IoError of opening it, but not when it is missing. */
+export async function look(path: string): Promise<Place> {
+  const realPath = await realpath(path).catch(() => path);
+  let file: File;
+  try {
+    file = await File.open(path);
+  } catch (error) {
+    if (error instanceof IoError && error.code === "ENOENT") return missing(path, realPath);
+    const known = await closedToUs(error, path, realPath);
+    if (known === undefined) throw error;
+    return known;
+  }
+  await using _closed = file;
+  const [size, stats] = await Promise.all([file.size(), file.stat()]);
+  const { kind } = file;
+  const known = kind === "regular" || kind === "disk" ? kind : "other";
+  const identity = kind === "disk" ? `disk ${stats.rdev}` : `file ${stats.dev} ${stats.ino}`;
+  const device = kind === "disk" ? await listed(realPath) : undefined;
+  return { path, realPath, kind: known, size, identity, device };
+}
+
+function missing(path: string, realPath: string): Place {
+  return { path, realPath, kind: "missing", size: 0, identity: "", device: undefined };
+}
+
+/** What is listed of a disk that this user may not open. */
+async function closedToUs(
+  error: unknown,
+  path: string,
+  realPath: string,
+): Promise<Place | undefined> {
+  if (!(error instanceof IoError) || !["EACCES", "EPERM"].includes(error.code)) return undefined;
+  const device = await listed(realPath);
+  if (device === undefined) return undefined;
+  const identity = `disk ${(await stat(path)).rdev}`;
+  return { path, realPath, kind: "disk", size: device.size, identity, device };
+}
+
+/** What the system says about a device; it is not told everywhere, and never needed. */
+async function listed(path: string): Promise<BlockDeviceInfo | undefined> {
+  const all = await listBlockDevices().catch(() => []);
+  return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === path);
+}
+
+/** Opens for reading: disks past the cache, files through it unless `direct`. */
+export function openSource(place: Place, direct: boolean): Promise<File> {
+  if (place.kind === "disk") return BlockDevice.open(place.path);
+  return File.open(place.path, { direct });
+}
+
+/**
+ * Opens for writing. Disks are held exclusively: what is mounted or held is refused, and stays free
+ * until the copy is over.
+ */
+export async function openTarget(place: Place, direct: boolean): Promise<File> {
+  try {
+    if (place.kind === "disk") return await BlockDevice.open(place.path, { write: true });
+    return await File.open(place.path, { write: true, create: place.kind === "missing", direct });
+  } catch (error) {
+    if (error instanceof IoError && error.code === "EBUSY") throw refused(error.message);
+    throw error;
+  }
+}
+
+/** Refuses places that must not be written to; nothing has been opened for writing yet. */
+export async function refuseUnsafe(place: Place): Promise<void> {
+  const { path, realPath, kind, device } = place;
+  if (kind === "missing" && /^\/dev\/(?!shm\/)/.test(realPath)) {
+    throw refused(
+      `there is no device ${path}`,
+      "A file made there would be in memory, not on a disk. See bun-aio info for the devices",
+    );
+  }
+  if (kind === "missing" && !(await isDirectory(dirname(path)))) {
+    throw refused(`there is no directory ${dirname(path)}`);
+  }
+  if (kind === "regular") {
+    const loop = await loopOver(realPath);
+    if (loop === undefined) return;
+    throw refused(`${path} is attached as ${loop}`, `Detach it first: losetup -d ${loop}`);
+  }
+  if (device !== undefined) refuseInUse(device);
+}
+
+function refuseInUse(device: BlockDeviceInfo): void {
+  for (const part of [device, ...device.partitions]) {
+    const [mount] = part.mounts;
+    if (mount !== undefined) {
+      const place = printable(mount);
+      const hint = part.system
+        ? "The running system is on it"
+        : `Unmount it first: umount ${place}`;
+      throw refused(`${part.path} is mounted at ${place}`, hint);
+    }
+    const [holder] = part.holders;
+    if (holder !== undefined) throw refused(`${part.path} is held by ${holder}, built on it`);
+    if (part.system) {
+      throw refused(`the running system lives on ${part.path}`, "It may be its swap space");
+    }
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+}
+
+/** The loop device over a file. */
+async function loopOver(path: string): Promise<string | undefined> {
+  if (process.platform !== "linux") return undefined;
+  const loops = await readLoops(SYSTEM_PATHS);
+  const found = loops.find(({ backing }) => backing === path);
+  return found === undefined ? undefined : nodeOf(SYSTEM_PATHS, found.directory);
+}
+
+/** "disk, 28.7 GiB, SanDisk Ultra, usb, removable" */
+export function describe(place: Place): string {
+  const { kind, device, size } = place;
+  if (kind === "missing") return "new file";
+  if (kind === "regular") return `file, ${formatSize(size)}`;
+  if (kind === "other") return "character device";
+  const traits = device === undefined ? [] : traitsOf(device);
+  return ["disk", formatSize(size), ...traits].join(", ");
+}
+
+export function traitsOf(device: BlockDeviceInfo): string[] {
+  const traits: string[] = [];
+  if (device.model !== null) traits.push(printable(device.model));
+  if (device.serial !== null) traits.push(`serial ${printable(device.serial)}`);
+  if (device.transport !== null) traits.push(device.transport);
+  if (device.removable === true) traits.push("removable");
+  if (device.readOnly === true) traits.push("read-only");
+  return traits;
+}

@@ -1,0 +1,90 @@
+// How far it got: a bar on a terminal, a line now and then elsewhere. Always on stderr.
+
+import { SingleBar } from "cli-progress";
+import { isLive, say } from "./terminal.ts";
+import { formatRate, formatSeconds, formatSize } from "./units.ts";
+
+export interface Step {
+  /** "copy", "verify", ... A new one begins a new bar. */
+  readonly phase: string;
+  readonly bytes: number;
+  readonly total: number | undefined;
+  readonly bytesPerSecond: number;
+  readonly secondsLeft: number | undefined;
+}
+
+/** Between lines where there is no terminal. */
+const LINE_INTERVAL_MS = 2000;
+/** Columns of everything but the bar. */
+const TEXT_COLUMNS = 58;
+
+export class Progress implements Disposable {
+  readonly #mode: "bar" | "lines" | "none";
+  #bar: SingleBar | undefined;
+  #last: Step | undefined;
+  #toldAt = -Infinity;
+  #told: Step | undefined;
+
+  constructor(quiet: boolean) {
+    this.#mode = quiet ? "none" : isLive(process.stderr) ? "bar" : "lines";
+  }
+
+  update(step: Step): void {
+    if (this.#last !== undefined && this.#last.phase !== step.phase) this.#finishPhase();
+    this.#last = step;
+    if (this.#mode === "bar") this.#draw(step);
+    if (this.#mode === "lines") this.#line(step);
+  }
+
+  /** Leaves the last state on the screen. */
+  [Symbol.dispose](): void {
+    this.#finishPhase();
+  }
+
+  #finishPhase(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+    const last = this.#last;
+    if (this.#mode === "lines" && last !== undefined && this.#told !== last) say(text(last));
+    this.#last = undefined;
+    this.#toldAt = -Infinity;
+  }
+
+  #draw(step: Step): void {
+    const { total, bytes } = step;
+    if (this.#bar === undefined) {
+      const columns = process.stderr.columns || 80;
+      this.#bar = new SingleBar({
+        format: total === undefined ? "{text}" : "{phase} {bar} {text}",
+        stream: process.stderr,
+        barsize: Math.min(40, Math.max(8, columns - TEXT_COLUMNS)),
+        barCompleteChar: "█",
+        barIncompleteChar: "░",
+        hideCursor: true,
+      });
+      this.#bar.start(Math.max(1, total ?? 1), 0, { phase: step.phase, text: "" });
+    }
+    const words = total === undefined ? text(step) : text(step).slice(step.phase.length + 1);
+    // An empty copy is a complete one.
+    this.#bar.update(total === 0 ? 1 : bytes, { phase: step.phase, text: words });
+  }
+
+  #line(step: Step): void {
+    const now = performance.now();
+    // The end of a phase is told by #finishPhase.
+    if (this.#toldAt === -Infinity) this.#toldAt = now;
+    if (now - this.#toldAt < LINE_INTERVAL_MS) return;
+    this.#toldAt = now;
+    this.#told = step;
+    say(text(step));
+  }
+}
+
+function text({ phase, bytes, total, bytesPerSecond, secondsLeft }: Step): string {
+  const rate = formatRate(bytesPerSecond);
+  if (total === undefined) return `${phase} ${formatSize(bytes)} ${rate}`;
+  const share = total === 0 ? 100 : Math.floor((bytes / total) * 100);
+  const left =
+    secondsLeft === undefined || bytes >= total ? "" : ` ${formatSeconds(secondsLeft)} left`;
+  return `${phase} ${share}% ${formatSize(bytes)} of ${formatSize(total)} ${rate}${left}`;
+}

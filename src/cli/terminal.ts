@@ -1,0 +1,93 @@
+// Where words go: data to stdout, everything said to the user to stderr. Colour only on a terminal, and
+// never with NO_COLOR (https://no-color.org) or TERM=dumb.
+
+import { createInterface } from "node:readline";
+import { styleText } from "node:util";
+
+type Style = Parameters<typeof styleText>[0];
+
+interface Stream {
+  readonly isTTY?: boolean | undefined;
+}
+
+/** Whether the stream is a terminal that moves its cursor. */
+export function isLive(stream: Stream): boolean {
+  return stream.isTTY === true && process.env["TERM"] !== "dumb";
+}
+
+export function paint(stream: Stream, style: Style, text: string): string {
+  const plain = !isLive(stream) || (process.env["NO_COLOR"] ?? "") !== "";
+  return plain ? text : styleText(style, text, { validateStream: false });
+}
+
+/** A line of data, on stdout. */
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** A line for the user, on stderr. */
+export function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+export function warn(text: string): void {
+  say(`${paint(process.stderr, "yellow", "warning:")} ${text}`);
+}
+
+export function complain(text: string, hint?: string): void {
+  say(`${paint(process.stderr, "red", "error:")} ${text}`);
+  if (hint !== undefined) say(hint);
+}
+
+/** Whether there is somebody who can be asked. */
+export function canAsk(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+}
+
+/** The line that is typed after `question`; undefined at end of input or when `signal` aborts. */
+export function ask(question: string, signal: AbortSignal): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    // Not as a terminal: the line is edited by the tty, and Ctrl-C stays a signal.
+    const lines = createInterface({ input: process.stdin, terminal: false });
+    const end = (answer: string | undefined): void => {
+      signal.removeEventListener("abort", stopped);
+      // First, because closing tells so at once.
+      resolve(answer);
+      lines.close();
+    };
+    const stopped = (): void => {
+      process.stderr.write("\n");
+      end(undefined);
+    };
+    lines.once("line", end);
+    lines.once("close", () => resolve(undefined));
+    signal.addEventListener("abort", stopped, { once: true });
+    process.stderr.write(question);
+    if (signal.aborted) stopped();
+  });
+}
+
+/** Text from a medium or a path, fit for a terminal: control characters could do anything there. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, "?");
+}
+
+/** A path as the shell takes it. */
+export function quoted(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
+/** Columns as wide as their longest entry; numbers belong in columns named in `right`. */
+export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, Bun.stringWidth(cell));
+    });
+  }
+  const pad = (cell: string, column: number): string => {
+    const blanks = " ".repeat((widths[column] ?? 0) - Bun.stringWidth(cell));
+    return right.includes(column) ? blanks + cell : cell + blanks;
+  };
+  return rows.map((row) => row.map(pad).join("  ").trimEnd()).join("\n");
+}

@@ -1,0 +1,332 @@
+// `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
+
+import { BufferPool, type Bytes, type File } from "../index.ts";
+import { Arguments, type Spec } from "./arguments.ts";
+import { Exit, Stop } from "./exit.ts";
+import { Interrupts } from "./interrupts.ts";
+import { look, openSource, type Place } from "./places.ts";
+import { Progress } from "./progress.ts";
+import { complain, print, printable, say } from "./terminal.ts";
+import { formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
+
+export const VERIFY_OPTIONS: Spec = {
+  all: {},
+  bs: { value: true },
+  depth: { value: true },
+  from: { value: true },
+  json: {},
+  length: { value: true },
+  quiet: { short: "q" },
+  seek: { value: true },
+  skip: { value: true },
+};
+
+const BS_DEFAULT = 2 ** 20;
+const DEPTH_DEFAULT = 8;
+/** Ranges that are told one by one. */
+const RANGES_SHOWN = 10;
+const MEMORY_BYTES_MAX = 2 ** 30;
+
+interface Job {
+  readonly offsetA: number;
+  readonly offsetB: number;
+  /** Bytes to compare. */
+  readonly length: number;
+  readonly bs: number;
+  readonly depth: number;
+  readonly all: boolean;
+  readonly quiet: boolean;
+}
+
+interface Difference {
+  /** From the start of the comparison. */
+  readonly at: number;
+  readonly length: number;
+}
+
+interface Outcome {
+  readonly compared: number;
+  readonly differences: readonly Difference[];
+  readonly bytesDiffering: number;
+  readonly sha256A: string | undefined;
+  readonly sha256B: string | undefined;
+  readonly stopped: boolean;
+}
+
+export async function verifyCommand(argv: readonly string[]): Promise<number> {
+  const args = new Arguments("verify", VERIFY_OPTIONS, argv);
+  const [pathA = "", pathB = ""] = args.operands(["A", "B"]);
+  const offsetA = args.size("from") ?? args.size("skip") ?? 0;
+  const offsetB = args.size("from") ?? args.size("seek") ?? 0;
+  const bs = args.size("bs", 1) ?? BS_DEFAULT;
+  const depth = args.integer("depth", 1, 1024) ?? DEPTH_DEFAULT;
+  if (bs * depth * 2 > MEMORY_BYTES_MAX) {
+    throw new Stop(Exit.usage, `--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
+  }
+  using interrupts = new Interrupts();
+  const [a, b] = [await readablePlace(pathA), await readablePlace(pathB)];
+  const restA = Math.max(0, a.size - offsetA);
+  const restB = Math.max(0, b.size - offsetB);
+  const wanted = args.size("length");
+  const length = Math.min(restA, restB, wanted ?? Infinity);
+  // A disk may be longer than the image that was written to it.
+  const shorter = restA < restB ? b : restB < restA ? a : undefined;
+  const lengthsDiffer = wanted === undefined && shorter !== undefined && shorter.kind !== "disk";
+  const tooShort = wanted !== undefined && length < wanted;
+
+  const started = performance.now();
+  const flags = { all: args.flag("all"), quiet: args.flag("quiet") };
+  const job: Job = { offsetA, offsetB, length, bs, depth, ...flags };
+  const outcome = await compareShown(job, a, b, interrupts);
+  const seconds = (performance.now() - started) / 1000;
+
+  const missing = lengthsDiffer || tooShort;
+  const first = outcome.differences[0]?.at ?? (missing && !outcome.stopped ? length : undefined);
+  const identical = !outcome.stopped && first === undefined;
+  if (args.flag("json")) {
+    print(
+      JSON.stringify({
+        a: { path: pathA, size: a.size, offset: offsetA, sha256: outcome.sha256A ?? null },
+        b: { path: pathB, size: b.size, offset: offsetB, sha256: outcome.sha256B ?? null },
+        identical,
+        compared: outcome.compared,
+        firstDifference: first === undefined ? null : { a: offsetA + first, b: offsetB + first },
+        bytesDiffering: outcome.bytesDiffering,
+        ranges: outcome.differences,
+        durationMs: seconds * 1000,
+      }),
+    );
+  } else {
+    show(job, [a, b], outcome, first);
+    if (identical && !job.quiet) {
+      const rate = formatRate(outcome.compared / Math.max(seconds, 1e-6));
+      say(`compared ${formatSize(outcome.compared)} in ${formatSeconds(seconds)}, ${rate}`);
+    }
+  }
+  if (first !== undefined) return Exit.differs;
+  if (!outcome.stopped) return Exit.done;
+  complain(`stopped after ${grouped(outcome.compared)} bytes, which are the same`);
+  return interrupts.code;
+}
+
+async function readablePlace(path: string): Promise<Place> {
+  const place = await look(path);
+  if (place.kind === "missing") throw new Stop(Exit.failed, `there is no ${path}`);
+  if (place.kind !== "other") return place;
+  throw new Stop(Exit.usage, `${path} has no end`, "Only files and disks can be compared");
+}
+
+// Comparing ----------------------------------------------------------------------------------------------
+
+async function compareShown(
+  job: Job,
+  placeA: Place,
+  placeB: Place,
+  interrupts: Interrupts,
+): Promise<Outcome> {
+  await using a = await openPastCache(placeA);
+  await using b = await openPastCache(placeB);
+  using progress = new Progress(job.quiet);
+  return await compare(job, a, b, progress, interrupts.signal);
+}
+
+async function openPastCache(place: Place): Promise<File> {
+  const file = await openSource(place, false);
+  try {
+    await file.invalidateCache();
+  } catch (error) {
+    // Disks are read past the cache anyway; emptying it needs more rights than reading.
+    if (place.kind !== "disk") throw error;
+  }
+  return file;
+}
+
+interface Pair {
+  readonly at: number;
+  readonly a: Bytes & Disposable;
+  readonly b: Bytes & Disposable;
+  readonly read: Promise<number>;
+}
+
+/** Reads `depth` pairs ahead and looks at them in order. */
+async function compare(
+  job: Job,
+  a: File,
+  b: File,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  using pool = new BufferPool({ size: job.bs, count: job.depth * 2 });
+  const found = new Findings(job.all);
+  const meter = new Meter(job.length, progress);
+  const pairs: Pair[] = [];
+  let next = 0;
+  let compared = 0;
+  try {
+    while (compared < job.length && !signal.aborted && !found.isEnough) {
+      while (pairs.length < job.depth && next < job.length) {
+        pairs.push(await startPair(job, pool, a, b, next));
+        next += job.bs;
+      }
+      const pair = pairs[0];
+      if (pair === undefined) break;
+      const bytes = await pair.read;
+      found.look(pair.at, pair.a.subarray(0, bytes), pair.b.subarray(0, bytes));
+      pairs.shift();
+      release(pair);
+      compared += bytes;
+      meter.told(compared);
+      if (bytes < Math.min(job.bs, job.length - pair.at)) throw shrunk(pair.at + bytes);
+    }
+  } finally {
+    await Promise.allSettled(pairs.map(({ read }) => read));
+    pairs.forEach(release);
+  }
+  const stopped = compared < job.length && !found.isEnough;
+  return { compared, stopped, ...found.result(!stopped) };
+}
+
+async function startPair(
+  job: Job,
+  pool: BufferPool,
+  fileA: File,
+  fileB: File,
+  at: number,
+): Promise<Pair> {
+  const [a, b] = [await pool.acquire(), await pool.acquire()];
+  const bytes = Math.min(job.bs, job.length - at);
+  const reads = [
+    fileA.readAt(a.subarray(0, bytes), job.offsetA + at),
+    fileB.readAt(b.subarray(0, bytes), job.offsetB + at),
+  ];
+  // The buffers are free only when both have settled.
+  const read = Promise.allSettled(reads)
+    .then(() => Promise.all(reads))
+    .then((n) => Math.min(...n));
+  read.catch(() => {});
+  return { at, a, b, read };
+}
+
+function release({ a, b }: Pair): void {
+  a[Symbol.dispose]();
+  b[Symbol.dispose]();
+}
+
+function shrunk(at: number): Stop {
+  return new Stop(Exit.failed, `one side ended at ${grouped(at)} while it was read`);
+}
+
+class Findings {
+  readonly #all: boolean;
+  readonly #hasherA = new Bun.CryptoHasher("sha256");
+  #hasherB: Bun.CryptoHasher = this.#hasherA;
+  readonly #ranges: Difference[] = [];
+  #bytes = 0;
+  #seen = 0;
+  /** Until they differ, one digest is both. */
+  #same = true;
+
+  constructor(all: boolean) {
+    this.#all = all;
+  }
+
+  /** One difference settles it, unless all are wanted. */
+  get isEnough(): boolean {
+    return !this.#all && this.#seen > 0;
+  }
+
+  look(at: number, a: Uint8Array, b: Uint8Array): void {
+    const differ = Buffer.compare(a, b) !== 0;
+    if (differ && this.#same) {
+      this.#same = false;
+      if (this.#all) this.#hasherB = this.#hasherA.copy();
+    }
+    if (differ) this.#note(at, a, b);
+    if (!this.#same && !this.#all) return;
+    this.#hasherA.update(a);
+    if (!this.#same) this.#hasherB.update(b);
+  }
+
+  result(complete: boolean): Omit<Outcome, "compared" | "stopped"> {
+    const sha256A = complete && (this.#same || this.#all) ? this.#hasherA.digest("hex") : undefined;
+    const other = complete && this.#all ? this.#hasherB.digest("hex") : undefined;
+    const sha256B = this.#same ? sha256A : other;
+    const ranges = this.#ranges;
+    return { differences: ranges, bytesDiffering: this.#bytes, sha256A, sha256B };
+  }
+
+  #note(at: number, a: Uint8Array, b: Uint8Array): void {
+    for (let i = 0; i < a.byteLength; ) {
+      if (a[i] === b[i]) {
+        i++;
+        continue;
+      }
+      const begin = i;
+      while (i < a.byteLength && a[i] !== b[i]) i++;
+      this.#bytes += i - begin;
+      this.#add(at + begin, i - begin);
+      if (!this.#all) return;
+    }
+  }
+
+  #add(at: number, length: number): void {
+    const last = this.#ranges.at(-1);
+    this.#seen++;
+    if (last !== undefined && last.at + last.length === at) {
+      this.#ranges[this.#ranges.length - 1] = { at: last.at, length: last.length + length };
+    } else if (this.#ranges.length < RANGES_SHOWN) this.#ranges.push({ at, length });
+  }
+}
+
+/** Tells the progress ten times a second. */
+class Meter {
+  readonly #started: number = performance.now();
+  #toldAt = 0;
+
+  constructor(
+    readonly total: number,
+    readonly progress: Progress,
+  ) {}
+
+  told(bytes: number): void {
+    const now = performance.now();
+    if (now - this.#toldAt < 100 && bytes < this.total) return;
+    this.#toldAt = now;
+    const { total } = this;
+    const bytesPerSecond = (bytes / Math.max(1, now - this.#started)) * 1000;
+    const secondsLeft = bytesPerSecond > 0 ? (total - bytes) / bytesPerSecond : undefined;
+    this.progress.update({ phase: "verify", bytes, total, bytesPerSecond, secondsLeft });
+  }
+}
+
+// Showing ------------------------------------------------------------------------------------------------
+
+function show(
+  job: Job,
+  places: readonly [Place, Place],
+  outcome: Outcome,
+  first: number | undefined,
+): void {
+  const names = places.map(({ path }) => printable(path));
+  const { differences, stopped } = outcome;
+  if (first === undefined && !stopped) {
+    print(`identical: ${names.join(" and ")}, ${grouped(outcome.compared)} bytes`);
+    print(`sha256 ${outcome.sha256A}`);
+    if (places[0].size !== places[1].size) print(lengths(places));
+  }
+  if (first === undefined) return;
+  const [offsetA, offsetB] = [job.offsetA + first, job.offsetB + first];
+  const where = offsetA === offsetB ? `at ${offsetA}` : `at ${offsetA} and ${offsetB}`;
+  print(`different: ${names.join(" and ")}, first ${where}`);
+  print(lengths(places));
+  if (!job.all || differences.length === 0) return;
+  print(`${grouped(outcome.bytesDiffering)} bytes differ`);
+  for (const { at, length } of differences) print(`  ${job.offsetA + at}  ${length} bytes`);
+  if (differences.length === RANGES_SHOWN) print("  ... (the first ranges only)");
+  print(`sha256 ${outcome.sha256A}  ${names[0]}`);
+  print(`sha256 ${outcome.sha256B}  ${names[1]}`);
+}
+
+function lengths(places: readonly [Place, Place]): string {
+  return places.map(({ path, size }) => `${printable(path)} has ${grouped(size)} bytes`).join(", ");
+}

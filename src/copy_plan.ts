@@ -1,0 +1,219 @@
+// What a copy is to do: options checked, sizes asked, impossible copies refused before anything is
+// written. For copy.ts.
+
+import {
+  addOffset,
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkIoOptions,
+  checkOffset,
+  checkOptions,
+  type Offset,
+} from "./arguments.ts";
+import { BlockDevice } from "./block_device.ts";
+import type { CopyOptions } from "./copy.ts";
+import { remainder, roundUp } from "./edge.ts";
+import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
+import { File, stateOf } from "./file.ts";
+import { WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
+
+const OPTION_NAMES: readonly string[] = [
+  ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
+  ...["sync", "onReadError", "hash", "signal", "onProgress"],
+];
+
+const CHUNK_BYTES_DEFAULT = 2 ** 20;
+const CHUNK_BYTES_MAX = 2 ** 30;
+/** A device's own idea of a good request is followed up to here. */
+const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
+const CONCURRENCY_DEFAULT = 8;
+const CONCURRENCY_MAX = 1024;
+/** Holes begin and end on multiples of this: a page, which is a multiple of any device's sectors. */
+const HOLE_GRID_BYTES = 4096;
+
+export interface Plan {
+  readonly source: File | ReadableStream<Uint8Array>;
+  readonly target: File;
+  readonly sourceOffset: Offset;
+  readonly targetOffset: Offset;
+  /** Bytes to copy; undefined: up to the end of the source, wherever that is. */
+  readonly total: number | undefined;
+  readonly chunkSize: number;
+  readonly concurrency: number;
+  /** What chunks on the target begin at a multiple of. */
+  readonly grid: number;
+  /** Bytes from `targetOffset` to the end of a target that cannot grow; Infinity for others. */
+  readonly room: number;
+  /** Bytes of a regular target before the copy; 0 for others. */
+  readonly sizeBefore: number;
+  readonly sparse: boolean;
+  readonly verify: boolean;
+  readonly sync: boolean;
+  readonly skipErrors: boolean;
+  readonly hash: boolean;
+}
+
+export async function planCopy(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  options: CopyOptions,
+): Promise<Plan> {
+  checkArguments(source, target, options);
+  const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
+  const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
+  const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
+  const grid = Math.max(target.alignment.offset, sparse ? HOLE_GRID_BYTES : 1);
+  const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
+  const chunkSize = roundUp(options.chunkSize ?? defaultChunk(source, target), unit);
+  const total = options.length ?? (await sourceBytes(source, sourceOffset));
+  const targetSize = await target.size();
+  const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
+  if (total !== undefined && total > room) throw tooSmall(target, targetOffset, total, room);
+  if (source instanceof File) {
+    await refuseOverlap(source, sourceOffset, target, targetOffset, total ?? Infinity);
+  }
+  return {
+    source,
+    target,
+    sourceOffset,
+    targetOffset,
+    total,
+    chunkSize,
+    concurrency: lanes(source, target, options.concurrency ?? CONCURRENCY_DEFAULT, chunkSize),
+    grid,
+    room,
+    sizeBefore: target.kind === "regular" ? targetSize : 0,
+    sparse,
+    verify: options.verify === true,
+    sync: options.sync !== false,
+    skipErrors: options.onReadError === "skip",
+    hash: options.hash !== undefined,
+  };
+}
+
+function checkArguments(source: unknown, target: unknown, options: CopyOptions): void {
+  if (!(source instanceof File) && !(source instanceof ReadableStream)) {
+    throw argumentType("source", "a File or a ReadableStream", source);
+  }
+  if (!(target instanceof File)) throw argumentType("target", "a File", target);
+  checkOptions("copy", options, OPTION_NAMES);
+  checkIoOptions({ signal: options.signal });
+  const { length, chunkSize, concurrency, onReadError, hash, onProgress } = options;
+  if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
+  if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
+  if (concurrency !== undefined) {
+    checkInteger("options.concurrency", concurrency, 1, CONCURRENCY_MAX);
+  }
+  for (const name of ["sparse", "verify", "sync"] as const) {
+    if (options[name] !== undefined) checkBoolean(`options.${name}`, options[name]);
+  }
+  if (onReadError !== undefined && onReadError !== "fail" && onReadError !== "skip") {
+    throw argumentValue("options.onReadError", 'must be "fail" or "skip"', onReadError);
+  }
+  if (hash !== undefined && hash !== "sha256") {
+    throw argumentValue("options.hash", 'must be "sha256"', hash);
+  }
+  if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
+  if (source instanceof ReadableStream && source.locked) {
+    throw argumentValue("source", "is locked: somebody reads it already", source);
+  }
+  checkAccess(source, target, options);
+}
+
+function checkAccess(source: unknown, target: File, options: CopyOptions): void {
+  if (source instanceof File && !stateOf(source).readable) {
+    throw argumentValue("source", "was opened for writing only", source.path);
+  }
+  const { writable, readable } = stateOf(target);
+  if (!writable) throw argumentValue("target", "was opened for reading only", target.path);
+  if (options.verify === true && !readable) {
+    throw argumentValue("target", "must be opened for reading too, to verify it", target.path);
+  }
+}
+
+/** Bytes from `offset` to the end; undefined where only reading tells (streams, /dev/zero, /proc). */
+async function sourceBytes(
+  source: File | ReadableStream<Uint8Array>,
+  offset: Offset,
+): Promise<number | undefined> {
+  if (!(source instanceof File)) return undefined;
+  if (source.kind !== "regular" && source.kind !== "disk") return undefined;
+  const size = await source.size();
+  return size === 0 ? undefined : Math.max(0, size - Number(offset));
+}
+
+/** Devices and images, whose size is what it is. */
+function cannotGrow(file: File): boolean {
+  return file.kind === "disk" || file instanceof BlockDevice;
+}
+
+function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): number {
+  let bytes = CHUNK_BYTES_DEFAULT;
+  for (const side of [source, target]) {
+    if (!(side instanceof BlockDevice)) continue;
+    const optimal = side.geometry.optimalIoSize ?? 0;
+    if (optimal > 0 && optimal <= OPTIMAL_BYTES_MAX) bytes = roundUp(bytes, optimal);
+  }
+  return bytes;
+}
+
+/**
+ * Chunks under way. A ring has so many bytes in the kernel at once and no more: chunks beyond that would
+ * only stand in the queue before everybody else's small requests.
+ */
+function lanes(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  wanted: number,
+  chunkSize: number,
+): number {
+  const rings = source instanceof File && source.ring !== target.ring ? 2 : 1;
+  return Math.min(wanted, Math.ceil((rings * WINDOW_BYTES_DEFAULT) / chunkSize) + 1);
+}
+
+function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {
+  return new IoError("ENOSPC", {
+    errno: -errnoOf("ENOSPC"),
+    reason: `the target has room for ${room} of ${total} bytes; nothing was written`,
+    syscall: "write",
+    path: target.path,
+    offset,
+    length: total,
+    transferred: 0,
+  });
+}
+
+export function noRoom(plan: Plan, at: number, length: number): IoError {
+  return new IoError("ENOSPC", {
+    errno: -errnoOf("ENOSPC"),
+    reason: `the source is longer than the ${plan.room} bytes that the target has room for`,
+    syscall: "write",
+    path: plan.target.path,
+    offset: addOffset(plan.targetOffset, at),
+    length,
+    transferred: 0,
+  });
+}
+
+/** Chunks are copied in any order: onto itself a file can only be copied where nothing overlaps. */
+async function refuseOverlap(
+  source: File,
+  sourceOffset: Offset,
+  target: File,
+  targetOffset: Offset,
+  length: number,
+): Promise<void> {
+  const [a, b] = await Promise.all([source.stat(), target.stat()]);
+  const device = source.kind === "disk" && target.kind === "disk";
+  const same = device ? a.rdev === b.rdev : a.dev === b.dev && a.ino === b.ino;
+  if (!same || (source.kind !== "regular" && source.kind !== "disk")) return;
+  const distance = Math.abs(Number(BigInt(sourceOffset) - BigInt(targetOffset)));
+  if (distance >= length) return;
+  throw argumentValue("target", "is the source, and the ranges overlap", target.path);
+}
+
+/** Bytes of the first chunk: it ends where the grid of the target begins. */
+export function firstChunkBytes(plan: Plan): number {
+  return plan.chunkSize - remainder(plan.targetOffset, plan.grid);
+}

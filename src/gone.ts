@@ -1,0 +1,63 @@
+// Devices that were unplugged. The kernel says so in several ways: ENXIO and ENODEV, but also EIO for
+// what was in flight, and once the disk is gone its size is 0 (del_gendisk() in block/genhd.c sets the
+// capacity to 0), so that reads meet the "end" and writes find "no space". Those are asked about again.
+
+import { addOffset, type Offset } from "./arguments.ts";
+import type { Core } from "./core.ts";
+import { IoError } from "./errors.ts";
+import type { FileState } from "./file_state.ts";
+import * as abi from "./native/abi.gen.ts";
+
+const GONE_HINT = "Plug it in and open it again; what was not synced may be lost";
+
+/** Whether a failure with `code` may mean that the device is gone. */
+export function isSuspect(file: FileState, code: string): boolean {
+  if (file.mediaBytes === 0) return false;
+  return code === "EIO" || code === "ENOSPC";
+}
+
+/** Whether a read that stopped `transferred` bytes behind `offset` stopped before the device's end. */
+export function endsTooEarly(file: FileState, offset: Offset, transferred: number): boolean {
+  return file.mediaBytes > 0 && addOffset(offset, transferred) < file.mediaBytes;
+}
+
+/**
+ * Asks the device whether it is still there. Resolves with the error to report instead of `error`
+ * (its cause) if it is not.
+ */
+export async function deviceGone(
+  core: Core,
+  file: FileState,
+  error: IoError,
+): Promise<IoError | undefined> {
+  const outcome = await core.start({
+    kind: abi.Kind.stat,
+    fd: file.fd,
+    file,
+    blockBytes: abi.FileInfo.SIZE,
+  });
+  try {
+    if (outcome.status === abi.Status.ok) {
+      const memory = core.blockMemory(outcome.block, abi.FileInfo.SIZE);
+      const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+      if (info.getFloat64(abi.FileInfo.size, true) > 0) return undefined;
+    }
+    return goneError(error);
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}
+
+export function goneError(error: IoError): IoError {
+  return new IoError("ERR_DEVICE_GONE", {
+    reason: `the device is gone (${error.code})`,
+    errno: error.errno,
+    syscall: error.syscall,
+    path: error.path,
+    offset: error.offset,
+    length: error.length,
+    transferred: error.transferred,
+    hint: GONE_HINT,
+    cause: error,
+  });
+}

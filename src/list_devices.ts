@@ -1,0 +1,197 @@
+// `listBlockDevices`: the disks of this system, and which of them it lives on. Linux from /sys and
+// /proc, FreeBSD from the XML of kern.geom.confxml (list_freebsd.ts).
+
+import { realpath } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { errnoOf, IoError } from "./errors.ts";
+import type { Geometry } from "./geometry.ts";
+import { listFreebsdDevices } from "./list_freebsd.ts";
+import {
+  backingFile,
+  directoryOf,
+  diskDirectory,
+  type Mount,
+  namesIn,
+  nodeOf,
+  numbersOf,
+  partitionsOf,
+  readFacts,
+  readMounts,
+  readSwaps,
+  SYSTEM_PATHS,
+  type SystemPaths,
+  wholeOf,
+} from "./sysfs.ts";
+
+/** A disk, or a partition of one. Sizes in bytes; null where the system does not say. */
+export interface BlockDeviceInfo extends Geometry {
+  /** For `BlockDevice.open`. */
+  readonly path: string;
+  /** Whether the medium, or the device, can be taken out. */
+  readonly removable: boolean | null;
+  /** "nvme", "usb", "ata", "virtio", "mmc", "scsi", "sas", "fc", "iscsi"; null for devices without a bus. */
+  readonly transport: string | null;
+  /** Whether `/`, `/boot` or swap are on it, also by way of partitions, volumes and loop devices. */
+  readonly system: boolean;
+  /** Where it is mounted itself, its partitions apart. */
+  readonly mounts: readonly string[];
+  /** Paths of devices built on it (device-mapper, RAID). */
+  readonly holders: readonly string[];
+  readonly partitions: readonly BlockDeviceInfo[];
+}
+
+/**
+ * The disks of this system with their partitions, sorted by path. Devices without a medium are listed
+ * only if they are removable. Needs no rights, but serial numbers may be hidden without.
+ *
+ * Rejects with ENOTSUP on systems other than Linux and FreeBSD.
+ */
+export function listBlockDevices(): Promise<BlockDeviceInfo[]> {
+  if (process.platform === "linux") return listLinuxDevices(SYSTEM_PATHS);
+  if (process.platform === "freebsd") return listFreebsdDevices();
+  const error = new IoError("ENOTSUP", {
+    reason: `listing block devices is not supported on ${process.platform}`,
+    errno: -errnoOf("ENOTSUP"),
+    hint: process.platform === "darwin" ? "See `diskutil list`" : undefined,
+  });
+  return Promise.reject(error);
+}
+
+/** For `listBlockDevices` and its tests. */
+export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
+  const [mounts, swaps, names] = await Promise.all([
+    readMounts(paths),
+    readSwaps(paths),
+    namesIn(join(paths.sys, "block")),
+  ]);
+  const context: Context = { paths, mounts, system: await systemDevices(paths, mounts, swaps) };
+  const listed = await Promise.all(
+    names.map(async (name) => {
+      const directory = await diskDirectory(paths, name);
+      return directory === null ? undefined : describe(context, directory);
+    }),
+  );
+  return listed
+    .filter((device) => device !== undefined)
+    .filter(({ size, removable, transport }) => size > 0 || (removable && transport !== null))
+    .sort((a, b) => byName(a.path, b.path));
+}
+
+interface Context {
+  readonly paths: SystemPaths;
+  readonly mounts: readonly Mount[];
+  /** sysfs directories of what the system lives on. */
+  readonly system: ReadonlySet<string>;
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
+
+function byName(a: string, b: string): number {
+  return collator.compare(a, b);
+}
+
+async function describe(context: Context, directory: string): Promise<BlockDeviceInfo> {
+  const { paths, mounts, system } = context;
+  const path = nodeOf(paths, directory);
+  const [{ size, ...facts }, numbers, holders, parts] = await Promise.all([
+    readFacts(directory),
+    numbersOf(directory),
+    namesIn(join(directory, "holders")),
+    partitionsOf(directory),
+  ]);
+  const here = mounts.filter((mount) => mount.numbers === numbers || mount.source === path);
+  return {
+    path,
+    size: size ?? 0,
+    ...facts,
+    system: system.has(directory),
+    mounts: [...new Set(here.map(({ mountPoint }) => mountPoint))],
+    holders: holders.map((name) => join(paths.dev, name.replaceAll("!", "/"))),
+    partitions: await Promise.all(parts.map((part) => describe(context, part))),
+  };
+}
+
+// What the system lives on --------------------------------------------------------------------------------
+
+/** Directories of the devices below `/`, `/boot`, the EFI partition and swap, down to the disks. */
+async function systemDevices(
+  paths: SystemPaths,
+  mounts: readonly Mount[],
+  swaps: readonly string[],
+): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const mount of mounts) {
+    if (!isSystemMount(mount.mountPoint)) continue;
+    await descend(paths, mounts, await mountedDevice(paths, mount), found);
+  }
+  for (const swap of swaps)
+    await descend(paths, mounts, await deviceOf(paths, mounts, swap), found);
+  return found;
+}
+
+function isSystemMount(mountPoint: string): boolean {
+  return ["/", "/boot", "/efi", "/usr"].includes(mountPoint) || mountPoint.startsWith("/boot/");
+}
+
+/** By number; btrfs and others mount under numbers of their own, and only the source says more. */
+async function mountedDevice(paths: SystemPaths, mount: Mount): Promise<string | null> {
+  const [major, minor] = mount.numbers.split(":").map(Number);
+  const byNumber =
+    major === undefined || minor === undefined ? null : await directoryOf(paths, major, minor);
+  return byNumber ?? nodeDirectory(paths, mount.source);
+}
+
+/** The device that a path is, or that the file at this path is on. */
+async function deviceOf(
+  paths: SystemPaths,
+  mounts: readonly Mount[],
+  path: string,
+): Promise<string | null> {
+  const node = await nodeDirectory(paths, path);
+  if (node !== null) return node;
+  let closest: Mount | undefined;
+  for (const mount of mounts) {
+    const prefix = mount.mountPoint === "/" ? "/" : `${mount.mountPoint}/`;
+    if (!path.startsWith(prefix)) continue;
+    // The last of equal ones covers those before it.
+    if (closest === undefined || mount.mountPoint.length >= closest.mountPoint.length) {
+      closest = mount;
+    }
+  }
+  return closest === undefined ? null : mountedDevice(paths, closest);
+}
+
+/** The sysfs directory of something under /dev, also by one of its other names. */
+async function nodeDirectory(paths: SystemPaths, path: string): Promise<string | null> {
+  if (!path.startsWith(`${paths.dev}/`)) return null;
+  const real = await realpath(path).catch(() => path);
+  const name = real.slice(paths.dev.length + 1).replaceAll("/", "!");
+  const disk = await diskDirectory(paths, name);
+  if (disk !== null) return disk;
+  for (const candidate of await namesIn(join(paths.sys, "block"))) {
+    if (!name.startsWith(candidate)) continue;
+    const whole = await diskDirectory(paths, candidate);
+    const parts = whole === null ? [] : await partitionsOf(whole);
+    const part = parts.find((directory) => basename(directory) === name);
+    if (part !== undefined) return part;
+  }
+  return null;
+}
+
+/** Adds a device and everything it stands on. */
+async function descend(
+  paths: SystemPaths,
+  mounts: readonly Mount[],
+  directory: string | null,
+  found: Set<string>,
+): Promise<void> {
+  if (directory === null || found.has(directory)) return;
+  found.add(directory);
+  await descend(paths, mounts, await wholeOf(directory), found);
+  for (const name of await namesIn(join(directory, "slaves"))) {
+    const below = await realpath(join(directory, "slaves", name)).catch(() => null);
+    await descend(paths, mounts, below, found);
+  }
+  const backing = await backingFile(directory);
+  if (backing !== null) await descend(paths, mounts, await deviceOf(paths, mounts, backing), found);
+}

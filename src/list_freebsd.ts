@@ -1,0 +1,137 @@
+// The disks of FreeBSD, from the XML that GEOM writes into the sysctl kern.geom.confxml, the mount
+// table and the swap list. Nothing here goes through a shell. Not yet run on a real system: the parsing
+// is tested on a recorded tree (test/list_devices.test.ts).
+
+import type { BlockDeviceInfo } from "./list_devices.ts";
+
+/** What the three commands print. */
+export interface FreebsdAnswers {
+  readonly confxml: string;
+  /** `mount -p` */
+  readonly mounts: string;
+  /** `swapctl -l` */
+  readonly swaps: string;
+}
+
+export async function listFreebsdDevices(): Promise<BlockDeviceInfo[]> {
+  const [confxml, mounts, swaps] = await Promise.all([
+    printed(["/sbin/sysctl", "-b", "kern.geom.confxml"]),
+    printed(["/sbin/mount", "-p"]),
+    printed(["/sbin/swapctl", "-l"]),
+  ]);
+  return parseFreebsd({ confxml, mounts, swaps });
+}
+
+async function printed(command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "ignore", stdin: "ignore" });
+  return (await new Response(child.stdout).text()).replaceAll("\0", "");
+}
+
+interface Provider {
+  readonly name: string;
+  readonly geom: string;
+  readonly fields: ReadonlyMap<string, string>;
+}
+
+export function parseFreebsd(answers: FreebsdAnswers): BlockDeviceInfo[] {
+  const classes = new Map<string, Provider[]>();
+  for (const [, body = ""] of answers.confxml.matchAll(/<class id=[^>]*>([\s\S]*?)<\/class>/g)) {
+    const name = field(body, "name");
+    if (name !== null) classes.set(name, providersOf(body));
+  }
+  const sources = [...lines(answers.mounts), ...lines(answers.swaps)];
+  const context: Context = {
+    partitions: classes.get("PART") ?? [],
+    mounts: lines(answers.mounts),
+    system: systemNodes(sources),
+  };
+  const disks = [...(classes.get("DISK") ?? []), ...(classes.get("MD") ?? [])];
+  return disks.map((disk) => describe(context, disk)).sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+interface Context {
+  readonly partitions: readonly Provider[];
+  readonly mounts: readonly string[][];
+  readonly system: ReadonlySet<string>;
+}
+
+function describe(context: Context, provider: Provider): BlockDeviceInfo {
+  const path = `/dev/${provider.name}`;
+  const number = (name: string): number | null => {
+    const text = provider.fields.get(name);
+    return text === undefined || !Number.isFinite(Number(text)) ? null : Number(text);
+  };
+  const text = (name: string): string | null => provider.fields.get(name) || null;
+  const partitions = context.partitions
+    .filter(({ geom }) => geom === provider.name)
+    .map((part) => describe(context, part));
+  const rotation = number("rotationrate");
+  const stripe = number("stripesize");
+  return {
+    path,
+    size: number("mediasize") ?? 0,
+    logicalSectorSize: number("sectorsize"),
+    // GEOM puts the physical sector there; 0 means that the driver does not say.
+    physicalSectorSize: stripe === 0 ? null : stripe,
+    minimumIoSize: null,
+    optimalIoSize: null,
+    maximumTransferSize: null,
+    alignmentOffset: number("stripeoffset"),
+    rotational: rotation === null ? null : rotation > 1,
+    readOnly: null,
+    model: text("descr"),
+    serial: text("ident"),
+    removable: null,
+    transport: null,
+    system: context.system.has(path) || partitions.some(({ system }) => system),
+    mounts: context.mounts.filter(([source]) => source === path).map(([, at = ""]) => at),
+    holders: [],
+    partitions,
+  };
+}
+
+function systemNodes(entries: readonly string[][]): Set<string> {
+  const nodes = new Set<string>();
+  for (const [source = "", target = ""] of entries) {
+    const isMount = target.startsWith("/");
+    const isSystem =
+      !isMount || target === "/" || target === "/boot" || target.startsWith("/boot/");
+    if (source.startsWith("/dev/") && isSystem) nodes.add(source);
+  }
+  return nodes;
+}
+
+function lines(text: string): string[][] {
+  return text
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => line.trim().split(/\s+/));
+}
+
+function providersOf(classBody: string): Provider[] {
+  const found: Provider[] = [];
+  for (const [, geomBody = ""] of classBody.matchAll(/<geom id=[^>]*>([\s\S]*?)<\/geom>/g)) {
+    const geom = field(geomBody, "name") ?? "";
+    for (const [, body = ""] of geomBody.matchAll(/<provider id=[^>]*>([\s\S]*?)<\/provider>/g)) {
+      const fields = new Map<string, string>();
+      for (const [, name = "", value = ""] of body.matchAll(/<(\w+)>([^<]*)<\/\1>/g)) {
+        fields.set(name, unescaped(value.trim()));
+      }
+      found.push({ name: fields.get("name") ?? "", geom, fields });
+    }
+  }
+  return found.filter(({ name }) => name !== "");
+}
+
+function field(body: string, name: string): string | null {
+  const match = new RegExp(`<${name}>([^<]*)</${name}>`).exec(body);
+  return match === null ? null : unescaped((match[1] ?? "").trim());
+}
+
+function unescaped(text: string): string {
+  return text
+    .replaceAll("&lt;", "<")
+    .replaceAll("&gt;", ">")
+    .replaceAll("&quot;", '"')
+    .replaceAll("&amp;", "&");
+}

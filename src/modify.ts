@@ -1,0 +1,140 @@
+// Writes whose range is not aligned, with `unalignedWrites: "rmw"`: the sectors at the edges are read,
+// the caller's bytes are put over them, and the whole is written, under a range lock that every write
+// through this `File` takes part in. Used by transfer.ts.
+//
+// Nothing is held while waiting for something else: the edges are kept in plain memory, each part has
+// its own bounce block, and a write that turns out to reach past the end of the file lets go of its
+// range before it asks for the larger one.
+
+import { addOffset, type Offset } from "./arguments.ts";
+import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
+import { IoError } from "./errors.ts";
+import * as abi from "./native/abi.gen.ts";
+import type { RangeLock } from "./range_lock.ts";
+import type { Transfer } from "./transfer.ts";
+import { describe, settledBadly } from "./transfer_errors.ts";
+
+export async function runModify(transfer: Transfer, lock: RangeLock): Promise<number> {
+  const span = spanOf(transfer);
+  const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
+  let lease = await lock.acquire(span.start, addOffset(span.start, span.bytes), true);
+  try {
+    let sectors = await readEdges(transfer, span);
+    if (mayGrow && sectors.tailBytes < transfer.file.ioMask + 1) {
+      // The file ends within the last sector or before it: whole sectors make it too long for a
+      // moment, and nobody else may make it longer before it is cut.
+      lock.release(lease);
+      lease = await lock.acquire(span.start, Infinity, true);
+      sectors = await readEdges(transfer, span);
+    }
+    const wide = { ...span, edges: sectors.edges };
+    const grows = mayGrow && sectors.tailBytes < transfer.file.ioMask + 1;
+    return await (grows
+      ? runPastEnd(transfer, wide, sectors.tailBytes)
+      : runBounced(transfer, wide));
+  } finally {
+    lock.release(lease);
+  }
+}
+
+interface Sectors {
+  readonly edges: readonly Edge[];
+  /** Bytes of the last sector that exist. */
+  readonly tailBytes: number;
+}
+
+/** Reads the first and last sector, where the caller's bytes do not cover them. */
+async function readEdges(transfer: Transfer, span: Span): Promise<Sectors> {
+  const unit = transfer.file.ioMask + 1;
+  const last = span.bytes - unit;
+  const first = span.head > 0 && last > 0 ? readSector(transfer, span.start, unit) : undefined;
+  const lastIsEdge = span.tail > 0 || (span.head > 0 && last === 0);
+  const end = lastIsEdge
+    ? readSector(transfer, addOffset(span.start, last), unit)
+    : Promise.resolve(undefined);
+  const [headSector, tailSector] = await Promise.allSettled([first, end]);
+  if (headSector.status === "rejected") throw headSector.reason;
+  if (tailSector.status === "rejected") throw tailSector.reason;
+  const edges: Edge[] = [];
+  if (headSector.value !== undefined) edges.push({ at: 0, bytes: headSector.value.bytes });
+  if (tailSector.value !== undefined) edges.push({ at: last, bytes: tailSector.value.bytes });
+  return { edges, tailBytes: tailSector.value?.transferred ?? unit };
+}
+
+/** One sector; what lies past the end of the file is zero. */
+async function readSector(
+  transfer: Transfer,
+  offset: Offset,
+  unit: number,
+): Promise<{ bytes: Uint8Array; transferred: number }> {
+  const { core, file, governor } = transfer;
+  const outcome = await core.start({
+    kind: abi.Kind.read,
+    fd: file.fd,
+    file,
+    offset,
+    length: unit,
+    blockBytes: unit,
+    governor,
+  });
+  try {
+    if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, 0);
+    const bytes = new Uint8Array(unit);
+    bytes.set(core.blockMemory(outcome.block, outcome.transferred));
+    return { bytes, transferred: outcome.transferred };
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}
+
+/** Writes whole sectors over the end of a regular file, and cuts it to the length it should have. */
+async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Promise<number> {
+  const unit = transfer.file.ioMask + 1;
+  const end = addOffset(transfer.offset, transfer.length);
+  const lastSector = addOffset(span.start, span.bytes - unit);
+  const before = addOffset(lastSector, tailBytes);
+  const length = tailBytes > 0 && before > end ? before : end;
+  try {
+    const moved = await runBounced(transfer, span);
+    await cut(transfer, length);
+    return moved;
+  } catch (error) {
+    if (await reachesBeyond(transfer, length)) await cut(transfer, length);
+    throw error;
+  }
+}
+
+/** Not governed: the padding must go even if the caller has lost interest. */
+async function cut(transfer: Transfer, length: Offset): Promise<void> {
+  const { core, file } = transfer;
+  const kind = abi.Kind.truncate;
+  const outcome = await core.start({ kind, fd: file.fd, file, offset: length });
+  if (outcome.status === abi.Status.ok) return;
+  const cause = await settledBadly(transfer, outcome, transfer.length);
+  const { kind: _kind, file: _file, ...init } = describe(transfer, transfer.length);
+  throw new IoError(cause.code, {
+    ...init,
+    errno: cause.errno,
+    syscall: "ftruncate",
+    reason: `the bytes are written, but the file could not be cut to ${length} bytes`,
+    cause,
+  });
+}
+
+async function reachesBeyond(transfer: Transfer, length: Offset): Promise<boolean> {
+  const { core, file } = transfer;
+  const outcome = await core.start({
+    kind: abi.Kind.stat,
+    fd: file.fd,
+    file,
+    blockBytes: abi.FileInfo.SIZE,
+  });
+  try {
+    if (outcome.status !== abi.Status.ok) return false;
+    const memory = core.blockMemory(outcome.block, abi.FileInfo.SIZE);
+    const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+    return view.getFloat64(abi.FileInfo.size, true) > length;
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}

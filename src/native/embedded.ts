@@ -1,0 +1,39 @@
+// The library inside of a bundle. `bun build` puts files that are required by a constant name beside its
+// output, and with --compile into the executable; so each name stands here by itself. Called by
+// library.ts, in bundles only: outside of them Bun would try to run the library as a script.
+
+import { isAbsolute, join } from "node:path";
+
+/** Whether this runs from the package's own files. */
+export function isBundled(): boolean {
+  return !import.meta.path.endsWith(join("src", "native", "embedded.ts"));
+}
+
+/** Path of the library that the bundler took along, or undefined. */
+export function embeddedLibrary(): string | undefined {
+  const name = required();
+  if (typeof name !== "string") return undefined;
+  // In an executable the name is whole, else relative to the bundle: never to the working directory.
+  return isAbsolute(name) ? name : join(import.meta.dir, name);
+}
+
+function required(): unknown {
+  // `try`: the bundler forgives a missing file only here, and a checkout has but one of them.
+  try {
+    if (process.platform === "linux") {
+      if (process.arch === "x64") return require("../../native/linux-x64/libbun-aio.so");
+      if (process.arch === "arm64") return require("../../native/linux-arm64/libbun-aio.so");
+    }
+    if (process.platform === "darwin") {
+      if (process.arch === "x64") return require("../../native/darwin-x64/libbun-aio.dylib");
+      if (process.arch === "arm64") return require("../../native/darwin-arm64/libbun-aio.dylib");
+    }
+    if (process.platform === "freebsd") {
+      if (process.arch === "x64") return require("../../native/freebsd-x64/libbun-aio.so");
+      if (process.arch === "arm64") return require("../../native/freebsd-arm64/libbun-aio.so");
+    }
+    return undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,284 @@
+// What Linux tells about block devices in /sys and /proc (Documentation/ABI/stable/sysfs-block). All
+// reads are asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can
+// use a tree of their own. Used by block_device.ts, busy.ts and list_devices.ts.
+
+import { readdir, readFile, readlink, realpath } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+
+export interface SystemPaths {
+  readonly sys: string;
+  readonly proc: string;
+  readonly dev: string;
+}
+
+export const SYSTEM_PATHS: SystemPaths = { sys: "/sys", proc: "/proc", dev: "/dev" };
+
+/** What /sys says about one device; null where it does not. */
+export interface SysfsFacts {
+  readonly size: number | null;
+  readonly logicalSectorSize: number | null;
+  readonly physicalSectorSize: number | null;
+  readonly minimumIoSize: number | null;
+  readonly optimalIoSize: number | null;
+  readonly maximumTransferSize: number | null;
+  readonly alignmentOffset: number | null;
+  readonly rotational: boolean | null;
+  readonly readOnly: boolean | null;
+  readonly removable: boolean | null;
+  readonly model: string | null;
+  readonly serial: string | null;
+  readonly transport: string | null;
+}
+
+/** The text of a small file without surrounding blanks; null if it cannot be read or is empty. */
+export async function textOf(path: string): Promise<string | null> {
+  try {
+    const text = (await readFile(path, "utf8")).replaceAll("\0", "").trim();
+    return text === "" ? null : text;
+  } catch {
+    return null;
+  }
+}
+
+async function numberOf(path: string): Promise<number | null> {
+  const text = await textOf(path);
+  if (text === null) return null;
+  const number = Number(text);
+  return Number.isFinite(number) ? number : null;
+}
+
+async function flagOf(path: string): Promise<boolean | null> {
+  const number = await numberOf(path);
+  return number === null ? null : number !== 0;
+}
+
+/** Names in a directory, sorted; none if there is no such directory. */
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** The sysfs directory of a device number, with links resolved. */
+export async function directoryOf(
+  paths: SystemPaths,
+  major: number,
+  minor: number,
+): Promise<string | null> {
+  return resolved(join(paths.sys, "dev", "block", `${major}:${minor}`));
+}
+
+/** The sysfs directory of a whole disk's name. */
+export async function diskDirectory(paths: SystemPaths, name: string): Promise<string | null> {
+  return resolved(join(paths.sys, "block", name));
+}
+
+async function resolved(path: string): Promise<string | null> {
+  try {
+    return await realpath(path);
+  } catch {
+    return null;
+  }
+}
+
+/** The disk that the device in `directory` is a partition of; itself if it is whole. */
+export async function wholeOf(directory: string): Promise<string> {
+  return (await textOf(join(directory, "partition"))) === null ? directory : dirname(directory);
+}
+
+/** Directories of a disk's partitions, in the order of their numbers. */
+export async function partitionsOf(disk: string): Promise<string[]> {
+  const found: { number: number; directory: string }[] = [];
+  for (const name of await namesIn(disk)) {
+    const directory = join(disk, name);
+    const number = await numberOf(join(directory, "partition"));
+    if (number !== null) found.push({ number, directory });
+  }
+  return found.sort((a, b) => a.number - b.number).map(({ directory }) => directory);
+}
+
+/** The kernel's name of a device, and where it stands under /dev ("!" stands for "/" in sysfs). */
+export function nodeOf(paths: SystemPaths, directory: string): string {
+  return join(paths.dev, basename(directory).replaceAll("!", "/"));
+}
+
+/** "major:minor" */
+export async function numbersOf(directory: string): Promise<string | null> {
+  return textOf(join(directory, "dev"));
+}
+
+export async function readFacts(directory: string): Promise<SysfsFacts> {
+  const disk = await wholeOf(directory);
+  const queue = (name: string): string => join(disk, "queue", name);
+  const [
+    sectors,
+    logicalSectorSize,
+    physicalSectorSize,
+    minimumIoSize,
+    optimalIoSize,
+    maximumKilobytes,
+    alignmentOffset,
+    rotational,
+    readOnly,
+    removable,
+    model,
+    serial,
+  ] = await Promise.all([
+    numberOf(join(directory, "size")),
+    numberOf(queue("logical_block_size")),
+    numberOf(queue("physical_block_size")),
+    numberOf(queue("minimum_io_size")),
+    numberOf(queue("optimal_io_size")),
+    numberOf(queue("max_sectors_kb")),
+    numberOf(join(directory, "alignment_offset")),
+    flagOf(queue("rotational")),
+    flagOf(join(directory, "ro")),
+    flagOf(join(disk, "removable")),
+    modelOf(disk),
+    serialOf(disk),
+  ]);
+  return {
+    // Always in units of 512 bytes, whatever the sector size.
+    size: sectors === null ? null : sectors * 512,
+    logicalSectorSize,
+    physicalSectorSize,
+    minimumIoSize,
+    // 0 means that the device reports none.
+    optimalIoSize: optimalIoSize === 0 ? null : optimalIoSize,
+    maximumTransferSize: maximumKilobytes === null ? null : maximumKilobytes * 1024,
+    alignmentOffset,
+    rotational,
+    readOnly,
+    removable,
+    model,
+    serial,
+    transport: transportOf(disk),
+  };
+}
+
+/** SCSI and NVMe say `model`, memory cards `name`. */
+async function modelOf(disk: string): Promise<string | null> {
+  return (await textOf(join(disk, "device", "model"))) ?? textOf(join(disk, "device", "name"));
+}
+
+/** virtio says it in the disk's own directory, NVMe and memory cards in `device`, SCSI in page 0x80. */
+async function serialOf(disk: string): Promise<string | null> {
+  const said =
+    (await textOf(join(disk, "serial"))) ?? (await textOf(join(disk, "device", "serial")));
+  if (said !== null) return said;
+  try {
+    return unitSerialNumber(await readFile(join(disk, "device", "vpd_pg80")));
+  } catch {
+    return null;
+  }
+}
+
+/** SPC-4, 7.8.15: four bytes of header, the last two the length, then ASCII. */
+function unitSerialNumber(page: Buffer): string | null {
+  if (page.byteLength < 4 || page[1] !== 0x80) return null;
+  const text = page.toString("latin1", 4, 4 + page.readUInt16BE(2));
+  return text.replaceAll("\0", "").trim() || null;
+}
+
+/** From the place in the device tree; null for devices that have no bus. */
+function transportOf(disk: string): string | null {
+  if (disk.includes("/devices/virtual/")) return null;
+  const name = basename(disk);
+  if (name.startsWith("nvme")) return "nvme";
+  if (name.startsWith("mmcblk")) return "mmc";
+  if (/\/usb\d/.test(disk)) return "usb";
+  if (/\/session\d/.test(disk)) return "iscsi";
+  if (/\/rport-/.test(disk)) return "fc";
+  if (/\/end_device-/.test(disk)) return "sas";
+  if (/\/ata\d/.test(disk)) return "ata";
+  if (/\/virtio\d/.test(disk)) return "virtio";
+  return /\/host\d/.test(disk) ? "scsi" : null;
+}
+
+// Mounts, swap, loop backing -----------------------------------------------------------------------------
+
+export interface Mount {
+  /** "major:minor"; of btrfs and the like a number that no device has. */
+  readonly numbers: string;
+  readonly mountPoint: string;
+  readonly source: string;
+}
+
+export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
+  try {
+    return parseMountInfo(await readFile(join(paths.proc, "self", "mountinfo"), "utf8"));
+  } catch {
+    return [];
+  }
+}
+
+/** proc_pid_mountinfo(5) */
+export function parseMountInfo(text: string): Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of text.split("\n")) {
+    const fields = line.split(" ");
+    const separator = fields.indexOf("-");
+    const [, , numbers, , mountPoint] = fields;
+    const source = separator === -1 ? undefined : fields[separator + 2];
+    if (numbers === undefined || mountPoint === undefined || source === undefined) continue;
+    mounts.push({ numbers, mountPoint: unescaped(mountPoint), source: unescaped(source) });
+  }
+  return mounts;
+}
+
+/** Blanks and backslashes are written as three octal digits. */
+function unescaped(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
+}
+
+/** Paths of files and devices that are swapped to. */
+export async function readSwaps(paths: SystemPaths): Promise<string[]> {
+  const text = await textOf(join(paths.proc, "swaps"));
+  if (text === null) return [];
+  return text
+    .split("\n")
+    .slice(1)
+    .map((line) => unescaped(line.split(/\s/)[0] ?? ""))
+    .filter((path) => path !== "");
+}
+
+/** The file behind a loop device's directory. */
+export async function backingFile(directory: string): Promise<string | null> {
+  const text = await textOf(join(directory, "loop", "backing_file"));
+  return text === null ? null : text.replace(/ \(deleted\)$/, "");
+}
+
+/** Names of loop devices and the files behind them. */
+export async function readLoops(
+  paths: SystemPaths,
+): Promise<{ directory: string; backing: string }[]> {
+  const found: { directory: string; backing: string }[] = [];
+  for (const name of await namesIn(join(paths.sys, "block"))) {
+    if (!name.startsWith("loop")) continue;
+    const directory = await diskDirectory(paths, name);
+    const backing = directory === null ? null : await backingFile(directory);
+    if (directory !== null && backing !== null) found.push({ directory, backing });
+  }
+  return found;
+}
+
+/** Processes that have `node` open, as far as we may look: "name (pid)". */
+export async function openedBy(paths: SystemPaths, node: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const pid of await namesIn(paths.proc)) {
+    if (!/^\d+$/.test(pid)) continue;
+    const folder = join(paths.proc, pid, "fd");
+    for (const fd of await namesIn(folder)) {
+      const target = await readlink(join(folder, fd)).catch(() => "");
+      if (target !== node) continue;
+      const name = (await textOf(join(paths.proc, pid, "comm"))) ?? "process";
+      found.push(Number(pid) === process.pid ? "this process" : `${name} (pid ${pid})`);
+      break;
+    }
+  }
+  return found;
+}

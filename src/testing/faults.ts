@@ -1,0 +1,272 @@
+// The fault plan of a simulated device: what users write, checked, and its native form. Rules travel in
+// the same queue as operations, so that they count exactly what is called after they were added.
+
+import { constants } from "node:os";
+import { getSystemErrorMap } from "node:util";
+import { checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
+import type { Core } from "../core.ts";
+import { argumentRange, argumentType, argumentValue, IoError } from "../errors.ts";
+import * as abi from "../native/abi.gen.ts";
+
+/**
+ * What goes wrong, and when. `operation`, `offset` and `length` say which requests the rule watches;
+ * `nth`, `every`, `probability` and `times` which of those it meets; the rest what happens to them.
+ *
+ * A request is what reaches the device: a transfer larger than 2 MiB is several, and what was cut short
+ * goes on as another.
+ */
+export interface FaultRule {
+  /** `write` includes `writeZeroes`; `any` is all four. */
+  operation: "read" | "write" | "sync" | "discard" | "any";
+  /** Bytes: only requests that touch the range from here on. Syncs have no range and never match one. */
+  offset?: number | undefined;
+  /** Bytes of that range; default: up to the end of the device. */
+  length?: number | undefined;
+  /** The nth matching request, counted from 1. */
+  nth?: number | undefined;
+  /** Every so many matching requests. */
+  every?: number | undefined;
+  /** More than 0, up to 1; decided by the device's seed. */
+  probability?: number | undefined;
+  /** At most so often. */
+  times?: number | undefined;
+  /** Fails with this error of the system: "EIO", "ENOSPC", ... Nothing is moved, unless with `torn`. */
+  error?: string | undefined;
+  /** Moves at most so many bytes, and no error: the library has to go on by itself. */
+  short?: number | undefined;
+  /** Milliseconds that the request takes. */
+  latency?: number | undefined;
+  /** A write stops after so many bytes and fails with `error`, or EIO. */
+  torn?: number | undefined;
+  /** The device is pulled out: like `crash`. What is in flight, and all after it, fails with `ERR_DEVICE_GONE`. */
+  unplug?: boolean | undefined;
+  /** The power is cut with this request in flight. See `SimulatedDevice.crash`. */
+  crash?: boolean | undefined;
+}
+
+export interface FaultPlan {
+  /**
+   * Adds a rule for the operations called from now on; disposing of the result takes it away.
+   *
+   * @throws TypeError, RangeError that name what is wrong; IoError `ENOSPC` above 64 rules.
+   */
+  add(rule: FaultRule): Disposable;
+}
+
+const RULE_NAMES = [
+  ...["operation", "offset", "length", "nth", "every", "probability", "times"],
+  ...["error", "short", "latency", "torn", "unplug", "crash"],
+];
+const OPERATIONS: readonly string[] = ["read", "write", "sync", "discard", "any"];
+const COUNT_MAX = 2 ** 32 - 1;
+const LATENCY_MS_MAX = 2 ** 31 - 1;
+/** libuv numbers what only it knows (EOF, EAI_...) from here down. */
+const LIBUV_OWN = -3000;
+const PROBABILITY_ONE = 65536;
+
+/** What a rule has to suit. */
+export interface RuleLimits {
+  /** Bytes of the device. */
+  readonly size: number;
+  /** What the device's requests are multiples of. */
+  readonly alignment: number;
+}
+
+/** The native form of a rule that makes sense; throws for any other. */
+export function nativeRule(name: string, rule: FaultRule, limits: RuleLimits): Uint8Array {
+  if (typeof rule !== "object" || rule === null) throw argumentType(name, "a fault rule", rule);
+  checkOptions("a fault rule", rule, RULE_NAMES);
+  const { operation } = rule;
+  if (!OPERATIONS.includes(operation)) {
+    throw argumentValue(`${name}.operation`, `must be one of ${OPERATIONS.join(", ")}`, operation);
+  }
+  checkEffects(name, rule);
+  const bytes = new Uint8Array(abi.FaultRule.SIZE);
+  const view = new DataView(bytes.buffer);
+  const { FaultRule: R } = abi;
+  view.setUint32(R.operation, abi.FaultOperation[operation], true);
+  const { offset, length } = range(name, rule, limits);
+  view.setFloat64(R.offset, offset, true);
+  view.setFloat64(R.length, length, true);
+  for (const field of ["nth", "every", "times"] as const) {
+    const value = rule[field];
+    if (value === undefined) continue;
+    view.setUint32(R[field], checkInteger(`${name}.${field}`, value, 1, COUNT_MAX), true);
+  }
+  view.setUint32(R.probability, probability(name, rule.probability), true);
+  view.setInt32(R.errno, errno(name, rule.error), true);
+  view.setFloat64(R.short, short(name, rule, limits), true);
+  view.setFloat64(R.torn, torn(name, rule), true);
+  view.setFloat64(R.latencyMs, latency(name, rule.latency), true);
+  view.setUint32(R.flags, flags(rule), true);
+  return bytes;
+}
+
+function checkEffects(name: string, rule: FaultRule): void {
+  for (const field of ["unplug", "crash"] as const) {
+    if (rule[field] !== undefined) checkBoolean(`${name}.${field}`, rule[field]);
+  }
+  const { error, short, torn, latency } = rule;
+  const ends = rule.unplug === true || rule.crash === true;
+  if (!ends && error === undefined && short === undefined && torn === undefined && !latency) {
+    throw argumentValue(
+      name,
+      "needs an effect: error, short, latency, torn, unplug or crash",
+      rule,
+    );
+  }
+  if (rule.unplug === true && rule.crash === true) {
+    throw argumentValue(name, "cannot both unplug and crash", rule);
+  }
+  if (ends && error !== undefined) {
+    throw argumentValue(`${name}.error`, "goes with neither unplug nor crash", error);
+  }
+  if (short !== undefined && (error !== undefined || torn !== undefined || ends)) {
+    throw argumentValue(`${name}.short`, "is no failure and goes only with latency", short);
+  }
+}
+
+function range(
+  name: string,
+  rule: FaultRule,
+  limits: RuleLimits,
+): { offset: number; length: number } {
+  if (rule.offset === undefined && rule.length === undefined) return { offset: 0, length: 0 };
+  if (rule.operation === "sync") {
+    throw argumentValue(`${name}.offset`, "and length are not for syncs: they have no range", rule);
+  }
+  const offset = checkInteger(`${name}.offset`, rule.offset ?? 0, 0, limits.size - 1);
+  const length = checkInteger(
+    `${name}.length`,
+    rule.length ?? limits.size - offset,
+    1,
+    limits.size - offset,
+  );
+  return { offset, length };
+}
+
+function probability(name: string, value: unknown): number {
+  if (value === undefined) return 0;
+  if (typeof value !== "number") throw argumentType(`${name}.probability`, "a number", value);
+  if (!(value > 0 && value <= 1)) {
+    throw argumentRange(`${name}.probability`, "more than 0 and at most 1", value);
+  }
+  return Math.max(1, Math.round(value * PROBABILITY_ONE));
+}
+
+function errno(name: string, value: unknown): number {
+  if (value === undefined) return 0;
+  const number = typeof value === "string" ? numberOf(value) : undefined;
+  if (number === undefined) {
+    throw argumentValue(`${name}.error`, "is no error of this system, like EIO or ENOSPC", value);
+  }
+  // The library asks again until these are over, as it does of a real kernel.
+  if (value === "EAGAIN" || value === "EINTR") {
+    throw argumentValue(`${name}.error`, "never reaches a caller: the library tries again", value);
+  }
+  return number;
+}
+
+/** node:os knows what POSIX has, libuv's table some of Linux beside it (EREMOTEIO). */
+function numberOf(code: string): number | undefined {
+  const numbers: Readonly<Record<string, number>> = constants.errno;
+  if (Object.hasOwn(numbers, code)) return numbers[code];
+  for (const [negative, [name]] of getSystemErrorMap()) {
+    if (name === code && negative > LIBUV_OWN) return -negative;
+  }
+  return undefined;
+}
+
+function short(name: string, rule: FaultRule, limits: RuleLimits): number {
+  if (rule.short === undefined) return 0;
+  if (rule.operation === "sync" || rule.operation === "discard") {
+    throw argumentValue(`${name}.short`, "is for reads and writes", rule.operation);
+  }
+  const unit = limits.alignment;
+  const bytes = checkInteger(`${name}.short`, rule.short, unit, Number.MAX_SAFE_INTEGER);
+  if (bytes % unit === 0) return bytes;
+  const expected = `a multiple of the sector size (${unit}), as with any device`;
+  throw argumentRange(`${name}.short`, expected, bytes);
+}
+
+function torn(name: string, rule: FaultRule): number {
+  if (rule.torn === undefined) return 0;
+  if (rule.operation === "read" || rule.operation === "sync") {
+    throw argumentValue(`${name}.torn`, "is for writes", rule.operation);
+  }
+  return checkInteger(`${name}.torn`, rule.torn, 0, Number.MAX_SAFE_INTEGER);
+}
+
+function latency(name: string, value: unknown): number {
+  if (value === undefined) return 0;
+  if (typeof value !== "number") throw argumentType(`${name}.latency`, "a number", value);
+  if (value >= 0 && value <= LATENCY_MS_MAX) return value;
+  throw argumentRange(`${name}.latency`, `from 0 to ${LATENCY_MS_MAX} ms`, value);
+}
+
+function flags(rule: FaultRule): number {
+  const { FaultFlag } = abi;
+  return (
+    (rule.short === undefined ? 0 : FaultFlag.short) |
+    (rule.torn === undefined ? 0 : FaultFlag.torn) |
+    (rule.unplug === true ? FaultFlag.unplug : 0) |
+    (rule.crash === true ? FaultFlag.crash : 0)
+  );
+}
+
+/** The rules of one device. */
+export class Faults implements FaultPlan {
+  readonly #core: Core;
+  readonly #limits: RuleLimits;
+  readonly #free: number[] = [];
+
+  constructor(core: Core, limits: RuleLimits) {
+    this.#core = core;
+    this.#limits = limits;
+    for (let place = abi.FAULT_RULES_MAX - 1; place >= 0; place--) this.#free.push(place);
+  }
+
+  add(rule: FaultRule): Disposable {
+    return this.addNamed("rule", rule);
+  }
+
+  addNamed(name: string, rule: FaultRule): Disposable {
+    const bytes = nativeRule(name, rule, this.#limits);
+    const place = this.#free.pop();
+    if (place === undefined) {
+      throw new IoError("ENOSPC", {
+        reason: `a device holds at most ${abi.FAULT_RULES_MAX} fault rules`,
+        hint: "Dispose of rules that are over",
+      });
+    }
+    new DataView(bytes.buffer).setUint32(abi.FaultRule.place, place, true);
+    this.#command({
+      argument: abi.DeviceCommand.addRule,
+      blockBytes: bytes.byteLength,
+      fill: (memory) => memory.set(bytes),
+    });
+    let over = false;
+    return {
+      [Symbol.dispose]: () => {
+        if (over) return;
+        over = true;
+        this.#command({ argument: abi.DeviceCommand.removeRule, mode: place });
+        this.#free.push(place);
+      },
+    };
+  }
+
+  #command(request: {
+    argument: number;
+    mode?: number;
+    blockBytes?: number;
+    fill?: (memory: Uint8Array<ArrayBuffer>) => void;
+  }): void {
+    const core = this.#core;
+    if (core.closing) return;
+    const kind = abi.Kind.deviceCommand;
+    void core.start({ ...request, kind, fd: -1, file: undefined }).then((outcome) => {
+      core.releaseBlock(outcome.block);
+    });
+  }
+}

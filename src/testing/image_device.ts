@@ -1,0 +1,140 @@
+// `imageDevice`: a real kernel block device for tests. On Linux a loop device over a temporary file
+// that has no name any more, configured to detach itself when its last descriptor is closed: whatever
+// happens to the test, nothing is left behind.
+
+import { accessSync, constants } from "node:fs";
+import { type FileHandle, mkdtemp, open, rmdir, unlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { checkInteger, checkOptions } from "../arguments.ts";
+import { BlockDevice } from "../block_device.ts";
+import type { Core } from "../core.ts";
+import { argumentRange, argumentType, IoError } from "../errors.ts";
+import { statusError } from "../failures.ts";
+import * as abi from "../native/abi.gen.ts";
+import { coreOf, Ring } from "../ring.ts";
+
+export interface ImageDeviceOptions {
+  /** Bytes; a multiple of `sectorSize`. */
+  size: number;
+  /** Bytes of a logical sector: 512 (the default), 1024, 2048 or 4096. */
+  sectorSize?: number | undefined;
+  /** Where the image is made. Default: the system's folder for temporary files. */
+  directory?: string | undefined;
+  /** As for `BlockDevice.open`. Default true. */
+  direct?: boolean | undefined;
+  /** As for `BlockDevice.open`. Default true; false if something else is to mount the device. */
+  exclusive?: boolean | undefined;
+  /** As for `BlockDevice.open`. */
+  unalignedWrites?: "reject" | "rmw" | undefined;
+}
+
+const OPTION_NAMES = ["size", "sectorSize", "directory", "direct", "exclusive", "unalignedWrites"];
+const CONTROL = "/dev/loop-control";
+
+/** The type of `imageDevice`. */
+export interface ImageDeviceFunction {
+  (options: ImageDeviceOptions): Promise<BlockDevice>;
+  /** Why there can be no image device here; undefined if there can. */
+  unavailable(): string | undefined;
+}
+
+/**
+ * A block device of the kernel, full of zeroes, open for reading and writing; gone when it is closed.
+ * Needs root. For `test.skipIf(imageDevice.unavailable() !== undefined)`:
+ *
+ * ```ts
+ * await using device = await imageDevice({ size: 64 * 2 ** 20, sectorSize: 4096 });
+ * await device.writeAt(allocBuffer(4096).fill(1), 0);
+ * ```
+ */
+export const imageDevice: ImageDeviceFunction = Object.assign(makeImageDevice, { unavailable });
+
+async function makeImageDevice(options: ImageDeviceOptions): Promise<BlockDevice> {
+  checkOptions("imageDevice", options, OPTION_NAMES);
+  if (options === undefined) throw argumentType("options", "an object with size", options);
+  const { directory, size: wanted, sectorSize, ...rest } = options;
+  const sector = checkInteger("options.sectorSize", sectorSize ?? 512, 512, 4096);
+  if (!Number.isInteger(Math.log2(sector))) {
+    throw argumentRange("options.sectorSize", "512, 1024, 2048 or 4096", sectorSize);
+  }
+  const size = checkInteger("options.size", wanted, sector, Number.MAX_SAFE_INTEGER);
+  if (size % sector !== 0) {
+    throw argumentRange("options.size", `a multiple of the sector size (${sector})`, size);
+  }
+  const reason = unavailable();
+  if (reason !== undefined) {
+    throw new IoError("ENOTSUP", { reason: `no image device: ${reason}`, syscall: "ioctl" });
+  }
+  const image = await temporaryImage(directory ?? tmpdir(), size);
+  try {
+    const core = coreOf(Ring.default());
+    const attached = await attach(core, image.fd, sector);
+    try {
+      return await BlockDevice.open(attached.path, { ...rest, read: true, write: true });
+    } finally {
+      // From here on the device lives by the descriptor just opened, or goes if that failed.
+      await core.start({ kind: abi.Kind.close, fd: attached.fd, file: undefined });
+    }
+  } finally {
+    await image.close();
+  }
+}
+
+function unavailable(): string | undefined {
+  if (process.platform === "freebsd") return "md(4) devices are not supported yet";
+  if (process.platform !== "linux") return `${process.platform} is not supported`;
+  if (process.getuid?.() !== 0) return "attaching a loop device needs root";
+  try {
+    accessSync(CONTROL, constants.R_OK | constants.W_OK);
+    return undefined;
+  } catch {
+    return `${CONTROL} cannot be opened: no loop driver, or a container without devices`;
+  }
+}
+
+/** A file of zeroes that nobody else can open. */
+async function temporaryImage(directory: string, size: number): Promise<FileHandle> {
+  const folder = await mkdtemp(join(directory, "bun-aio-image-"));
+  const path = join(folder, "image");
+  const handle = await open(path, "wx+", 0o600);
+  await unlink(path);
+  await rmdir(folder);
+  await handle.truncate(size);
+  return handle;
+}
+
+async function attach(
+  core: Core,
+  fd: number,
+  sectorSize: number,
+): Promise<{ path: string; fd: number }> {
+  const outcome = await core.start({
+    kind: abi.Kind.attachImage,
+    fd,
+    file: undefined,
+    argument: sectorSize,
+    blockBytes: abi.ImageInfo.SIZE,
+  });
+  try {
+    if (outcome.status !== abi.Status.ok) {
+      throw statusError(outcome.status, outcome.errno, {
+        kind: abi.Kind.attachImage,
+        file: undefined,
+        syscall: "LOOP_CONFIGURE",
+        path: CONTROL,
+        offset: undefined,
+        length: undefined,
+        transferred: undefined,
+      });
+    }
+    const memory = core.blockMemory(outcome.block, abi.ImageInfo.SIZE);
+    const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+    return {
+      fd: info.getInt32(abi.ImageInfo.fd, true),
+      path: `/dev/loop${info.getUint32(abi.ImageInfo.number, true)}`,
+    };
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}

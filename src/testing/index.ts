@@ -1,0 +1,11 @@
+// `bun-aio/testing`: devices for `bun test`, and a look-out for what a test forgot to close.
+
+export type { FaultPlan, FaultRule } from "./faults.ts";
+export { type ImageDeviceFunction, type ImageDeviceOptions, imageDevice } from "./image_device.ts";
+export { type OverlayDevice, type OverlayDeviceOptions, overlayDevice } from "./overlay_device.ts";
+export {
+  type SimulatedDevice,
+  type SimulatedDeviceOptions,
+  simulatedDevice,
+} from "./simulated_device.ts";
+export { LeakError, trackLeaks } from "./track_leaks.ts";

@@ -1,0 +1,124 @@
+// `overlayDevice`: copy-on-write over a file or device, for trying a tool on real data. What is written
+// lives in native memory (zig/backend/overlay.zig); the base is only ever read.
+
+import { checkOptions } from "../arguments.ts";
+import { BlockDevice, examined } from "../block_device.ts";
+import { argumentType, argumentValue, errnoOf, IoError } from "../errors.ts";
+import { File, stateOf } from "../file.ts";
+import * as abi from "../native/abi.gen.ts";
+import { openFile } from "../open.ts";
+import { coreOf, openSimulated } from "../ring.ts";
+
+export interface OverlayDeviceOptions {
+  /** As for `BlockDevice.open`. */
+  unalignedWrites?: "reject" | "rmw" | undefined;
+}
+
+/** A `BlockDevice` that keeps what is written to itself. */
+export interface OverlayDevice extends BlockDevice {
+  /** Bytes that were written, zeroed or discarded, in whole sectors: sorted, neighbours merged. */
+  changes(): { offset: number; length: number }[];
+}
+
+const MEMORY_ALIGNMENT = 512;
+const SECTOR_BYTES_MIN = 512;
+
+/**
+ * Opens a device, open for writing, that reads like `base` until it is written to. Nothing reaches the
+ * base. Syncs have nothing to do, and closing forgets the changes. Reads of the base are made on the
+ * JavaScript thread: for tests, not for speed.
+ *
+ * @param base A path, opened for reading; or a File, which may be closed afterwards.
+ */
+export async function overlayDevice(
+  base: File | string,
+  options: OverlayDeviceOptions = {},
+): Promise<OverlayDevice> {
+  checkOptions("overlayDevice", options, ["unalignedWrites"]);
+  if (typeof base !== "string") {
+    if (!(base instanceof File)) throw argumentType("base", "a File or a path", base);
+    return overlay(base, options);
+  }
+  await using opened = await BlockDevice.open(base, { direct: false });
+  return await overlay(opened, options);
+}
+
+async function overlay(base: File, options: OverlayDeviceOptions): Promise<OverlayDevice> {
+  const { kind, fd, path } = base;
+  const name = path ?? `fd ${fd}`;
+  if (base.ring.backend === "simulated") {
+    throw argumentValue(
+      "base",
+      "must be a file or device of the system, not a simulated one",
+      name,
+    );
+  }
+  if (kind !== "regular" && kind !== "disk") {
+    throw argumentValue("base", "must be a regular file or a disk", name);
+  }
+  if (!stateOf(base).readable) throw argumentValue("base", "is not open for reading", name);
+  const bytes = await base.size();
+  if (bytes === 0) {
+    throw new IoError("EINVAL", {
+      reason: "the base is empty",
+      errno: -errnoOf("EINVAL"),
+      syscall: "open",
+      path: name,
+    });
+  }
+  const logical = base instanceof BlockDevice ? base.geometry.logicalSectorSize : null;
+  const ring = openSimulated({
+    bytes,
+    sectorSize: Math.max(SECTOR_BYTES_MIN, logical ?? 0, base.alignment.offset),
+    memoryAlignment: Math.max(MEMORY_ALIGNMENT, base.alignment.memory),
+    flags: abi.DeviceFlag.strict | abi.DeviceFlag.overlay,
+    seed: 0,
+    baseFd: fd,
+  });
+  try {
+    const settings = { write: true, direct: true, ring, unalignedWrites: options.unalignedWrites };
+    const init = await openFile(`overlay:${name}`, settings, 0);
+    return new CopyOnWriteDevice(await examined(init, undefined));
+  } catch (error) {
+    await ring.close();
+    throw error;
+  }
+}
+
+/** Ranges asked for at once. */
+const RANGES_MAX = 1024;
+
+class CopyOnWriteDevice extends BlockDevice implements OverlayDevice {
+  #closed: Promise<void> | undefined;
+
+  changes(): { offset: number; length: number }[] {
+    const core = coreOf(this.ring);
+    const found: { offset: number; length: number }[] = [];
+    const ranges = new Float64Array(2 * RANGES_MAX);
+    let from = 0;
+    let count: number;
+    do {
+      count = core.deviceChanges(from, ranges);
+      for (let index = 0; index < count; index++) {
+        const offset = ranges[2 * index] ?? 0;
+        const length = ranges[2 * index + 1] ?? 0;
+        found.push({ offset, length });
+        from = offset + length;
+      }
+    } while (count === RANGES_MAX);
+    return found;
+  }
+
+  override close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await super.close();
+    } finally {
+      await this.ring.close();
+    }
+  }
+}

@@ -1,0 +1,274 @@
+// `simulatedDevice`: a block device in memory that fails when it is told to, and loses power. The kernel
+// side is native (zig/backend/simulated_device.zig), so that everything above it is what real devices
+// use. Each device has a ring of its own.
+
+import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
+import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../block_device.ts";
+import type { Core, Request } from "../core.ts";
+import { argumentRange, argumentType, errnoOf, IoError } from "../errors.ts";
+import * as abi from "../native/abi.gen.ts";
+import { openFile } from "../open.ts";
+import { coreOf, openSimulated } from "../ring.ts";
+import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
+
+export interface SimulatedDeviceOptions {
+  /** Bytes, a multiple of `sectorSize`. Default: that of `image`, or 16 MiB. Unused space costs nothing. */
+  size?: number | undefined;
+  /** What the device holds from the beginning; it is copied. Default: zeroes. */
+  image?: Uint8Array | undefined;
+  /** Bytes of a sector, a power of two from 512 to 65536. Default 512. */
+  sectorSize?: number | undefined;
+  /** Decides everything that is not certain: 0 to 2^32 - 1, default 0. Same seed and calls, same run. */
+  seed?: number | undefined;
+  /**
+   * Whether the device wants whole sectors, as with `direct` on a real one. Default true; false is like
+   * going through the page cache: any range can be written.
+   */
+  strictAlignment?: boolean | undefined;
+  /** As for `BlockDevice.open`. */
+  unalignedWrites?: "reject" | "rmw" | undefined;
+  /** Rules from the beginning. */
+  faults?: readonly FaultRule[] | undefined;
+}
+
+/** A `BlockDevice` over memory, open for reading and writing. */
+export interface SimulatedDevice extends BlockDevice {
+  /** What goes wrong from now on. */
+  readonly faults: FaultPlan;
+  /**
+   * Cuts the power. What is in flight rejects with `ERR_DEVICE_GONE`, and so does everything after. Of
+   * the writes that no sync has covered, those in flight included, the seed decides which survive: any
+   * of them without any other, and of several sectors written at once perhaps only some.
+   *
+   * @returns What is on the medium now. After a rule has crashed or unplugged the device, what it left.
+   */
+  crash(): Promise<Bytes>;
+  /**
+   * Plugs the device in again after a crash, as another device with what survived and without faults.
+   * Rejects with EBUSY while this one is running.
+   */
+  reopen(): Promise<SimulatedDevice>;
+}
+
+const OPTION_NAMES = [
+  ...["size", "image", "sectorSize", "seed", "strictAlignment", "unalignedWrites", "faults"],
+];
+const SIZE_DEFAULT = 16 * 2 ** 20;
+/** Below JavaScriptCore's longest ArrayBuffer, so that an image can be returned. */
+const SIZE_MAX = 2 ** 32;
+const SECTOR_BYTES_DEFAULT = 512;
+const MEMORY_ALIGNMENT = 512;
+const SEED_MAX = 2 ** 32 - 1;
+
+interface Settings {
+  readonly size: number;
+  readonly sectorSize: number;
+  readonly seed: number;
+  readonly strict: boolean;
+  readonly unalignedWrites: "reject" | "rmw" | undefined;
+}
+
+/**
+ * A block device in memory, for tests: no root, no files, the same run for the same seed.
+ *
+ * ```ts
+ * await using device = await simulatedDevice({ size: 2 ** 20, faults: [{ operation: "write", nth: 3, error: "EIO" }] });
+ * ```
+ *
+ * Rejects with TypeError or RangeError for wrong options and rules.
+ */
+export async function simulatedDevice(
+  options: SimulatedDeviceOptions = {},
+): Promise<SimulatedDevice> {
+  checkOptions("simulatedDevice", options, OPTION_NAMES);
+  const { image, faults = [] } = options;
+  if (image !== undefined && !(image instanceof Uint8Array)) {
+    throw argumentType("options.image", "a Uint8Array", image);
+  }
+  if (!Array.isArray(faults)) throw argumentType("options.faults", "an array of rules", faults);
+  const sectorSize = checkSectorSize(options.sectorSize) ?? SECTOR_BYTES_DEFAULT;
+  const settings: Settings = {
+    size: checkSize(options.size, image, sectorSize),
+    sectorSize,
+    seed: checkInteger("options.seed", options.seed ?? 0, 0, SEED_MAX),
+    strict: checkBoolean("options.strictAlignment", options.strictAlignment ?? true),
+    unalignedWrites: options.unalignedWrites,
+  };
+  // Before anything is opened.
+  const limits = limitsOf(settings);
+  faults.forEach((rule, index) => {
+    nativeRule(`options.faults[${index}]`, rule, limits);
+  });
+  const device = await start(settings, image);
+  faults.forEach((rule, index) => {
+    device.addRule(`options.faults[${index}]`, rule);
+  });
+  return device;
+}
+
+function checkSize(size: unknown, image: Uint8Array | undefined, sectorSize: number): number {
+  const fallback = image?.byteLength ?? SIZE_DEFAULT;
+  const least = Math.max(sectorSize, image?.byteLength ?? 0);
+  const name = size === undefined && image !== undefined ? "options.image" : "options.size";
+  const checked = checkInteger(name, size ?? fallback, least, SIZE_MAX);
+  if (checked % sectorSize === 0) return checked;
+  throw argumentRange(name, `a multiple of the sector size (${sectorSize})`, checked);
+}
+
+function limitsOf(settings: Settings): { size: number; alignment: number } {
+  const { size, sectorSize, strict } = settings;
+  return { size, alignment: strict ? sectorSize : 1 };
+}
+
+async function start(settings: Settings, image: Uint8Array | undefined): Promise<MemoryDevice> {
+  const { size, sectorSize, seed, strict, unalignedWrites } = settings;
+  const ring = openSimulated({
+    bytes: size,
+    sectorSize,
+    memoryAlignment: MEMORY_ALIGNMENT,
+    flags: strict ? abi.DeviceFlag.strict : 0,
+    seed,
+    baseFd: -1,
+  });
+  try {
+    if (image !== undefined) await writeImage(coreOf(ring), image);
+    const options = { write: true, direct: strict, unalignedWrites, ring };
+    const init = await openFile(`simulated:${seed}`, options, 0);
+    return new MemoryDevice(await examined(init, undefined), settings);
+  } catch (error) {
+    await ring.close();
+    throw error;
+  }
+}
+
+class MemoryDevice extends BlockDevice implements SimulatedDevice {
+  readonly faults: FaultPlan;
+  readonly #core: Core;
+  readonly #rules: Faults;
+  readonly #settings: Settings;
+  /** What survived, once somebody has asked. */
+  #survived: Promise<Bytes> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(init: DeviceInit, settings: Settings) {
+    super(init);
+    this.#core = coreOf(this.ring);
+    this.#settings = settings;
+    this.#rules = new Faults(this.#core, limitsOf(settings));
+    this.faults = this.#rules;
+  }
+
+  addRule(name: string, rule: FaultRule): void {
+    this.#rules.addNamed(name, rule);
+  }
+
+  async crash(): Promise<Bytes> {
+    if (this.#survived === undefined && this.#closed !== undefined) throw this.#closedError();
+    this.#survived ??= this.#crash();
+    return (await this.#survived).slice();
+  }
+
+  async #crash(): Promise<Bytes> {
+    const core = this.#core;
+    await core.start(command({ argument: abi.DeviceCommand.crash }));
+    return readImage(core, this.#settings.size);
+  }
+
+  async reopen(): Promise<SimulatedDevice> {
+    if (this.#survived === undefined) {
+      if (this.#closed !== undefined) throw this.#closedError();
+      if (!(await isGone(this.#core))) {
+        throw new IoError("EBUSY", {
+          reason: "the device is running",
+          errno: -errnoOf("EBUSY"),
+          syscall: "open",
+          path: this.path,
+          hint: "Call crash() first",
+        });
+      }
+      this.#survived ??= this.#crash();
+    }
+    const settings = { ...this.#settings, seed: nextSeed(this.#settings.seed) };
+    return start(settings, await this.#survived);
+  }
+
+  override close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    // The memory goes with the ring: what a crash has left is kept for `reopen`.
+    if (this.#survived === undefined && !this.#core.closing && (await isGone(this.#core))) {
+      this.#survived ??= this.#crash();
+    }
+    await this.#survived?.catch(() => {});
+    try {
+      await super.close();
+    } finally {
+      await this.ring.close();
+    }
+  }
+
+  #closedError(): IoError {
+    return new IoError("EBADF", {
+      reason: "the device is closed",
+      errno: -errnoOf("EBADF"),
+      path: this.path,
+      hint: "Call crash() before close()",
+    });
+  }
+}
+
+/** Another seed, but always the same one (the generator of Numerical Recipes). */
+function nextSeed(seed: number): number {
+  return (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+}
+
+// Commands --------------------------------------------------------------------------------------------
+
+interface Command {
+  readonly argument: number;
+  readonly offset?: number;
+  readonly length?: number;
+  readonly blockBytes?: number;
+  readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
+}
+
+function command(request: Command): Request {
+  return { ...request, kind: abi.Kind.deviceCommand, fd: -1, file: undefined };
+}
+
+async function isGone(core: Core): Promise<boolean> {
+  return (await core.start(command({ argument: abi.DeviceCommand.askGone }))).detail === 1;
+}
+
+async function writeImage(core: Core, image: Uint8Array): Promise<void> {
+  const chunk = abi.BOUNCE_BLOCK_BYTES_MAX;
+  for (let offset = 0; offset < image.byteLength; offset += chunk) {
+    const part = image.subarray(offset, offset + chunk);
+    const outcome = await core.start(
+      command({
+        argument: abi.DeviceCommand.writeImage,
+        offset,
+        length: part.byteLength,
+        blockBytes: part.byteLength,
+        fill: (memory) => memory.set(part),
+      }),
+    );
+    core.releaseBlock(outcome.block);
+  }
+}
+
+async function readImage(core: Core, size: number): Promise<Bytes> {
+  const image = new Uint8Array(size);
+  const chunk = abi.BOUNCE_BLOCK_BYTES_MAX;
+  for (let offset = 0; offset < size; offset += chunk) {
+    const length = Math.min(chunk, size - offset);
+    const argument = abi.DeviceCommand.readImage;
+    const outcome = await core.start(command({ argument, offset, length, blockBytes: length }));
+    image.set(core.blockMemory(outcome.block, length), offset);
+    core.releaseBlock(outcome.block);
+  }
+  return image;
+}

@@ -1,0 +1,125 @@
+// `trackLeaks`: fails a test that leaves something open. The library tells registry.ts of what is opened
+// and closed; this file remembers what came since.
+
+import {
+  type OperationSource,
+  openSources,
+  type ResourceKind,
+  type Tracker,
+  trackers,
+} from "../registry.ts";
+import { addMark, keptMarks, newMark } from "./reachable.ts";
+
+/** Times the collector gets to prove that memory can go. */
+const COLLECTIONS = 3;
+
+/** Thrown when something was left. */
+export class LeakError extends Error {
+  override name = "LeakError";
+  readonly code = "ERR_LEAKS";
+  /** One line for each. */
+  readonly leaks: readonly string[];
+
+  constructor(leaks: readonly string[]) {
+    super(`left behind:\n${leaks.map((leak) => `  ${leak}`).join("\n")}`);
+    this.leaks = leaks;
+  }
+}
+
+/**
+ * Watches files, rings, leases of buffer pools, buffers and operations from here on. On disposal it
+ * rejects with a `LeakError` that names each file, ring and lease that was opened since and not closed,
+ * each operation that has not settled, and each buffer of `allocBuffer` or a `BufferPool`
+ * that is still kept after a collection; local variables of functions that have not returned do not count.
+ * `Ring.default()` belongs to the thread and does not count.
+ *
+ * ```ts
+ * test("copies", async () => {
+ *   await using _ = trackLeaks();
+ *   ...
+ * });
+ * ```
+ */
+export function trackLeaks(): AsyncDisposable {
+  return new LeakTracker();
+}
+
+interface TrackedSlab {
+  readonly buffer: WeakRef<object>;
+  readonly name: string;
+  readonly mark: string;
+}
+
+class LeakTracker implements Tracker, AsyncDisposable {
+  readonly #open = new Map<object, string>();
+  readonly #slabs: TrackedSlab[] = [];
+  readonly #marks = new WeakMap<object, string>();
+  /** Operations that others had begun before. */
+  readonly #before = new Map<OperationSource, Set<string>>();
+
+  constructor() {
+    for (const source of openSources()) {
+      this.#before.set(source, new Set(source.pending().keys()));
+    }
+    trackers.add(this);
+  }
+
+  opened(kind: ResourceKind, resource: object, name: string): void {
+    if (kind !== "slab") {
+      this.#open.set(resource, `${kind} ${name}`);
+      return;
+    }
+    const mark = newMark();
+    this.#marks.set(resource, mark);
+    this.#slabs.push({ buffer: new WeakRef(resource), name, mark });
+  }
+
+  closed(resource: object): void {
+    this.#open.delete(resource);
+  }
+
+  held(resource: object, holder: object): void {
+    const mark = this.#marks.get(resource);
+    if (mark !== undefined) addMark(holder, mark);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!trackers.delete(this)) return;
+    const leaks = [...this.#open.values(), ...this.#operations()];
+    this.#open.clear();
+    this.#before.clear();
+    leaks.push(...(await this.#reachable()));
+    if (leaks.length > 0) throw new LeakError(leaks);
+  }
+
+  #operations(): string[] {
+    return openSources().flatMap((source) => {
+      const before = this.#before.get(source);
+      return [...source.pending()]
+        .filter(([id]) => before?.has(id) !== true)
+        .map(([, words]) => `operation ${words}`);
+    });
+  }
+
+  /** The collector takes some turns: it sees stale pointers on the stack, and finalisers come later. */
+  async #reachable(): Promise<string[]> {
+    for (let round = 0; round < COLLECTIONS; round++) {
+      if (this.#forgetCollected() === 0) return [];
+      // A WeakRef that was looked at keeps its target until the turn ends.
+      await new Promise((resolve) => setTimeout(resolve, round));
+      Bun.gc(true);
+    }
+    if (this.#forgetCollected() === 0) return [];
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const kept = keptMarks();
+    return this.#slabs
+      .filter(({ mark }) => kept.has(mark))
+      .map(({ name }) => `buffer ${name}, still reachable`);
+  }
+
+  #forgetCollected(): number {
+    const left = this.#slabs.filter(({ buffer }) => buffer.deref() !== undefined);
+    this.#slabs.splice(0, this.#slabs.length, ...left);
+    return left.length;
+  }
+}

@@ -1,0 +1,77 @@
+// Ranges of zeroes: finding them in memory, and making them on a file. For copy.ts.
+
+import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
+import { allocBuffer } from "./buffer.ts";
+import { governor } from "./control.ts";
+import { statusError } from "./failures.ts";
+import { type File, stateOf } from "./file.ts";
+import { syscallName } from "./hints.ts";
+import * as abi from "./native/abi.gen.ts";
+import { coreOf } from "./ring.ts";
+
+const ZERO_BYTES = 64 * 1024;
+const zeroes = Buffer.alloc(ZERO_BYTES);
+
+/** A compare with zeroes runs at 25 GB/s and stops at the first byte that is none. */
+export function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.byteLength; at += ZERO_BYTES) {
+    const end = Math.min(at + ZERO_BYTES, bytes.byteLength);
+    if (Buffer.compare(bytes.subarray(at, end), zeroes.subarray(0, end - at)) !== 0) return false;
+  }
+  return true;
+}
+
+/**
+ * Makes a range read as zeroes: BLKZEROOUT on a disk, a hole in a regular file (whose length stays),
+ * and where the system has neither, written zeroes.
+ */
+export async function zeroRange(
+  file: File,
+  offset: Offset,
+  length: number,
+  options: IoOptions,
+): Promise<void> {
+  const state = stateOf(file);
+  const kind = abi.Kind.writeZeroes;
+  const outcome = await coreOf(file.ring).start({
+    kind,
+    fd: state.fd,
+    file: state,
+    offset,
+    length,
+    mode: state.kind,
+    governor: governor(options),
+  });
+  if (outcome.error !== undefined) throw outcome.error;
+  if (outcome.status === abi.Status.ok && outcome.detail !== abi.Method.unsupported) return;
+  const error =
+    outcome.status === abi.Status.ok
+      ? undefined
+      : statusError(outcome.status, outcome.errno, {
+          kind,
+          file: state,
+          syscall: syscallName(kind),
+          path: state.path,
+          offset,
+          length,
+          transferred: undefined,
+        });
+  // EINVAL: a range that is not aligned to the device's sectors.
+  if (error !== undefined && error.code !== "EINVAL" && error.code !== "EOPNOTSUPP") throw error;
+  await writeZeroes(file, offset, length, options);
+}
+
+let zeroBuffer: Bytes | undefined;
+
+async function writeZeroes(
+  file: File,
+  offset: Offset,
+  length: number,
+  options: IoOptions,
+): Promise<void> {
+  zeroBuffer ??= allocBuffer(2 ** 20);
+  for (let done = 0; done < length; done += zeroBuffer.byteLength) {
+    const part = zeroBuffer.subarray(0, Math.min(length - done, zeroBuffer.byteLength));
+    await file.writeAt(part, addOffset(offset, done), options);
+  }
+}

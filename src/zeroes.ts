@@ -1,0 +1,42 @@
+// Writes zeroes where the system cannot make a range zero by itself. Used by block_device.ts.
+
+import { addOffset, type Offset } from "./arguments.ts";
+import { allocBuffer } from "./buffer.ts";
+import type { Governor } from "./control.ts";
+import type { Core } from "./core.ts";
+import type { FileState } from "./file_state.ts";
+import * as abi from "./native/abi.gen.ts";
+import { runTransfer } from "./transfer.ts";
+
+const CHUNK_BYTES = 2 ** 20;
+const IN_FLIGHT_MAX = 4;
+
+/** Every chunk is written from the same memory, which nobody else ever sees. */
+export async function writeZeroChunks(
+  core: Core,
+  file: FileState,
+  from: Offset,
+  length: number,
+  governor: Governor | undefined,
+): Promise<void> {
+  if (length === 0) return;
+  const zeroes = allocBuffer(Math.min(length, CHUNK_BYTES));
+  const running: Promise<number>[] = [];
+  const kind = abi.Kind.write;
+  try {
+    for (let done = 0; done < length; done += CHUNK_BYTES) {
+      const bytes = Math.min(CHUNK_BYTES, length - done);
+      const views = [zeroes.subarray(0, bytes)];
+      const offset = addOffset(from, done);
+      if (running.length === IN_FLIGHT_MAX) await running.shift();
+      const lengths = [bytes];
+      running.push(
+        runTransfer({ core, file, kind, views, lengths, offset, length: bytes, governor }),
+      );
+    }
+    while (running.length > 0) await running.shift();
+  } finally {
+    // After a failure the others still have to settle.
+    await Promise.allSettled(running);
+  }
+}

@@ -1,0 +1,402 @@
+// Promise 3: an abort is a wish. It rejects when the kernel has let go, or the true outcome is told.
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { allocBuffer, File, IoError, Ring } from "../src/index.ts";
+import { backend, faulty } from "./support/conditions.ts";
+import {
+  blockingReadMissing,
+  Folder,
+  logSomething,
+  logUntilSettled,
+  openBlocking,
+  pattern,
+  rejection,
+  settles,
+  sleep,
+} from "./support/control.ts";
+
+const SIZE = 1 << 16;
+
+/** Every operation of a file that takes a signal. */
+function operations(
+  file: File,
+): Record<string, (options: { signal: AbortSignal }) => Promise<unknown>> {
+  const pinned = allocBuffer(4096);
+  return {
+    readAt: (options) => file.readAt(new Uint8Array(100), 0, options),
+    "readAt, pinned": (options) => file.readAt(pinned, 0, options),
+    "readAt, large": (options) => file.readAt(new Uint8Array(3 << 20), 0, options),
+    readExactAt: (options) => file.readExactAt(new Uint8Array(100), 0, options),
+    writeAt: (options) => file.writeAt(new Uint8Array(100), 0, options),
+    "writeAt, large": (options) => file.writeAt(new Uint8Array(3 << 20), 0, options),
+    readvAt: (options) => file.readvAt([pinned.subarray(0, 8), pinned.subarray(9, 10)], 0, options),
+    writevAt: (options) => file.writevAt([new Uint8Array(8), new Uint8Array(8)], 0, options),
+    syncAll: (options) => file.syncAll(options),
+    syncData: (options) => file.syncData(options),
+    truncate: (options) => file.truncate(10, options),
+    allocate: (options) => file.allocate(0, 1 << 20, options),
+    open: (options) => File.open(file.path ?? "", { ...options, ring: file.ring }),
+  };
+}
+
+function expectAborted(error: IoError, reason: unknown): void {
+  expect(error).toBeInstanceOf(IoError);
+  expect(error.name).toBe("AbortError");
+  expect(error.code).toBe("ABORT_ERR");
+  expect(error.cause).toBe(reason);
+  expect(error.transferred).toBe(0);
+}
+
+describe("every operation", () => {
+  test("does no I/O for a signal that is aborted already", async () => {
+    using folder = new Folder();
+    await using ring = Ring.open();
+    const path = folder.file("data", pattern(SIZE));
+    await using file = await File.open(path, { write: true, ring });
+    const before = ring.stats();
+    const reason = new Error("not today");
+    for (const run of Object.values(operations(file))) {
+      expectAborted(await rejection(run({ signal: AbortSignal.abort(reason) })), reason);
+    }
+    const after = ring.stats();
+    expect(after.completions).toBe(before.completions);
+    expect(after.systemCalls).toBe(before.systemCalls);
+    expect(new Uint8Array(readFileSync(path))).toEqual(pattern(SIZE));
+  });
+
+  test("aborted before the flush never reaches the kernel", async () => {
+    using folder = new Folder();
+    await using ring = Ring.open();
+    const path = folder.file("data", pattern(SIZE));
+    await using file = await File.open(path, { write: true, ring });
+    const before = ring.stats();
+    const reason = { any: "reason" };
+    for (const run of Object.values(operations(file))) {
+      const controller = new AbortController();
+      const promise = run({ signal: controller.signal });
+      controller.abort(reason);
+      expectAborted(await rejection(promise), reason);
+    }
+    const after = ring.stats();
+    expect(after.completions).toBe(before.completions);
+    expect(after.bytesRead + after.bytesWritten).toBe(before.bytesRead + before.bytesWritten);
+    expect(after.inFlight).toBe(0);
+    expect(new Uint8Array(readFileSync(path))).toEqual(pattern(SIZE));
+  });
+
+  test("is not touched by an abort after it has settled", async () => {
+    using folder = new Folder();
+    await using ring = Ring.open();
+    await using file = await File.open(folder.file("data", pattern(SIZE)), { write: true, ring });
+    const controller = new AbortController();
+    for (const run of Object.values(operations(file))) {
+      const result = await run({ signal: controller.signal });
+      if (result instanceof File) await result.close();
+    }
+    controller.abort();
+    await sleep(5);
+    expect(ring.stats().cancelRequests).toBe(0);
+  });
+});
+
+test("the default reason is the cause, a DOMException", async () => {
+  using folder = new Folder();
+  await using file = await File.open(folder.file("data", "x"));
+  const error = await rejection(file.readAt(new Uint8Array(1), 0, { signal: AbortSignal.abort() }));
+  expect((error.cause as Error).name).toBe("AbortError");
+});
+
+test("a signal that is none is refused by name", async () => {
+  using folder = new Folder();
+  await using file = await File.open(folder.file("data", "x"));
+  const options = { signal: new EventTarget() as AbortSignal };
+  expect(file.readAt(new Uint8Array(1), 0, options)).rejects.toMatchObject({
+    code: "ERR_INVALID_ARG_TYPE",
+    message: expect.stringContaining("options.signal"),
+  });
+});
+
+describe.skipIf(blockingReadMissing !== undefined)(
+  `with a read that blocks in the kernel ${blockingReadMissing ?? ""}`,
+  () => {
+    test("in the kernel: rejects when the kernel has let go, and it writes no more", async () => {
+      await using ring = Ring.open();
+      await using file = await openBlocking(ring);
+      const controller = new AbortController();
+      const buffer = allocBuffer(1 << 20);
+      const read = file.readAt(buffer, 0, { signal: controller.signal });
+      expect(await settles(read, 50)).toBe(false);
+      const reason = new Error("enough");
+      controller.abort(reason);
+      if (ring.backend === "io_uring") {
+        expect(await settles(read, 1000)).toBe(true);
+      } else {
+        // A thread inside a system call cannot be called back: it settles when the call returns.
+        expect(await settles(read, 50)).toBe(false);
+        await logUntilSettled(read);
+      }
+      const error = await rejection(read);
+      expect(error.name).toBe("AbortError");
+      expect(error.cause).toBe(reason);
+      buffer.fill(0xa5);
+      for (let i = 0; i < 3; i++) {
+        logSomething();
+        await sleep(10);
+      }
+      expect(buffer.every((byte) => byte === 0xa5)).toBe(true);
+    });
+
+    test("a foreign view gets what was read before the abort, and `transferred` says how much", async () => {
+      await using ring = Ring.open();
+      await using file = await openBlocking(ring);
+      const view = new Uint8Array(1 << 20);
+      const controller = new AbortController();
+      const read = file.readAt(view, 0, { signal: controller.signal });
+      await sleep(20);
+      logSomething();
+      await sleep(20);
+      controller.abort();
+      await logUntilSettled(read);
+      const { transferred = 0 } = await rejection(read);
+      expect(view.subarray(transferred).every((byte) => byte === 0)).toBe(true);
+      expect(view.subarray(0, transferred).every((byte) => byte !== 0)).toBe(true);
+    });
+
+    test("queued natively, held behind a write, waiting in JavaScript: at once", async () => {
+      using folder = new Folder();
+      await using ring = Ring.open({ queueDepth: 1 });
+      await using blocking = await openBlocking(ring);
+      const path = folder.file("data", pattern(SIZE));
+      await using file = await File.open(path, { write: true, ring });
+      const first = new AbortController();
+      const blocker = blocking.readAt(allocBuffer(1 << 20), 0, { signal: first.signal });
+      await sleep(20);
+      // The window is one operation wide, and the blocker is in it.
+      const controller = new AbortController();
+      const { signal } = controller;
+      const queued = [
+        file.writeAt(new Uint8Array(512), 0, { signal }),
+        file.readAt(new Uint8Array(512), 0, { signal }),
+        file.syncAll({ signal }),
+      ];
+      const kept = file.writeAt(new Uint8Array(1), 0);
+      const held = file.syncData({ signal });
+      for (let i = 0; i < 300; i++) queued.push(file.writeAt(new Uint8Array(512), i, { signal }));
+      await sleep(20);
+      expect(ring.stats().inFlight).toBe(306);
+      controller.abort("reason");
+      const errors = await Promise.all([...queued, held].map(rejection));
+      for (const error of errors) expectAborted(error, "reason");
+      expect(await settles(kept, 5)).toBe(false);
+      first.abort();
+      await logUntilSettled(blocker);
+      expect(await kept).toBe(1);
+      expect((await rejection(blocker)).code).toBe("ABORT_ERR");
+      const expected = pattern(SIZE);
+      expected[0] = 0;
+      expect(new Uint8Array(readFileSync(path))).toEqual(expected);
+    });
+
+    test("closing a file waits for the aborted operation", async () => {
+      await using ring = Ring.open();
+      const file = await openBlocking(ring);
+      const controller = new AbortController();
+      const read = file.readAt(allocBuffer(4096), 0, { signal: controller.signal });
+      await sleep(10);
+      const closed = file.close();
+      expect(await settles(closed, 20)).toBe(false);
+      controller.abort();
+      await logUntilSettled(read);
+      await closed;
+      await rejection(read);
+    });
+  },
+);
+
+describe("syncs", () => {
+  test("an aborted one is not sticky", async () => {
+    using folder = new Folder();
+    await using file = await File.open(folder.file("data", "x"), { write: true });
+    await file.writeAt(new Uint8Array(100), 0);
+    const controller = new AbortController();
+    const sync = file.syncAll({ signal: controller.signal });
+    controller.abort();
+    expectAborted(await rejection(sync), controller.signal.reason);
+    await file.syncAll();
+  });
+
+  test("one that waits for a long write is aborted at once", async () => {
+    using folder = new Folder();
+    await using file = await File.open(folder.file("data"), { write: true, create: true });
+    const controller = new AbortController();
+    let written = false;
+    const write = file.writeAt(new Uint8Array(16 << 20), 0).then(() => {
+      written = true;
+    });
+    const sync = file.syncAll({ signal: controller.signal });
+    controller.abort();
+    expectAborted(await rejection(sync), controller.signal.reason);
+    expect(written).toBe(false);
+    await write;
+    await file.syncAll();
+  });
+
+  test("the next sync reports an aborted write, once", async () => {
+    using folder = new Folder();
+    await using file = await File.open(folder.file("data", "x"), { write: true });
+    const controller = new AbortController();
+    const write = file.writeAt(new Uint8Array(100), 0, { signal: controller.signal });
+    controller.abort();
+    const failure = await rejection(write);
+    expect((await rejection(file.syncAll())).cause).toBe(failure);
+    await file.syncAll();
+  });
+
+  test("a sync that was called before the abort reports it, and it alone", async () => {
+    using folder = new Folder();
+    await using file = await File.open(folder.file("data", "x"), { write: true });
+    const controller = new AbortController();
+    const write = file.writeAt(new Uint8Array(100), 0, { signal: controller.signal });
+    const sync = file.syncAll();
+    controller.abort();
+    const failure = await rejection(write);
+    expect((await rejection(sync)).cause).toBe(failure);
+    await file.syncAll();
+  });
+
+  test("an aborted sync leaves the report of an aborted write to the next one", async () => {
+    using folder = new Folder();
+    await using file = await File.open(folder.file("data", "x"), { write: true });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const write = file.writeAt(new Uint8Array(100), 0, { signal });
+    const sync = file.syncAll({ signal });
+    controller.abort();
+    const failure = await rejection(write);
+    expectAborted(await rejection(sync), signal.reason);
+    expect((await rejection(file.syncAll())).cause).toBe(failure);
+    await file.syncAll();
+  });
+});
+
+/** Counts an AbortSignal's listeners. */
+function counted(signal: AbortSignal): { listeners: number; peak: number } {
+  const count = { listeners: 0, peak: 0 };
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...args: unknown[]) => {
+    count.peak = Math.max(count.peak, ++count.listeners);
+    Reflect.apply(addEventListener, signal, args);
+  };
+  signal.removeEventListener = (...args: unknown[]) => {
+    count.listeners--;
+    Reflect.apply(removeEventListener, signal, args);
+  };
+  return count;
+}
+
+/** libc's AIO starts a thread for every completion, injected faults repeat everything. */
+const MANY = faulty || backend === "posix_aio" ? 100_000 : 1_000_000;
+
+test(`${MANY} operations on one signal leave no listener behind`, async () => {
+  using folder = new Folder();
+  await using file = await File.open(folder.file("data", pattern(SIZE)));
+  const { signal } = new AbortController();
+  const count = counted(signal);
+  const buffer = allocBuffer(64);
+  const wide = 1000;
+  const started = performance.now();
+  for (let i = 0; i < MANY / wide; i++) {
+    const reads: Promise<number>[] = [];
+    for (let j = 0; j < wide; j++) reads.push(file.readAt(buffer, 0, { signal }));
+    await Promise.all(reads);
+    expect(count.listeners).toBe(0);
+  }
+  expect(count.peak).toBe(1);
+  expect(performance.now() - started).toBeLessThan(30_000);
+}, 60_000);
+
+test("one signal ends 10,000 operations, in linear time", async () => {
+  using folder = new Folder();
+  await using ring = Ring.open({ queueDepth: 4096 });
+  await using file = await File.open(folder.file("data", pattern(SIZE)), { ring });
+  const time = async (count: number): Promise<number> => {
+    const controller = new AbortController();
+    const listening = counted(controller.signal);
+    const reads: Promise<unknown>[] = [];
+    for (let i = 0; i < count; i++) {
+      reads.push(file.readAt(new Uint8Array(64), 0, { signal: controller.signal }));
+    }
+    const all = Promise.allSettled(reads);
+    const started = performance.now();
+    controller.abort();
+    const results = await all;
+    const ms = performance.now() - started;
+    expect(results.every((result) => result.status === "rejected")).toBe(true);
+    expect(listening.listeners).toBe(0);
+    return ms;
+  };
+  await time(1000);
+  const small = await time(1000);
+  const large = await time(10_000);
+  expect(large).toBeLessThan(Math.max(20, small) * 40);
+});
+
+test("aborts at random moments: settled once, and the kernel lets go", async () => {
+  const seed = Number(process.env["BUN_AIO_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+  let state = seed;
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fff_ffff;
+    return Math.floor((state / 0x8000_0000) * below);
+  };
+  using folder = new Folder();
+  await using ring = Ring.open({ queueDepth: 8 });
+  const contents = pattern(SIZE);
+  await using file = await File.open(folder.file("data", contents), { write: true, ring });
+  await using scratch = await File.open(folder.file("scratch"), {
+    write: true,
+    create: true,
+    ring,
+  });
+  const poisoned: Uint8Array[] = [];
+  let aborted = 0;
+  const one = async (): Promise<void> => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const length = 1 + random(random(8) === 0 ? SIZE : 4096);
+    const buffer = random(2) === 0 ? allocBuffer(length) : new Uint8Array(length);
+    const offset = random(SIZE - length);
+    const kind = random(4);
+    if (random(3) === 0) setTimeout(() => controller.abort(), random(3));
+    else if (random(2) === 0) queueMicrotask(() => controller.abort());
+    else setImmediate(() => controller.abort());
+    try {
+      if (kind < 2) {
+        expect(await file.readAt(buffer, offset, { signal })).toBe(length);
+        const same = Buffer.compare(buffer, contents.subarray(offset, offset + length)) === 0;
+        if (!same) throw new Error(`wrong bytes, seed ${seed}`);
+      } else if (kind === 2) {
+        expect(await scratch.writeAt(buffer, offset, { signal })).toBe(length);
+      } else {
+        await scratch.syncData({ signal });
+      }
+    } catch (error) {
+      const { code, transferred = 0, cause } = error as IoError;
+      if (kind === 3 && cause instanceof IoError) return;
+      if (code !== "ABORT_ERR") throw error;
+      expect(transferred).toBeLessThanOrEqual(length);
+      aborted++;
+    }
+    buffer.fill(0xa5);
+    poisoned.push(buffer);
+  };
+  for (let round = 0; round < 20; round++) {
+    await Promise.all(Array.from({ length: 200 }, one));
+    for (const buffer of poisoned) {
+      if (!buffer.every((byte) => byte === 0xa5)) throw new Error(`written later, seed ${seed}`);
+    }
+    poisoned.length = 0;
+  }
+  expect(aborted).toBeGreaterThan(0);
+  expect(ring.stats().inFlight).toBe(0);
+});

@@ -1,0 +1,295 @@
+// `bun-aio copy` and `bun-aio verify` in pipes; what they wrote is checked by cmp and sha256sum.
+
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { imageDevice } from "../src/testing/index.ts";
+import { run } from "./support/child.ts";
+import { bunAio, shell } from "./support/command.ts";
+import { testUnless } from "./support/conditions.ts";
+import { pattern } from "./support/random.ts";
+import { TempDir } from "./support/temp.ts";
+
+/** Fails unless cmp(1) finds the same bytes. */
+async function same(a: string, b: string, bytes?: number): Promise<void> {
+  const limit = bytes === undefined ? [] : ["-n", String(bytes)];
+  const { end, stdout, stderr } = await run(["cmp", ...limit, a, b]);
+  expect([end, stdout, stderr]).toEqual([0, "", ""]);
+}
+
+async function sha256(path: string): Promise<string> {
+  const { stdout } = await run(["sha256sum", path]);
+  return stdout.split(" ", 1)[0] ?? "";
+}
+
+/** Why nothing can be mounted here. */
+function mountUnavailable(): string | undefined {
+  if (Bun.which("mkfs.ext4") === null) return "mkfs.ext4 is not installed: apt install e2fsprogs";
+  using dir = new TempDir();
+  const tried = Bun.spawnSync(["mount", "-t", "tmpfs", "none", dir.path]);
+  if (tried.exitCode !== 0) return `mount fails: ${tried.stderr.toString().trim()}`;
+  Bun.spawnSync(["umount", dir.path]);
+  return undefined;
+}
+
+describe("copy", () => {
+  test("makes a file, verifies it, prints its digest", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(3_000_001));
+    const target = dir.file("target");
+    const { end, stdout, stderr } = await bunAio(["copy", source, target, "--verify", "--hash"]);
+    expect(end).toBe(0);
+    await same(source, target);
+    expect(stdout).toBe(`${await sha256(target)}  ${source}\n`);
+    // Lines, because stderr is no terminal: the end of each phase, and the summary.
+    expect(stderr).toMatch(/^copy 100% 2.86 MiB of 2.86 MiB .*\/s$/m);
+    expect(stderr).toMatch(/^verify 100% /m);
+    expect(stderr).toMatch(/^copied 2.86 MiB \(3,000,001 bytes\) in .* s, .*\/s, verified$/m);
+    expect(stderr).not.toContain("\x1b");
+  });
+
+  test("--json and --quiet: one object on stdout, nothing on stderr", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(100_000));
+    const args = ["copy", source, dir.file("target"), "--json", "--quiet", "--bs", "4k"];
+    const { end, stdout, stderr } = await bunAio([...args, "--depth", "3"]);
+    expect([end, stderr]).toEqual([0, ""]);
+    expect(JSON.parse(stdout)).toMatchObject({ bytesCopied: 100_000, prefix: 100_000 });
+    await same(source, dir.file("target"));
+  });
+
+  test("does not write over a file unasked, and ends it where the copy ends", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(50_000));
+    const target = dir.file("target", new Uint8Array(90_000).fill(7));
+    const refused = await bunAio(["copy", source, target]);
+    expect(refused.end).toBe(3);
+    expect(refused.stderr).toContain("This will be overwritten:");
+    expect(refused.stderr).toContain("87.9 KiB");
+    expect(refused.stderr).toContain("Pass --yes");
+    expect(readFileSync(target).every((byte) => byte === 7)).toBe(true);
+    const done = await bunAio(["copy", source, target, "--yes"]);
+    expect(done.end).toBe(0);
+    await same(source, target);
+  });
+
+  test("--sparse leaves holes that read as zeroes, also over old data", async () => {
+    using dir = new TempDir();
+    const contents = new Uint8Array(4 * 2 ** 20);
+    contents.set(pattern(100_000), 2 ** 20);
+    const source = dir.file("source", contents);
+    const target = dir.file("target", new Uint8Array(contents.length).fill(0xff));
+    const { end, stderr } = await bunAio(["copy", source, target, "--yes", "--sparse", "--direct"]);
+    expect(end).toBe(0);
+    expect(stderr).toContain("of it zeroes left out");
+    await same(source, target);
+    expect(statSync(target).blocks * 512).toBeLessThan(contents.length);
+  });
+
+  test("--skip, --seek and --length copy a part and keep the rest", async () => {
+    using dir = new TempDir();
+    const bytes = pattern(20_000);
+    const source = dir.file("source", bytes);
+    const target = dir.file("target", new Uint8Array(30_000).fill(9));
+    const part = ["--skip", "1000", "--seek", "5k", "--length", "2000"];
+    expect((await bunAio(["copy", source, target, ...part, "-yq"])).end).toBe(0);
+    const expected = new Uint8Array(30_000).fill(9);
+    expected.set(bytes.subarray(1000, 3000), 5120);
+    expect(Buffer.compare(readFileSync(target), expected)).toBe(0);
+  });
+
+  test("reads standard input, which can also be gone on with", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(2_500_000));
+    const target = dir.file("target");
+    const whole = await shell(`cat '${source}' | bun-aio copy - '${target}' --verify`);
+    expect(whole.end).toBe(0);
+    await same(source, target);
+    writeFileSync(target, readFileSync(source).subarray(0, 1_048_576));
+    const rest = await shell(`cat '${source}' | bun-aio copy - '${target}' --from 1M --yes -q`);
+    expect([rest.end, rest.stderr]).toEqual([0, ""]);
+    await same(source, target);
+  });
+
+  test("refuses what cannot be right, before it writes", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", "data");
+    mkdirSync(dir.file("folder"));
+    const cases: [string, number, string][] = [
+      ["/dev/bun-aio-no-such-disk", 3, "there is no device"],
+      [dir.file("none/target"), 3, "there is no directory"],
+      [source, 3, "itself"],
+      [dir.file("folder"), 1, "EISDIR"],
+      ["-", 2, "DST must be a file"],
+    ];
+    const results = await Promise.all(
+      cases.map(([target]) => bunAio(["copy", source, target, "--yes"])),
+    );
+    results.forEach(({ end, stdout, stderr }, index) => {
+      const [target, code, words] = cases[index] ?? ["", -1, "?"];
+      expect([target, end, stdout]).toEqual([target, code, ""]);
+      expect(stderr).toContain(words);
+    });
+    expect(readFileSync(source, "utf8")).toBe("data");
+  });
+
+  test("a failure on the way says how to go on", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(200_000));
+    const target = dir.file("target");
+    // The shell limits the size of files: the write behind 64 KiB fails with EFBIG.
+    const line = `trap '' XFSZ; ulimit -f 64; bun-aio copy '${source}' '${target}' --bs 16k --depth 1`;
+    const { end, stderr } = await shell(line);
+    expect(end).toBe(1);
+    expect(stderr).toContain("EFBIG");
+    const from = /bun-aio copy .* --from (\d+) /.exec(stderr)?.[1];
+    expect(from).toBe("65536");
+    const rest = await bunAio(["copy", source, target, "--from", from ?? "", "-yq"]);
+    expect(rest.end).toBe(0);
+    await same(source, target);
+  });
+});
+
+const noDevice = imageDevice.unavailable();
+
+describe("copy onto devices", () => {
+  testUnless(noDevice, "writes an image, which cmp and sha256sum confirm", async () => {
+    using dir = new TempDir();
+    // No whole number of sectors.
+    const image = pattern(1_500_100);
+    const source = dir.file("image", image);
+    await using device = await imageDevice({ size: 4 * 2 ** 20, exclusive: false });
+    const path = device.path ?? "";
+    const args = ["copy", source, path, "--yes", "--verify"];
+    const { end, stderr } = await bunAio(args);
+    expect(stderr).toContain(`${path}  (disk, 4 MiB`);
+    expect(stderr).toContain("only zeroes at its start");
+    expect(stderr).toContain("what is behind stays as it is");
+    expect(end).toBe(0);
+    await same(source, path, image.length);
+    const back = await bunAio(["copy", path, dir.file("back"), "--length", String(image.length)]);
+    expect(back.end).toBe(0);
+    expect(await sha256(dir.file("back"))).toBe(await sha256(source));
+    const verified = await bunAio(["verify", source, path]);
+    expect(verified.end).toBe(0);
+    expect(verified.stdout).toContain(`sha256 ${await sha256(source)}`);
+  });
+
+  testUnless(noDevice, "refuses a device that is too small, or held by somebody", async () => {
+    using dir = new TempDir();
+    const large = dir.file("large", new Uint8Array(2 * 2 ** 20));
+    const small = dir.file("small", new Uint8Array(4096));
+    await using device = await imageDevice({ size: 2 ** 20 });
+    const path = device.path ?? "";
+    const tooSmall = await bunAio(["copy", large, path, "--yes"]);
+    expect(tooSmall.end).toBe(3);
+    expect(tooSmall.stderr).toContain("is too small: it has room for 1 MiB");
+    const held = await bunAio(["copy", small, path, "--yes"]);
+    expect(held.end).toBe(3);
+    expect(held.stderr).toContain("EBUSY");
+    expect(held.stderr).toContain(`pid ${process.pid}`);
+  });
+
+  const noMount = noDevice ?? mountUnavailable();
+
+  testUnless(noMount, "refuses a mounted device, naming the mount point", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(65536));
+    await using device = await imageDevice({ size: 8 * 2 ** 20, exclusive: false });
+    const path = device.path ?? "";
+    expect((await run(["mkfs.ext4", "-q", "-L", "precious", path])).end).toBe(0);
+    const point = dir.file("mounted");
+    mkdirSync(point);
+    expect((await run(["mount", path, point])).end).toBe(0);
+    try {
+      for (const args of [
+        ["copy", source, path, "--yes"],
+        ["bench", path, "--rw", "write", "--yes"],
+      ]) {
+        const { end, stdout, stderr } = await bunAio(args);
+        expect([end, stdout]).toEqual([3, ""]);
+        expect(stderr).toContain(`${path} is mounted at ${point}`);
+        expect(stderr).toContain(`umount ${point}`);
+      }
+    } finally {
+      expect((await run(["umount", point])).end).toBe(0);
+    }
+    expect((await run(["fsck.ext4", "-fn", path])).end).toBe(0);
+    const { end, stderr } = await bunAio(["copy", source, path, "--yes"]);
+    expect(stderr).toContain('holds  ext2/3/4 file system, label "precious"');
+    expect(end).toBe(0);
+    await same(source, path, 65536);
+  });
+
+  testUnless(noDevice, "refuses a file that is attached as a loop device", async () => {
+    using dir = new TempDir();
+    const image = dir.file("image", new Uint8Array(2 ** 20));
+    const attached = await run(["losetup", "--find", "--show", image]);
+    const path = attached.stdout.trim();
+    expect(path).toStartWith("/dev/loop");
+    try {
+      const { end, stderr } = await bunAio(["copy", dir.file("source", "x"), image, "--yes"]);
+      expect(end).toBe(3);
+      expect(stderr).toContain(`is attached as ${path}`);
+    } finally {
+      await run(["losetup", "--detach", path]);
+    }
+  });
+});
+
+describe("verify", () => {
+  test("the same contents: 0, with the digest of sha256sum", async () => {
+    using dir = new TempDir();
+    const a = dir.file("a", pattern(1_234_567));
+    const b = dir.file("b", pattern(1_234_567));
+    const { end, stdout } = await bunAio(["verify", a, b, "--bs", "100k", "--depth", "4"]);
+    expect(end).toBe(0);
+    expect(stdout).toContain(`identical: ${a} and ${b}, 1,234,567 bytes`);
+    expect(stdout).toContain(`sha256 ${await sha256(a)}`);
+  });
+
+  test("different contents: 4, with the first offset; --all finds every one", async () => {
+    using dir = new TempDir();
+    const bytes = pattern(700_000);
+    const a = dir.file("a", bytes);
+    for (const at of [123_456, 123_457, 600_000]) bytes[at] = (bytes[at] ?? 0) ^ 1;
+    const b = dir.file("b", bytes);
+    const [one, all] = await Promise.all([
+      bunAio(["verify", a, b, "-q"]),
+      bunAio(["verify", a, b, "--all", "--json", "-q", "--bs", "64k"]),
+    ]);
+    expect([one.end, all.end]).toEqual([4, 4]);
+    expect(one.stdout).toContain(`different: ${a} and ${b}, first at 123456\n`);
+    expect(JSON.parse(all.stdout)).toMatchObject({
+      identical: false,
+      firstDifference: { a: 123456, b: 123456 },
+      bytesDiffering: 3,
+      ranges: [
+        { at: 123456, length: 2 },
+        { at: 600000, length: 1 },
+      ],
+      a: { size: 700000, sha256: await sha256(a) },
+      b: { size: 700000, sha256: await sha256(b) },
+    });
+  });
+
+  test("different lengths differ where the shorter ends, unless a part is named", async () => {
+    using dir = new TempDir();
+    const a = dir.file("a", pattern(10_000));
+    const b = dir.file("b", pattern(9_000));
+    const empty = dir.file("empty", "");
+    const differ = await bunAio(["verify", a, b, "-q"]);
+    expect(differ.end).toBe(4);
+    expect(differ.stdout).toContain("first at 9000");
+    expect(differ.stdout).toContain("has 10,000 bytes");
+    expect((await bunAio(["verify", a, b, "-q", "--length", "9000"])).end).toBe(0);
+    expect((await bunAio(["verify", a, b, "-q", "--length", "9001"])).end).toBe(4);
+    expect((await bunAio(["verify", empty, empty, "-q"])).end).toBe(0);
+  });
+
+  test("what cannot be read is 1, what has no end is 2", async () => {
+    using dir = new TempDir();
+    const a = dir.file("a", "a");
+    expect((await bunAio(["verify", a, dir.file("none")])).end).toBe(1);
+    expect((await bunAio(["verify", a, "/dev/zero"])).end).toBe(2);
+  });
+});

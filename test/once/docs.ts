@@ -1,0 +1,117 @@
+// Every TypeScript block of README.md and docs/*.md is type-checked and run, each in a folder of its own
+// with a `disk.img` of 1 MiB in it. After the fence: `ts no-run` for what cannot run here (it is only
+// type-checked), `ts root` for what needs root and loop devices. Runs once: `npm test -- docs`.
+
+import { afterAll, expect, test } from "bun:test";
+import fs from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { imageDevice } from "../../src/testing/index.ts";
+import { run } from "../support/child.ts";
+import { testUnless } from "../support/conditions.ts";
+import { pattern } from "../support/random.ts";
+import { TempDir } from "../support/temp.ts";
+
+const root = dirname(dirname(import.meta.dir));
+const dir = new TempDir();
+afterAll(() => dir[Symbol.dispose]());
+
+interface Block {
+  readonly page: string;
+  readonly line: number;
+  readonly words: readonly string[];
+  readonly code: string;
+}
+
+function pages(): string[] {
+  const docs = fs.readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
+  const top = fs.readdirSync(root).filter((name) => name.endsWith(".md"));
+  return [...top, ...docs.map((name) => join("docs", name))];
+}
+
+function blocksOf(page: string): Block[] {
+  const blocks: Block[] = [];
+  let open: { line: number; info: string; lines: string[] } | undefined;
+  const lines = fs.readFileSync(join(root, page), "utf8").split("\n");
+  lines.forEach((line, index) => {
+    const fence = /^\s*```(.*)$/.exec(line);
+    if (fence === null) open?.lines.push(line);
+    else if (open === undefined) open = { line: index + 1, info: fence[1] ?? "", lines: [] };
+    else {
+      const [language, ...words] = open.info.trim().split(/\s+/);
+      const code = open.lines.join("\n");
+      if (language === "ts") blocks.push({ page, line: open.line, words, code });
+      open = undefined;
+    }
+  });
+  return blocks;
+}
+
+const blocks = pages().flatMap(blocksOf);
+fs.mkdirSync(join(dir.path, "node_modules"));
+for (const name of ["bun-types", "@types"]) {
+  const there = join(root, "node_modules", name);
+  if (fs.existsSync(there)) fs.symlinkSync(there, join(dir.path, "node_modules", name));
+}
+fs.symlinkSync(root, join(dir.path, "node_modules", "bun-aio"));
+
+/** Blocks that are test suites are run by `bun test`. */
+function isSuite({ code }: Block): boolean {
+  return code.includes('"bun:test"');
+}
+
+function fileOf(block: Block): string {
+  const folder = join(dir.path, `${basename(block.page, ".md")}-${block.line}`);
+  fs.mkdirSync(folder, { recursive: true });
+  return join(folder, isSuite(block) ? "block.test.ts" : "block.ts");
+}
+
+for (const block of blocks) fs.writeFileSync(fileOf(block), `${block.code}\nexport {};\n`);
+
+test("there are blocks, and links between pages lead somewhere", () => {
+  expect(blocks.length).toBeGreaterThan(5);
+  const broken: string[] = [];
+  for (const page of pages()) {
+    const text = fs.readFileSync(join(root, page), "utf8");
+    for (const [, to = ""] of text.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)) {
+      if (!fs.existsSync(join(root, dirname(page), to))) broken.push(`${page}: ${to}`);
+    }
+  }
+  expect(broken).toEqual([]);
+});
+
+test("all blocks type-check", async () => {
+  const options = JSON.parse(fs.readFileSync(join(root, "tsconfig.json"), "utf8"));
+  const paths = {
+    "bun-aio": [join(root, "src", "index.ts")],
+    "bun-aio/testing": [join(root, "src", "testing", "index.ts")],
+  };
+  const compilerOptions = { ...options.compilerOptions, noEmit: true, paths };
+  for (const name of ["isolatedDeclarations", "declaration", "emitDeclarationOnly", "outDir"])
+    delete compilerOptions[name];
+  const config = { compilerOptions, include: ["*/block*.ts"] };
+  fs.writeFileSync(join(dir.path, "tsconfig.json"), JSON.stringify(config));
+  const tsc = join(root, "node_modules", ".bin", "tsc");
+  const { end, stdout } = await run([tsc, "-p", "."], { cwd: dir.path });
+  expect(`${end} ${stdout}`).toBe("0 ");
+}, 60_000);
+
+for (const block of blocks) {
+  const { page, line, words } = block;
+  const reason = words.includes("no-run")
+    ? "type-checked only"
+    : words.includes("root")
+      ? imageDevice.unavailable()
+      : undefined;
+  testUnless(reason, `${page}:${line}`, async () => {
+    const file = fileOf(block);
+    const cwd = dirname(file);
+    fs.writeFileSync(join(cwd, "disk.img"), pattern(1 << 20));
+    if (isSuite(block)) {
+      const { end, stderr } = await run([process.execPath, "test"], { cwd, timeoutMs: 20_000 });
+      expect(`${end} ${/^ *0 fail$/m.exec(stderr)?.[0] ?? stderr}`).toBe("0  0 fail");
+      return;
+    }
+    const { end, stderr } = await run([process.execPath, file], { cwd, timeoutMs: 20_000 });
+    expect(`${end} ${stderr}`).toBe("0 ");
+  });
+}

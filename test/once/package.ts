@@ -1,0 +1,287 @@
+// The packed tarball as a user meets it: added to an empty folder, run, bundled, compiled into one
+// executable, in a worker; with wrong libraries; in another runtime. Runs once, not for each backend:
+// `npm test -- package`.
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import fs from "node:fs";
+import { dirname, join } from "node:path";
+import { libraryFile } from "../../src/native/library.ts";
+import { type ChildOptions, type ChildResult, run, runCode } from "../support/child.ts";
+import { TempDir } from "../support/temp.ts";
+
+const root = dirname(dirname(import.meta.dir));
+const bin = join(root, "node_modules", ".bin");
+const BYTES_MAX = 1 << 20;
+const SETUP_MS = 300_000;
+
+const dir = new TempDir();
+const app = join(dir.path, "app");
+const installed = join(app, "node_modules", "bun-aio");
+const platform = `${process.platform}-${process.arch}`;
+const library = join(installed, "native", platform, libraryFile());
+let tarball: string;
+
+const USE = `
+import { allocBuffer, BlockDevice, File } from "bun-aio";
+import { writeFileSync } from "node:fs";
+const path = process.argv.at(-1) + ".data";
+await using file = await File.open(path, { write: true, create: true });
+const data = allocBuffer(8192).fill(7);
+await file.writeAt(data, 4096);
+await file.syncData();
+const back = new Uint8Array(8192);
+await file.readExactAt(back, 4096);
+await using device = await BlockDevice.open(path, { direct: false, sectorSize: 512 });
+if (device.geometry.size !== 12288) throw new Error("size " + device.geometry.size);
+console.log(back.every((byte) => byte === 7), await file.size());
+`;
+const SUCCESS = "true 12288\n";
+
+function must({ end, stdout, stderr }: ChildResult): string {
+  expect(`${end} ${end === 0 ? "" : stderr}`).toBe("0 ");
+  return stdout;
+}
+
+/** Runs in the folder of the application, with nothing of ours in the environment. */
+function inApp(command: readonly string[], options: ChildOptions = {}): Promise<ChildResult> {
+  const none = { BUN_AIO_LIBRARY: undefined, BUN_AIO_FAULTS: undefined };
+  const environment = { ...none, BUN_INSTALL_CACHE_DIR: dir.file("cache"), ...options.env };
+  return run(command, { cwd: app, timeoutMs: 120_000, ...options, env: environment });
+}
+
+beforeAll(async () => {
+  const pack =
+    Bun.which("npm") === null
+      ? [process.execPath, "pm", "pack", "--destination", dir.path]
+      : ["npm", "pack", "--pack-destination", dir.path];
+  // The dev dependency's Bun first: prepack runs `bun`.
+  const PATH = `${bin}:${process.env["PATH"] ?? ""}`;
+  must(await run(pack, { cwd: root, env: { PATH }, timeoutMs: SETUP_MS }));
+  const [name] = fs.readdirSync(dir.path).filter((file) => file.endsWith(".tgz"));
+  if (name === undefined) throw new Error("no tarball");
+  tarball = join(dir.path, name);
+  fs.mkdirSync(app);
+  fs.writeFileSync(join(app, "package.json"), '{ "private": true, "type": "module" }');
+  must(await inApp([process.execPath, "add", tarball]));
+  fs.writeFileSync(join(app, "use.ts"), USE);
+}, SETUP_MS);
+
+afterAll(() => dir[Symbol.dispose]());
+
+test("the tarball is small and holds a library for every platform", async () => {
+  expect(fs.statSync(tarball).size).toBeLessThan(BYTES_MAX);
+  const native = fs.readdirSync(join(installed, "native"), { recursive: true, encoding: "utf8" });
+  expect(native.filter((name) => name.includes("libbun-aio")).sort()).toEqual([
+    "darwin-arm64/libbun-aio.dylib",
+    "darwin-x64/libbun-aio.dylib",
+    "freebsd-arm64/libbun-aio.so",
+    "freebsd-x64/libbun-aio.so",
+    "linux-arm64/libbun-aio.so",
+    "linux-x64/libbun-aio.so",
+  ]);
+  expect(native.length).toBe(12);
+  const manifest = JSON.parse(fs.readFileSync(join(installed, "package.json"), "utf8"));
+  const hooks = ["preinstall", "install", "postinstall", "prepare"];
+  expect(hooks.filter((name) => name in manifest.scripts)).toEqual([]);
+  expect(Object.keys(manifest.dependencies ?? {})).toEqual([]);
+});
+
+test("a script uses it", async () => {
+  expect(must(await inApp([process.execPath, "use.ts", dir.file("plain")]))).toBe(SUCCESS);
+});
+
+test("with --target=bun the library lies beside the bundle", async () => {
+  must(await inApp([process.execPath, "build", "--target=bun", "use.ts", "--outdir", "out"]));
+  const elsewhere = dir.file("moved");
+  fs.renameSync(join(app, "out"), elsewhere);
+  const bundle = [process.execPath, join(elsewhere, "use.js"), dir.file("bundled")];
+  expect(must(await inApp(bundle, { cwd: "/" }))).toBe(SUCCESS);
+});
+
+test("--compile makes one executable that holds the library", async () => {
+  const executable = dir.file("executable");
+  const options = ["--compile", "--minify", "--outfile", executable];
+  must(await inApp([process.execPath, "build", "use.ts", ...options]));
+  const hidden = dir.file("hidden");
+  fs.renameSync(installed, hidden);
+  try {
+    const outcome = await inApp([executable, dir.file("compiled")], { cwd: "/" });
+    expect(must(outcome)).toBe(SUCCESS);
+  } finally {
+    fs.renameSync(hidden, installed);
+  }
+});
+
+test("a worker uses it", async () => {
+  const code = `
+    const worker = new Worker(new URL("./worker.ts", import.meta.url).href);
+    worker.onmessage = (event) => { console.log(event.data); worker.terminate(); };
+    worker.onerror = (event) => { console.log(event.message); process.exit(1); };
+  `;
+  fs.writeFileSync(join(app, "main.ts"), code);
+  const worker = USE.replace("process.argv.at(-1)", JSON.stringify(dir.file("worker"))).replace(
+    /console\.log\((.*)\);/,
+    "postMessage([$1].join(' '));",
+  );
+  fs.writeFileSync(join(app, "worker.ts"), worker);
+  expect(must(await inApp([process.execPath, "main.ts"]))).toBe(SUCCESS);
+});
+
+test("BUN_AIO_LIBRARY names another copy", async () => {
+  const copy = dir.file("copy.so");
+  fs.copyFileSync(library, copy);
+  fs.renameSync(library, `${library}.hidden`);
+  try {
+    const env = { BUN_AIO_LIBRARY: copy };
+    const outcome = await inApp([process.execPath, "use.ts", dir.file("named")], { env });
+    expect(must(outcome)).toBe(SUCCESS);
+  } finally {
+    fs.renameSync(`${library}.hidden`, library);
+  }
+});
+
+const TRY = `
+import { Ring } from "bun-aio";
+try { Ring.open(); console.log("opened"); }
+catch (error) { console.log(error.code + "\\n" + error.message); }
+`;
+
+/** The error that a process with this library gets, after an asynchronous function got it too. */
+async function failure(options: ChildOptions): Promise<string> {
+  fs.writeFileSync(join(app, "try.ts"), TRY);
+  const text = must(await inApp([process.execPath, "try.ts"], options));
+  expect(text).toStartWith("ERR_BUN_AIO_LIBRARY\n");
+  expect(text).toContain(`could not be loaded on ${platform}. Tried:\n  /`);
+  return text;
+}
+
+const other = process.arch === "x64" ? "arm64" : "x64";
+
+test.each([
+  ["missing", () => dir.file("nothing.so"), "nothing.so: no such file"],
+  ["no library", () => dir.file("text.so", "x".repeat(5000)), "text.so: is no library"],
+  ["empty", () => dir.file("empty.so", ""), "is no library: it has 0 bytes"],
+  [
+    "truncated",
+    () => dir.file("cut.so", fs.readFileSync(library).subarray(0, 20_000)),
+    "cut.so: is truncated: 20000 of at least ",
+  ],
+  [
+    "for another processor",
+    () => join(installed, "native", `${process.platform}-${other}`, libraryFile()),
+    `is for another processor: ${other}, this is ${process.arch}`,
+  ],
+])("a library that is %s is refused with the path and the remedy", async (_, make, says) => {
+  const path = make();
+  const text = await failure({ env: { BUN_AIO_LIBRARY: path } });
+  expect(text).toContain(`  ${path}: `);
+  expect(text).toContain(says);
+  expect(text).toContain("BUN_AIO_LIBRARY is set: unset it");
+});
+
+test("an older library is refused by its hash", async () => {
+  const generated = join(installed, "src", "native", "abi.gen.ts");
+  const before = fs.readFileSync(generated, "utf8");
+  fs.writeFileSync(
+    generated,
+    before.replace(/ABI_HASH = "[0-9a-f]+"/, 'ABI_HASH = "0123456789abcdef"'),
+  );
+  try {
+    const text = await failure({});
+    expect(text).toContain(`${library}: made for another version of bun-aio (interface `);
+    expect(text).toContain("this package needs 0123456789abcdef");
+    expect(text).toContain("Reinstall bun-aio");
+  } finally {
+    fs.writeFileSync(generated, before);
+  }
+});
+
+test("the working directory is never searched", async () => {
+  fs.renameSync(library, `${library}.hidden`);
+  fs.mkdirSync(join(app, "native", platform), { recursive: true });
+  for (const place of ["", `native/${platform}/`]) {
+    fs.copyFileSync(`${library}.hidden`, join(app, place, libraryFile()));
+  }
+  try {
+    expect(await failure({})).toContain(`${library}: no such file`);
+    const bare = await inApp([process.execPath, "try.ts"], {
+      env: { BUN_AIO_LIBRARY: libraryFile() },
+    });
+    expect(must(bare)).toContain(`${libraryFile()}: not an absolute path`);
+  } finally {
+    fs.renameSync(`${library}.hidden`, library);
+  }
+});
+
+test("other runtimes are told", async () => {
+  if (Bun.which("node") === null) return;
+  fs.writeFileSync(
+    join(app, "node.mjs"),
+    'import("bun-aio").catch((e) => console.log(e.code, e.message));',
+  );
+  fs.writeFileSync(
+    join(app, "node.cjs"),
+    'try { require("bun-aio"); } catch (e) { console.log(e.code, e.message); }',
+  );
+  for (const name of ["node.mjs", "node.cjs"]) {
+    expect(must(await inApp(["node", name]))).toStartWith(
+      "ERR_BUN_AIO_RUNTIME bun-aio needs Bun 1.4.1",
+    );
+  }
+});
+
+test("on a system without a library the error says which there are", async () => {
+  const code = `
+    Object.defineProperty(process, "platform", { value: "win32" });
+    const { Ring } = await import(${JSON.stringify(join(installed, "src", "index.ts"))});
+    try { Ring.open(); } catch (error) { console.log(error.message); }
+  `;
+  const { stdout } = await runCode(code, { bare: true, env: { BUN_AIO_LIBRARY: undefined } });
+  expect(stdout).toContain("bun-aio runs on Linux, macOS and FreeBSD, x64 and arm64");
+});
+
+test("publint and arethetypeswrong find nothing", async () => {
+  const publint = await run([join(bin, "publint"), tarball, "--strict", "--level", "warning"], {
+    cwd: root,
+  });
+  expect(publint.end === 0 ? "" : publint.stdout).toBe("");
+  // Only Bun runs it: what `require` resolves to elsewhere has no types, it only throws.
+  const options = ["--profile", "esm-only", "--ignore-rules", "false-esm"];
+  const attw = await run([join(bin, "attw"), tarball, ...options], { cwd: root });
+  expect(attw.end === 0 ? "" : attw.stdout).toBe("");
+});
+
+test("a strict program type-checks against the declarations", async () => {
+  fs.writeFileSync(
+    join(app, "typed.ts"),
+    `${USE}
+    const size: number = await file.readAt(new Uint8Array(4), 0n, { timeout: 5 });
+    // @ts-expect-error: no such option
+    await File.open(path, { wriet: true });
+    void size;
+  `,
+  );
+  fs.writeFileSync(
+    join(app, "tsconfig.json"),
+    JSON.stringify({
+      compilerOptions: {
+        ...{
+          target: "ESNext",
+          module: "NodeNext",
+          strict: true,
+          skipLibCheck: false,
+          noEmit: true,
+        },
+        ...{
+          types: ["bun-types"],
+          typeRoots: [join(root, "node_modules")],
+          exactOptionalPropertyTypes: true,
+        },
+      },
+      files: ["typed.ts"],
+    }),
+  );
+  fs.symlinkSync(join(root, "node_modules", "bun-types"), join(app, "node_modules", "bun-types"));
+  const outcome = await run([join(bin, "tsc"), "-p", "."], { cwd: app });
+  expect(`${outcome.end} ${outcome.stdout}`).toBe("0 ");
+});

@@ -1,0 +1,187 @@
+//! Lanes that tell the oracle what passes through them. The engine under test is
+//! `Engine(Checked(Lane), CheckedPool)`.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const lane = @import("../lane.zig");
+const simulated = @import("../os/simulated.zig");
+const InlinePool = @import("../os/simulated/pool.zig").InlinePool;
+const List = @import("../list.zig").List(Operation);
+const Operation = @import("../operation.zig").Operation;
+const Oracle = @import("oracle.zig").Oracle;
+const fail = @import("report.zig").fail;
+
+/// Operations an engine under test has at most.
+pub const operations_max = 64;
+/// More lane calls than that in one call into the engine, and it spins.
+const calls_max = 20_000;
+
+pub fn Checked(comptime Inner: type) type {
+    return struct {
+        const Self = @This();
+
+        pub const scan_ms: u32 = if (@hasDecl(Inner, "scan_ms")) Inner.scan_ms else 0;
+
+        inner: Inner,
+        oracle: *Oracle,
+        kernel: *simulated.Kernel,
+        limit_count: u32,
+        limit_bytes: u64,
+        /// What is in the kernel, by position in the engine's table.
+        running: [operations_max]?*Operation = @splat(null),
+        tokens: [operations_max]u64 = @splat(0),
+        count: u32 = 0,
+        bytes: u64 = 0,
+        stale_events: u64 = 0,
+        calls: u32 = 0,
+        armed: bool = false,
+        system_calls: u64 = 0,
+        submit_calls: u64 = 0,
+
+        pub fn capability(self: *const Self, kind: abi.Kind) lane.Capability {
+            return self.inner.capability(kind);
+        }
+
+        fn step(self: *Self) void {
+            self.calls += 1;
+            if (self.calls > calls_max) fail("the engine spins", .{});
+            self.system_calls = self.inner.system_calls;
+            self.submit_calls = self.inner.submit_calls;
+        }
+
+        pub fn submit(self: *Self, operations: []const *Operation, verdicts: []lane.Verdict) void {
+            self.step();
+            if (self.armed) fail("a run is submitted while completions ring", .{});
+            self.oracle.run(.kernel, operations);
+            for (operations) |operation| {
+                self.running[operation.index] = operation;
+                self.tokens[operation.index] = operation.token();
+                self.count += 1;
+                self.bytes += operation.piece.bytes;
+            }
+            if (self.count > self.limit_count) fail("{d} operations in the window", .{self.count});
+            if (self.bytes > self.limit_bytes) fail("{d} bytes in the window", .{self.bytes});
+            self.inner.submit(operations, verdicts);
+            for (operations, verdicts) |operation, verdict| {
+                self.oracle.verdict(operation, verdict);
+                if (verdict != .accepted) self.left(operation);
+            }
+            self.step();
+        }
+
+        fn left(self: *Self, operation: *Operation) void {
+            self.running[operation.index] = null;
+            self.count -= 1;
+            self.bytes -= operation.piece.bytes;
+        }
+
+        pub fn reap(self: *Self, out: []lane.Reaped) usize {
+            self.step();
+            self.kernel.tick();
+            const count = self.inner.reap(out);
+            for (out[0..count]) |event| {
+                const index: u32 = @truncate(event.token);
+                if (index >= operations_max) fail("token {x} names no operation", .{event.token});
+                const operation = self.running[index] orelse {
+                    self.stale_events += 1;
+                    continue;
+                };
+                if (self.tokens[index] != event.token) {
+                    self.stale_events += 1;
+                    continue;
+                }
+                self.left(operation);
+                self.oracle.result(operation, .kernel, event.result);
+            }
+            self.step();
+            return count;
+        }
+
+        pub fn cancel(self: *Self, operation: *Operation) lane.Cancellation {
+            self.step();
+            self.oracle.calls[operation.slot].cancel_forwarded = true;
+            const cancellation = self.inner.cancel(operation);
+            if (cancellation == .removed) {
+                self.left(operation);
+                self.oracle.removedFromLane(operation);
+            }
+            return cancellation;
+        }
+
+        pub fn unsent(self: *const Self) bool {
+            return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
+        }
+
+        pub fn arm(self: *Self) bool {
+            self.step();
+            self.kernel.tick();
+            self.armed = true;
+            return self.inner.arm();
+        }
+
+        pub fn disarm(self: *Self) void {
+            self.armed = false;
+            self.inner.disarm();
+        }
+
+        pub fn cancelAll(self: *Self, timeout_ms: u32) void {
+            self.step();
+            self.inner.cancelAll(timeout_ms);
+        }
+    };
+}
+
+pub const CheckedPool = struct {
+    inner: InlinePool,
+    oracle: *Oracle,
+    system_calls: u64 = 0,
+    wakes: u64 = 0,
+
+    pub fn submit(pool: *CheckedPool, operations: []const *Operation) bool {
+        pool.oracle.run(.pool, operations);
+        const taken = pool.inner.submit(operations);
+        for (operations) |operation| {
+            pool.oracle.verdict(operation, if (taken) .accepted else .not_now);
+        }
+        pool.count();
+        return taken;
+    }
+
+    fn count(pool: *CheckedPool) void {
+        pool.system_calls = pool.inner.system_calls;
+        pool.wakes = pool.inner.wakes;
+    }
+
+    pub fn reap(pool: *CheckedPool) List {
+        const finished = pool.inner.reap();
+        var next = finished.head;
+        while (next) |operation| : (next = operation.next) {
+            pool.oracle.result(operation, .pool, operation.result);
+        }
+        pool.count();
+        return finished;
+    }
+
+    pub fn arm(pool: *CheckedPool) bool {
+        return pool.inner.arm();
+    }
+
+    pub fn disarm(pool: *CheckedPool) void {
+        pool.inner.disarm();
+    }
+
+    pub fn cancel(pool: *CheckedPool, operation: *Operation) lane.Cancellation {
+        pool.oracle.calls[operation.slot].cancel_forwarded = true;
+        const cancellation = pool.inner.cancel(operation);
+        if (cancellation == .removed) pool.oracle.removedFromLane(operation);
+        return cancellation;
+    }
+
+    pub fn pause(pool: *CheckedPool) void {
+        pool.inner.pause();
+    }
+
+    pub fn nowNs(pool: *CheckedPool) u64 {
+        return pool.inner.nowNs();
+    }
+};

@@ -1,0 +1,345 @@
+//! What must be true, kept beside the engine: every call that was made, a byte array for every file,
+//! and rules. It sees the engine from both sides: rows of the completion table above, runs and
+//! results of the lanes below (`checked.zig`).
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const lane = @import("../lane.zig");
+const simulated = @import("../os/simulated.zig");
+const Memory = @import("memory.zig").Memory;
+const Model = @import("model.zig").Model;
+const Operation = @import("../operation.zig").Operation;
+const report = @import("report.zig");
+const fail = report.fail;
+const trace = report.trace;
+const E = std.posix.E;
+
+pub const slots_max = 64;
+pub const files_max = 4;
+
+/// One call as JavaScript made it.
+pub const Call = struct {
+    state: enum { free, waiting, native } = .free,
+    slot: u32,
+    generation: u32 = 0,
+    kind: abi.Kind = .read,
+    file: u32 = 0,
+    fd: i32 = -1,
+    offset: u64 = 0,
+    length: u64 = 0,
+    iovec_count: u32 = 0,
+    in_slab: bool = false,
+    /// Position in the order of calls, from 1.
+    order: u64 = 0,
+    /// Bytes of the file that nobody else may change meanwhile; or read, if this call changes them.
+    lock_start: u64 = 0,
+    lock_end: u64 = 0,
+    cancel_requested: bool = false,
+
+    in_lane: enum { none, kernel, pool } = .none,
+    cancel_forwarded: bool = false,
+    accepted_once: bool = false,
+    /// This lane said "not now" and has not taken it since.
+    refused: ?Route = null,
+    /// In this order.
+    refused_at: u64 = 0,
+    moved: u64 = 0,
+    idle_writes: u32 = 0,
+    again_count: u32 = 0,
+    /// The row that has to come with this very call.
+    due: ?Row = null,
+
+    pub const Row = struct { status: abi.Status, errno: i32 = 0 };
+
+    pub fn isTransfer(call: *const Call) bool {
+        return isRead(call) or isWrite(call);
+    }
+
+    pub fn isRead(call: *const Call) bool {
+        return call.kind == .read or call.kind == .readv;
+    }
+
+    pub fn isWrite(call: *const Call) bool {
+        return call.kind == .write or call.kind == .writev;
+    }
+
+    pub fn isSync(call: *const Call) bool {
+        return call.kind == .sync_all or call.kind == .sync_data;
+    }
+
+    pub fn changes(call: *const Call) bool {
+        return switch (call.kind) {
+            .write, .writev, .truncate, .allocate, .discard, .write_zeroes => true,
+            else => false,
+        };
+    }
+};
+
+pub const Route = enum { kernel, pool };
+
+pub const Oracle = struct {
+    calls: [slots_max]Call,
+    models: [files_max]Model,
+    memory: *Memory,
+    kernel: *simulated.Kernel,
+    /// Whether the kernel lane may refuse a file (POSIX AIO).
+    may_refuse: bool,
+    orders: u64 = 0,
+    refusals: u64 = 0,
+    outstanding: u32 = 0,
+    native: u32 = 0,
+    rows: u64 = 0,
+    rows_canceled: u64 = 0,
+    bytes_read: u64 = 0,
+    bytes_written: u64 = 0,
+
+    pub fn init(oracle: *Oracle, memory: *Memory, kernel: *simulated.Kernel, may_refuse: bool) void {
+        oracle.* = .{
+            .calls = undefined,
+            .models = @splat(.{}),
+            .memory = memory,
+            .kernel = kernel,
+            .may_refuse = may_refuse,
+        };
+        for (&oracle.calls, 0..) |*call, slot| call.* = .{ .slot = @intCast(slot) };
+    }
+
+    // Calls ------------------------------------------------------------------------------------
+
+    pub fn freeCall(oracle: *Oracle) ?*Call {
+        for (&oracle.calls) |*call| {
+            if (call.state == .free) return call;
+        }
+        return null;
+    }
+
+    /// Whether a call may touch this range now without making results depend on chance.
+    pub fn lockable(oracle: *const Oracle, file: u32, start: u64, end: u64, changes: bool) bool {
+        for (&oracle.calls) |*call| {
+            if (call.state == .free or call.file != file) continue;
+            if (!changes and !call.changes()) continue;
+            if (start < call.lock_end and call.lock_start < end) return false;
+        }
+        return true;
+    }
+
+    pub fn made(oracle: *Oracle, call: *Call) void {
+        oracle.orders += 1;
+        call.order = oracle.orders;
+        call.state = .waiting;
+        oracle.outstanding += 1;
+        if (call.changes()) oracle.models[call.file].called(call);
+    }
+
+    pub fn handedOver(oracle: *Oracle, call: *Call) void {
+        call.state = .native;
+        oracle.native += 1;
+    }
+
+    // What the lanes see -----------------------------------------------------------------------
+
+    fn callOf(oracle: *Oracle, operation: *const Operation) *Call {
+        const call = &oracle.calls[operation.slot];
+        if (call.state != .native) fail("a lane was given slot {d}, which has no call", .{operation.slot});
+        if (call.generation != operation.generation) fail("a lane was given an old generation", .{});
+        return call;
+    }
+
+    pub fn run(oracle: *Oracle, route: Route, operations: []const *Operation) void {
+        for (operations, 0..) |operation, index| {
+            const call = oracle.callOf(operation);
+            trace("  {t} <- slot {d}, call {d}, {t}", .{ route, call.slot, call.order, call.kind });
+            if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
+            if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
+            if (call.isTransfer()) oracle.checkPiece(call, operation);
+            if (call.isSync()) oracle.checkSync(call);
+            if (call.isTransfer() and !call.accepted_once) {
+                oracle.checkOrder(route, call, operations[0..index]);
+            }
+            call.in_lane = if (route == .kernel) .kernel else .pool;
+        }
+    }
+
+    fn checkPiece(_: *Oracle, call: *const Call, operation: *const Operation) void {
+        const piece = operation.piece;
+        if (piece.offset != call.offset + call.moved) {
+            fail("slot {d} goes on at {d} instead of {d}", .{ call.slot, piece.offset, call.offset + call.moved });
+        }
+        const rest = call.length - call.moved;
+        if (piece.bytes > rest) fail("slot {d} asks for more than is left", .{call.slot});
+        if (rest > 0 and piece.bytes == 0) fail("slot {d} asks for nothing", .{call.slot});
+    }
+
+    fn checkSync(oracle: *const Oracle, sync: *const Call) void {
+        for (&oracle.calls) |*call| {
+            if (call.state == .free or call.file != sync.file or !call.changes()) continue;
+            if (call.order < sync.order and call.due == null) {
+                fail("sync {d} overtakes write {d} of its file", .{ sync.order, call.order });
+            }
+        }
+    }
+
+    /// Operations reach a lane in the order of the calls; one that found no room keeps its place.
+    fn checkOrder(oracle: *const Oracle, route: Route, call: *const Call, before: []const *Operation) void {
+        for (&oracle.calls) |*other| {
+            if (other.state != .native or !other.isTransfer()) continue;
+            if (other == call or other.accepted_once) continue;
+            if (other.due != null or other.in_lane != .none) continue;
+            if (other.refused) |refused_by| {
+                if (refused_by != route) continue;
+                if (call.refused != null and other.refused_at > call.refused_at) continue;
+            } else if (other.order > call.order) {
+                continue;
+            } else if (route == .pool or oracle.may_refuse) {
+                // Which lane it will take is not known yet.
+                continue;
+            }
+            for (before) |operation| {
+                if (operation.slot == other.slot) break;
+            } else fail("call {d} overtakes call {d}, which waits for room", .{ call.order, other.order });
+        }
+    }
+
+    pub fn verdict(oracle: *Oracle, operation: *const Operation, answer: lane.Verdict) void {
+        const call = oracle.callOf(operation);
+        if (answer != .accepted) trace("  slot {d}: {any}", .{ call.slot, answer });
+        switch (answer) {
+            .accepted => {
+                call.accepted_once = true;
+                call.refused = null;
+            },
+            .not_now => {
+                oracle.refusals += 1;
+                call.refused_at = oracle.refusals;
+                call.refused = if (call.in_lane == .kernel) .kernel else .pool;
+                call.in_lane = .none;
+            },
+            .failed => |errno| {
+                call.in_lane = .none;
+                call.refused = null;
+                oracle.ended(call, .kernel, -@as(isize, errno), operation);
+            },
+        }
+    }
+
+    /// A lane reports the end of a submission.
+    pub fn result(oracle: *Oracle, operation: *const Operation, route: Route, value: isize) void {
+        const call = oracle.callOf(operation);
+        trace("  {t} -> slot {d}: {d}", .{ route, call.slot, value });
+        if (call.in_lane == .none) fail("slot {d} ended without being in a lane", .{call.slot});
+        call.in_lane = .none;
+        oracle.ended(call, route, value, operation);
+    }
+
+    /// The rules for what has to follow from a result.
+    fn ended(oracle: *Oracle, call: *Call, route: Route, value: isize, operation: *const Operation) void {
+        const interrupted: ?Call.Row = if (call.cancel_requested) .{ .status = .canceled } else null;
+        if (value < 0) {
+            const errno: i32 = @intCast(-value);
+            call.due = switch (@as(E, @enumFromInt(@as(u16, @intCast(errno))))) {
+                .INTR => interrupted,
+                .AGAIN => again: {
+                    call.again_count += 1;
+                    break :again interrupted;
+                },
+                .CANCELED => interrupted orelse .{ .status = .failed, .errno = errno },
+                .OPNOTSUPP => if (oracle.may_refuse and route == .kernel)
+                    interrupted
+                else
+                    .{ .status = .failed, .errno = errno },
+                else => .{ .status = .failed, .errno = errno },
+            };
+            return;
+        }
+        const bytes: u64 = @intCast(value);
+        if (!call.isTransfer()) {
+            call.due = .{ .status = .ok };
+            return;
+        }
+        if (bytes > operation.piece.bytes) fail("slot {d}: the lane reports too much", .{call.slot});
+        const all = call.moved + bytes == call.length;
+        if (call.isRead()) {
+            call.moved += bytes;
+            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            call.due = if (all or end_of_file) .{ .status = .ok } else interrupted;
+            return;
+        }
+        const kept = if (all) bytes else bytes - bytes % operation.alignment;
+        call.moved += kept;
+        call.idle_writes = if (kept > 0) 0 else call.idle_writes + 1;
+        call.due = if (all)
+            .{ .status = .ok }
+        else if (kept == 0 and call.idle_writes >= 2) .{ .status = .no_progress } else interrupted;
+    }
+
+    pub fn removedFromLane(oracle: *Oracle, operation: *const Operation) void {
+        const call = oracle.callOf(operation);
+        call.in_lane = .none;
+        call.due = .{ .status = .canceled };
+    }
+
+    // What JavaScript sees ---------------------------------------------------------------------
+
+    pub fn cancelled(_: *Oracle, call: *Call) void {
+        if (!call.cancel_requested and call.in_lane != .none and !call.cancel_forwarded) {
+            fail("the cancel of slot {d} never reached its lane", .{call.slot});
+        }
+        call.cancel_requested = true;
+        // What waits in a queue of ours ends at once.
+        if (call.in_lane == .none) call.due = .{ .status = .canceled };
+    }
+
+    pub fn row(oracle: *Oracle, completion: *const abi.Completion) void {
+        if (completion.slot >= slots_max) fail("a row for slot {d}", .{completion.slot});
+        const call = &oracle.calls[completion.slot];
+        trace("row: slot {d}, status {d}, errno {d}", .{ call.slot, completion.status, completion.errno });
+        if (call.state != .native or call.generation != completion.generation) {
+            fail("slot {d} settles twice, or was never handed over", .{completion.slot});
+        }
+        const due = call.due orelse fail("slot {d} settles with {d}/{d}, unexpectedly", .{
+            call.slot, completion.status, completion.errno,
+        });
+        if (@intFromEnum(due.status) != completion.status or due.errno != completion.errno) {
+            fail("slot {d} settles with {d}/{d} instead of {d}/{d}", .{
+                call.slot, completion.status, completion.errno, @intFromEnum(due.status),
+                due.errno,
+            });
+        }
+        const transferred: u64 = @intFromFloat(completion.transferred);
+        if (transferred != call.moved) {
+            fail("slot {d} reports {d} bytes of {d}", .{ call.slot, transferred, call.moved });
+        }
+        oracle.checkMemory(call);
+        oracle.models[call.file].settled(oracle, call, due.status);
+        oracle.rows += 1;
+        if (due.status == .canceled) oracle.rows_canceled += 1;
+        if (call.isRead()) oracle.bytes_read += transferred;
+        if (call.isWrite()) oracle.bytes_written += transferred;
+        oracle.forget(call);
+    }
+
+    pub fn forget(oracle: *Oracle, call: *Call) void {
+        oracle.outstanding -= 1;
+        if (call.state == .native) oracle.native -= 1;
+        call.* = .{ .slot = call.slot, .generation = call.generation +% 1 };
+    }
+
+    /// After a promise settles its buffer is the caller's: no request of the kernel may use it.
+    fn checkMemory(oracle: *const Oracle, call: *const Call) void {
+        for (oracle.kernel.requests) |*request| {
+            if (request.state == .running and oracle.memory.uses(&request.ask, call.slot)) {
+                fail("slot {d} settles while the kernel still uses its memory", .{call.slot});
+            }
+        }
+    }
+
+    /// Called after every call into the engine.
+    pub fn afterCall(oracle: *const Oracle) void {
+        for (&oracle.calls) |*call| {
+            if (call.state == .native and call.due != null) {
+                fail("the end of slot {d} was lost", .{call.slot});
+            }
+        }
+        oracle.memory.checkReferences(oracle);
+    }
+};

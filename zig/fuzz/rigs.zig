@@ -1,0 +1,78 @@
+//! How each lane is put over the simulated kernel.
+
+const fail = @import("report.zig").fail;
+const simulated = @import("../os/simulated.zig");
+const uring = @import("../os/simulated/uring.zig");
+const posix_aio = @import("../os/simulated/posix_aio.zig");
+const PosixAio = @import("../backend/posix_aio.zig").PosixAio;
+const IoUring = @import("../backend/io_uring.zig").IoUring;
+const Simulated = @import("../backend/simulated.zig").Simulated;
+
+/// The simulated kernel's own lane.
+pub const Own = struct {
+    pub const name = "simulated";
+    pub const Lane = Simulated;
+    /// Null: the seed decides.
+    pub const may_refuse: ?bool = null;
+
+    pub fn start(lane: *Lane, kernel: *simulated.Kernel, queue_depth: u32, _: u32, refuses: bool) void {
+        lane.* = .{
+            .kernel = kernel,
+            .room = kernel.random().intRangeAtMost(u32, 1, queue_depth * 2),
+            .capability_of_transfers = if (refuses) .maybe else .yes,
+        };
+    }
+
+    pub fn stop(lane: *Lane) void {
+        lane.deinit();
+    }
+
+    /// JavaScript has returned to its event loop.
+    pub fn idle() void {}
+};
+
+/// The real io_uring lane over a fake ring.
+pub const Uring = struct {
+    pub const name = "io_uring";
+    pub const Lane = IoUring(uring.Os);
+    pub const may_refuse: ?bool = false;
+
+    var ring: uring.Ring = undefined;
+
+    pub fn start(lane: *Lane, kernel: *simulated.Kernel, queue_depth: u32, _: u32, _: bool) void {
+        ring.init(kernel);
+        uring.Os.current = &ring;
+        if (lane.init(queue_depth, .{}) != null) fail("io_uring does not start", .{});
+    }
+
+    pub fn stop(lane: *Lane) void {
+        lane.deinit();
+    }
+
+    pub fn idle() void {
+        ring.transition();
+    }
+};
+
+/// The real POSIX AIO lane over FreeBSD's rules.
+pub const Aio = struct {
+    pub const name = "posix_aio";
+    pub const Lane = PosixAio(posix_aio.Os);
+    pub const may_refuse: ?bool = true;
+
+    var started: *Lane = undefined;
+
+    pub fn start(lane: *Lane, kernel: *simulated.Kernel, _: u32, operations: u32, _: bool) void {
+        posix_aio.Os.current_kernel = kernel;
+        started = lane;
+        if (lane.init(operations, .{}) != null) fail("posix_aio does not start", .{});
+    }
+
+    pub fn stop(lane: *Lane) void {
+        lane.deinit();
+    }
+
+    pub fn idle() void {
+        started.aio.waiterTurn();
+    }
+};

@@ -1,0 +1,388 @@
+//! One seed on one lane: plays JavaScript. It calls into the engine only for the reasons `ring.ts`
+//! has: new calls, a ring of the wake descriptor, the retry timer, `more`, a cancel. Whatever is
+//! still outstanding when none of these can come any more would hang for ever.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const checked = @import("checked.zig");
+const engine_file = @import("../engine.zig");
+const lane = @import("../lane.zig");
+const model_file = @import("model.zig");
+const operation_file = @import("../operation.zig");
+const oracle_file = @import("oracle.zig");
+const simulated = @import("../os/simulated.zig");
+const workload = @import("workload.zig");
+const Call = oracle_file.Call;
+const Memory = @import("memory.zig").Memory;
+const Operation = operation_file.Operation;
+const Oracle = oracle_file.Oracle;
+const report = @import("report.zig");
+const fail = report.fail;
+const trace = report.trace;
+
+const operations_max = checked.operations_max;
+const files_max = oracle_file.files_max;
+/// No run takes longer than that, in virtual time, after its last call.
+const patience_ns = 600 * std.time.ns_per_s;
+const shutdown_ms = 1000;
+const steps_max = 100_000;
+
+/// All memory of a run, made once for all seeds.
+pub const World = struct {
+    memory: Memory,
+    disks: [files_max]simulated.Disk,
+    fd_table: [files_max * 64]simulated.File,
+    requests: [2 * operations_max]simulated.Request,
+    model_bytes: [files_max][]u8,
+    model_changed: [files_max][]u16,
+    control: abi.Control,
+    submissions: [operations_max]abi.Submission,
+    completions: [operations_max]abi.Completion,
+    operations: [operations_max]Operation,
+    files: [files_max]engine_file.FileState,
+    run: [operations_max]*Operation,
+    verdicts: [operations_max]lane.Verdict,
+    fresh: [operations_max]*Operation,
+    reaped: [operations_max]lane.Reaped,
+    kernel: simulated.Kernel,
+    oracle: Oracle,
+
+    pub fn init(world: *World, allocator: std.mem.Allocator) !void {
+        world.memory.init();
+        const Medium = @FieldType(simulated.Disk, "medium");
+        for (&world.disks, &world.model_bytes, &world.model_changed) |*disk, *bytes, *changed| {
+            disk.* = .{ .medium = try Medium.init(allocator, .{
+                .size = 0,
+                .size_max = model_file.bytes_max,
+            }) };
+            bytes.* = try allocator.alloc(u8, model_file.bytes_max);
+            changed.* = try allocator.alloc(u16, model_file.bytes_max);
+        }
+    }
+
+    fn engineMemory(world: *World, plan: *const workload.Plan) engine_file.Memory {
+        return .{
+            .control = &world.control,
+            .submissions = world.submissions[0..plan.operations],
+            .completions = world.completions[0..plan.operations],
+            .operations = world.operations[0..plan.operations],
+            .files = &world.files,
+            .run = world.run[0..plan.queue_depth],
+            .verdicts = world.verdicts[0..plan.queue_depth],
+            .fresh = world.fresh[0..plan.operations],
+            .reaped = world.reaped[0..plan.operations],
+        };
+    }
+};
+
+/// `Rig` makes a lane over the simulated kernel: see `rigs.zig`.
+pub fn Scenario(comptime Rig: type) type {
+    return struct {
+        const Self = @This();
+        const Engine = engine_file.Engine(checked.Checked(Rig.Lane), checked.CheckedPool);
+
+        world: *World,
+        kernel: *simulated.Kernel,
+        oracle: *Oracle,
+        plan: workload.Plan,
+        engine: Engine,
+        fds: [files_max]i32,
+        /// Calls that JavaScript holds back because the table was full, oldest first.
+        queue: [oracle_file.slots_max]*Call,
+        queued: u32 = 0,
+        issued: u32 = 0,
+        timer_ns: ?u64 = null,
+        /// A cancel wants a drain.
+        cancelled: bool = false,
+        last_call_ns: u64 = 0,
+
+        pub fn run(world: *World, seed: u64) void {
+            var self: Self = undefined;
+            self.setUp(world, seed);
+            self.play();
+            self.tearDown();
+        }
+
+        fn setUp(self: *Self, world: *World, seed: u64) void {
+            world.kernel = .init(seed, .{
+                .disks = &world.disks,
+                .files = &world.fd_table,
+                .requests = &world.requests,
+            });
+            const kernel = &world.kernel;
+            const random = kernel.random();
+            const plan = workload.Plan.make(random, operation_file.piece_bytes_max);
+            const may_refuse = Rig.may_refuse orelse random.boolean();
+            world.oracle.init(&world.memory, kernel, may_refuse);
+            for (0..plan.files) |index| {
+                workload.makeDisk(random, &world.disks[index]);
+                world.oracle.models[index].init(&world.disks[index], world.model_bytes[index], world.model_changed[index]);
+                self.fds[index] = kernel.openDisk(&world.disks[index]).?;
+            }
+            self.* = .{
+                .world = world,
+                .kernel = kernel,
+                .oracle = &world.oracle,
+                .plan = plan,
+                .engine = undefined,
+                .fds = self.fds,
+                .queue = undefined,
+            };
+            kernel.weather = workload.makeWeather(random);
+            const engine = &self.engine;
+            engine.kernel = .{
+                .inner = undefined,
+                .oracle = self.oracle,
+                .kernel = kernel,
+                .limit_count = plan.queue_depth,
+                .limit_bytes = plan.window_bytes,
+            };
+            Rig.start(&engine.kernel.inner, kernel, plan.queue_depth, plan.operations, may_refuse);
+            engine.pool = .{ .inner = undefined, .oracle = self.oracle };
+            engine.pool.inner.init(kernel);
+            engine.init(world.engineMemory(&self.plan), .{
+                .queue_depth = plan.queue_depth,
+                .window_bytes = plan.window_bytes,
+            });
+        }
+
+        fn play(self: *Self) void {
+            const random = self.kernel.random();
+            var steps: u32 = 0;
+            while (self.issued < self.plan.calls or self.oracle.outstanding > 0) {
+                if (self.plan.shutdown_at) |when| {
+                    if (self.issued >= when) return self.shutDown();
+                }
+                steps += 1;
+                if (steps > steps_max) fail("no end after {d} steps", .{steps});
+                switch (random.uintLessThan(u32, 8)) {
+                    0, 1 => self.issue(),
+                    2 => if (random.int(u8) < self.plan.cancel_rate) self.cancelSome(),
+                    3 => self.kernel.tick(),
+                    4 => if (random.uintLessThan(u32, 16) == 0) self.drain(),
+                    else => self.wait(),
+                }
+                self.disaster();
+            }
+        }
+
+        fn disaster(self: *Self) void {
+            if (self.plan.crash_at) |when| {
+                if (self.issued < when) return;
+                self.plan.crash_at = null;
+                const file = self.kernel.random().uintLessThan(u32, self.plan.files);
+                self.kernel.crash(&self.world.disks[file], self.kernel.random().boolean());
+                self.oracle.models[file].checkSurvivor();
+                self.oracle.models[file].gone = true;
+            }
+            if (self.plan.unplug_at) |when| {
+                if (self.issued < when) return;
+                self.plan.unplug_at = null;
+                self.world.disks[0].medium.unplugged = true;
+            }
+        }
+
+        // JavaScript's reasons to call ---------------------------------------------------------
+
+        fn issue(self: *Self) void {
+            const random = self.kernel.random();
+            for (0..random.intRangeAtMost(u32, 1, self.plan.burst_max)) |_| {
+                if (self.issued == self.plan.calls) break;
+                const call = self.oracle.freeCall() orelse break;
+                self.issued += 1;
+                if (!workload.makeCall(&self.plan, random, self.oracle, &self.fds, call)) continue;
+                self.oracle.made(call);
+                self.queue[self.queued] = call;
+                self.queued += 1;
+            }
+            self.last_call_ns = self.kernel.now_ns;
+            if (self.queued > 0) self.flush();
+        }
+
+        fn room(self: *const Self) u32 {
+            return self.plan.operations - self.engine.operation_count;
+        }
+
+        fn flush(self: *Self) void {
+            const count = @min(self.queued, self.room());
+            if (count == 0) return self.drain();
+            for (self.queue[0..count], 0..) |call, index| {
+                self.world.submissions[index] = self.submissionOf(call);
+                self.oracle.handedOver(call);
+            }
+            self.queued -= count;
+            std.mem.copyForwards(*Call, self.queue[0..self.queued], self.queue[count..][0..self.queued]);
+            self.entering();
+            trace("flush {d} at {d} us", .{ count, self.kernel.now_ns / 1000 });
+            self.returned(self.engine.flush(count));
+        }
+
+        fn drain(self: *Self) void {
+            self.entering();
+            trace("drain at {d} us", .{self.kernel.now_ns / 1000});
+            self.returned(self.engine.drain());
+        }
+
+        fn entering(self: *Self) void {
+            self.kernel.rung = false;
+            self.cancelled = false;
+            self.timer_ns = null;
+            self.engine.kernel.calls = 0;
+        }
+
+        fn returned(self: *Self, rows: u32) void {
+            if (rows > self.plan.operations) fail("{d} rows in a table of {d}", .{ rows, self.plan.operations });
+            for (self.world.completions[0..rows]) |*completion| self.oracle.row(completion);
+            const control = &self.world.control;
+            trace("= {d} rows, more {d}, retry {d} ms", .{ rows, control.more, control.retry_ms });
+            if (control.retry_ms > 0) {
+                self.timer_ns = self.kernel.now_ns + @as(u64, control.retry_ms) * std.time.ns_per_ms;
+            }
+            if (control.operations != self.oracle.native) {
+                fail("the engine holds {d} operations instead of {d}", .{ control.operations, self.oracle.native });
+            }
+            if (control.operations == 0 and (control.retry_ms > 0 or control.more > 0)) {
+                fail("an idle ring asks for calls", .{});
+            }
+            self.oracle.afterCall();
+            self.checkStats();
+        }
+
+        fn submissionOf(self: *Self, call: *const Call) abi.Submission {
+            const memory = self.oracle.memory;
+            const disk = self.oracle.models[call.file].disk;
+            const vector = call.iovec_count > 0;
+            const address = if (vector) @intFromPtr(&memory.vectors[call.slot]) else memory.addressOf(call.slot);
+            const flags = abi.SubmissionFlag;
+            const shift: u32 = std.math.log2_int(u32, disk.alignment);
+            return .{
+                .slot = call.slot,
+                .generation = call.generation,
+                .kind = @intFromEnum(call.kind),
+                .flags = if (disk.alignment > 1) flags.aligned | shift << flags.alignment_shift else 0,
+                // `open` and `probe` begin a file's record; these calls are about an open one.
+                .file = if (call.kind == .open or call.kind == .probe) abi.file_none else call.file,
+                .fd = call.fd,
+                .offset = call.offset,
+                .address = @floatFromInt(address),
+                .length = @floatFromInt(call.length),
+                .slab = if (call.in_slab) @floatFromInt(@intFromPtr(memory.slabOf(call.slot))) else 0,
+                .argument = call.iovec_count,
+                .mode = @intFromEnum(disk.kind),
+            };
+        }
+
+        fn cancelSome(self: *Self) void {
+            const random = self.kernel.random();
+            for (0..random.intRangeAtMost(u32, 1, 4)) |_| {
+                const call = &self.oracle.calls[random.uintLessThan(usize, oracle_file.slots_max)];
+                if (call.state == .native and call.due == null) self.cancel(call);
+            }
+        }
+
+        fn cancel(self: *Self, call: *Call) void {
+            self.engine.kernel.calls = 0;
+            trace("cancel slot {d}", .{call.slot});
+            if (!self.engine.cancel(call.slot, call.generation)) fail("slot {d} is unknown", .{call.slot});
+            self.oracle.cancelled(call);
+            self.cancelled = true;
+        }
+
+        /// Does what JavaScript would do next, or lets time pass until there is something.
+        fn wait(self: *Self) void {
+            const kernel = self.kernel;
+            if (self.queued > 0 and self.room() > 0) return self.flush();
+            const timer_due = if (self.timer_ns) |at| at <= kernel.now_ns else false;
+            if (kernel.rung or self.cancelled or timer_due or self.world.control.more == 1) {
+                return if (self.queued > 0) self.flush() else self.drain();
+            }
+            if (self.oracle.outstanding == 0) return;
+            Rig.idle();
+            if (kernel.rung) return;
+            if (kernel.now_ns > self.last_call_ns + patience_ns) fail("no end in sight", .{});
+            var next = kernel.nextEventNs();
+            // What never ends may hold all room: a user's timeout cancels it.
+            if (next == null and kernel.random().uintLessThan(u32, 8) == 0) {
+                if (self.cancelStuck()) return;
+            }
+            if (self.timer_ns) |at| next = @min(next orelse at, at);
+            if (next) |at| return kernel.advance(@max(at, kernel.now_ns));
+            if (!self.cancelStuck()) {
+                fail("nothing will ever wake JavaScript for {d} operations", .{self.oracle.outstanding});
+            }
+        }
+
+        /// Requests that would never end by themselves: cancels their calls.
+        fn cancelStuck(self: *Self) bool {
+            var any = false;
+            for (self.kernel.requests) |*request| {
+                if (request.state != .running or request.due_ns != std.math.maxInt(u64)) continue;
+                const index: u32 = @truncate(request.ask.user);
+                const operation = self.engine.kernel.running[index] orelse continue;
+                const call = &self.oracle.calls[operation.slot];
+                if (call.cancel_requested) continue;
+                self.cancel(call);
+                any = true;
+            }
+            return any;
+        }
+
+        // The end ------------------------------------------------------------------------------
+
+        fn shutDown(self: *Self) void {
+            const begun_ns = self.kernel.now_ns;
+            self.engine.kernel.calls = 0;
+            if (!self.engine.shutdown(shutdown_ms)) fail("shutdown gave up", .{});
+            if (self.kernel.now_ns > begun_ns + 3 * shutdown_ms * std.time.ns_per_ms) {
+                fail("shutdown took {d} ms", .{(self.kernel.now_ns - begun_ns) / std.time.ns_per_ms});
+            }
+            for (&self.oracle.calls) |*call| {
+                if (call.state != .free) self.oracle.forget(call);
+            }
+            self.oracle.afterCall();
+        }
+
+        fn tearDown(self: *Self) void {
+            self.checkEmpty();
+            Rig.stop(&self.engine.kernel.inner);
+            self.engine.pool.inner.deinit();
+            if (self.kernel.running_count != 0) fail("the kernel still works for nobody", .{});
+            if (self.plan.shutdown_at != null) return;
+            for (self.oracle.models[0..self.plan.files]) |*model| model.checkMedium();
+            if (self.kernel.random().boolean()) return;
+            for (self.oracle.models[0..self.plan.files], self.world.disks[0..self.plan.files]) |*model, *disk| {
+                if (model.gone) continue;
+                self.kernel.crash(disk, true);
+                model.checkSurvivor();
+            }
+        }
+
+        fn checkEmpty(self: *Self) void {
+            const engine = &self.engine;
+            if (engine.kernel_count != 0 or engine.pool_count != 0) fail("the window leaks operations", .{});
+            if (engine.kernel_bytes != 0) fail("the window leaks bytes", .{});
+            if (engine.kernel.count != 0) fail("the lane keeps operations", .{});
+            if (engine.fifo.count != 0 or engine.pool_fifo.count != 0) fail("a queue is not empty", .{});
+            if (engine.operation_count != 0) fail("operations leak", .{});
+            if (engine.free.count != self.plan.operations) fail("free operations leak", .{});
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase != .free) fail("operation {d} is not free", .{operation.index});
+            }
+            for (engine.memory.files[0..engine.files_ready]) |*file| {
+                if (file.writes_open != 0) fail("writes of a file leak", .{});
+                if (file.held.count != 0) fail("a sync is held for ever", .{});
+            }
+        }
+
+        fn checkStats(self: *const Self) void {
+            const stats = &self.world.control.stats;
+            const oracle = self.oracle;
+            if (stats.completions != oracle.rows) fail("stats: {d} completions of {d}", .{ stats.completions, oracle.rows });
+            if (stats.canceled != oracle.rows_canceled) fail("stats: canceled", .{});
+            if (stats.bytes_read != oracle.bytes_read) fail("stats: bytes read", .{});
+            if (stats.bytes_written != oracle.bytes_written) fail("stats: bytes written", .{});
+            if (stats.stale_events != self.engine.kernel.stale_events) fail("stats: stale events", .{});
+            if (stats.in_kernel_peak > 2 * self.plan.queue_depth) fail("stats: peak", .{});
+        }
+    };
+}

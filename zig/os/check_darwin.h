@@ -1,0 +1,3 @@
+/* The headers check_darwin.zig compares with. */
+#include <sys/types.h>
+#include <fcntl.h>

@@ -1,0 +1,21 @@
+/* The headers check_freebsd.zig compares with. Macros that are not plain numbers become enums. */
+#include <sys/types.h>
+#include <sys/event.h>
+#include <sys/ioccom.h>
+#include <aio.h>
+#include <fcntl.h>
+#include <signal.h>
+#define WITHOUT_NETDUMP
+#include <sys/disk.h>
+
+#define CHECK(name) static const unsigned long check_##name = (name)
+CHECK(DIOCGSECTORSIZE);
+CHECK(DIOCGMEDIASIZE);
+CHECK(DIOCGFLUSH);
+CHECK(DIOCGDELETE);
+CHECK(DIOCGIDENT);
+CHECK(DIOCGSTRIPESIZE);
+CHECK(DIOCGSTRIPEOFFSET);
+CHECK(DIOCGATTR);
+CHECK(POSIX_FADV_DONTNEED);
+CHECK(SPACECTL_DEALLOC);
