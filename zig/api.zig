@@ -91,7 +91,7 @@ pub fn ring_release(_: ?*anyopaque, ring: ?*anyopaque) callconv(.c) void {
 pub fn slab_create(size: f64, alignment: u32, info: ?*abi.SlabInfo) callconv(.c) i32 {
     const out = info orelse return invalid;
     if (!(size >= 1) or size > 0x1p46 or @floor(size) != size) return invalid;
-    if (!std.math.isPowerOfTwo(alignment)) return invalid;
+    if (alignment == 0 or !std.math.isPowerOfTwo(alignment)) return invalid;
     const made = Slab.create(@intFromFloat(size), alignment) orelse
         return @intFromEnum(std.posix.E.NOMEM);
     out.* = .{

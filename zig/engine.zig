@@ -315,7 +315,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (operation.argument == 0 or operation.argument > abi.iovecs_max) return false;
                 if (operation.slab != null or operation.address % 8 != 0) return false;
             }
-            return operation.address != 0 or operation.length == 0 or !operation.isTransfer();
+            if (operation.address != 0) return true;
+            return switch (operation.kind) {
+                .read, .write => operation.length == 0,
+                // Iovecs, paths and answers have to be somewhere.
+                .readv, .writev, .open, .stat, .probe, .geometry => false,
+                else => true,
+            };
         }
 
         fn whole(number: f64) ?u64 {

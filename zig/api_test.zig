@@ -1,0 +1,274 @@
+//! Tests through the C ABI: what JavaScript could get wrong is a status, never a crash.
+
+const std = @import("std");
+const abi = @import("abi.zig");
+const api = @import("api.zig");
+const Ring = @import("backend.zig").Ring;
+const expect = std.testing.expect;
+const expectEqual = std.testing.expectEqual;
+
+const invalid = api.invalid;
+
+fn options(backend: abi.Backend, queue_depth: u32) abi.RingOptions {
+    var wanted = std.mem.zeroes(abi.RingOptions);
+    wanted.backend = @intFromEnum(backend);
+    wanted.queue_depth = queue_depth;
+    wanted.window_bytes = abi.window_bytes_default;
+    return wanted;
+}
+
+/// A ring of the backend that every system has, with its tables.
+const Opened = struct {
+    ring: *Ring,
+    info: abi.RingInfo,
+
+    fn open(backend: abi.Backend) !Opened {
+        var info: abi.RingInfo = undefined;
+        try expectEqual(@as(i32, 0), api.ring_open(&options(backend, 4), &info));
+        return .{ .ring = @ptrFromInt(@as(usize, @intFromFloat(info.ring))), .info = info };
+    }
+
+    fn memory(opened: Opened) [*]u8 {
+        return @ptrFromInt(@as(usize, @intFromFloat(opened.info.memory)));
+    }
+
+    fn submissions(opened: Opened) []abi.Submission {
+        const rows: [*]abi.Submission = @ptrCast(@alignCast(opened.memory() + opened.info.submissions_offset));
+        return rows[0..opened.info.operations_max];
+    }
+
+    fn completions(opened: Opened) []const abi.Completion {
+        const rows: [*]const abi.Completion = @ptrCast(@alignCast(opened.memory() + opened.info.completions_offset));
+        return rows[0..opened.info.operations_max];
+    }
+
+    /// Flushes and drains until `count` completions have come; they stand in `out`.
+    fn settle(opened: Opened, submitted: u32, out: []abi.Completion) !void {
+        var filled: usize = 0;
+        var ready = api.flush(opened.ring, submitted);
+        while (true) {
+            try expect(ready >= 0);
+            for (opened.completions()[0..@intCast(ready)]) |row| {
+                out[filled] = row;
+                filled += 1;
+            }
+            if (filled == out.len) return;
+            std.Thread.yield() catch {};
+            ready = api.drain(opened.ring);
+        }
+    }
+
+    /// As JavaScript does: close, then the deallocator of the shared memory.
+    fn close(opened: Opened) !void {
+        try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
+        api.ring_release(null, opened.ring);
+    }
+};
+
+fn submission(slot: u32, kind: abi.Kind) abi.Submission {
+    var row = std.mem.zeroes(abi.Submission);
+    row.slot = slot;
+    row.generation = 7;
+    row.kind = @intFromEnum(kind);
+    row.file = abi.file_none;
+    row.fd = -1;
+    return row;
+}
+
+test "a ring is refused for wrong options, with the reason" {
+    var info: abi.RingInfo = undefined;
+    try expectEqual(invalid, api.ring_open(null, &info));
+    try expectEqual(invalid, api.ring_open(&options(.threads, 4), null));
+    const einval: i32 = @intFromEnum(std.posix.E.INVAL);
+    for ([_]u32{ 0, abi.queue_depth_max + 1, std.math.maxInt(u32) }) |queue_depth| {
+        try expectEqual(einval, api.ring_open(&options(.threads, queue_depth), &info));
+        try expectEqual(einval, info.refused_errno);
+        try expectEqual(@intFromEnum(abi.Backend.threads), info.refused_backend);
+    }
+    var unknown = options(.threads, 4);
+    unknown.backend = 99;
+    try expectEqual(einval, api.ring_open(&unknown, &info));
+}
+
+test "calls without a ring are invalid" {
+    try expectEqual(invalid, api.flush(null, 0));
+    try expectEqual(invalid, api.drain(null));
+    try expectEqual(invalid, api.cancel(null, 0, 0));
+    try expectEqual(invalid, api.file_forget(null, 0));
+    try expectEqual(invalid, api.ring_close(null));
+    api.ring_release(null, null);
+    api.slab_release(null, null);
+}
+
+test "a closed ring serves nothing, and closing twice is nothing" {
+    const opened: Opened = try .open(.threads);
+    try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
+    try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
+    try expectEqual(invalid, api.flush(opened.ring, 0));
+    try expectEqual(invalid, api.drain(opened.ring));
+    try expectEqual(invalid, api.cancel(opened.ring, 0, 0));
+    try expectEqual(@as(i32, 0), api.file_forget(opened.ring, abi.files_max - 1));
+    try expectEqual(invalid, api.file_forget(opened.ring, abi.files_max));
+    api.ring_release(null, opened.ring);
+}
+
+test "more rows than there is room for are refused" {
+    const opened: Opened = try .open(.threads);
+    try expectEqual(invalid, api.flush(opened.ring, opened.info.operations_max + 1));
+    try expectEqual(invalid, api.flush(opened.ring, std.math.maxInt(u32)));
+    try expectEqual(@as(i32, 0), api.flush(opened.ring, 0));
+    try opened.close();
+}
+
+test "submissions that break the rules settle as invalid, each" {
+    for ([_]abi.Backend{ .threads, .automatic }) |backend| {
+        const opened: Opened = try .open(backend);
+        var wrong: [20]abi.Submission = undefined;
+        for (&wrong, 0..) |*row, index| {
+            row.* = submission(@intCast(index), .read);
+            row.address = opened.info.bounce_address;
+            row.length = 16;
+        }
+        wrong[0].kind = 9999;
+        wrong[1].length = -1;
+        wrong[2].length = 0.5;
+        wrong[3].length = std.math.nan(f64);
+        wrong[4].length = std.math.inf(f64);
+        wrong[5].address = -4096;
+        wrong[6].address = std.math.nan(f64);
+        wrong[7].file = abi.files_max;
+        wrong[8].offset = 1 << 63;
+        wrong[9].offset = std.math.maxInt(i64) - 15;
+        wrong[10].address = 0;
+        wrong[11].flags = abi.SubmissionFlag.aligned | 21 << abi.SubmissionFlag.alignment_shift;
+        wrong[12].slab = 12345; // no page starts there
+        wrong[13].slab = -1;
+        wrong[14].kind = @intFromEnum(abi.Kind.readv); // no buffers
+        wrong[15].kind = @intFromEnum(abi.Kind.writev);
+        wrong[15].argument = abi.iovecs_max + 1;
+        wrong[16].kind = @intFromEnum(abi.Kind.readv);
+        wrong[16].argument = 1;
+        wrong[16].address += 4;
+        wrong[17].kind = @intFromEnum(abi.Kind.readv); // a vector of nothing, nowhere
+        wrong[17].argument = 1;
+        wrong[17].address = 0;
+        wrong[17].length = 0;
+        wrong[18] = submission(18, .stat); // no room for the answer
+        wrong[19] = submission(19, .open); // no path
+        @memcpy(opened.submissions()[0..wrong.len], &wrong);
+        var rows: [wrong.len]abi.Completion = undefined;
+        try opened.settle(wrong.len, &rows);
+        for (rows, 0..) |row, index| {
+            try expectEqual(@as(u32, @intCast(index)), row.slot);
+            try expectEqual(@as(u32, 7), row.generation);
+            try expectEqual(@intFromEnum(abi.Status.invalid), row.status);
+            try expectEqual(@as(f64, 0), row.transferred);
+        }
+        try opened.close();
+    }
+}
+
+test "a wrong descriptor fails with EBADF, its siblings go on" {
+    for ([_]abi.Backend{ .threads, .automatic }) |backend| {
+        const opened: Opened = try .open(backend);
+        const rows = opened.submissions();
+        rows[0] = submission(0, .read);
+        rows[0].address = opened.info.bounce_address;
+        rows[0].length = 8;
+        rows[1] = submission(1, .sync_all);
+        // The path stands where the answer will.
+        rows[2] = submission(2, .open);
+        rows[2].address = opened.info.bounce_address + 8192;
+        rows[2].argument = abi.OpenFlag.read;
+        rows[2].file = 0;
+        const path = "/dev/null\x00";
+        @memcpy(opened.memory() + opened.info.bounce_offset + 8192, path);
+        var ended: [3]abi.Completion = undefined;
+        try opened.settle(3, &ended);
+        for (ended) |row| {
+            const good = row.slot == 2;
+            const status: abi.Status = if (good) .ok else .failed;
+            try expectEqual(@intFromEnum(status), row.status);
+            try expectEqual(if (good) @as(i32, 0) else @intFromEnum(std.posix.E.BADF), row.errno);
+        }
+        // The descriptor is the ring's to close: nobody closed it.
+        try opened.close();
+    }
+}
+
+test "what is unknown cannot be cancelled; what runs keeps a ring from closing" {
+    const opened: Opened = try .open(.threads);
+    try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 7));
+    const rows = opened.submissions();
+    rows[0] = submission(3, .sync_all);
+    const ready = api.flush(opened.ring, 1);
+    try expect(ready >= 0);
+    if (ready == 0) {
+        // A pool thread has it.
+        try expectEqual(@as(i32, 1), api.ring_close(opened.ring));
+        try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 8));
+        try expectEqual(@as(i32, 1), api.cancel(opened.ring, 3, 7));
+        while (api.drain(opened.ring) == 0) std.Thread.yield() catch {};
+    }
+    try expectEqual(@as(i32, 3), @as(i32, @intCast(opened.completions()[0].slot)));
+    try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 7));
+    try opened.close();
+}
+
+test "a ring that is released with operations running cancels them" {
+    for ([_]abi.Backend{ .threads, .automatic }) |backend| {
+        const opened: Opened = try .open(backend);
+        const rows = opened.submissions();
+        for (rows[0..8], 0..) |*row, slot| {
+            row.* = submission(@intCast(slot), .sync_all);
+        }
+        try expect(api.flush(opened.ring, 8) >= 0);
+        api.ring_release(null, opened.ring);
+    }
+}
+
+test "slabs have limits, and are zeroed and aligned" {
+    var info: abi.SlabInfo = undefined;
+    try expectEqual(invalid, api.slab_create(4096, 4096, null));
+    for ([_]f64{ 0, -1, 0.5, 4096.5, std.math.nan(f64), std.math.inf(f64), 0x1p47 }) |size| {
+        try expectEqual(invalid, api.slab_create(size, 4096, &info));
+    }
+    for ([_]u32{ 0, 3, 4097, std.math.maxInt(u32) }) |alignment| {
+        try expectEqual(invalid, api.slab_create(4096, alignment, &info));
+    }
+    const enomem: i32 = @intFromEnum(std.posix.E.NOMEM);
+    // 64 TiB with a gap of 2 GiB: more than the addresses that a process has.
+    const huge = api.slab_create(0x1p46, 1 << 31, &info);
+    if (huge == 0) api.slab_release(null, header(info)) else try expectEqual(enomem, huge);
+    for ([_]u32{ 1, 4096, 1 << 21 }) |alignment| {
+        for ([_]f64{ 1, 4096, 4097 }) |size| {
+            try expectEqual(@as(i32, 0), api.slab_create(size, alignment, &info));
+            const address: usize = @intFromFloat(info.address);
+            try expectEqual(@as(usize, 0), address % @max(alignment, 4096));
+            const bytes: [*]u8 = @ptrFromInt(address);
+            for (bytes[0..@intFromFloat(size)]) |byte| try expectEqual(@as(u8, 0), byte);
+            @memset(bytes[0..@intFromFloat(size)], 0xff);
+            api.slab_release(null, header(info));
+        }
+    }
+}
+
+fn header(info: abi.SlabInfo) ?*anyopaque {
+    return @ptrFromInt(@as(usize, @intFromFloat(info.header)));
+}
+
+test "a slab that JavaScript has let go of lives until its operation ends" {
+    const opened: Opened = try .open(.threads);
+    var info: abi.SlabInfo = undefined;
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
+    const rows = opened.submissions();
+    rows[0] = submission(0, .read);
+    rows[0].address = info.address;
+    rows[0].slab = info.header;
+    rows[0].length = 4096;
+    const ready = api.flush(opened.ring, 1);
+    try expect(ready >= 0);
+    api.slab_release(null, header(info));
+    if (ready == 0) while (api.drain(opened.ring) == 0) std.Thread.yield() catch {};
+    try opened.close();
+}
