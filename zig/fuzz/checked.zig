@@ -108,6 +108,14 @@ pub fn Checked(comptime Inner: type) type {
             return cancellation;
         }
 
+        pub fn fileOpened(self: *Self, file: u32, fd: i32) void {
+            if (@hasDecl(Inner, "fileOpened")) self.inner.fileOpened(file, fd);
+        }
+
+        pub fn fileCloses(self: *Self, file: u32) void {
+            if (@hasDecl(Inner, "fileCloses")) self.inner.fileCloses(file);
+        }
+
         pub fn unsent(self: *const Self) bool {
             return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
         }

@@ -8,10 +8,16 @@ const PosixAio = @import("../backend/posix_aio.zig").PosixAio;
 const IoUring = @import("../backend/io_uring.zig").IoUring;
 const Simulated = @import("../backend/simulated.zig").Simulated;
 
+fn checkCalls(counted: u64, made: u64) void {
+    if (counted != made) fail("{d} system calls counted, {d} made", .{ counted, made });
+}
+
 /// The simulated kernel's own lane.
 pub const Own = struct {
     pub const name = "simulated";
     pub const Lane = Simulated;
+    /// Whether its kernel may report a submission twice.
+    pub const reports_stale = true;
     /// Null: the seed decides.
     pub const may_refuse: ?bool = null;
 
@@ -35,6 +41,7 @@ pub const Own = struct {
 pub const Uring = struct {
     pub const name = "io_uring";
     pub const Lane = IoUring(uring.Os);
+    pub const reports_stale = false;
     pub const may_refuse: ?bool = false;
 
     var ring: uring.Ring = undefined;
@@ -47,6 +54,8 @@ pub const Uring = struct {
 
     pub fn stop(lane: *Lane) void {
         lane.deinit();
+        checkCalls(lane.system_calls, ring.calls);
+        checkCalls(lane.submit_calls, ring.submit_calls);
     }
 
     pub fn idle() void {
@@ -58,6 +67,7 @@ pub const Uring = struct {
 pub const Aio = struct {
     pub const name = "posix_aio";
     pub const Lane = PosixAio(posix_aio.Os);
+    pub const reports_stale = true;
     pub const may_refuse: ?bool = true;
 
     var started: *Lane = undefined;
@@ -70,6 +80,8 @@ pub const Aio = struct {
 
     pub fn stop(lane: *Lane) void {
         lane.deinit();
+        checkCalls(lane.system_calls, lane.aio.calls);
+        checkCalls(lane.submit_calls, lane.aio.submit_calls);
     }
 
     pub fn idle() void {

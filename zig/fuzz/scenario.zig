@@ -95,6 +95,8 @@ pub fn Scenario(comptime Rig: type) type {
         /// A cancel wants a drain.
         cancelled: bool = false,
         last_call_ns: u64 = 0,
+        /// A file is being opened: JavaScript waits for it before it uses the file.
+        opening: bool = false,
 
         pub fn run(world: *World, seed: u64) void {
             var self: Self = undefined;
@@ -148,6 +150,7 @@ pub fn Scenario(comptime Rig: type) type {
 
         fn play(self: *Self) void {
             const random = self.kernel.random();
+            for (0..self.plan.files) |file| self.openFile(@intCast(file));
             var steps: u32 = 0;
             while (self.issued < self.plan.calls or self.oracle.outstanding > 0) {
                 if (self.plan.shutdown_at) |when| {
@@ -159,7 +162,11 @@ pub fn Scenario(comptime Rig: type) type {
                     0, 1 => self.issue(),
                     2 => if (random.int(u8) < self.plan.cancel_rate) self.cancelSome(),
                     3 => self.kernel.tick(),
-                    4 => if (random.uintLessThan(u32, 16) == 0) self.drain(),
+                    4 => switch (random.uintLessThan(u32, 16)) {
+                        0 => self.drain(),
+                        1 => self.reopenFile(),
+                        else => {},
+                    },
                     else => self.wait(),
                 }
                 self.disaster();
@@ -180,6 +187,39 @@ pub fn Scenario(comptime Rig: type) type {
                 self.plan.unplug_at = null;
                 self.world.disks[0].medium.unplugged = true;
             }
+        }
+
+        /// The engine learns of a descriptor that is its own to close.
+        fn openFile(self: *Self, file: u32) void {
+            self.opening = true;
+            self.callAndWait(file, .probe);
+            self.opening = false;
+        }
+
+        /// Closes a file that nobody uses, and opens it again under another descriptor.
+        fn reopenFile(self: *Self) void {
+            const file = self.kernel.random().uintLessThan(u32, self.plan.files);
+            for (&self.oracle.calls) |*call| {
+                if (call.state != .free and call.file == file) return;
+            }
+            if (self.oracle.freeCall() == null) return;
+            const other = self.kernel.openDisk(&self.world.disks[file]).?;
+            self.callAndWait(file, .close);
+            self.fds[file] = other;
+            self.openFile(file);
+        }
+
+        fn callAndWait(self: *Self, file: u32, kind: abi.Kind) void {
+            const call = self.oracle.freeCall().?;
+            call.kind = kind;
+            call.file = file;
+            call.fd = self.fds[file];
+            const generation = call.generation;
+            self.oracle.made(call);
+            self.queue[self.queued] = call;
+            self.queued += 1;
+            self.flush();
+            while (call.state != .free and call.generation == generation) self.wait();
         }
 
         // JavaScript's reasons to call ---------------------------------------------------------
@@ -261,13 +301,13 @@ pub fn Scenario(comptime Rig: type) type {
                 .kind = @intFromEnum(call.kind),
                 .flags = if (disk.alignment > 1) flags.aligned | shift << flags.alignment_shift else 0,
                 // `open` and `probe` begin a file's record; these calls are about an open one.
-                .file = if (call.kind == .open or call.kind == .probe) abi.file_none else call.file,
+                .file = if (call.kind == .open or (call.kind == .probe and !self.opening)) abi.file_none else call.file,
                 .fd = call.fd,
                 .offset = call.offset,
                 .address = @floatFromInt(address),
                 .length = @floatFromInt(call.length),
                 .slab = if (call.in_slab) @floatFromInt(@intFromPtr(memory.slabOf(call.slot))) else 0,
-                .argument = call.iovec_count,
+                .argument = if (call.kind == .probe and self.opening) 1 else call.iovec_count,
                 .mode = @intFromEnum(disk.kind),
             };
         }
@@ -382,6 +422,7 @@ pub fn Scenario(comptime Rig: type) type {
             if (stats.bytes_read != oracle.bytes_read) fail("stats: bytes read", .{});
             if (stats.bytes_written != oracle.bytes_written) fail("stats: bytes written", .{});
             if (stats.stale_events != self.engine.kernel.stale_events) fail("stats: stale events", .{});
+            if (!Rig.reports_stale and stats.stale_events > 0) fail("an event of nobody's", .{});
             if (stats.in_kernel_peak > 2 * self.plan.queue_depth) fail("stats: peak", .{});
         }
     };

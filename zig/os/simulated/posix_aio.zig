@@ -54,6 +54,8 @@ pub const Aio = struct {
     old: bool,
     stale: [stale_max]u64 = @splat(0),
     stale_count: u32 = 0,
+    calls: u64 = 0,
+    submit_calls: u64 = 0,
 
     // The waiter thread and its outer kqueue (`freebsd_aio.zig`).
     /// The AIO kqueue is enabled in the outer one (EV_DISPATCH disables it when it fires).
@@ -132,6 +134,7 @@ pub const Aio = struct {
 
     /// Each system call takes time, and looks at what it must not find changed.
     fn entering(self: *Self) void {
+        self.calls += 1;
         self.kernel.tick();
         if (self.kernel.random().boolean()) self.waiterTurn();
         for (self.shadows[0..self.count], self.blocks[0..self.count]) |*shadow, *made| {
@@ -148,6 +151,7 @@ pub const Aio = struct {
 
     pub fn submitList(self: *Self, blocks: []const *Self.Block) isize {
         self.entering();
+        self.submit_calls += 1;
         if (blocks.len > self.process_max) return negative(.INVAL);
         var room_refused = false;
         var other_refused = false;
@@ -163,6 +167,7 @@ pub const Aio = struct {
 
     pub fn submitSync(self: *Self, made: *Self.Block, data_only: bool) isize {
         self.entering();
+        self.submit_calls += 1;
         assert(self.limits_now.syncs);
         const errno = if (data_only and !self.limits_now.data_sync) E.INVAL else self.queue(made, .{
             .kind = if (data_only) .sync_data else .sync_all,
@@ -207,7 +212,7 @@ pub const Aio = struct {
         if (kernel.happens(kernel.weather.refuse_hard)) {
             return if (kernel.random().boolean()) .BADF else .INVAL;
         }
-        const disk = kernel.diskOf(ask.fd) orelse return .BADF;
+        const disk = kernel.diskOf(ask.fd) orelse @panic("an entry names a descriptor that is not open");
         if (disk.refuses_aio) return .OPNOTSUPP;
         if (disk.alignment > 1) {
             const is_sync = ask.kind == .sync_all or ask.kind == .sync_data;

@@ -14,6 +14,7 @@ const negative = simulated.negative;
 
 const entries_max = 256;
 const pending_max = 1024;
+const table_max = 1024;
 /// IO_LOCAL_TW_DEFAULT_MAX.
 const deferred_max = 20;
 
@@ -78,9 +79,15 @@ pub const Ring = struct {
     work: Pending = .{},
     overflow: Pending = .{},
     running: u32 = 0,
+    /// IORING_REGISTER_FILES; null: this kernel has none.
+    table: ?[table_max]i32 = null,
+    /// Calls of io_uring_enter and synchronous cancels; those of them that submit.
+    calls: u64 = 0,
+    submit_calls: u64 = 0,
 
     pub fn init(ring: *Ring, kernel: *simulated.Kernel) void {
         ring.* = .{ .kernel = kernel, .newest = kernel.random().enumValue(Mode) };
+        if (kernel.random().boolean()) ring.table = @splat(-1);
     }
 
     // Completions ------------------------------------------------------------------------------
@@ -162,6 +169,7 @@ pub const Ring = struct {
 
     fn enter(ring: *Ring, to_submit: u32, flags: u32) isize {
         const kernel = ring.kernel;
+        ring.calls += 1;
         kernel.tick();
         ring.transition();
         const queued = ring.words.sq_tail -% ring.words.sq_head;
@@ -169,6 +177,7 @@ pub const Ring = struct {
         assert(to_submit <= queued);
         var submitted: u32 = 0;
         if (to_submit > 0) {
+            ring.submit_calls += 1;
             if (kernel.othersHoldRoom() or kernel.happens(kernel.weather.refuse)) return ring.refusal();
             if (kernel.happens(kernel.weather.refuse_hard)) return negative(.BADF);
             const part = if (kernel.happens(kernel.weather.refuse))
@@ -210,6 +219,8 @@ pub const Ring = struct {
 
     fn submitOne(ring: *Ring, sqe: *const linux.io_uring_sqe) bool {
         const vector = sqe.opcode == .READV or sqe.opcode == .WRITEV;
+        const fixed = sqe.flags & linux.IOSQE_FIXED_FILE != 0;
+        const fd = if (fixed) ring.table.?[@intCast(sqe.fd)] else sqe.fd;
         var ask: simulated.Ask = .{
             .kind = switch (sqe.opcode) {
                 .READ => .read,
@@ -220,7 +231,7 @@ pub const Ring = struct {
                 .ASYNC_CANCEL => return ring.cancel(sqe),
                 else => return ring.bad(sqe, .INVAL),
             },
-            .fd = sqe.fd,
+            .fd = fd,
             .address = sqe.addr,
             .bytes = sqe.len,
             .offset = sqe.off,
@@ -228,10 +239,10 @@ pub const Ring = struct {
         };
         if (vector) {
             const pointer: [*]const @import("../../operation.zig").Iovec = @ptrFromInt(sqe.addr);
-            ask = simulated.Kernel.vector(ask.kind, sqe.fd, pointer[0..sqe.len], sqe.off);
+            ask = simulated.Kernel.vector(ask.kind, fd, pointer[0..sqe.len], sqe.off);
             ask.user = sqe.user_data;
         }
-        if (ring.kernel.diskOf(ask.fd) == null) return ring.bad(sqe, .BADF);
+        if (ring.kernel.diskOf(ask.fd) == null) @panic("an entry names a descriptor that is not open");
         assert(ring.find(ask.user) == null);
         _ = ring.kernel.start(.{ .context = ring, .finish = finish }, ask);
         ring.running += 1;
@@ -263,6 +274,7 @@ pub const Ring = struct {
 
     fn cancelAll(ring: *Ring, timeout_ms: u32) isize {
         const kernel = ring.kernel;
+        ring.calls += 1;
         for (kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
             if (request.owner.context == @as(*anyopaque, ring)) _ = kernel.cancel(request);
@@ -349,6 +361,19 @@ pub const Os = struct {
     pub fn uringRegisterEventfd(_: *Uring, _: i32) isize {
         current.registered = true;
         return 0;
+    }
+
+    pub fn uringRegisterFiles(_: *Uring, count: u32) isize {
+        assert(count <= table_max);
+        return if (current.table == null) negative(.INVAL) else 0;
+    }
+
+    pub fn uringUpdateFile(_: *Uring, index: u32, fd: i32) isize {
+        const table = &current.table.?;
+        if (fd >= 0 and current.kernel.happens(current.kernel.weather.refuse)) return negative(.NOMEM);
+        if (fd >= 0 and current.kernel.diskOf(fd) == null) @panic("a closed descriptor is registered");
+        table[index] = fd;
+        return 1;
     }
 
     pub fn uringCancelAll(_: *Uring, timeout_ms: u32) isize {
