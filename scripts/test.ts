@@ -3,7 +3,8 @@
 //
 // Arguments: names of steps to run only these (`npm test -- io_uring`); `--` passes the rest to bun test.
 
-import { dirname } from "node:path";
+import { readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { ensureLibrary, zigPath } from "./build.ts";
 
 const root = dirname(import.meta.dir);
@@ -121,7 +122,22 @@ function faultTests(backend: string): Promise<Counts> {
   const seed = Math.floor(Math.random() * 2 ** 31);
   const faults = process.env["BUN_AIO_FAULTS"] ?? `${seed},16384,4096,32768`;
   console.error(`BUN_AIO_FAULTS=${faults}`);
-  return bunTests({ BUN_AIO_BACKEND: backend, BUN_AIO_LIBRARY: library, BUN_AIO_FAULTS: faults });
+  const environment = {
+    BUN_AIO_BACKEND: backend,
+    BUN_AIO_LIBRARY: library,
+    BUN_AIO_FAULTS: faults,
+  };
+  return bunTests(environment, faultFiles());
+}
+
+/** Tests to which the kernel's accidents are nothing: pure code, the simulated kernel, the command. */
+const WITHOUT_FAULTS =
+  /^(bounce|buffer|cli|examples|fuzz_api|idle|library|list_devices|range_lock|slots|testing_|types)/;
+
+function faultFiles(): string[] {
+  return readdirSync(join(root, "test"))
+    .filter((name) => name.endsWith(".test.ts") && !WITHOUT_FAULTS.test(name))
+    .map((name) => `./test/${name}`);
 }
 
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
