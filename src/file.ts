@@ -558,7 +558,8 @@ export class File implements AsyncDisposable {
  * view, in vectors of thousands of pieces.
  */
 function isOrdinary(value: unknown): value is Uint8Array {
-  if (!(value instanceof Uint8Array)) return false;
+  // An object can have the prototype without being a view.
+  if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) return false;
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Uint8Array.prototype && prototype !== Buffer.prototype) return false;
   return (

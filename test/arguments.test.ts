@@ -103,7 +103,8 @@ test("offsets beyond 2^32 reach their place", async () => {
 test("data that is no memory names the argument", async () => {
   using dir = new TempDir();
   await using file = await scratch(dir);
-  for (const data of [undefined, null, "text", 5, {}, [1, 2], new Blob(["x"])]) {
+  const pretender: unknown = Object.create(Uint8Array.prototype);
+  for (const data of [undefined, null, "text", 5, {}, [1, 2], new Blob(["x"]), pretender]) {
     for (const call of [
       file.readAt(wrong(data), 0),
       file.readExactAt(wrong(data), 0),
