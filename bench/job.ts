@@ -23,6 +23,8 @@ export interface Job {
   readonly seed: number;
   /** `own`: allocBuffer; `foreign`: plain Uint8Arrays. Only bun-aio knows a difference. */
   readonly buffers: BufferKind;
+  /** `Ring.open({ waitMicroseconds })`, for bun-aio. */
+  readonly waitMicroseconds: number;
   readonly probe: ProbeKind;
   readonly probeMilliseconds: number;
 }
@@ -56,6 +58,7 @@ export function parseJob(text: string | undefined): Job {
     seconds: numberAt(value, "seconds"),
     seed: numberAt(value, "seed"),
     buffers: stringAt(value, "buffers") === "foreign" ? "foreign" : "own",
+    waitMicroseconds: numberAt(value, "waitMicroseconds"),
     probe: stringAt(value, "probe") === "ticks" ? "ticks" : "delay",
     probeMilliseconds: numberAt(value, "probeMilliseconds"),
   };

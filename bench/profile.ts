@@ -43,6 +43,7 @@ const job: Job = {
   seconds: SECONDS,
   seed: 1,
   buffers: values.foreign ? "foreign" : "own",
+  waitMicroseconds: 0,
 };
 const folder = await mkdtemp(join(tmpdir(), "bun-aio-profile-"));
 try {

@@ -288,6 +288,16 @@ test("Ring.open refuses wrong options by name", () => {
       '"options.queueDepth" must be an integer from 1 to 4096',
     ],
     [{ queueDepth: "8" }, "ERR_INVALID_ARG_TYPE", '"options.queueDepth" must be a number'],
+    [
+      { waitMicroseconds: 51 },
+      "ERR_OUT_OF_RANGE",
+      '"options.waitMicroseconds" must be an integer from 0 to 50; got 51',
+    ],
+    [
+      { waitMicroseconds: true },
+      "ERR_INVALID_ARG_TYPE",
+      '"options.waitMicroseconds" must be a number',
+    ],
     [{ queuedepth: 8 }, "ERR_INVALID_ARG_VALUE", '"options.queuedepth" is no option of Ring.open'],
     [null, "ERR_INVALID_ARG_TYPE", '"options" must be an object'],
   ];

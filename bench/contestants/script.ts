@@ -44,6 +44,13 @@ export const bunAioForeign: Contestant = new ScriptContestant({
   change: { buffers: "foreign" },
 });
 
+/** With the longest wait that one can ask for. */
+export const bunAioWaiting: Contestant = new ScriptContestant({
+  name: "bun-aio, waiting",
+  script: "bun_aio.ts",
+  change: { waitMicroseconds: 50 },
+});
+
 export const bunAioLong: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "rss_growth.ts",

@@ -2,6 +2,7 @@
 //! musl. Numbers that std lacks name their header.
 
 const std = @import("std");
+const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const E = linux.E;
@@ -487,8 +488,59 @@ fn mmapRefused(fd: i32) UringSetup {
     return .{ .refused = .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap } };
 }
 
-pub fn uringEnter(ring: *Uring, to_submit: u32, min_complete: u32, flags: u32) isize {
-    return signed(linux.io_uring_enter(ring.fd, to_submit, min_complete, flags, null));
+/// `registered` is what `uringRegisterSelf` gave.
+pub fn uringEnter(ring: *Uring, registered: ?u31, to_submit: u32, flags: u32) isize {
+    const fd: i32, const how: u32 = enterBy(ring, registered);
+    return signed(linux.io_uring_enter(fd, to_submit, 0, flags | how, null));
+}
+
+fn enterBy(ring: *const Uring, registered: ?u31) struct { i32, u32 } {
+    const index = registered orelse return .{ ring.fd, 0 };
+    return .{ index, linux.IORING_ENTER_REGISTERED_RING };
+}
+
+/// Blocks until a completion is there, for at most `timeout_ns` (IORING_ENTER_EXT_ARG, Linux 5.11).
+pub fn uringWait(ring: *Uring, registered: ?u31, timeout_ns: u32) isize {
+    assert(timeout_ns < std.time.ns_per_s);
+    if (ring.features & linux.IORING_FEAT_EXT_ARG == 0) return 0;
+    const timeout: linux.kernel_timespec = .{ .sec = 0, .nsec = timeout_ns };
+    const argument: linux.io_uring_getevents_arg = .{
+        .sigmask = 0,
+        .sigmask_sz = 0,
+        .pad = 0,
+        .ts = @intFromPtr(&timeout),
+    };
+    const fd: i32, const how: u32 = enterBy(ring, registered);
+    const flags = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG | how;
+    return signed(linux.syscall6(
+        .io_uring_enter,
+        @as(u32, @bitCast(fd)),
+        0,
+        1,
+        flags,
+        @intFromPtr(&argument),
+        @sizeOf(linux.io_uring_getevents_arg),
+    ));
+}
+
+/// Makes the ring known to this thread by an index, which spares each enter the look-up of its
+/// descriptor (IORING_REGISTER_RING_FDS, Linux 5.18; 16 for each thread). Holds the ring until
+/// `uringUnregisterSelf` or the end of the thread. Null where there is no such thing or no place.
+pub fn uringRegisterSelf(ring: *Uring) ?u31 {
+    var update: linux.io_uring_rsrc_update = .{
+        .offset = std.math.maxInt(u32),
+        .resv = 0,
+        .data = @intCast(ring.fd),
+    };
+    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_RING_FDS, &update, 1));
+    return if (result == 1) @intCast(update.offset) else null;
+}
+
+/// On the thread that registered it.
+pub fn uringUnregisterSelf(ring: *Uring, registered: u31) void {
+    var update: linux.io_uring_rsrc_update = .{ .offset = registered, .resv = 0, .data = 0 };
+    const result = signed(linux.io_uring_register(ring.fd, .UNREGISTER_RING_FDS, &update, 1));
+    assert(result == 1);
 }
 
 pub fn uringRegisterEventfd(ring: *Uring, fd: i32) isize {

@@ -349,8 +349,7 @@ pub const Os = struct {
         } };
     }
 
-    pub fn uringEnter(_: *Uring, to_submit: u32, min_complete: u32, flags: u32) isize {
-        assert(min_complete == 0);
+    pub fn uringEnter(_: *Uring, _: ?u31, to_submit: u32, flags: u32) isize {
         return current.enter(to_submit, flags);
     }
 
