@@ -10,6 +10,8 @@ export type ProbeKind = "delay" | "ticks";
 
 export interface Job {
   readonly path: string;
+  /** What is written to, in the rows that write; else "". */
+  readonly onto: string;
   /** Open with O_DIRECT. */
   readonly direct: boolean;
   readonly pattern: Pattern;
@@ -49,6 +51,7 @@ export function parseJob(text: string | undefined): Job {
   if (!isRecord(value)) throw new TypeError("a child is started with a job as JSON");
   return {
     path: stringAt(value, "path"),
+    onto: stringAt(value, "onto"),
     direct: booleanAt(value, "direct"),
     pattern: stringAt(value, "pattern") === "sequential" ? "sequential" : "random",
     blockSize: numberAt(value, "blockSize"),

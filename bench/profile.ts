@@ -37,6 +37,7 @@ if (reason !== undefined) throw new Error(reason);
 const job: Job = {
   ...row.job,
   path: targets.path(row.target),
+  onto: "",
   depth: Number(values.depth),
   span: TARGET_BYTES,
   warmUpSeconds: 0.4,

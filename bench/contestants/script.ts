@@ -57,6 +57,55 @@ export const bunAioLong: Contestant = new ScriptContestant({
   seconds: 60,
 });
 
+/** Reads that begin and end within sectors. */
+export const bunAioUnaligned: Contestant = new ScriptContestant({
+  name: "bun-aio, unaligned",
+  script: "bun_aio_unaligned.ts",
+});
+
+export const bunAioWritev: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_writev.ts",
+});
+
+/** Vectors whose buffers begin and end within sectors. */
+export const bunAioGathered: Contestant = new ScriptContestant({
+  name: "bun-aio, unaligned pieces",
+  script: "bun_aio_writev.ts",
+  change: { buffers: "foreign" },
+});
+
+export const bunAioCopy: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_copy.ts",
+  seconds: 60,
+});
+
+export const bunAioStream: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "streams.ts",
+  change: { buffers: "own" },
+  seconds: 60,
+});
+
+export const bunStream: Contestant = new ScriptContestant({
+  name: "Bun.file().stream()",
+  script: "streams.ts",
+  change: { buffers: "foreign" },
+  seconds: 60,
+});
+
+export const bunAioBatch: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_batch.ts",
+});
+
+export const bunAioTurn: Contestant = new ScriptContestant({
+  name: "bun-aio, 64 calls of one turn",
+  script: "bun_aio_batch.ts",
+  change: { buffers: "foreign" },
+});
+
 export const fsPromises: Contestant = new ScriptContestant({
   name: "fs.promises",
   script: "fs_promises.ts",
