@@ -24,6 +24,12 @@ pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
     return pointer[0..bytes];
 }
 
+/// Asks for huge pages (madvise(2)): direct I/O pins every page of a request, and a huge one at once.
+/// What the system makes of it is its business.
+pub fn preferHugePages(memory: []align(page_align) u8) void {
+    _ = linux.madvise(memory.ptr, memory.len, linux.MADV.HUGEPAGE);
+}
+
 pub fn unmapMemory(memory: []align(page_align) u8) void {
     const result = linux.munmap(memory.ptr, memory.len);
     std.debug.assert(linux.errno(result) == .SUCCESS);
