@@ -318,7 +318,6 @@ export class Core implements OperationSource {
     this.#retryTimer = setTimeout(this.#retry, ms);
     // The wake descriptor keeps the process alive while operations are in flight.
     this.#retryTimer.unref();
-    this.#retryTimer.unref();
   }
 
   readonly #retry = (): void => {
