@@ -117,7 +117,7 @@ export class BlockDevice extends File {
     if (size !== this.#geometry.size) {
       this.#geometry = Object.freeze({ ...this.#geometry, size });
       this.#state.setLimit(size);
-      if (this.kind === "disk" && size > 0) this.#state.mediaBytes = size;
+      if (this.kind === "disk") this.#state.mediaBytes = size;
     }
     return size;
   }

@@ -328,12 +328,23 @@ describe.skipIf(lacking("losetup"))("a device that vanishes", () => {
         device.readvAt([new Uint8Array(100), new Uint8Array(412)], 512),
         device.writeAt(allocBuffer(4096), 0),
         device.writevAt([new Uint8Array(100), new Uint8Array(412)], 512),
+        device.discard(0, 4096),
+        device.writeZeroes(0, 4096),
+        device.size(),
+        // Writes have failed: their data is not on the medium.
+        device.syncAll(),
       ];
       for (const error of await Promise.all(calls.map(ioRejection))) {
         expect(error.code).toBe("ERR_DEVICE_GONE");
         expect(error.path).toBe(loop.path);
         expect(error.cause).toBeInstanceOf(IoError);
       }
+      // Having asked for the size changes nothing about what later calls say.
+      expect((await ioRejection(device.writeAt(allocBuffer(4096), 0))).code).toBe(
+        "ERR_DEVICE_GONE",
+      );
+      expect((await ioRejection(device.syncData())).code).toBe("ERR_DEVICE_GONE");
+      expect(device.geometry.size).toBe(8 * MiB);
       expect(basename(loop.path)).toStartWith("loop");
     } finally {
       await loop.detach();
