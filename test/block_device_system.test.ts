@@ -351,3 +351,25 @@ describe.skipIf(lacking("losetup"))("a device that vanishes", () => {
     }
   });
 });
+
+test.skipIf(lacking("losetup"))("a device that ends within a sector says so", async () => {
+  using folder = new Folder();
+  const image = folder.zeroes("image", 9 * 512);
+  const path = (await run("losetup", "--find", "--show", "--sector-size", "4096", image)).trim();
+  try {
+    await using device = await BlockDevice.open(path, { write: true, unalignedWrites: "rmw" });
+    expect(device.geometry).toMatchObject({ size: 4608, logicalSectorSize: 4096 });
+    expect(await device.writeAt(new Uint8Array(100).fill(7), 3996)).toBe(100);
+    const whole = new Uint8Array(4096);
+    expect(await device.readAt(whole, 0)).toBe(4096);
+    expect(whole.indexOf(7)).toBe(3996);
+    const read = await ioRejection(device.readAt(new Uint8Array(4608), 0));
+    const write = await ioRejection(device.writeAt(new Uint8Array(1), 4100));
+    for (const error of [read, write]) {
+      expect(error.code).toBe("EINVAL");
+      expect(error.hint).toContain("its last 512 bytes");
+    }
+  } finally {
+    await run("losetup", "-d", path);
+  }
+});
