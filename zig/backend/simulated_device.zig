@@ -284,11 +284,10 @@ pub const SimulatedDevice = struct {
         if (!self.isAligned(operation)) return negative(.INVAL);
         const piece = operation.piece;
         const is_read = operation.kind == .read or operation.kind == .readv;
-        if (verdict.torn) |bytes| {
-            if (!is_read) {
-                const result = self.move(operation, bytes);
-                if (result < 0) return result;
-            }
+        // Of a rule for any operation: reads are not torn.
+        if (verdict.torn != null and !is_read) {
+            const result = self.move(operation, verdict.torn.?);
+            if (result < 0) return result;
             return if (verdict.errno == 0) negative(.IO) else -@as(isize, verdict.errno);
         }
         if (verdict.errno != 0) return -@as(isize, verdict.errno);
