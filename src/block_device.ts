@@ -11,7 +11,7 @@ import {
   type IoOptions,
   type Offset,
 } from "./arguments.ts";
-import { busyHint } from "./busy.ts";
+import { busyHint, loopHint } from "./busy.ts";
 import type { Governor } from "./control.ts";
 import { argumentRange, argumentValue, errnoOf, IoError, systemError } from "./errors.ts";
 import { beginOn, File, runOn } from "./file.ts";
@@ -77,8 +77,9 @@ export class BlockDevice extends File {
    * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
    * has no direct I/O), `exclusive` to true when writing.
    *
-   * Rejects with EBUSY when the device is mounted or held (the hint names where), EROFS when it is
-   * read-only and `write` was asked for, ENOTBLK when it is neither a disk nor a regular file.
+   * Rejects with EBUSY when the device is mounted or held (the hint names where; on Linux a loop device
+   * over it counts), EROFS when it is read-only and `write` was asked for, ENOTBLK when it is neither a
+   * disk nor a regular file.
    */
   static override async open(
     path: string | URL,
@@ -319,7 +320,9 @@ async function openDevice(
   const holds = exclusive && (!creates || (await isDevice(path)));
   const flags = holds ? abi.OpenFlag.exclusive : 0;
   try {
-    return await openFile(path, holds ? { ...chosen, create: false } : chosen, flags);
+    const init = await openFile(path, holds ? { ...chosen, create: false } : chosen, flags);
+    if (holds && init.state.kind === abi.FileKind.disk) await refuseLooped(init);
+    return init;
   } catch (error) {
     if (!(error instanceof IoError) || error.syscall !== "open") throw error;
     // Some file systems have no direct I/O: an image there is read through the cache.
@@ -328,6 +331,16 @@ async function openDevice(
     }
     throw await withHint(error, error.path ?? "", OPEN_HINTS);
   }
+}
+
+/** What a loop device stands on is held, though the kernel lets others hold it as well. */
+async function refuseLooped({ state, ring }: FileInit): Promise<void> {
+  const hint = await loopHint(state.path ?? "");
+  if (hint === undefined) return;
+  await closeState(coreOf(ring), state);
+  const { code, reason } = systemError(errnoOf("EBUSY"));
+  const errno = -errnoOf("EBUSY");
+  throw new IoError(code, { reason, errno, syscall: "open", path: state.path, hint });
 }
 
 async function isBlock(path: string | URL): Promise<boolean> {

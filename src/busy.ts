@@ -4,8 +4,10 @@
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import {
+  deviceNumbers,
   directoryOf,
   namesIn,
+  nodeNumbers,
   nodeOf,
   numbersOf,
   openedBy,
@@ -19,14 +21,6 @@ import {
   wholeOf,
 } from "./sysfs.ts";
 
-/** Linux encodes device numbers so in st_rdev (makedev(3)). */
-export function deviceNumbers(rdev: number): { major: number; minor: number } {
-  const number = BigInt(rdev);
-  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
-  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn & 0xffff_ffffn);
-  return { major: Number(major), minor: Number(minor) };
-}
-
 /** A sentence that names the holder of the device at `path`, if it can be found. */
 export async function busyHint(path: string): Promise<string | undefined> {
   if (process.platform !== "linux") return undefined;
@@ -38,17 +32,35 @@ export async function busyHint(path: string): Promise<string | undefined> {
   }
 }
 
+/**
+ * A sentence that names the loop device over the device at `path`, if there is one. The kernel does not
+ * count that as holding (loop_configure() in drivers/block/loop.c claims the loop device only).
+ */
+export async function loopHint(path: string): Promise<string | undefined> {
+  if (process.platform !== "linux") return undefined;
+  try {
+    const { major, minor } = deviceNumbers((await stat(path)).rdev);
+    return await loopedOver(SYSTEM_PATHS, await relativesOf(SYSTEM_PATHS, major, minor));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Directories of the device and of what overlaps it. */
+async function relativesOf(paths: SystemPaths, major: number, minor: number): Promise<string[]> {
+  const directory = await directoryOf(paths, major, minor);
+  if (directory === null) return [];
+  const whole = await wholeOf(directory);
+  // Whoever holds a partition holds its disk, and the other way round.
+  return whole === directory ? [directory, ...(await partitionsOf(whole))] : [directory, whole];
+}
+
 export async function explainBusy(
   paths: SystemPaths,
   major: number,
   minor: number,
 ): Promise<string | undefined> {
-  const directory = await directoryOf(paths, major, minor);
-  if (directory === null) return undefined;
-  const whole = await wholeOf(directory);
-  // Whoever holds a partition holds its disk, and the other way round.
-  const relatives =
-    whole === directory ? [directory, ...(await partitionsOf(whole))] : [directory, whole];
+  const relatives = await relativesOf(paths, major, minor);
   return (
     (await mountedAt(paths, relatives)) ??
     (await swappedTo(paths, relatives)) ??
@@ -76,9 +88,15 @@ async function swappedTo(
   paths: SystemPaths,
   relatives: readonly string[],
 ): Promise<string | undefined> {
-  const swaps = new Set(await readSwaps(paths));
-  const node = relatives.map((directory) => nodeOf(paths, directory)).find((it) => swaps.has(it));
-  return node === undefined ? undefined : `${node} is used as swap space; see swapoff(8)`;
+  const swaps = new Set<string | null>();
+  for (const path of await readSwaps(paths)) swaps.add((await nodeNumbers(path)) ?? path);
+  for (const directory of relatives) {
+    const node = nodeOf(paths, directory);
+    if (swaps.has(node) || swaps.has((await numbersOf(directory)) ?? node)) {
+      return `${node} is used as swap space; see swapoff(8)`;
+    }
+  }
+  return undefined;
 }
 
 async function heldBy(relatives: readonly string[]): Promise<string | undefined> {

@@ -143,6 +143,50 @@ describe.skipIf(noLoop !== undefined)("a device that is held", () => {
     await using second = await BlockDevice.open(device.path ?? "", options);
     expect(second.geometry.size).toBe(MiB);
   });
+
+  test.skipIf(lacking("losetup"))("by a loop device, which the kernel does not count", async () => {
+    await using device = await imageDevice({ size: MiB, exclusive: false });
+    const path = device.path ?? "";
+    const upper = (await run("losetup", "--find", "--show", path)).trim();
+    try {
+      const error = await ioRejection(BlockDevice.open(path, { write: true }));
+      expect(error.code).toBe("EBUSY");
+      expect(error.errno).toBe(-16);
+      expect(error.hint).toBe(`${path} is held by ${upper}`);
+      await using reader = await BlockDevice.open(path);
+      expect(reader.geometry.size).toBe(MiB);
+      await using writer = await BlockDevice.open(path, { write: true, exclusive: false });
+      expect(writer.geometry.size).toBe(MiB);
+    } finally {
+      await run("losetup", "--detach", upper);
+    }
+    await using again = await BlockDevice.open(path, { write: true });
+    expect(again.geometry.size).toBe(MiB);
+  });
+
+  test.skipIf(lacking("mkswap", "swapon", "swapoff"))(
+    "as swap space, also by a node of another name",
+    async () => {
+      await using device = await imageDevice({ size: MiB, exclusive: false });
+      const path = device.path ?? "";
+      await run("mkswap", path);
+      using folder = new Folder();
+      const other = join(folder.path, "node");
+      await run("mknod", other, "b", "7", path.replace("/dev/loop", ""));
+      for (const node of [path, other]) {
+        await run("swapon", node);
+        try {
+          const error = await ioRejection(BlockDevice.open(path, { write: true }));
+          expect(error.code).toBe("EBUSY");
+          expect(error.hint).toBe(`${path} is used as swap space; see swapoff(8)`);
+          const listed = (await listBlockDevices()).find((entry) => entry.path === path);
+          expect(listed?.system).toBe(true);
+        } finally {
+          await run("swapoff", node);
+        }
+      }
+    },
+  );
 });
 
 describe.skipIf(lacking("blockdev"))("a read-only device", () => {

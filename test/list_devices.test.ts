@@ -4,11 +4,11 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { deviceNumbers, explainBusy } from "../src/busy.ts";
+import { explainBusy } from "../src/busy.ts";
 import { listBlockDevices } from "../src/index.ts";
 import { type BlockDeviceInfo, listLinuxDevices } from "../src/list_devices.ts";
 import { parseFreebsd } from "../src/list_freebsd.ts";
-import { parseMountInfo, type SystemPaths } from "../src/sysfs.ts";
+import { deviceNumbers, parseMountInfo, type SystemPaths } from "../src/sysfs.ts";
 import { Folder } from "./support/devices.ts";
 
 /** A system in a folder. */
