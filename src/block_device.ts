@@ -85,15 +85,7 @@ export class BlockDevice extends File {
     path: string | URL,
     options: BlockDeviceOptions = {},
   ): Promise<BlockDevice> {
-    const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
-    checkOptions("BlockDevice.open", options, known);
-    const { exclusive, sectorSize, ...rest } = options;
-    const asked =
-      exclusive === undefined
-        ? options.write === true
-        : checkBoolean("options.exclusive", exclusive);
-    const sector = checkSectorSize(sectorSize);
-    return finish(await openDevice(path, rest, asked), sector);
+    return new BlockDevice(await openInit(path, options));
   }
 
   /** Takes over a descriptor of a device or image that is open already, like `File.fromFd`. */
@@ -104,7 +96,7 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return finish(await adoptFd(fd, rest), sector);
+    return new BlockDevice(await examined(await adoptFd(fd, rest), sector));
   }
 
   /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
@@ -309,6 +301,20 @@ export function checkSectorSize(size: unknown): number | undefined {
 
 // Opening ---------------------------------------------------------------------------------------------
 
+/** What `BlockDevice.open` makes its device of. */
+export async function openInit(
+  path: string | URL,
+  options: BlockDeviceOptions,
+): Promise<DeviceInit> {
+  const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
+  checkOptions("BlockDevice.open", options, known);
+  const { exclusive, sectorSize, ...rest } = options;
+  const asked =
+    exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
+  const sector = checkSectorSize(sectorSize);
+  return examined(await openDevice(path, rest, asked), sector);
+}
+
 async function openDevice(
   path: string | URL,
   options: OpenOptions,
@@ -357,10 +363,6 @@ async function isDevice(path: string | URL): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-async function finish(init: FileInit, sectorSize: number | undefined): Promise<BlockDevice> {
-  return new BlockDevice(await examined(init, sectorSize));
 }
 
 /** Learns what was opened; closes it when it is no device. */
