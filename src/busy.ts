@@ -3,6 +3,8 @@
 
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { BlockDeviceInfo } from "./list_devices.ts";
+import { listFreebsdDevices } from "./list_freebsd.ts";
 import {
   deviceNumbers,
   directoryOf,
@@ -23,8 +25,9 @@ import {
 
 /** A sentence that names the holder of the device at `path`, if it can be found. */
 export async function busyHint(path: string): Promise<string | undefined> {
-  if (process.platform !== "linux") return undefined;
   try {
+    if (process.platform === "freebsd") return explainListed(await listFreebsdDevices(), path);
+    if (process.platform !== "linux") return undefined;
     const { major, minor } = deviceNumbers((await stat(path)).rdev);
     return await explainBusy(SYSTEM_PATHS, major, minor);
   } catch {
@@ -44,6 +47,26 @@ export async function loopHint(path: string): Promise<string | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** The mount or swap area on a listed device, or on what overlaps it. */
+export function explainListed(
+  devices: readonly BlockDeviceInfo[],
+  path: string,
+): string | undefined {
+  for (const device of devices) {
+    const part = device.partitions.find((it) => it.path === path);
+    if (device.path !== path && part === undefined) continue;
+    const relatives = part === undefined ? [device, ...device.partitions] : [part, device];
+    for (const relative of relatives) {
+      const [mount] = relative.mounts;
+      if (mount !== undefined) return `${relative.path} is mounted at ${mount}; unmount it first`;
+    }
+    // What the system lives on without a mount is swap; a disk is so by its partitions.
+    const swap = relatives.find((it) => it.system && it.partitions.length === 0);
+    return swap === undefined ? undefined : `${swap.path} is used as swap space; see swapctl(8)`;
+  }
+  return undefined;
 }
 
 /** Directories of the device and of what overlaps it. */
