@@ -131,7 +131,7 @@ export class BlockDevice extends File {
    * Tells the device that the range holds nothing any more; what is read there afterwards is not
    * defined. Images give the space back (`punch`) and read zeroes.
    *
-   * @returns Which way was taken. Rejects with EOPNOTSUPP where there is none.
+   * @returns Which way was taken. Rejects with ENOTSUP where there is none.
    */
   async discard(
     offset: Offset,

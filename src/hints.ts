@@ -79,8 +79,7 @@ export function hintFor(
       return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
     case "EIO":
       return "The medium or its connection reports an error; the data at this range is not reliable";
-    case "EOPNOTSUPP":
-    // The same number on Linux, and the name that libuv gives it.
+    // What libuv, and so Node, calls EOPNOTSUPP.
     case "ENOTSUP":
       return "This file system or device has no such operation";
     case "ESPIPE":
