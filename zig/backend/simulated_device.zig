@@ -445,6 +445,8 @@ pub const SimulatedDevice = struct {
         out.minor = -1;
         const model = if (self.medium == .overlay) "overlay" else "simulated";
         @memcpy(out.model[0..model.len], model);
+        // An overlay has nothing to do with a seed.
+        if (self.medium == .overlay) return 0;
         _ = std.fmt.bufPrint(&out.serial, "seed {d}", .{self.seed}) catch unreachable;
         return 0;
     }
