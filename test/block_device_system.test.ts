@@ -4,7 +4,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { truncateSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { allocBuffer, BlockDevice, IoError, listBlockDevices } from "../src/index.ts";
+import { allocBuffer, BlockDevice, File, IoError, listBlockDevices } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { Folder, noLoop, pattern, rejection } from "./support/devices.ts";
 
@@ -129,6 +129,24 @@ describe.skipIf(lacking("mkfs.ext4", "mount", "umount"))("a mounted device", () 
     await using device = await imageDevice({ size: 16 * MiB });
     await writeImage(device, image);
     await expect(Mounted.at(device.path ?? "")).rejects.toThrow("exits with");
+  });
+
+  test("a direct file that could not grow is no longer than what was asked for", async () => {
+    using folder = new Folder();
+    await using device = await imageDevice({ size: 16 * MiB, exclusive: false });
+    await writeImage(device, await ext4(folder, 16 * MiB));
+    await using mounted = await Mounted.at(device.path ?? "");
+    const path = join(mounted.path, "file");
+    const options = { write: true, create: true, direct: true, unalignedWrites: "rmw" } as const;
+    await using file = await File.open(path, options);
+    // Only the last half has room: of the two requests the second succeeds, padded to whole sectors.
+    const half = 512 * 1024;
+    await run("fallocate", "--keep-size", "--offset", `${half}`, "--length", `${half}`, path);
+    const rest = Bun.write(join(mounted.path, "rest"), new Uint8Array(32 * MiB));
+    await expect(rest).rejects.toThrow("ENOSPC");
+    const error = await ioRejection(file.writeAt(new Uint8Array(2 * half - 100), 0));
+    expect(error.code).toBe("ENOSPC");
+    expect(await file.size()).toBe(2 * half - 100);
   });
 });
 
@@ -335,6 +353,25 @@ describe.skipIf(lacking("mount", "umount"))("a device whose medium is full", () 
     // libuv says "on socket", whatever it was.
     expect(error.message).toStartWith("ENOTSUP: operation not supported, discard");
   });
+});
+
+test.skipIf(lacking("losetup"))("after invalidateCache reads come from the medium", async () => {
+  using folder = new Folder();
+  const image = folder.zeroes("image", MiB);
+  const path = (await run("losetup", "--find", "--show", image)).trim();
+  try {
+    await using device = await BlockDevice.open(path, { direct: false });
+    const answer = new Uint8Array(512);
+    await device.readExactAt(answer, 0);
+    writeFileSync(image, new Uint8Array(MiB).fill(7));
+    await device.readExactAt(answer, 0);
+    expect(answer[0]).toBe(0);
+    await device.invalidateCache();
+    await device.readExactAt(answer, 0);
+    expect(answer[0]).toBe(7);
+  } finally {
+    await run("losetup", "-d", path);
+  }
 });
 
 describe.skipIf(lacking("losetup"))("a device that vanishes", () => {
