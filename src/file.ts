@@ -23,7 +23,7 @@ import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
-import { deviceGone, isSuspect } from "./gone.ts";
+import { deviceGone, emptiedError, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -168,9 +168,11 @@ export class File implements AsyncDisposable {
     return this.#sync(abi.Kind.syncData, options);
   }
 
-  /** Bytes; of a device its capacity. */
+  /** Bytes; of a device its capacity. A disk that has lost all of it rejects with `ERR_DEVICE_GONE`. */
   async size(): Promise<number> {
-    return (await this.#info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    const size = (await this.#info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    if (size === 0 && this.#state.mediaBytes > 0) throw emptiedError(this.#state);
+    return size;
   }
 
   /** The same as `node:fs`'s `fstat`. */
@@ -396,43 +398,46 @@ export class File implements AsyncDisposable {
     if (state.closing || this.#core.closing) throw this.#closedError(kind);
     const governed =
       options === undefined ? undefined : this.#governor(kind, options, undefined, undefined);
-    if (state.syncFailure !== undefined) throw this.#syncError(kind, state.syncFailure);
+    // Open until it is known whether a failure means that the device is gone.
+    await holding(this.#core, state, () => this.#syncBegun(kind, governed));
+  }
+
+  async #syncBegun(kind: number, governed: Governor | undefined): Promise<void> {
+    const state = this.#state;
+    if (state.syncFailure !== undefined) throw await this.#syncError(kind, state.syncFailure);
     const pending: PendingSync = { order: ++state.order, cause: state.unreported };
     state.unreported = undefined;
     state.pendingSyncs.add(pending);
     try {
-      await holding(this.#core, state, async () => {
-        if (state.longWrites.size > 0) {
-          const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governed);
-          if (cause !== undefined) throw this.#stoppedError(kind, cause);
-        }
-        const outcome = await this.#core.start({
-          kind,
-          fd: state.fd,
-          file: state,
-          governor: governed,
-        });
-        if (outcome.error !== undefined) throw outcome.error;
-        if (outcome.status !== abi.Status.ok) {
-          const error = this.#outcomeError(kind, outcome, undefined, undefined);
-          state.syncFailure ??= error;
-          throw await this.#orGone(error);
-        }
-      });
+      await this.#syncWrites(kind, governed);
     } catch (error) {
       if (pending.cause === undefined || !(error instanceof IoError)) throw error;
-      if (!wasAsked(error)) throw this.#syncError(kind, pending.cause);
+      if (!wasAsked(error)) throw await this.#syncError(kind, pending.cause);
       // An aborted sync tells of itself; the next one has to tell of the write.
       state.unreported ??= pending.cause;
       throw error;
     } finally {
       state.pendingSyncs.delete(pending);
     }
-    if (pending.cause !== undefined) throw this.#syncError(kind, pending.cause);
+    if (pending.cause !== undefined) throw await this.#syncError(kind, pending.cause);
   }
 
-  #syncError(kind: number, cause: IoError): IoError {
-    return syncError(kind, this.#state.path, cause);
+  async #syncWrites(kind: number, governor: Governor | undefined): Promise<void> {
+    const state = this.#state;
+    if (state.longWrites.size > 0) {
+      const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governor);
+      if (cause !== undefined) throw this.#stoppedError(kind, cause);
+    }
+    const outcome = await this.#core.start({ kind, fd: state.fd, file: state, governor });
+    if (outcome.error !== undefined) throw outcome.error;
+    if (outcome.status === abi.Status.ok) return;
+    const error = this.#outcomeError(kind, outcome, undefined, undefined);
+    state.syncFailure ??= error;
+    throw await this.#orGone(error);
+  }
+
+  #syncError(kind: number, cause: IoError): Promise<IoError> {
+    return this.#orGone(syncError(kind, this.#state.path, cause));
   }
 
   #stoppedError(kind: number, cause: Cause): IoError {
@@ -493,11 +498,14 @@ export class File implements AsyncDisposable {
   async #runBegun(kind: number, request: Partial<Request>): Promise<Outcome> {
     const state = this.#state;
     const { offset, length } = request;
-    const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
-    if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok)
-      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
-    return outcome;
+    // Open until it is known whether a failure means that the device is gone.
+    return holding(this.#core, state, async () => {
+      const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
+      if (outcome.error !== undefined) throw outcome.error;
+      if (outcome.status !== abi.Status.ok)
+        throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
+      return outcome;
+    });
   }
 
   /** Checks the options; an already aborted signal or a passed deadline does no I/O. */

@@ -101,6 +101,26 @@ describe("images", () => {
     expect(Bun.hash(content)).toBe(Bun.hash(expected));
   });
 
+  test("discard and writeZeroes of ranges longer than one call takes", async () => {
+    using folder = new Folder();
+    const size = 2 ** 31 + 8192;
+    const path = folder.zeroes("image", size);
+    await using device = await BlockDevice.open(path, { write: true });
+    const places = [2 ** 28, 2 ** 30, 2 ** 31, 2 ** 31 + 4096];
+    for (const clear of [
+      (from: number, length: number) => device.discard(from, length),
+      (from: number, length: number) => device.writeZeroes(from, length),
+    ]) {
+      for (const at of places) await device.writeAt(allocBuffer(4096).fill(1), at);
+      await clear(4096, size - 8192);
+      const answer = new Uint8Array(4096);
+      for (const at of places) {
+        await device.readExactAt(answer, at);
+        expect([at, answer[0]]).toEqual([at, at + 4096 === size ? 1 : 0]);
+      }
+    }
+  });
+
   test("writeZeroes of any range with rmw", async () => {
     using folder = new Folder();
     const path = folder.zeroes("image", MiB);

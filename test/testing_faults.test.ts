@@ -136,6 +136,17 @@ describe("what happens", () => {
     expect(await codeOf(device.writeAt(buffer, 8192))).toBe("ENOSPC");
   });
 
+  test("of any operations only those that change the medium are torn", async () => {
+    await using device = await withRules({ operation: "any", torn: 512 });
+    expect(await codeOf(device.syncAll())).toBe("ok");
+    expect(await codeOf(device.readAt(target, 0))).toBe("ok");
+    expect(await codeOf(device.discard(0, 4096))).toBe("EIO");
+    expect(await codeOf(device.writeAt(buffer, 0))).toBe("EIO");
+    const back = new Uint8Array(4096);
+    await device.readExactAt(back, 0);
+    expect(back.lastIndexOf(1)).toBe(511);
+  });
+
   test("latency takes its time, in order of the times due, and keeps the process alive", async () => {
     await using device = await withRules({
       operation: "read",
@@ -173,6 +184,9 @@ describe("what happens", () => {
       device.invalidateCache(),
     ];
     for (const code of await Promise.all(after.map(codeOf))) expect(code).toBe("ERR_DEVICE_GONE");
+    // Said once, with what the system said.
+    const error: unknown = await device.readAt(target, 0).catch((reason) => reason);
+    expect((error as IoError).cause).toMatchObject({ code: "ENXIO" });
   });
 });
 
