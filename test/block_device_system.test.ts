@@ -156,6 +156,9 @@ describe.skipIf(noLoop !== undefined)("a device that is held", () => {
     const error = await ioRejection(BlockDevice.open(device.path ?? "", { write: true }));
     expect(error.code).toBe("EBUSY");
     expect(error.hint).toContain("is open in this process");
+    // O_CREAT would give O_EXCL another meaning: the device is held all the same.
+    const created = BlockDevice.open(device.path ?? "", { write: true, create: true });
+    expect((await ioRejection(created)).code).toBe("EBUSY");
     // Without claiming it for oneself it can be had.
     const options = { write: true, exclusive: false };
     await using second = await BlockDevice.open(device.path ?? "", options);

@@ -185,6 +185,8 @@ describe("after a crash", () => {
     const content = allocBuffer(64 * SECTOR);
     await second.readExactAt(content, 0);
     expect(content).toEqual(again);
+    // Not what was done to the copy.
+    expect(content[0]).toBe(1);
     await second.writeAt(sectors(1, 8), 0);
     await second.syncAll();
     await second.crash();
