@@ -296,32 +296,29 @@ describe.skipIf(lacking("mount", "umount"))("a device whose medium is full", () 
     await using tmpfs = await Mounted.at("-t", "tmpfs", "-o", "size=4m", "none");
     await using device = await imageDevice({ size: 16 * MiB, directory: tmpfs.path });
     const chunk = 256 * 1024;
-    const written = new Map<number, boolean>();
+    const content = (at: number): Uint8Array => {
+      const out = allocBuffer(chunk);
+      out.set(pattern(chunk, at));
+      return out;
+    };
     const offsets = Array.from({ length: (8 * MiB) / chunk }, (_, index) => index * chunk);
-    await Promise.all(
-      offsets.map(async (at) => {
-        const content = allocBuffer(chunk);
-        content.set(pattern(chunk, at));
-        try {
-          expect(await device.writeAt(content, at)).toBe(chunk);
-          written.set(at, true);
-        } catch (error) {
-          expect(error).toBeInstanceOf(IoError);
-          const { code, offset, length } = error as IoError;
-          expect(["EIO", "ENOSPC"]).toContain(code);
-          expect(offset).toBe(at);
-          expect(length).toBe(chunk);
-          written.set(at, false);
-        }
-      }),
+    const fitting = offsets.filter((at) => at < 4 * MiB);
+    // One after the other, so that the medium is full between two of them: where a request fits in part, the
+    // loop driver reports a success and loses the rest (lo_complete_rq() in drivers/block/loop.c looks at
+    // short reads only; the same with dd).
+    for (const at of fitting) expect(await device.writeAt(content(at), at)).toBe(chunk);
+    const others = offsets.filter((at) => at >= 4 * MiB);
+    const errors = await Promise.all(
+      others.map((at) => ioRejection(device.writeAt(content(at), at))),
     );
-    const good = offsets.filter((at) => written.get(at) === true);
-    expect(good.length).toBeGreaterThan(0);
-    expect(good.length).toBeLessThanOrEqual((4 * MiB) / chunk);
-    for (const at of good) {
-      const answer = new Uint8Array(chunk);
+    errors.forEach((failed, index) => {
+      expect(["EIO", "ENOSPC"]).toContain(failed.code);
+      expect(failed).toMatchObject({ offset: others[index] as number, length: chunk });
+    });
+    const answer = new Uint8Array(chunk);
+    for (const at of fitting) {
       await device.readExactAt(answer, at);
-      expect(Bun.hash(answer)).toBe(Bun.hash(pattern(chunk, at)));
+      expect(Bun.hash(answer)).toBe(Bun.hash(content(at)));
     }
     const error = await ioRejection(device.syncAll());
     expect(error.cause).toBeInstanceOf(IoError);
