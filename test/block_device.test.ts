@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
-import { allocBuffer, BlockDevice, File, IoError, Ring } from "../src/index.ts";
+import { allocBuffer, BlockDevice, File, IoError, listBlockDevices, Ring } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { Folder, noLoop, pattern, rejection } from "./support/devices.ts";
 
@@ -252,6 +252,10 @@ for (const sectorSize of [512, 4096]) {
       const kilobytes = readFileSync(`/sys/block/${name}/queue/max_sectors_kb`, "utf8");
       expect(geometry.maximumTransferSize).toBe(Number(kilobytes) * 1024);
       expect(await device.size()).toBe(8 * MiB);
+      const listed = (await listBlockDevices()).find(({ path }) => path === device.path);
+      expect(listed).toMatchObject({ size: 8 * MiB, logicalSectorSize: sectorSize });
+      expect(listed).toMatchObject({ removable: false, transport: null, system: false });
+      expect(listed).toMatchObject({ mounts: [], holders: [], partitions: [] });
     });
 
     test("ends where it ends", async () => {

@@ -80,6 +80,9 @@ describe("which requests", () => {
     rules[0]?.[Symbol.dispose]();
     rules[0]?.[Symbol.dispose]();
     add()[Symbol.dispose]();
+    // Twice is nothing: the place of a rule that was taken away twice is given once.
+    add();
+    expect(add).toThrow("64 fault rules");
   });
 });
 
@@ -124,6 +127,24 @@ describe("what happens", () => {
     expect(await device.readAt(back, 0)).toBe(4096);
     expect(back).toEqual(buffer);
     expect(device.ring.stats().continuations).toBe(7 + 3);
+  });
+
+  test("what is reported of a coalesced vector is its contiguous beginning", async () => {
+    const half = 512 * 1024;
+    const size = 4 * half;
+    await using device = await simulatedDevice({ size });
+    const pieces = [new Uint8Array(100).fill(1), new Uint8Array(size - 100).fill(1)];
+    using _ = device.faults.add({
+      operation: "any",
+      offset: half + 512,
+      length: 512,
+      error: "EIO",
+    });
+    // Four requests at once, of which only the second fails.
+    for (const call of [device.writevAt(pieces, 0), device.readvAt(pieces, 0)]) {
+      const error: unknown = await call.catch((reason) => reason);
+      expect(error).toMatchObject({ code: "EIO", offset: 0, length: size, transferred: half });
+    }
   });
 
   test("torn writes leave their beginning", async () => {
