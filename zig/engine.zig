@@ -22,7 +22,7 @@ const E = os.E;
 /// the JavaScript thread for much longer than a millisecond.
 const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
-const attempts_max = 16;
+pub const attempts_max = 16;
 /// Pauses before the kernel is asked again for room.
 const retry_ms_idle = 1;
 const retry_ms_busy = 20;

@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const engine_file = @import("../engine.zig");
 const lane = @import("../lane.zig");
 const simulated = @import("../os/simulated.zig");
 const Memory = @import("memory.zig").Memory;
@@ -11,6 +12,7 @@ const Model = @import("model.zig").Model;
 const Operation = @import("../operation.zig").Operation;
 const report = @import("report.zig");
 const fail = report.fail;
+const Tally = @import("tally.zig").Tally;
 const trace = report.trace;
 const E = std.posix.E;
 
@@ -46,8 +48,10 @@ pub const Call = struct {
     moved: u64 = 0,
     idle_writes: u32 = 0,
     again_count: u32 = 0,
-    /// The row that has to come with this very call.
+    /// The row that has to come with this very call, and since when.
     due: ?Row = null,
+    due_ns: u64 = 0,
+    handed_ns: u64 = 0,
 
     pub const Row = struct { status: abi.Status, errno: i32 = 0 };
 
@@ -88,10 +92,7 @@ pub const Oracle = struct {
     refusals: u64 = 0,
     outstanding: u32 = 0,
     native: u32 = 0,
-    rows: u64 = 0,
-    rows_canceled: u64 = 0,
-    bytes_read: u64 = 0,
-    bytes_written: u64 = 0,
+    tally: Tally = .{},
 
     pub fn init(oracle: *Oracle, memory: *Memory, kernel: *simulated.Kernel, may_refuse: bool) void {
         oracle.* = .{
@@ -133,6 +134,7 @@ pub const Oracle = struct {
 
     pub fn handedOver(oracle: *Oracle, call: *Call) void {
         call.state = .native;
+        call.handed_ns = oracle.kernel.now_ns;
         oracle.native += 1;
     }
 
@@ -210,6 +212,7 @@ pub const Oracle = struct {
             },
             .not_now => {
                 oracle.refusals += 1;
+                oracle.tally.stats.resubmissions += 1;
                 call.refused_at = oracle.refusals;
                 call.refused = if (call.in_lane == .kernel) .kernel else .pool;
                 call.in_lane = .none;
@@ -233,18 +236,28 @@ pub const Oracle = struct {
 
     /// The rules for what has to follow from a result.
     fn ended(oracle: *Oracle, call: *Call, route: Route, value: isize, operation: *const Operation) void {
+        call.due_ns = oracle.tally.now_ns;
         const interrupted: ?Call.Row = if (call.cancel_requested) .{ .status = .canceled } else null;
         if (value < 0) {
             const errno: i32 = @intCast(-value);
             call.due = switch (@as(E, @enumFromInt(@as(u16, @intCast(errno))))) {
-                .INTR => interrupted,
-                .AGAIN => again: {
+                .INTR => interrupted orelse again: {
+                    oracle.tally.stats.resubmissions += 1;
+                    break :again null;
+                },
+                .AGAIN => interrupted orelse again: {
+                    oracle.tally.stats.resubmissions += 1;
                     call.again_count += 1;
-                    break :again interrupted;
+                    const gives_up = route == .kernel and call.again_count >= engine_file.attempts_max;
+                    oracle.tally.stats.fallbacks += @intFromBool(gives_up);
+                    break :again null;
                 },
                 .CANCELED => interrupted orelse .{ .status = .failed, .errno = errno },
                 .OPNOTSUPP => if (oracle.may_refuse and route == .kernel)
-                    interrupted
+                    interrupted orelse pool: {
+                        oracle.tally.stats.fallbacks += 1;
+                        break :pool null;
+                    }
                 else
                     .{ .status = .failed, .errno = errno },
                 else => .{ .status = .failed, .errno = errno },
@@ -262,6 +275,7 @@ pub const Oracle = struct {
             call.moved += bytes;
             const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
             call.due = if (all or end_of_file) .{ .status = .ok } else interrupted;
+            oracle.tally.stats.continuations += @intFromBool(call.due == null);
             return;
         }
         const kept = if (all) bytes else bytes - bytes % operation.alignment;
@@ -270,23 +284,27 @@ pub const Oracle = struct {
         call.due = if (all)
             .{ .status = .ok }
         else if (kept == 0 and call.idle_writes >= 2) .{ .status = .no_progress } else interrupted;
+        oracle.tally.stats.continuations += @intFromBool(call.due == null);
     }
 
     pub fn removedFromLane(oracle: *Oracle, operation: *const Operation) void {
         const call = oracle.callOf(operation);
         call.in_lane = .none;
         call.due = .{ .status = .canceled };
+        call.due_ns = oracle.tally.now_ns;
     }
 
     // What JavaScript sees ---------------------------------------------------------------------
 
-    pub fn cancelled(_: *Oracle, call: *Call) void {
+    pub fn cancelled(oracle: *Oracle, call: *Call) void {
         if (!call.cancel_requested and call.in_lane != .none and !call.cancel_forwarded) {
             fail("the cancel of slot {d} never reached its lane", .{call.slot});
         }
         call.cancel_requested = true;
         // What waits in a queue of ours ends at once.
-        if (call.in_lane == .none) call.due = .{ .status = .canceled };
+        if (call.in_lane != .none or call.due != null) return;
+        call.due = .{ .status = .canceled };
+        call.due_ns = oracle.tally.now_ns;
     }
 
     pub fn row(oracle: *Oracle, completion: *const abi.Completion) void {
@@ -311,10 +329,7 @@ pub const Oracle = struct {
         }
         oracle.checkMemory(call);
         oracle.models[call.file].settled(oracle, call, due.status);
-        oracle.rows += 1;
-        if (due.status == .canceled) oracle.rows_canceled += 1;
-        if (call.isRead()) oracle.bytes_read += transferred;
-        if (call.isWrite()) oracle.bytes_written += transferred;
+        oracle.tally.row(call.kind, due.status, transferred, call.due_ns - call.handed_ns);
         oracle.forget(call);
     }
 
@@ -331,6 +346,13 @@ pub const Oracle = struct {
                 fail("slot {d} settles while the kernel still uses its memory", .{call.slot});
             }
         }
+    }
+
+    /// Operations in a lane.
+    pub fn inLanes(oracle: *const Oracle) u32 {
+        var count: u32 = 0;
+        for (&oracle.calls) |*call| count += @intFromBool(call.in_lane != .none);
+        return count;
     }
 
     /// Called after every call into the engine.
