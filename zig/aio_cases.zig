@@ -10,6 +10,7 @@
 //!                                    and empties it
 //!   openFile(name, size) !i32        a new file of `size` zero bytes, open for both
 //!   openReadOnly(name) !i32          the same file again
+//!   openAppending(name) !?i32        a new file, open with O_APPEND, or null
 //!   openNull() !?i32                 /dev/null, or null
 //!   openPipe() !?[2]i32              a pipe
 //!   openSilent() !?[2]i32            [0]: a descriptor AIO takes and whose reads never end
@@ -80,6 +81,7 @@ pub fn Cases(comptime Context: type) type {
             .{ .name = "/dev/null by way of the pool, tried once", .run = null_device },
             .{ .name = "a refusal is forgotten when the file's record is reused", .run = recordReused },
             .{ .name = "a pipe fails with ESPIPE", .run = pipe },
+            .{ .name = "a descriptor that appends says so", .run = appending },
             .{ .name = "raw disk: aligned, long, vectors", .run = disk },
             .{ .name = "raw disk: sync by way of the pool, transfers stay", .run = diskSync },
             .{ .name = "descriptor closed in flight", .run = closedDescriptor },
@@ -835,6 +837,19 @@ pub fn Cases(comptime Context: type) type {
             const slot = try rig.one(.{ .kind = .read, .fd = pair[0], .address = at(&buffer), .length = 64 });
             try rig.expectErrno(slot, .SPIPE);
             try rig.close();
+        }
+
+        /// write, aio_write and pwrite ignore the offset there: whoever hands one over is told.
+        fn appending(context: *Context) Error!void {
+            const fd = try context.openAppending("appending") orelse return context.skip("no such descriptors");
+            defer _ = Os.close(fd);
+            var info: abi.FileInfo = undefined;
+            try context.equal("asked about", 0, Os.fileInfo(fd, &info));
+            try context.equal("appends", 1, info.append);
+            const other = try context.openReadOnly("appending");
+            defer _ = Os.close(other);
+            try context.equal("asked about", 0, Os.fileInfo(other, &info));
+            try context.equal("appends", 0, info.append);
         }
 
         fn disk(context: *Context) Error!void {
