@@ -878,8 +878,8 @@ pub fn Cases(comptime Context: type) type {
             const readv = try rig.one(.{ .kind = .readv, .fd = fd, .file = 3, .alignment = alignment, .address = @intFromPtr(&iovecs), .iovecs = 3, .length = bytes, .offset = alignment });
             try rig.expect(readv, bytes);
             try sameBytes(context, memory[0..bytes], copy);
-            // All of it through AIO, in pieces that fit.
-            try context.equal("fallbacks", 0, @intCast(rig.stats().fallbacks));
+            // All of it through AIO, in pieces that fit. (Accidents may send one to the pool.)
+            if (!Context.faults) try context.equal("fallbacks", 0, @intCast(rig.stats().fallbacks));
             // What no request to this disk can be fails as it does with pread.
             const odd = try rig.one(.{ .kind = .read, .fd = fd, .file = 4, .address = at(copy), .length = 100 });
             try rig.expectErrno(odd, .INVAL);
@@ -962,9 +962,10 @@ pub fn Cases(comptime Context: type) type {
                 for (&buffer) |*part| _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(part), .length = 64 });
                 try rig.run();
             }
-            // Eight completions a round, most often one or two rings; libc's threads come apart.
-            if (Context.kernel_rules and rig.stats().wakes > 4 * rounds) {
-                return context.fail("too many rings", rounds, @intCast(rig.stats().wakes));
+            // One each time we have armed at most; libc's threads are not so strict.
+            const armed = rig.stats().flushes + rig.stats().drains + 1;
+            if (Context.kernel_rules and rig.stats().wakes > armed) {
+                return context.fail("too many rings", @intCast(armed), @intCast(rig.stats().wakes));
             }
             if (@hasDecl(Os.Aio, "turns")) {
                 const before = rig.engine.kernel.aio.turns();
