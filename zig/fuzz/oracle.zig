@@ -92,6 +92,13 @@ pub const Oracle = struct {
     refusals: u64 = 0,
     outstanding: u32 = 0,
     native: u32 = 0,
+    /// In the current call into the engine a lane had no room.
+    no_room: bool = false,
+    /// Bytes that this call has given to the kernel lane.
+    call_bytes: u64 = 0,
+    /// By file: the last call made when the kernel lane said that it cannot do this, or 0.
+    transfers_refused: [files_max]u64 = @splat(0),
+    syncs_refused: [files_max]u64 = @splat(0),
     tally: Tally = .{},
 
     pub fn init(oracle: *Oracle, memory: *Memory, kernel: *simulated.Kernel, may_refuse: bool) void {
@@ -154,6 +161,7 @@ pub const Oracle = struct {
             if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
             if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
             if (call.isTransfer()) oracle.checkPiece(call, operation);
+            oracle.checkRoute(call, route, operation);
             if (call.isSync()) oracle.checkSync(call);
             if (call.isTransfer() and !call.accepted_once) {
                 oracle.checkOrder(route, call, operations[0..index]);
@@ -170,6 +178,42 @@ pub const Oracle = struct {
         const rest = call.length - call.moved;
         if (piece.bytes > rest) fail("slot {d} asks for more than is left", .{call.slot});
         if (rest > 0 and piece.bytes == 0) fail("slot {d} asks for nothing", .{call.slot});
+    }
+
+    /// What the kernel lane refuses is tried once for each file; all else is the kernel lane's.
+    fn checkRoute(oracle: *Oracle, call: *const Call, route: Route, operation: *const Operation) void {
+        if (!call.isTransfer() and !call.isSync()) return;
+        const refused = oracle.refusedAt(call).*;
+        const gave_up = call.again_count >= engine_file.attempts_max;
+        switch (route) {
+            .kernel => {
+                if (oracle.no_room) fail("slot {d} is given to a kernel without room", .{call.slot});
+                if (gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
+                if (refused > 0 and call.order > refused) fail("file {d} was refused before", .{call.file});
+                if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
+                oracle.call_bytes += operation.piece.bytes;
+            },
+            .pool => if (call.isTransfer() and refused == 0 and !gave_up) {
+                fail("slot {d} goes to the pool, though its file was never refused", .{call.slot});
+            },
+        }
+    }
+
+    fn refusedAt(oracle: *Oracle, call: *const Call) *u64 {
+        return if (call.isSync()) &oracle.syncs_refused[call.file] else &oracle.transfers_refused[call.file];
+    }
+
+    /// A call into the engine begins.
+    pub fn entering(oracle: *Oracle) void {
+        oracle.no_room = false;
+        oracle.call_bytes = 0;
+        oracle.tally.now_ns = oracle.kernel.now_ns;
+    }
+
+    /// Another file takes over the record.
+    pub fn opened(oracle: *Oracle, file: u32) void {
+        oracle.transfers_refused[file] = 0;
+        oracle.syncs_refused[file] = 0;
     }
 
     fn checkSync(oracle: *const Oracle, sync: *const Call) void {
@@ -212,6 +256,7 @@ pub const Oracle = struct {
             },
             .not_now => {
                 oracle.refusals += 1;
+                oracle.no_room = true;
                 oracle.tally.stats.resubmissions += 1;
                 call.refused_at = oracle.refusals;
                 call.refused = if (call.in_lane == .kernel) .kernel else .pool;
@@ -248,6 +293,7 @@ pub const Oracle = struct {
                 .AGAIN => interrupted orelse again: {
                     oracle.tally.stats.resubmissions += 1;
                     call.again_count += 1;
+                    oracle.no_room = true;
                     const gives_up = route == .kernel and call.again_count >= engine_file.attempts_max;
                     oracle.tally.stats.fallbacks += @intFromBool(gives_up);
                     break :again null;
@@ -256,6 +302,7 @@ pub const Oracle = struct {
                 .OPNOTSUPP => if (oracle.may_refuse and route == .kernel)
                     interrupted orelse pool: {
                         oracle.tally.stats.fallbacks += 1;
+                        oracle.refusedAt(call).* = oracle.orders;
                         break :pool null;
                     }
                 else
@@ -271,14 +318,15 @@ pub const Oracle = struct {
         }
         if (bytes > operation.piece.bytes) fail("slot {d}: the lane reports too much", .{call.slot});
         const all = call.moved + bytes == call.length;
+        const alignment = oracle.models[call.file].disk.alignment;
         if (call.isRead()) {
             call.moved += bytes;
-            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            const end_of_file = bytes == 0 or bytes % alignment != 0;
             call.due = if (all or end_of_file) .{ .status = .ok } else interrupted;
             oracle.tally.stats.continuations += @intFromBool(call.due == null);
             return;
         }
-        const kept = if (all) bytes else bytes - bytes % operation.alignment;
+        const kept = if (all) bytes else bytes - bytes % alignment;
         call.moved += kept;
         call.idle_writes = if (kept > 0) 0 else call.idle_writes + 1;
         call.due = if (all)

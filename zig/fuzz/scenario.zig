@@ -192,6 +192,7 @@ pub fn Scenario(comptime Rig: type) type {
         /// The engine learns of a descriptor that is its own to close.
         fn openFile(self: *Self, file: u32) void {
             self.opening = true;
+            self.oracle.opened(file);
             self.callAndWait(file, .probe);
             self.opening = false;
         }
@@ -273,7 +274,7 @@ pub fn Scenario(comptime Rig: type) type {
             self.cancelled = false;
             self.timer_ns = null;
             self.engine.kernel.calls = 0;
-            self.oracle.tally.now_ns = self.kernel.now_ns;
+            self.oracle.entering();
         }
 
         fn returned(self: *Self, rows: u32) void {
@@ -292,6 +293,22 @@ pub fn Scenario(comptime Rig: type) type {
             }
             self.oracle.afterCall();
             self.checkStats();
+            self.checkRetry();
+        }
+
+        /// Asks for a pause only where no event of ours need come, and for the right one.
+        fn checkRetry(self: *Self) void {
+            const control = &self.world.control;
+            const waits = control.operations > control.in_kernel and self.oracle.no_room;
+            if (!waits) {
+                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0;
+                if (control.retry_ms > 0 and !scans) fail("a pause though there was room", .{});
+                return;
+            }
+            // A sync held behind a write that runs does not wait for room.
+            if (self.engine.fifo.count + self.engine.pool_fifo.count == 0) return;
+            const right: u32 = if (control.in_kernel == 0) engine_file.retry_ms_idle else engine_file.retry_ms_busy;
+            if (control.retry_ms != right) fail("a pause of {d} ms instead of {d}", .{ control.retry_ms, right });
         }
 
         fn submissionOf(self: *Self, call: *const Call) abi.Submission {
@@ -323,17 +340,24 @@ pub fn Scenario(comptime Rig: type) type {
             for (0..random.intRangeAtMost(u32, 1, 4)) |_| {
                 const call = &self.oracle.calls[random.uintLessThan(usize, oracle_file.slots_max)];
                 if (call.state == .native and call.due == null) self.cancel(call);
+                if (call.state == .free and call.generation > 0) self.cancelSettled(call);
             }
         }
 
         fn cancel(self: *Self, call: *Call) void {
             self.engine.kernel.calls = 0;
             trace("cancel slot {d}", .{call.slot});
-            self.oracle.tally.now_ns = self.kernel.now_ns;
+            self.oracle.entering();
             self.oracle.tally.stats.cancel_requests += 1;
             if (!self.engine.cancel(call.slot, call.generation)) fail("slot {d} is unknown", .{call.slot});
             self.oracle.cancelled(call);
             self.cancelled = true;
+        }
+
+        /// JavaScript's abort may cross the completion.
+        fn cancelSettled(self: *Self, call: *const Call) void {
+            self.oracle.tally.stats.cancel_requests += 1;
+            if (self.engine.cancel(call.slot, call.generation -% 1)) fail("slot {d} was free", .{call.slot});
         }
 
         /// Does what JavaScript would do next, or lets time pass until there is something.
@@ -378,8 +402,15 @@ pub fn Scenario(comptime Rig: type) type {
         // The end ------------------------------------------------------------------------------
 
         fn shutDown(self: *Self) void {
-            const begun_ns = self.kernel.now_ns;
             self.engine.kernel.calls = 0;
+            if (self.kernel.random().boolean() and self.holdForEver(true)) {
+                const begun_ns = self.kernel.now_ns;
+                if (self.engine.shutdown(shutdown_ms)) fail("shutdown did not see what the kernel holds", .{});
+                if (self.kernel.now_ns < begun_ns + shutdown_ms * std.time.ns_per_ms) fail("shutdown gave up early", .{});
+                _ = self.holdForEver(false);
+                self.engine.kernel.calls = 0;
+            }
+            const begun_ns = self.kernel.now_ns;
             if (!self.engine.shutdown(shutdown_ms)) fail("shutdown gave up", .{});
             if (self.kernel.now_ns > begun_ns + 3 * shutdown_ms * std.time.ns_per_ms) {
                 fail("shutdown took {d} ms", .{(self.kernel.now_ns - begun_ns) / std.time.ns_per_ms});
@@ -388,6 +419,18 @@ pub fn Scenario(comptime Rig: type) type {
                 if (call.state != .free) self.oracle.forget(call);
             }
             self.oracle.afterCall();
+        }
+
+        /// What never ends by itself cannot be cancelled either, for a while.
+        fn holdForEver(self: *Self, hold: bool) bool {
+            var any = false;
+            for (self.kernel.requests) |*request| {
+                if (request.state != .running or request.due_ns != std.math.maxInt(u64)) continue;
+                request.cancellable = !hold;
+                if (!hold) request.due_ns = self.kernel.now_ns;
+                any = true;
+            }
+            return any;
         }
 
         fn tearDown(self: *Self) void {
