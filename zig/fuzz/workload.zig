@@ -244,7 +244,9 @@ fn chooseRange(plan: *const Plan, random: std.Random, call: *Call, model: *const
 fn makeBuffer(random: std.Random, oracle: *Oracle, call: *Call, unit: u32) void {
     if (call.kind == .readv or call.kind == .writev) {
         call.iovec_count = random.intRangeAtMost(u32, 1, memory_file.iovecs_max);
-        oracle.memory.makeVector(call.slot, random, call.length, call.iovec_count, unit);
+        // Some callers do not care that a disk wants whole sectors of each buffer.
+        const cut = if (random.uintLessThan(u32, 32) == 0) 1 else unit;
+        oracle.memory.makeVector(call.slot, random, call.length, call.iovec_count, cut);
     } else {
         call.in_slab = random.boolean();
     }
