@@ -68,6 +68,7 @@ pub fn Cases(comptime Context: type) type {
             .{ .name = "vectors, with empty buffers among them", .run = vectors },
             .{ .name = "a vector longer than one piece", .run = longVector },
             .{ .name = "64 operations of one flush are one lio_listio", .run = oneList },
+            .{ .name = "a ring that may be lost is looked for", .run = scan },
             .{ .name = "two files in one list", .run = twoFiles },
             .{ .name = "a bad descriptor in a list fails alone", .run = badDescriptor },
             .{ .name = "4 x the queue limit in flight", .run = manyInFlight },
@@ -586,6 +587,29 @@ pub fn Cases(comptime Context: type) type {
             try rig.close();
         }
 
+        fn scan(context: *Context) Error!void {
+            const scan_ms = Os.Aio.scan_ms;
+            if (scan_ms == 0 or Context.faults) return context.skip("no ring is ever lost");
+            var rig: Rig = undefined;
+            try rig.init(context, 16, 512);
+            const fd = try context.openFile("single", 1 << 16);
+            defer _ = Os.close(fd);
+            var buffer: [16][4096]u8 = undefined;
+            // Most often they still run as the flush returns.
+            var looks: u32 = 0;
+            for (0..32) |_| {
+                for (&buffer) |*part| _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(part), .length = 4096 });
+                rig.flush();
+                const control = rig.engine.memory.control;
+                const right: u32 = if (control.in_kernel > 0) scan_ms else 0;
+                try context.equal("looks again after ms", right, control.retry_ms);
+                looks += @intFromBool(right > 0);
+                try rig.run();
+            }
+            if (looks == 0) return context.fail("flushes that left something running", 1, 0);
+            try rig.close();
+        }
+
         fn twoFiles(context: *Context) Error!void {
             var rig: Rig = undefined;
             try rig.init(context, 16, 64);
@@ -821,6 +845,11 @@ pub fn Cases(comptime Context: type) type {
             const read = try rig.one(.{ .kind = .read, .fd = fd, .file = 2, .address = at(&buffer), .length = 64 });
             try rig.expect(read, 64);
             if (rig.stats().submit_calls == lists) return context.fail("the pool served it", 1, 0);
+            const before_sync = rig.stats().submit_calls;
+            try rig.expect(try rig.one(.{ .kind = .sync_all, .fd = fd, .file = 2 }), 0);
+            if (rig.engine.kernel.limits.syncs and rig.stats().submit_calls == before_sync) {
+                return context.fail("the pool served the sync", 1, 0);
+            }
             try rig.close();
         }
 
