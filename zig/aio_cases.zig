@@ -51,6 +51,8 @@ pub fn Cases(comptime Context: type) type {
             .{ .name = "kernel: aio_return while running is refused", .run = kernelReturnRunning },
             .{ .name = "kernel: aio_return before kevent discards the event", .run = kernelDiscard },
             .{ .name = "kernel: a bad entry is EIO, its siblings run", .run = kernelBadEntry },
+            .{ .name = "kernel: an entry refused early has no errno of its own, or EINVAL", .run = kernelEarly },
+            .{ .name = "kernel: aio_cancel of what has ended changes nothing", .run = kernelCancelLate },
             .{ .name = "kernel: a list above the limit is EINVAL, nothing attempted", .run = kernelLongList },
             .{ .name = "kernel: an empty list is 0", .run = kernelEmptyList },
             .{ .name = "kernel: a full process is EAGAIN, a return frees a place", .run = kernelFull },
@@ -249,6 +251,40 @@ pub fn Cases(comptime Context: type) type {
                 try context.equal("sibling", 4096, bare.finish(index));
             }
             if (try bare.takeOne() != null) return context.fail("an event for the bad one", 0, 1);
+        }
+
+        /// Before 14 aio_error of such an entry is 0; aio_return is EINVAL everywhere.
+        fn kernelEarly(context: *Context) Error!void {
+            var bare: Bare = undefined;
+            try bare.init(context);
+            defer bare.deinit();
+            const fd = try context.openFile("early", 8192);
+            defer _ = Os.close(fd);
+            bare.prepare(0, fd, .read);
+            bare.prepareAt(1, fd, .read, 0, 1 << 63, 0);
+            bare.prepare(2, fd, .read);
+            try context.equal("lio_listio", negative(.IO), bare.submit(0, 3));
+            const errno = bare.status(1);
+            if (errno != 0) try context.equal("aio_error", @intFromEnum(E.INVAL), errno);
+            try context.equal("aio_return", negative(.INVAL), bare.finish(1));
+            for ([_]u32{ 0, 2 }) |index| {
+                try bare.awaitEnd(index);
+                try context.equal("sibling", 4096, bare.finish(index));
+            }
+        }
+
+        fn kernelCancelLate(context: *Context) Error!void {
+            var bare: Bare = undefined;
+            try bare.init(context);
+            defer bare.deinit();
+            const fd = try context.openFile("cancellate", 8192);
+            defer _ = Os.close(fd);
+            bare.prepare(0, fd, .read);
+            try context.equal("lio_listio", 0, bare.submit(0, 1));
+            try bare.awaitEnd(0);
+            try context.equal("aio_cancel", @intFromEnum(aio.Cancel.runs_on), @intFromEnum(bare.aio.cancel(fd, bare.pointers[0])));
+            if (try bare.takeOne() == null) return context.fail("its event is gone", 1, 0);
+            try context.equal("aio_return", 4096, bare.finish(0));
         }
 
         fn kernelLongList(context: *Context) Error!void {

@@ -220,6 +220,7 @@ pub const Aio = struct {
         const kernel = self.kernel;
         const shadow = self.shadowOf(made);
         if (shadow.state == .running or shadow.state == .ended) @panic("a control block is queued twice");
+        if (ask.bytes > std.math.maxInt(i64)) return .INVAL;
         if (self.used >= @min(Os.process_max, Os.system_max) or kernel.othersHoldRoom()) return .AGAIN;
         if (kernel.happens(kernel.weather.refuse)) return .AGAIN;
         if (kernel.happens(kernel.weather.refuse_hard)) {
