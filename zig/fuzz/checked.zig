@@ -61,8 +61,11 @@ pub fn Checked(comptime Inner: type) type {
             }
             if (self.count > self.limit_count) fail("{d} operations in the window", .{self.count});
             if (self.bytes > self.limit_bytes) fail("{d} bytes in the window", .{self.bytes});
+            const hard_refusals = self.kernel.hard_refusals;
             self.inner.submit(operations, verdicts);
+            const broken = self.kernel.hard_refusals > hard_refusals;
             for (operations, verdicts) |operation, verdict| {
+                if (broken and verdict == .not_now) fail("waits for a kernel that refuses for good", .{});
                 self.oracle.verdict(operation, verdict);
                 if (verdict != .accepted) self.left(operation);
             }

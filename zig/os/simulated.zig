@@ -83,6 +83,8 @@ pub const Kernel = struct {
     /// The wake descriptor is readable.
     rung: bool = false,
     rings: u64 = 0,
+    /// Times a whole submission failed for good.
+    hard_refusals: u64 = 0,
     /// Other processes hold all room of the system until then.
     others_until_ns: u64 = 0,
 
