@@ -25,10 +25,10 @@ pub fn build(b: *std.Build) void {
     const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
     tests.root_module.link_libc = true;
     const run_tests = b.addRunArtifact(tests);
-    const test_step = b.step("test", "Run the unit tests and a few fuzz seeds");
+    const test_step = b.step("test", "Run the unit tests, a little stress and a few fuzz seeds");
     test_step.dependOn(&run_tests.step);
 
-    const run_fuzz = addFuzz(b, target, optimize);
+    const run_fuzz = addFuzz(b, target, optimize, test_step);
     test_step.dependOn(&run_fuzz.step);
 
     const generator = b.addExecutable(.{
@@ -179,6 +179,7 @@ fn addFuzz(
     b: *std.Build,
     target: std.Build.ResolvedTarget,
     optimize: std.builtin.OptimizeMode,
+    test_step: *std.Build.Step,
 ) *std.Build.Step.Run {
     const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
     const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
@@ -200,6 +201,9 @@ fn addFuzz(
     if (b.args) |arguments| run_stress.addArgs(arguments);
     b.step("stress", "Stress the pool's hand-over with real threads: -- [operations]").dependOn(&run_stress.step);
     b.step("stress-exe", "Build the stress program only").dependOn(&b.addInstallArtifact(stress, .{}).step);
+    const little_stress = b.addRunArtifact(stress);
+    little_stress.addArg("50000");
+    test_step.dependOn(&little_stress.step);
 
     const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
     const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);

@@ -20,12 +20,12 @@ const E = os.E;
 
 /// Bytes that one call moves at most through completions that come inline, so that no call keeps
 /// the JavaScript thread for much longer than a millisecond.
-const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
+pub const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
-const attempts_max = 16;
+pub const attempts_max = 16;
 /// Pauses before the kernel is asked again for room.
-const retry_ms_idle = 1;
-const retry_ms_busy = 20;
+pub const retry_ms_idle = 1;
+pub const retry_ms_busy = 20;
 
 /// What the engine knows about one open file.
 pub const FileState = struct {

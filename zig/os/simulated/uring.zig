@@ -179,7 +179,10 @@ pub const Ring = struct {
         if (to_submit > 0) {
             ring.submit_calls += 1;
             if (kernel.othersHoldRoom() or kernel.happens(kernel.weather.refuse)) return ring.refusal();
-            if (kernel.happens(kernel.weather.refuse_hard)) return negative(.BADF);
+            if (kernel.happens(kernel.weather.refuse_hard)) {
+                kernel.hard_refusals += 1;
+                return negative(.BADF);
+            }
             const part = if (kernel.happens(kernel.weather.refuse))
                 kernel.random().uintAtMost(u32, to_submit)
             else
