@@ -311,3 +311,61 @@ test("Ring.open refuses wrong options by name", () => {
     }
   }
 });
+
+/** What a caller's getter can do in the middle of a call. */
+const closers: Record<string, (file: File, close: () => void) => Promise<unknown>> = {
+  "readAt, options": (file, close) => file.readAt(allocBuffer(4), 0, closingOptions(close)),
+  "writevAt, options": (file, close) => file.writevAt([allocBuffer(4)], 0, closingOptions(close)),
+  "syncAll, options": (file, close) => file.syncAll(closingOptions(close)),
+  "truncate, options": (file, close) => file.truncate(4, closingOptions(close)),
+  "readAt, data": (file, close) => file.readAt(closingData(close), 0),
+  "readvAt, data": (file, close) => file.readvAt([closingData(close)], 0),
+};
+
+function closingOptions(close: () => void): { timeout?: undefined } {
+  return {
+    get timeout(): undefined {
+      close();
+      return undefined;
+    },
+  };
+}
+
+function closingData(close: () => void): Uint8Array {
+  return new (class extends Uint8Array {
+    override get byteLength(): number {
+      close();
+      return 4;
+    }
+  })(4);
+}
+
+// Else it would run on whatever has that descriptor by then, or wait for a ring that is gone.
+for (const [name, call] of Object.entries(closers)) {
+  test(`${name}: a getter that closes the file or the ring ends the call`, async () => {
+    using dir = new TempDir();
+    const ring = Ring.open();
+    const path = dir.file("scratch", "abcdef");
+    const first = await File.open(path, { write: true, ring });
+    let closing: Promise<void> | undefined;
+    const closed = await rejection(
+      call(first, () => {
+        closing ??= first.close();
+      }),
+    );
+    expect(closed).toMatchObject({ code: "EBADF" });
+    expect((closed as Error).message).toContain("the file is closed");
+    await closing;
+
+    const second = await File.open(path, { write: true, ring });
+    let ringClosing: Promise<void> | undefined;
+    const ended = await rejection(
+      call(second, () => {
+        ringClosing ??= ring.close();
+      }),
+    );
+    expect(ended).toMatchObject({ code: "ERR_RING_CLOSED" });
+    await ringClosing;
+    await second.close();
+  });
+}
