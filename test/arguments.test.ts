@@ -369,3 +369,18 @@ for (const [name, call] of Object.entries(closers)) {
     await second.close();
   });
 }
+
+test("File.open: a getter that closes the ring ends the call", async () => {
+  using dir = new TempDir();
+  const ring = Ring.open();
+  let closing: Promise<void> | undefined;
+  const opening = File.open(dir.file("scratch", "abcdef"), {
+    ring,
+    get timeout(): undefined {
+      closing ??= ring.close();
+      return undefined;
+    },
+  });
+  expect(await rejection(opening)).toMatchObject({ code: "ERR_RING_CLOSED" });
+  await closing;
+});
