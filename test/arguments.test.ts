@@ -2,7 +2,7 @@
 // returns a promise throws at the call (promise 5). And the edges that are right.
 
 import { expect, test } from "bun:test";
-import { allocBuffer, BufferPool, File, Ring } from "../src/index.ts";
+import { allocBuffer, BufferPool, File, type IoData, Ring } from "../src/index.ts";
 import { ioError, rejection, wrong } from "./support/expect.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -383,4 +383,17 @@ test("File.open: a getter that closes the ring ends the call", async () => {
   });
   expect(await rejection(opening)).toMatchObject({ code: "ERR_RING_CLOSED" });
   await closing;
+});
+
+test("objects with the prototype of a buffer are no buffers", async () => {
+  using dir = new TempDir();
+  await using file = await scratch(dir);
+  for (const kind of [ArrayBuffer, SharedArrayBuffer, Uint8Array, DataView]) {
+    const forged: IoData = Object.create(kind.prototype);
+    for (const call of [file.readAt(forged, 0), file.writevAt([forged], 0)]) {
+      const error = await rejection(call);
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error).toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+    }
+  }
 });
