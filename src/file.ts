@@ -264,7 +264,7 @@ export class File implements AsyncDisposable {
   ): Promise<never> {
     try {
       const state = this.#state;
-      if (state.closing || this.#core.closing) throw this.#closedError(kind);
+      this.#checkOpen(kind);
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
@@ -277,6 +277,8 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
+      // Getters of the data are the caller's code: one may have closed the file.
+      this.#checkOpen(kind);
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
@@ -334,7 +336,7 @@ export class File implements AsyncDisposable {
     options: IoOptions | undefined,
   ): Promise<number> {
     try {
-      if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+      this.#checkOpen(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
       const views: IoData[] = [];
       const lengths: number[] = [];
@@ -348,6 +350,7 @@ export class File implements AsyncDisposable {
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
+      this.#checkOpen(kind);
       const reply = Reply.bytes;
       return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
     } catch (error) {
@@ -395,7 +398,7 @@ export class File implements AsyncDisposable {
 
   async #sync(kind: number, options: IoOptions | undefined): Promise<void> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
+    this.#checkOpen(kind);
     const governed =
       options === undefined ? undefined : this.#governor(kind, options, undefined, undefined);
     // Open until it is known whether a failure means that the device is gone.
@@ -468,7 +471,7 @@ export class File implements AsyncDisposable {
 
   async #info(kind: number): Promise<DataView> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
+    this.#checkOpen(kind);
     const outcome = await this.#core.start({
       kind,
       fd: state.fd,
@@ -491,7 +494,7 @@ export class File implements AsyncDisposable {
     offset: Offset | undefined,
     length: number | undefined,
   ): Governor | undefined {
-    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+    this.#checkOpen(kind);
     return options === undefined ? undefined : this.#governor(kind, options, offset, length);
   }
 
@@ -508,6 +511,10 @@ export class File implements AsyncDisposable {
     });
   }
 
+  #checkOpen(kind: number): void {
+    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+  }
+
   /** Checks the options; an already aborted signal or a passed deadline does no I/O. */
   #governor(
     kind: number,
@@ -516,7 +523,10 @@ export class File implements AsyncDisposable {
     length: number | undefined,
   ): Governor | undefined {
     const context = this.#context(kind, offset, length, 0);
-    return checkGovernor(syscallName(kind), options, context);
+    const governor = checkGovernor(syscallName(kind), options, context);
+    // Getters of the options are the caller's code: one may have closed the file.
+    this.#checkOpen(kind);
+    return governor;
   }
 
   #context(
