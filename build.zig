@@ -41,9 +41,57 @@ pub fn build(b: *std.Build) void {
     const install = b.addInstallFile(generated, "abi.gen.ts");
     b.step("abi", "Generate zig-out/abi.gen.ts").dependOn(&install.step);
 
+    nativeDriver(b, target, options);
     package(b, optimize, options);
     checkTargets(b, options);
     freebsdTest(b, target, options);
+}
+
+/// test/native/driver.c, for test/once/native.ts: one program that loads a library, and one that has it
+/// built in and is watched by ThreadSanitizer.
+fn nativeDriver(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    options: *std.Build.Step.Options,
+) void {
+    const source = b.path("test/native/driver.c");
+    const warnings = [_][]const u8{ "-Wall", "-Wextra", "-Werror" };
+
+    const loading = b.addExecutable(.{
+        .name = "native-driver",
+        .root_module = b.createModule(.{
+            .target = target,
+            .optimize = .ReleaseSafe,
+            .link_libc = true,
+        }),
+        // A static program, which Zig makes for musl, cannot load anything.
+        .linkage = .dynamic,
+    });
+    loading.root_module.addCSourceFile(.{ .file = source, .flags = &warnings });
+    // Where it is a library of its own: pthread_create is for the library to find.
+    loading.root_module.linkSystemLibrary("pthread", .{});
+    loading.root_module.linkSystemLibrary("dl", .{});
+    const step = b.step("native-driver", "Build the C program that drives a library");
+    step.dependOn(&b.addInstallArtifact(loading, .{}).step);
+
+    const core = b.addLibrary(.{
+        .name = "bun-aio-tsan",
+        .linkage = .static,
+        .root_module = module(b, "zig/root.zig", target, .ReleaseSafe, options),
+    });
+    core.root_module.link_libc = true;
+    core.root_module.strip = false;
+    core.root_module.sanitize_thread = true;
+    const watched = b.addExecutable(.{ .name = "native-driver-tsan", .root_module = b.createModule(.{
+        .target = target,
+        .optimize = .ReleaseSafe,
+        .link_libc = true,
+        .sanitize_thread = true,
+    }) });
+    watched.root_module.addCSourceFile(.{ .file = source, .flags = &(warnings ++ [_][]const u8{"-DLINKED"}) });
+    watched.root_module.linkLibrary(core);
+    const watched_step = b.step("native-driver-tsan", "Build the same with ThreadSanitizer");
+    watched_step.dependOn(&b.addInstallArtifact(watched, .{}).step);
 }
 
 /// The oldest C libraries and kernels the library is meant for (docs/platforms, README).

@@ -86,10 +86,20 @@ export function checkOptions(where: string, options: unknown, known: readonly st
   }
 }
 
+/** An object can have the prototype without being one: then its getters throw. */
+export function isSignal(value: unknown): value is AbortSignal {
+  if (!(value instanceof AbortSignal)) return false;
+  try {
+    return typeof value.aborted === "boolean";
+  } catch {
+    return false;
+  }
+}
+
 /** Checks `signal` and `timeout`, and returns what was checked: a getter may say something else next time. */
 export function checkIoOptions(options: IoOptions): IoOptions {
   const { signal, timeout } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+  if (signal !== undefined && !isSignal(signal)) {
     throw argumentType("options.signal", "an AbortSignal", signal);
   }
   if (timeout === undefined) return { signal };

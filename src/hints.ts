@@ -54,6 +54,9 @@ export function hintFor(
   file: FileState | undefined,
 ): string | undefined {
   if (kind === Kind.open) return openHint(code);
+  if (kind === Kind.probe && code === "EBADF") {
+    return "The descriptor is not open, or was opened with O_PATH and only names a file";
+  }
   if (
     file !== undefined &&
     !file.writable &&

@@ -173,9 +173,11 @@ test("wrong options of operations", async () => {
       );
     }
     expect((await rejection(call({ timeout: "1" }))).code).toBe("ERR_INVALID_ARG_TYPE");
-    expect((await rejection(call({ signal: {} }))).message).toContain(
-      '"options.signal" must be an AbortSignal',
-    );
+    for (const signal of [{}, Object.create(AbortSignal.prototype)]) {
+      const error = await rejection(call({ signal }));
+      expect(error.code).toBe("ERR_INVALID_ARG_TYPE");
+      expect(error.message).toContain('"options.signal" must be an AbortSignal');
+    }
     expect((await rejection(call(7))).message).toContain('"options" must be an object');
     expect((await rejection(call(null))).message).toContain('"options" must be an object');
   }

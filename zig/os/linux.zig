@@ -1,6 +1,7 @@
 //! Linux system calls, raw: the library has no libc of its own, so that one file serves glibc and
 //! musl. Numbers that std lacks name their header.
 
+const builtin = @import("builtin");
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
@@ -10,15 +11,17 @@ const Iovec = @import("../operation.zig").Iovec;
 
 const page_align = std.heap.page_size_min;
 
+/// ThreadSanitizer has to see memory come and go, or it takes what is mapped anew for what was there
+/// before: under it, and only there, libc makes the calls.
+const watched = builtin.sanitize_thread and builtin.link_libc;
+
 pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
-    const result = linux.mmap(
-        null,
-        bytes,
-        .{ .READ = true, .WRITE = true },
-        .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true },
-        -1,
-        0,
-    );
+    const access: linux.PROT = .{ .READ = true, .WRITE = true };
+    const how: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
+    const result = if (watched)
+        @intFromPtr(std.c.mmap(null, bytes, access, how, -1, 0))
+    else
+        linux.mmap(null, bytes, access, how, -1, 0);
     if (linux.errno(result) != .SUCCESS) return null;
     const pointer: [*]align(page_align) u8 = @ptrFromInt(result);
     return pointer[0..bytes];
@@ -31,7 +34,10 @@ pub fn preferHugePages(memory: []align(page_align) u8) void {
 }
 
 pub fn unmapMemory(memory: []align(page_align) u8) void {
-    const result = linux.munmap(memory.ptr, memory.len);
+    const result = if (watched)
+        @as(usize, @bitCast(@as(isize, std.c.munmap(memory.ptr, memory.len))))
+    else
+        linux.munmap(memory.ptr, memory.len);
     std.debug.assert(linux.errno(result) == .SUCCESS);
 }
 
@@ -187,6 +193,8 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
     if (status < 0) return status;
     const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
+    // Names a file without opening it; reads would say EBADF (open(2)).
+    if (flags.PATH) return -@as(isize, @intFromEnum(E.BADF));
     info.* = std.mem.zeroes(abi.FileInfo);
     info.fd = fd;
     info.kind = @intFromEnum(kind);
