@@ -92,7 +92,7 @@ export class BlockDevice extends File {
         ? options.write === true
         : checkBoolean("options.exclusive", exclusive);
     const sector = checkSectorSize(sectorSize);
-    return finish(await openDevice(path, rest, asked), sector);
+    return new BlockDevice(await examined(await openDevice(path, rest, asked), sector));
   }
 
   /** Takes over a descriptor of a device or image that is open already, like `File.fromFd`. */
@@ -103,7 +103,7 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return finish(await adoptFd(fd, rest), sector);
+    return new BlockDevice(await examined(await adoptFd(fd, rest), sector, true));
   }
 
   /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
@@ -346,20 +346,25 @@ async function isDevice(path: string | URL): Promise<boolean> {
   }
 }
 
-async function finish(init: FileInit, sectorSize: number | undefined): Promise<BlockDevice> {
-  return new BlockDevice(await examined(init, sectorSize));
-}
-
-/** Learns what was opened; closes it when it is no device. */
+/** Learns what was opened; when it is no device, closes it, or leaves it to the caller of `fromFd`. */
 export async function examined(
   init: FileInit,
   sectorSize: number | undefined,
+  adopted = false,
 ): Promise<DeviceInit> {
+  const { state } = init;
+  const core = coreOf(init.ring);
   try {
-    const geometry = await examine(init, sectorSize);
+    const geometry = await holding(core, state, () => examine(init, sectorSize));
     return { ...init, geometry };
   } catch (error) {
-    await closeState(coreOf(init.ring), init.state);
+    if (adopted && state.ownsFd) {
+      core.forgetFile(state.index);
+      state.ownsFd = false;
+    }
+    await closeState(core, state).catch(() => {
+      // Why it is of no use says more.
+    });
     throw error;
   }
 }

@@ -13,7 +13,13 @@ import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
-import { detachedError, type ErrorContext, type Refused, statusError } from "./failures.ts";
+import {
+  closedError,
+  detachedError,
+  type ErrorContext,
+  type Refused,
+  statusError,
+} from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
@@ -196,6 +202,8 @@ export class Core implements OperationSource {
 
   /** A request of our own. Its promise never rejects. */
   start(request: Request): Promise<Outcome> {
+    const refusal = this.#overFor(request);
+    if (refusal !== undefined) return Promise.resolve(refusal);
     const slots = this.#slots;
     const slot = slots.take();
     slots.kind[slot] = request.kind;
@@ -207,6 +215,21 @@ export class Core implements OperationSource {
     slots.memory[slot] = request;
     this.#setOffset(slot, request.offset ?? 0);
     return this.#enqueue(slot, request.file, request.governor, request.urgent === true);
+  }
+
+  /**
+   * The end of a part that comes too late: its ring is gone, or its descriptor is closed and the number
+   * may be another file's by now.
+   */
+  #overFor(request: Request): Outcome | undefined {
+    const { kind, file, block = NO_BLOCK } = request;
+    const closed = file?.closed === true && kind !== abi.Kind.close;
+    if (!this.#gone && !closed) return undefined;
+    const where = { syscall: syscallName(kind), path: file?.path };
+    const error = closed
+      ? closedError(where)
+      : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
+    return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
   }
 
   #setOffset(slot: number, offset: number | bigint): void {
@@ -771,11 +794,14 @@ export class Core implements OperationSource {
   }
 
   async #close(): Promise<void> {
-    if (this.inFlight > 0 || this.longOperations > 0) {
+    while (this.inFlight > 0 || this.longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
+      // What has settled may be the first part of something longer: its next one starts in this turn.
+      await new Promise((resolve) => setImmediate(resolve));
     }
+    this.#onIdle = undefined;
     this.#gone = true;
     this.#forget();
     clearTimeout(this.#retryTimer);

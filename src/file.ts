@@ -20,8 +20,8 @@ import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
 import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
-import { argumentType, errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError, syncError } from "./failures.ts";
+import { argumentType, IoError } from "./errors.ts";
+import { closedError, type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
@@ -275,6 +275,8 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
+      // Getters of what was passed may have closed it meanwhile.
+      if (state.closing) throw this.#closedError(kind);
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
@@ -346,6 +348,7 @@ export class File implements AsyncDisposable {
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
+      if (this.#state.closing) throw this.#closedError(kind);
       const reply = Reply.bytes;
       return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
     } catch (error) {
@@ -542,13 +545,12 @@ export class File implements AsyncDisposable {
   }
 
   #closedError(kind: number): IoError {
-    const file = this.#state.closing;
-    return new IoError(file ? "EBADF" : "ERR_RING_CLOSED", {
-      reason: file ? "the file is closed" : "the file's ring is closed",
-      ...(file ? { errno: -errnoOf("EBADF") } : {}),
-      syscall: syscallName(kind),
-      path: this.#state.path,
-      hint: file ? "Open it again" : "Open the file again on another ring",
+    const where = { syscall: syscallName(kind), path: this.#state.path };
+    if (this.#state.closing) return closedError(where);
+    return new IoError("ERR_RING_CLOSED", {
+      ...where,
+      reason: "the file's ring is closed",
+      hint: "Open the file again on another ring",
     });
   }
 }
