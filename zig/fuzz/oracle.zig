@@ -82,7 +82,7 @@ pub const Oracle = struct {
     models: [files_max]Model,
     memory: *Memory,
     kernel: *simulated.Kernel,
-    /// Whether the kernel lane may refuse a file (POSIX AIO).
+    /// Whether the kernel lane may refuse a file (POSIX AIO), or be lost (io_uring).
     may_refuse: bool,
     orders: u64 = 0,
     refusals: u64 = 0,

@@ -131,6 +131,8 @@ pub fn Scenario(comptime Rig: type) type {
                 .queue = undefined,
             };
             kernel.weather = workload.makeWeather(random);
+            // What a lane that is lost does not take, the pool does.
+            if (Rig.may_be_lost) world.oracle.may_refuse = kernel.weather.refuse_hard > 0;
             const engine = &self.engine;
             engine.kernel = .{
                 .inner = undefined,
