@@ -96,7 +96,7 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return new BlockDevice(await examined(await adoptFd(fd, rest), sector));
+    return new BlockDevice(await examined(await adoptFd(fd, rest), sector, true));
   }
 
   /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
@@ -365,16 +365,25 @@ async function isDevice(path: string | URL): Promise<boolean> {
   }
 }
 
-/** Learns what was opened; closes it when it is no device. */
+/** Learns what was opened; when it is no device, closes it, or leaves it to the caller of `fromFd`. */
 export async function examined(
   init: FileInit,
   sectorSize: number | undefined,
+  adopted = false,
 ): Promise<DeviceInit> {
+  const { state } = init;
+  const core = coreOf(init.ring);
   try {
-    const geometry = await examine(init, sectorSize);
+    const geometry = await holding(core, state, () => examine(init, sectorSize));
     return { ...init, geometry };
   } catch (error) {
-    await closeState(coreOf(init.ring), init.state);
+    if (adopted && state.ownsFd) {
+      core.forgetFile(state.index);
+      state.ownsFd = false;
+    }
+    await closeState(core, state).catch(() => {
+      // Why it is of no use says more.
+    });
     throw error;
   }
 }

@@ -13,7 +13,13 @@ import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
-import { detachedError, type ErrorContext, type Refused, statusError } from "./failures.ts";
+import {
+  closedError,
+  detachedError,
+  type ErrorContext,
+  type Refused,
+  statusError,
+} from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
@@ -123,6 +129,8 @@ export class Core implements OperationSource {
   /** Slots of operations that were settled while they waited, not passed over by `#handOver` yet. */
   #dead = 0;
   #flushScheduled = false;
+  /** Rows are being written or read: getters of a caller's own kind of view may call us meanwhile. */
+  #busy = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -203,6 +211,8 @@ export class Core implements OperationSource {
 
   /** A request of our own. Its promise never rejects. */
   start(request: Request): Promise<Outcome> {
+    const refusal = this.#overFor(request);
+    if (refusal !== undefined) return Promise.resolve(refusal);
     const slots = this.#slots;
     const slot = slots.take();
     slots.kind[slot] = request.kind;
@@ -214,6 +224,21 @@ export class Core implements OperationSource {
     slots.memory[slot] = request;
     this.#setOffset(slot, request.offset ?? 0);
     return this.#enqueue(slot, request.file, request.governor, request.urgent === true);
+  }
+
+  /**
+   * The end of a part that comes too late: its ring is gone, or its descriptor is closed and the number
+   * may be another file's by now.
+   */
+  #overFor(request: Request): Outcome | undefined {
+    const { kind, file, block = NO_BLOCK } = request;
+    const closed = file?.closed === true && kind !== abi.Kind.close;
+    if (!this.#gone && !closed) return undefined;
+    const where = { syscall: syscallName(kind), path: file?.path };
+    const error = closed
+      ? closedError(where)
+      : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
+    return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
   }
 
   #setOffset(slot: number, offset: number | bigint): void {
@@ -293,7 +318,13 @@ export class Core implements OperationSource {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     if (this.#gone) return;
+    if (this.#busy) {
+      this.#flushLater();
+      return;
+    }
+    this.#busy = true;
     const count = this.#handOver();
+    this.#busy = false;
     const settled = this.#native.ba_flush(this.#ring as never, count);
     this.#held += count;
     if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
@@ -303,9 +334,15 @@ export class Core implements OperationSource {
   readonly #drain = (): void => {
     this.#inlineSince = 0;
     if (this.#gone) return;
-    if (this.#head !== NO_SLOT) this.#flush();
+    if (this.#head !== NO_SLOT || this.#busy) this.#flush();
     else this.#finishCall(this.#native.ba_drain(this.#ring as never));
   };
+
+  #flushLater(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flushInNewTurn);
+  }
 
   /** One timer, for the earliest time asked for. It keeps nothing alive: what is in flight does. */
   #retryIn(ms: number): void {
@@ -332,7 +369,9 @@ export class Core implements OperationSource {
 
   #finishCall(settled: number): void {
     if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
+    this.#busy = true;
     this.#settle(settled);
+    this.#busy = false;
     if (this.#held > 0) {
       this.#wake.watch();
       const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
@@ -342,8 +381,7 @@ export class Core implements OperationSource {
     }
     const more = this.#memory32[abi.Control.more / 4] === 1;
     if (more && !this.#flushScheduled) {
-      this.#flushScheduled = true;
-      setImmediate(this.#flushInNewTurn);
+      this.#flushLater();
     } else if (this.#head !== NO_SLOT && this.#held < this.#operationsMax && settled > 0) {
       this.#schedule();
     }
@@ -362,23 +400,20 @@ export class Core implements OperationSource {
     let count = 0;
     let slot = this.#head;
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
+      const dead = slots.state[slot] === SlotState.dead;
+      const address = dead ? -1 : this.#prepareMemory(slot);
+      // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
+      if (address < 0 && slots.state[slot] === SlotState.waiting) break;
+      // Not before: a getter of the caller's view may have put more behind this one.
       const next = slots.next[slot] as number;
-      if (slots.state[slot] === SlotState.dead) {
+      if (address < 0) {
         this.#dead--;
         slots.give(slot);
       } else {
-        const address = this.#prepareMemory(slot);
-        if (address < 0) {
-          // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
-          if (slots.state[slot] === SlotState.waiting) break;
-          this.#dead--;
-          slots.give(slot);
-        } else {
-          this.#writeRow(this.#submissions32 + count * 16, slot, address);
-          slots.state[slot] = SlotState.native;
-          slots.next[slot] = NO_SLOT;
-          count++;
-        }
+        this.#writeRow(this.#submissions32 + count * 16, slot, address);
+        slots.state[slot] = SlotState.native;
+        slots.next[slot] = NO_SLOT;
+        count++;
       }
       slot = next;
     }
@@ -656,6 +691,10 @@ export class Core implements OperationSource {
   #cancel(slot: number, cause: Cause): void {
     const slots = this.#slots;
     if (this.#governed.get(slot) !== undefined || !this.#governed.has(slot)) return;
+    if (this.#busy) {
+      this.#cancelLater(slot, cause);
+      return;
+    }
     this.#governed.set(slot, cause);
     if (slots.state[slot] === SlotState.waiting) {
       this.#refuse(slot, this.#causeError(slot, 0));
@@ -663,6 +702,14 @@ export class Core implements OperationSource {
     }
     this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
     this.#schedule();
+  }
+
+  /** A getter aborted: its own operation may be between two states, and native rows not read yet. */
+  #cancelLater(slot: number, cause: Cause): void {
+    const generation = this.#slots.generation[slot];
+    queueMicrotask(() => {
+      if (this.#slots.generation[slot] === generation) this.#cancel(slot, cause);
+    });
   }
 
   #causeError(slot: number, transferred: number): IoError {
@@ -777,11 +824,14 @@ export class Core implements OperationSource {
   }
 
   async #close(): Promise<void> {
-    if (this.inFlight > 0 || this.longOperations > 0) {
+    while (this.inFlight > 0 || this.longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
+      // What has settled may be the first part of something longer: its next one starts in this turn.
+      await new Promise((resolve) => setImmediate(resolve));
     }
+    this.#onIdle = undefined;
     this.#gone = true;
     this.#forget();
     clearTimeout(this.#retryTimer);

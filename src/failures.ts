@@ -42,6 +42,16 @@ export function statusError(status: number, errno: number, context: ErrorContext
   return new IoError("ERR_INTERNAL", { ...init, reason: "the native side refused the submission" });
 }
 
+/** For calls on a closed file. */
+export function closedError(where: { syscall: string; path: string | undefined }): IoError {
+  return new IoError("EBADF", {
+    ...where,
+    reason: "the file is closed",
+    errno: -errnoOf("EBADF"),
+    hint: "Open it again",
+  });
+}
+
 export function detachedError(context: ErrorContext): IoError {
   const { kind: _kind, file: _file, ...init } = context;
   return new IoError("ERR_BUFFER_DETACHED", {

@@ -20,8 +20,8 @@ import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
 import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
-import { argumentType, errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError, syncError } from "./failures.ts";
+import { argumentType, IoError } from "./errors.ts";
+import { closedError, type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { deviceGone, emptiedError, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
@@ -560,13 +560,12 @@ export class File implements AsyncDisposable {
   }
 
   #closedError(kind: number): IoError {
-    const file = this.#state.closing;
-    return new IoError(file ? "EBADF" : "ERR_RING_CLOSED", {
-      reason: file ? "the file is closed" : "the file's ring is closed",
-      ...(file ? { errno: -errnoOf("EBADF") } : {}),
-      syscall: syscallName(kind),
-      path: this.#state.path,
-      hint: file ? "Open it again" : "Open the file again on another ring",
+    const where = { syscall: syscallName(kind), path: this.#state.path };
+    if (this.#state.closing) return closedError(where);
+    return new IoError("ERR_RING_CLOSED", {
+      ...where,
+      reason: "the file's ring is closed",
+      hint: "Open the file again on another ring",
     });
   }
 }

@@ -37,10 +37,11 @@ export async function closeState(core: Core, state: FileState): Promise<void> {
       state.onIdle = resolve;
     });
   }
+  // From here on the number may be another file's: core.ts starts nothing on it any more.
+  state.closed = true;
   try {
     if (state.ownsFd) await closeFd(core, state);
   } finally {
-    state.closed = true;
     core.giveFileIndex(state.index);
   }
 }

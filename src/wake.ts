@@ -65,7 +65,8 @@ export class Wake {
     this.#polling = undefined;
     const reader = this.#reader;
     this.#reader = undefined;
-    await reader?.cancel();
+    // One that has failed already says so again.
+    await reader?.cancel().catch(ignore);
   }
 
   readonly #expire = (): void => {

@@ -2,9 +2,8 @@
 
 import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
 import { allocBuffer } from "./buffer.ts";
-import { governor } from "./control.ts";
 import { statusError } from "./failures.ts";
-import { type File, stateOf } from "./file.ts";
+import { beginOn, type File, stateOf } from "./file.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 import { coreOf } from "./ring.ts";
@@ -33,6 +32,7 @@ export async function zeroRange(
 ): Promise<void> {
   const state = stateOf(file);
   const kind = abi.Kind.writeZeroes;
+  const governor = beginOn(file, kind, options, offset, length);
   const outcome = await coreOf(file.ring).start({
     kind,
     fd: state.fd,
@@ -40,7 +40,7 @@ export async function zeroRange(
     offset,
     length,
     mode: state.kind,
-    governor: governor(options),
+    governor,
   });
   if (outcome.error !== undefined) throw outcome.error;
   if (outcome.status === abi.Status.ok && outcome.detail !== abi.Method.unsupported) return;

@@ -119,6 +119,78 @@ for (const code of ["EAGAIN", "EBUSY", "EINTR", "ENOMEM"]) {
   }
 }
 
+/** A filter of seccomp(2): from now on io_uring_enter and io_uring_register give EPERM. */
+const FORBID = `
+const { dlopen, ptr } = await import("bun:ffi");
+const { symbols } = dlopen("libc.so.6", {
+  prctl: { args: ["i32", "u64", "ptr", "u64", "u64"], returns: "i32" },
+});
+const step = (code, yes, no, value) => [code | (yes << 16) | (no << 24), value];
+// Load the number; 426 or 427: EPERM (SECCOMP_RET_ERRNO | 1), else allow (linux/seccomp.h, linux/filter.h).
+const steps = new Uint32Array([
+  ...step(0x20, 0, 0, 0), ...step(0x15, 1, 0, 426), ...step(0x15, 0, 1, 427),
+  ...step(0x06, 0, 0, 0x00050001), ...step(0x06, 0, 0, 0x7fff0000),
+]);
+const program = new BigUint64Array([5n, BigInt(ptr(steps))]);
+const forbid = () => {
+  if (symbols.prctl(38, 1, null, 0, 0) !== 0) throw new Error("PR_SET_NO_NEW_PRIVS");
+  if (symbols.prctl(22, 2, program, 0, 0) !== 0) throw new Error("PR_SET_SECCOMP");
+};
+`;
+
+testUnless(
+  noLinux ?? noIoUring,
+  "a sandbox forbids io_uring after the start: the threads do the work",
+  async () => {
+    using dir = new TempDir();
+    const child = await runCode(
+      `${FORBID}
+      const file = await File.open(args[0], { write: true, create: true });
+      await file.writeAt(new Uint8Array(300 * 4096), 0);
+      const { fallbacks } = file.ring.stats();
+      forbid();
+      const blocks = Array.from({ length: 300 }, (_, i) => (i % 2 ? new Uint8Array(4096) : allocBuffer(4096)).fill(i));
+      await Promise.all(blocks.map((block, i) => file.writeAt(block, i * 4096)));
+      await file.syncData();
+      const back = new Uint8Array(300 * 4096);
+      await file.readExactAt(back, 0);
+      for (let i = 0; i < back.length; i++) if (back[i] !== ((i >> 12) & 255)) throw new Error("byte " + i);
+      await file.close();
+      const stats = file.ring.stats();
+      console.log(stats.fallbacks > fallbacks, stats.failures, stats.inFlight);
+      `,
+      { args: [dir.file("data")], timeoutMs: 30_000 },
+    );
+    expect(child).toEqual({ end: 0, stdout: "true 0 0\n", stderr: "" });
+  },
+);
+
+testUnless(
+  noLinux ?? noIoUring,
+  "a sandbox forbids io_uring while it works: the event loop goes on",
+  async () => {
+    using dir = new TempDir();
+    // As much as stays in the kernel for a while; what its end needs is forbidden then.
+    const child = await runCode(
+      `${FORBID}
+      const files = await Promise.all(Array.from({ length: 8 }, (_, i) =>
+        File.open(args[0] + i, { write: true, create: true, dsync: true })));
+      const parts = [0, 1, 2].map(() => allocBuffer(1 << 20));
+      for (const file of files) for (const [i, part] of parts.entries()) file.writeAt(part, i << 20).catch(() => {});
+      for (let i = 0; i < 5; i++) await undefined;
+      forbid();
+      let ticks = 0;
+      await new Promise((resolve) => setInterval(() => { if (++ticks === 10) resolve(); }, 10));
+      const other = await File.open(args[0] + 0);
+      console.log(ticks, await other.readAt(new Uint8Array(10), 0) <= 10);
+      process.exit(0);
+      `,
+      { args: [dir.file("data")], timeoutMs: 30_000 },
+    );
+    expect(child).toEqual({ end: 0, stdout: "10 true\n", stderr: "" });
+  },
+);
+
 testUnless(
   noStrace ?? noThreads,
   "pread64 and pwrite64 say EINTR and EAGAIN: nobody hears of it",

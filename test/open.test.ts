@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import fs from "node:fs";
 import net from "node:net";
 import { pathToFileURL } from "node:url";
-import { File, type OpenOptions, Ring } from "../src/index.ts";
+import { BlockDevice, File, type OpenOptions, Ring } from "../src/index.ts";
 import { noLinux, noRoot, testUnless } from "./support/conditions.ts";
 import { descriptorsBelow } from "./support/descriptors.ts";
 import { ioError, rejection, wrong } from "./support/expect.ts";
@@ -230,6 +230,28 @@ testUnless(noLinux, "a descriptor that only names a file is refused", async () =
   const error = await ioError(File.fromFd(fd), "EBADF");
   expect(error.hint).toContain("O_PATH");
   fs.closeSync(fd);
+});
+
+test("a descriptor that was refused is not read in place of the next one", async () => {
+  using dir = new TempDir();
+  const refused = fs.openSync(dir.file("log", "AAAA"), "a+");
+  const next = fs.openSync(dir.file("next", "BBBB"), "r");
+  await using ring = Ring.open();
+  await ioError(File.fromFd(refused, { ownsFd: true, ring }), "ERR_APPEND_MODE");
+  const file = await File.fromFd(next, { ring });
+  const bytes = Buffer.alloc(4);
+  expect(await file.readAt(bytes, 0)).toBe(4);
+  expect(bytes.toString()).toBe("BBBB");
+  await file.close();
+  fs.closeSync(refused);
+  fs.closeSync(next);
+});
+
+test("a descriptor that is no device stays the caller's", async () => {
+  const fd = fs.openSync("/dev/null", "r");
+  await ioError(BlockDevice.fromFd(fd, { ownsFd: true }), "ENOTBLK");
+  await using file = await File.fromFd(fd, { ownsFd: true });
+  expect(file.kind).toBe("character");
 });
 
 test("wrong descriptors", async () => {

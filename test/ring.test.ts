@@ -6,6 +6,7 @@ import { imageDevice } from "../src/testing/index.ts";
 import { backend, noFaultFree, noIoUring, noLinux, testUnless } from "./support/conditions.ts";
 import { blockingReadMissing, openBlocking, rejection, sleep } from "./support/control.ts";
 import { descriptorsBelow, links } from "./support/descriptors.ts";
+import { noLoop } from "./support/devices.ts";
 import { ioError } from "./support/expect.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -91,6 +92,26 @@ test("close waits for what runs, refuses what comes, and twice is the same promi
   expect(file.fd).toBeGreaterThan(0);
   await file.close();
   expect(file.fd).toBe(-1);
+});
+
+test("an open that begins in time goes on while the ring closes", async () => {
+  using dir = new TempDir();
+  const opens = [
+    (ring: Ring) => File.open(dir.file("x", "abc"), { ring }),
+    (ring: Ring) => BlockDevice.open(dir.file("image", "a".repeat(1024)), { ring }),
+    ...(noLoop === undefined ? [(ring: Ring) => BlockDevice.open("/dev/loop0", { ring })] : []),
+  ];
+  for (const open of opens) {
+    for (const turns of [0, 1]) {
+      const ring = Ring.open();
+      const opening = open(ring);
+      for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+      const closing = ring.close();
+      const file = await opening;
+      await closing;
+      await file.close();
+    }
+  }
 });
 
 testUnless(noLinux, "a file can be closed after its ring", async () => {

@@ -351,10 +351,16 @@ pub const Ring = struct {
         ring.release();
     }
 
-    /// Somebody else closes the descriptor of this file.
+    /// Somebody else closes the descriptor of this file. Nothing of it is in flight.
     pub fn forget(ring: *Ring, file: u32) void {
         switch (ring.engine) {
-            inline else => |*engine| engine.memory.files[file].owned_fd = -1,
+            inline else => |*engine| {
+                engine.memory.files[file].owned_fd = -1;
+                // A lane that keeps it open would also take it for the next file of this index.
+                if (!ring.closed and @hasDecl(@TypeOf(engine.kernel), "fileCloses")) {
+                    engine.kernel.fileCloses(file);
+                }
+            },
         }
     }
 

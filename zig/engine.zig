@@ -223,7 +223,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
-            // A cancel that found no room: nothing of ours need ever end without it.
+            // A cancel that found no room, a lane that is lost: nothing of ours need ever end, or ring.
             if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
                 engine.kernel_count > 0 and control.retry_ms == 0)
             {
@@ -484,8 +484,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn refused(engine: *Self, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
             if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
-            const maybe = engine.kernel.capability(operation.kind) == .maybe;
-            if (maybe and errno == @intFromEnum(E.OPNOTSUPP)) {
+            const unsure = engine.kernel.capability(operation.kind) != .yes;
+            if (unsure and errno == @intFromEnum(E.OPNOTSUPP)) {
                 if (operation.file != abi.file_none) {
                     const file = &engine.memory.files[operation.file];
                     if (operation.isSync()) {

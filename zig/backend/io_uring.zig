@@ -49,6 +49,10 @@ pub fn IoUring(comptime Os: type) type {
         registers_files: bool = false,
         /// This thread's index of the ring, where it has one.
         registered_self: ?u31 = null,
+        /// The last enter was refused for good: a sandbox forbade the call after we had made the ring,
+        /// or somebody closed our descriptor. The pool gets everything; what is in the kernel can only
+        /// be asked for again later.
+        lost: bool = false,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
@@ -100,8 +104,9 @@ pub fn IoUring(comptime Os: type) type {
             if (file >= registered_max or !self.registered.isSet(file)) return;
             if (!@hasDecl(Os, "uringUpdateFile")) return;
             self.registered.unset(file);
-            const result = Os.uringUpdateFile(&self.ring, file, -1);
-            assert(result >= 0);
+            // Refused for want of memory, or by a sandbox: the table keeps the file open until the
+            // slot's next one, or the ring's end.
+            _ = Os.uringUpdateFile(&self.ring, file, -1);
         }
 
         fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
@@ -120,7 +125,8 @@ pub fn IoUring(comptime Os: type) type {
             return self.ring.flags;
         }
 
-        pub fn capability(_: *const Self, kind: abi.Kind) lane.Capability {
+        pub fn capability(self: *const Self, kind: abi.Kind) lane.Capability {
+            if (self.lost) return .no;
             return switch (kind) {
                 .read, .write, .readv, .writev, .sync_all, .sync_data => .yes,
                 else => .no,
@@ -140,11 +146,11 @@ pub fn IoUring(comptime Os: type) type {
                 }
                 prepared += 1;
             }
-            const outcome = self.enterSubmissions(prepared);
+            const taken = self.enterSubmissions(prepared);
             for (verdicts, 0..) |*verdict, index| {
-                verdict.* = if (index < outcome.taken)
+                verdict.* = if (index < taken)
                     .accepted
-                else if (outcome.errno == 0) .not_now else .{ .failed = outcome.errno };
+                else if (self.lost) .{ .failed = @intFromEnum(E.OPNOTSUPP) } else .not_now;
             }
         }
 
@@ -171,36 +177,20 @@ pub fn IoUring(comptime Os: type) type {
         /// Gives the kernel all entries in the queue, and runs deferred completions that are known
         /// already in the same call. Says how many of the last `prepared` it took; the others are withdrawn, which is
         /// safe because without SQPOLL the kernel reads the queue inside enter only.
-        fn enterSubmissions(self: *Self, prepared: u32) struct { taken: u32, errno: i32 } {
+        fn enterSubmissions(self: *Self, prepared: u32) u32 {
             const total = self.ring.flush_sq();
             assert(total == prepared + self.cancels);
-            if (total == 0) return .{ .taken = 0, .errno = 0 };
+            if (total == 0) return 0;
             var consumed: u32 = 0;
-            var errno: i32 = 0;
             while (consumed < total) {
                 const result = self.enter(total - consumed);
-                if (result <= 0) {
-                    errno = errnoOf(result);
-                    break;
-                }
+                if (result <= 0) break;
                 consumed += @intCast(result);
             }
             const taken = consumed -| self.cancels;
             self.cancels -|= consumed;
             self.withdraw(prepared - taken);
-            return .{ .taken = taken, .errno = errno };
-        }
-
-        /// 0 when there is no room just now, else the errno that the operations fail with.
-        fn errnoOf(result: isize) i32 {
-            assert(result <= 0);
-            return switch (@as(E, @enumFromInt(-result))) {
-                // SUCCESS: nothing taken. AGAIN: no memory for requests. BUSY: completions
-                // overflowed and want reaping first. INTR: a signal came (io_uring_enter(2)).
-                .SUCCESS, .AGAIN, .BUSY, .NOMEM, .INTR => 0,
-                // Somebody closed our descriptor, or forbade the call after we had made the ring.
-                else => @intCast(-result),
-            };
+            return taken;
         }
 
         fn enter(self: *Self, to_submit: u32) isize {
@@ -208,15 +198,26 @@ pub fn IoUring(comptime Os: type) type {
             if (to_submit > 0) self.submit_calls += 1;
             // What ends inside the submission is in the queue without GETEVENTS.
             const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
-            return Os.uringEnter(&self.ring, self.registered_self, to_submit, flags);
+            const result = Os.uringEnter(&self.ring, self.registered_self, to_submit, flags);
+            self.lost = result < 0 and !isPassing(result);
+            return result;
         }
 
         /// Blocks for at most `timeout_ns` until something can be reaped.
         pub fn wait(self: *Self, timeout_ns: u32) void {
-            if (!@hasDecl(Os, "uringWait")) return;
+            if (!@hasDecl(Os, "uringWait") or self.lost) return;
             self.system_calls += 1;
             // A time-out and a signal are as good as an event: reaping tells.
             _ = Os.uringWait(&self.ring, self.registered_self, timeout_ns);
+        }
+
+        /// AGAIN: no memory for requests. BUSY: completions overflowed and want reaping first. INTR: a
+        /// signal came (io_uring_enter(2)).
+        fn isPassing(result: isize) bool {
+            return switch (@as(E, @enumFromInt(-result))) {
+                .AGAIN, .BUSY, .NOMEM, .INTR => true,
+                else => false,
+            };
         }
 
         fn withdraw(self: *Self, count: u32) void {
@@ -276,16 +277,16 @@ pub fn IoUring(comptime Os: type) type {
             return .requested;
         }
 
-        /// Cancel requests that the kernel has refused to take so far.
+        /// Cancel requests that the kernel has refused to take so far, or completions it will not give.
         pub fn unsent(self: *const Self) bool {
-            return self.cancels > 0 and !plant.is(.uring_forget_cancel);
+            return (self.cancels > 0 or self.lost) and !plant.is(.uring_forget_cancel);
         }
 
         pub fn arm(self: *Self) bool {
             const disabled = linux.IORING_CQ_EVENTFD_DISABLED;
             _ = @atomicRmw(u32, self.cq_flags, .And, ~@as(u32, disabled), .seq_cst);
             if (plant.is(.uring_arm_blindly)) return self.ring.cq_ready() == 0;
-            return self.ring.cq_ready() == 0 and !self.holdsBack();
+            return self.ring.cq_ready() == 0 and (self.lost or !self.holdsBack());
         }
 
         pub fn disarm(self: *Self) void {

@@ -86,8 +86,10 @@ pub const Oracle = struct {
     models: [files_max]Model,
     memory: *Memory,
     kernel: *simulated.Kernel,
-    /// Whether the kernel lane may refuse a file (POSIX AIO).
+    /// Whether the kernel lane may refuse a file (POSIX AIO), or be lost (io_uring).
     may_refuse: bool,
+    /// Whether the lane may be lost, and come back: then anything may go to the pool, or no more.
+    may_be_lost: bool = false,
     orders: u64 = 0,
     refusals: u64 = 0,
     outstanding: u32 = 0,
@@ -189,11 +191,13 @@ pub const Oracle = struct {
             .kernel => {
                 if (oracle.no_room) fail("slot {d} is given to a kernel without room", .{call.slot});
                 if (gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
-                if (refused > 0 and call.order > refused) fail("file {d} was refused before", .{call.file});
+                const known = refused > 0 and call.order > refused;
+                // A lane that was lost and answers again is asked again.
+                if (known and !oracle.may_be_lost) fail("file {d} was refused before", .{call.file});
                 if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
                 oracle.call_bytes += operation.piece.bytes;
             },
-            .pool => if (call.isTransfer() and refused == 0 and !gave_up) {
+            .pool => if (call.isTransfer() and refused == 0 and !gave_up and !oracle.may_be_lost) {
                 fail("slot {d} goes to the pool, though its file was never refused", .{call.slot});
             },
         }

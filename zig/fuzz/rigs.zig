@@ -20,6 +20,7 @@ pub const Own = struct {
     pub const reports_stale = true;
     /// Null: the seed decides.
     pub const may_refuse: ?bool = null;
+    pub const may_be_lost = false;
 
     pub fn start(lane: *Lane, kernel: *simulated.Kernel, queue_depth: u32, _: u32, refuses: bool) void {
         lane.* = .{
@@ -43,6 +44,7 @@ pub const Uring = struct {
     pub const Lane = IoUring(uring.Os);
     pub const reports_stale = false;
     pub const may_refuse: ?bool = false;
+    pub const may_be_lost = true;
 
     var ring: uring.Ring = undefined;
 
@@ -69,6 +71,7 @@ pub const Aio = struct {
     pub const Lane = PosixAio(posix_aio.Os);
     pub const reports_stale = true;
     pub const may_refuse: ?bool = true;
+    pub const may_be_lost = false;
 
     var started: *Lane = undefined;
 
