@@ -1,10 +1,14 @@
 // `file.writable()`: gathering, copies, exact lengths, errors at once.
 
 import { describe, expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { readFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { allocBuffer, File, type IoData, Ring } from "../src/index.ts";
+import { simulatedDevice, trackLeaks } from "../src/testing/index.ts";
 import { Folder, pattern, rejection, sleep } from "./support/control.ts";
+
+type Writer = WritableStreamDefaultWriter<IoData>;
 
 function bytesAt(path: string): Uint8Array {
   return new Uint8Array(readFileSync(path));
@@ -222,4 +226,82 @@ test("a stream that was left alone costs nothing at exit", async () => {
   await writer.write(new Uint8Array(10));
   await sleep(1);
   expect(await file.size()).toBe(0);
+});
+
+test("a stream that failed in any way holds nothing and listens no more", async () => {
+  using folder = new Folder();
+  const readOnly = folder.file("data", "x");
+  const broken = await simulatedDevice({
+    size: 1 << 20,
+    faults: [{ operation: "sync", error: "EIO" }],
+  });
+  const ends: [string, () => Promise<File>, (writer: Writer) => Promise<unknown>][] = [
+    [
+      "a chunk that is none",
+      () => File.open(readOnly, { write: true }),
+      async (writer) => {
+        await writer.write(new Uint8Array(5));
+        return writer.write("text" as never);
+      },
+    ],
+    [
+      "a write at close",
+      () => File.open(readOnly),
+      async (writer) => {
+        await writer.write(new Uint8Array(5));
+        return writer.close();
+      },
+    ],
+    [
+      "the sync",
+      () => Promise.resolve(broken),
+      async (writer) => {
+        await writer.write(new Uint8Array(512));
+        return writer.close();
+      },
+    ],
+    [
+      "abort",
+      () => File.open(readOnly, { write: true }),
+      async (writer) => {
+        await writer.write(new Uint8Array(5));
+        await writer.abort(new Error("enough"));
+        return writer.write(new Uint8Array(5));
+      },
+    ],
+  ];
+  for (const [how, open, fail] of ends) {
+    const file = await open();
+    const leaks = trackLeaks();
+    const { signal } = new AbortController();
+    const writer = file.writable({ signal, sync: true }).getWriter();
+    writer.closed.catch(() => {});
+    const error = await fail(writer).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    expect([how, error]).toEqual([how, expect.any(Error)]);
+    expect([how, getEventListeners(signal, "abort").length]).toEqual([how, 0]);
+    await leaks[Symbol.asyncDispose]();
+    await file.close();
+  }
+});
+
+test("an abort ends a large chunk on its way, not only the next one", async () => {
+  await using device = await simulatedDevice({
+    size: 64 << 20,
+    faults: [{ operation: "write", latency: 20 }],
+  });
+  const writer = device.writable({ concurrency: 1 }).getWriter();
+  writer.closed.catch(() => {});
+  const writing = writer.write(new Uint8Array(32 << 20)).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  await sleep(5);
+  await writer.abort("enough");
+  expect(await writing).toBe("enough");
+  const { bytesWritten, inFlight } = device.ring.stats();
+  expect(inFlight).toBe(0);
+  expect(bytesWritten).toBeLessThan(8 << 20);
 });
