@@ -37,19 +37,22 @@ async function runBatch(
   checkOptions("Ring.batch", options, IO_OPTION_NAMES);
   const checked = options === undefined ? undefined : checkIoOptions(options);
   const started: Promise<number | undefined>[] = [];
+  // The array and its entries are the caller's to change as soon as this waits.
+  const entries: Pick<Operation, "kind" | "file">[] = [];
   let syncs = 0;
   for (let index = 0; index < operations.length; index++) {
     const operation: Operation = operations[index];
     try {
       checkEntry(ring, operation, index);
       if (operation.kind !== "read" && operation.kind !== "write") syncs++;
+      entries[index] = { kind: operation.kind, file: operation.file };
       started.push(start(operation, index, checked));
     } catch (error) {
       started.push(Promise.reject(error));
     }
   }
   const results = await Promise.allSettled(started);
-  if (syncs > 0) finishSyncs(operations, results);
+  if (syncs > 0) finishSyncs(entries, results);
   return results as PromiseSettledResult<number>[];
 }
 
@@ -105,12 +108,12 @@ function isVector(data: IoData | readonly IoData[]): data is readonly IoData[] {
  * was given, but not of those that were refused for their arguments.
  */
 function finishSyncs(
-  operations: readonly Operation[],
+  entries: readonly Pick<Operation, "kind" | "file">[],
   results: PromiseSettledResult<number | undefined>[],
 ): void {
   const failures = new Map<File, unknown>();
   results.forEach((result, index) => {
-    const operation = operations[index];
+    const operation = entries[index];
     if (operation?.kind === "write") {
       if (result.status === "rejected" && !failures.has(operation.file)) {
         failures.set(operation.file, result.reason);
