@@ -59,7 +59,6 @@ export async function planCopy(
   target: File,
   options: CopyOptions,
 ): Promise<Plan> {
-  checkArguments(source, target, options);
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
   const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
@@ -92,7 +91,8 @@ export async function planCopy(
   };
 }
 
-function checkArguments(source: unknown, target: unknown, options: CopyOptions): void {
+/** Throws for what needs no look at the files. */
+export function checkCopy(source: unknown, target: unknown, options: CopyOptions): void {
   if (!(source instanceof File) && !(source instanceof ReadableStream)) {
     throw argumentType("source", "a File or a ReadableStream", source);
   }
@@ -100,6 +100,8 @@ function checkArguments(source: unknown, target: unknown, options: CopyOptions):
   checkOptions("copy", options, OPTION_NAMES);
   checkIoOptions({ signal: options.signal });
   const { length, chunkSize, concurrency, onReadError, hash, onProgress } = options;
+  checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
+  checkOffset("options.targetOffset", options.targetOffset ?? 0);
   if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
   if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
   if (concurrency !== undefined) {
