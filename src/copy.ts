@@ -31,8 +31,8 @@ export interface CopyOptions {
    */
   chunkSize?: number | undefined;
   /**
-   * Chunks on their way at once, each being read or written, 1 to 1024; no more than a ring can have
-   * in the kernel (8 MiB) and one. Default 8.
+   * Chunks on their way at once, each being read or written, 1 to 1024; but no more than make up 4 MiB,
+   * or two. Default 8. Of a device that wants more, larger chunks get it, at the cost of others' requests.
    */
   concurrency?: number | undefined;
   /**
