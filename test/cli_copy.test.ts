@@ -13,7 +13,7 @@ import { type Place, refuseShared } from "../src/cli/places.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { run } from "./support/child.ts";
 import { bunAio, shell } from "./support/command.ts";
-import { testUnless } from "./support/conditions.ts";
+import { noLinux, testUnless } from "./support/conditions.ts";
 import { LoopDevice, loopMissing } from "./support/control.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
@@ -163,6 +163,19 @@ describe("copy", () => {
     });
     expect(Buffer.compare(readFileSync(target), pattern(20_000, 2))).toBe(0);
   });
+
+  testUnless(
+    noLinux,
+    "asks before it writes to a character device, but for the harmless ones",
+    async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", "data");
+      const asked = await bunAio(["copy", source, "/dev/urandom"]);
+      expect([asked.end, asked.stdout]).toEqual([3, ""]);
+      expect(asked.stderr).toContain("/dev/urandom  (character device)");
+      expect((await bunAio(["copy", source, "/dev/null"])).end).toBe(0);
+    },
+  );
 
   test("says where a link leads, and nothing of the kind for a path that is none", async () => {
     using dir = new TempDir();

@@ -146,10 +146,11 @@ interface Sides {
 /** Shows what will be lost and has it agreed to. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
   const { origin, source, place, target } = sides;
-  const isLoss = place.kind === "disk" || (place.kind === "regular" && place.size > 0);
-  if (!isLoss || (job.yes && job.quiet)) return;
-  const held = await contentsOf(target);
-  const given = source === undefined ? undefined : await contentsOf(source);
+  if (!isLoss(place) || (job.yes && job.quiet)) return;
+  // Reading a character device may do something: move a tape, take from a queue.
+  const held = place.kind === "other" ? undefined : await contentsOf(target);
+  const given =
+    source === undefined || origin?.kind === "other" ? undefined : await contentsOf(source);
   const { stderr } = process;
   say(paint(stderr, "bold", "This will be overwritten:"));
   say(`  ${printable(nameOf(place))}  (${describe(place)})`);
@@ -165,6 +166,13 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   if (interrupts.signal.aborted) throw new Stop(interrupts.code, "stopped; nothing was written");
   if (/^y(es)?$/i.test(answer?.trim() ?? "")) return;
   throw refused("not confirmed; nothing was written");
+}
+
+/** Whether something could be lost. Character devices may be tapes, or memory. */
+function isLoss({ kind, size, realPath }: Place): boolean {
+  if (kind === "missing") return false;
+  if (kind === "regular") return size > 0;
+  return kind === "disk" || !/^\/dev\/(null|zero|full)$/.test(realPath);
 }
 
 function fromText(origin: Place, contents: string | undefined): string {
