@@ -4,9 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { getEventListeners } from "node:events";
 import { readFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { allocBuffer, File, type IoData, Ring } from "../src/index.ts";
+import { allocBuffer, BlockDevice, File, type IoData, Ring } from "../src/index.ts";
 import { simulatedDevice, trackLeaks } from "../src/testing/index.ts";
-import { Folder, pattern, rejection, sleep } from "./support/control.ts";
+import { testUnless } from "./support/conditions.ts";
+import { Folder, LoopDevice, loopMissing, pattern, rejection, sleep } from "./support/control.ts";
 
 type Writer = WritableStreamDefaultWriter<IoData>;
 
@@ -206,6 +207,33 @@ test("a gzip image unpacked onto a file, a file zipped into another", async () =
   await using target = await File.open(zip, { write: true, create: true });
   await file.readable().pipeThrough(new CompressionStream("gzip")).pipeTo(target.writable());
   expect(Buffer.compare(gunzipSync(bytesAt(zip)), contents)).toBe(0);
+});
+
+testUnless(loopMissing, "a gzip image unpacked onto a disk of 4096-byte sectors", async () => {
+  using folder = new Folder();
+  const before = new Uint8Array(4 << 20).fill(0xff);
+  const image = folder.file("image", before);
+  using loop = new LoopDevice(image, 4096);
+  await using disk = await BlockDevice.open(loop.path, { write: true });
+  expect(disk.alignment.offset).toBe(4096);
+  // Begins and ends within a sector: what lies around stays.
+  for (const [start, length] of [
+    [0, 3_000_001],
+    [5000, 300],
+    [1_000_003, 1_234_567],
+  ] as const) {
+    const contents = pattern(length, start);
+    const packed = new Response(gzipSync(contents)).body;
+    if (packed === null) throw new Error("no body");
+    await packed
+      .pipeThrough(new DecompressionStream("gzip"))
+      .pipeTo(disk.writable({ start, sync: true }));
+    before.set(contents, start);
+    await disk.invalidateCache();
+    const after = allocBuffer(before.byteLength);
+    await disk.readExactAt(after, 0);
+    expect([start, Buffer.compare(after, before)]).toEqual([start, 0]);
+  }
 });
 
 test.each([
