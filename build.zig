@@ -25,7 +25,7 @@ pub fn build(b: *std.Build) void {
     const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
     tests.root_module.link_libc = true;
     const run_tests = b.addRunArtifact(tests);
-    const test_step = b.step("test", "Run the unit tests and a few fuzz seeds");
+    const test_step = b.step("test", "Run the unit tests, a little stress and a few fuzz seeds");
     test_step.dependOn(&run_tests.step);
 
     const cost = b.addTest(.{
@@ -34,7 +34,7 @@ pub fn build(b: *std.Build) void {
     cost.root_module.link_libc = true;
     test_step.dependOn(&b.addRunArtifact(cost).step);
 
-    const run_fuzz = addFuzz(b, target, optimize);
+    const run_fuzz = addFuzz(b, target, optimize, test_step);
     test_step.dependOn(&run_fuzz.step);
 
     const generator = b.addExecutable(.{
@@ -47,9 +47,57 @@ pub fn build(b: *std.Build) void {
     const install = b.addInstallFile(generated, "abi.gen.ts");
     b.step("abi", "Generate zig-out/abi.gen.ts").dependOn(&install.step);
 
+    nativeDriver(b, target, options);
     package(b, optimize, options);
     checkTargets(b, options);
     freebsdTest(b, target, options);
+}
+
+/// test/native/driver.c, for test/once/native.ts: one program that loads a library, and one that has it
+/// built in and is watched by ThreadSanitizer.
+fn nativeDriver(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    options: *std.Build.Step.Options,
+) void {
+    const source = b.path("test/native/driver.c");
+    const warnings = [_][]const u8{ "-Wall", "-Wextra", "-Werror" };
+
+    const loading = b.addExecutable(.{
+        .name = "native-driver",
+        .root_module = b.createModule(.{
+            .target = target,
+            .optimize = .ReleaseSafe,
+            .link_libc = true,
+        }),
+        // A static program, which Zig makes for musl, cannot load anything.
+        .linkage = .dynamic,
+    });
+    loading.root_module.addCSourceFile(.{ .file = source, .flags = &warnings });
+    // Where it is a library of its own: pthread_create is for the library to find.
+    loading.root_module.linkSystemLibrary("pthread", .{});
+    loading.root_module.linkSystemLibrary("dl", .{});
+    const step = b.step("native-driver", "Build the C program that drives a library");
+    step.dependOn(&b.addInstallArtifact(loading, .{}).step);
+
+    const core = b.addLibrary(.{
+        .name = "bun-aio-tsan",
+        .linkage = .static,
+        .root_module = module(b, "zig/root.zig", target, .ReleaseSafe, options),
+    });
+    core.root_module.link_libc = true;
+    core.root_module.strip = false;
+    core.root_module.sanitize_thread = true;
+    const watched = b.addExecutable(.{ .name = "native-driver-tsan", .root_module = b.createModule(.{
+        .target = target,
+        .optimize = .ReleaseSafe,
+        .link_libc = true,
+        .sanitize_thread = true,
+    }) });
+    watched.root_module.addCSourceFile(.{ .file = source, .flags = &(warnings ++ [_][]const u8{"-DLINKED"}) });
+    watched.root_module.linkLibrary(core);
+    const watched_step = b.step("native-driver-tsan", "Build the same with ThreadSanitizer");
+    watched_step.dependOn(&b.addInstallArtifact(watched, .{}).step);
 }
 
 /// The oldest C libraries and kernels the library is meant for (docs/platforms, README).
@@ -185,6 +233,7 @@ fn addFuzz(
     b: *std.Build,
     target: std.Build.ResolvedTarget,
     optimize: std.builtin.OptimizeMode,
+    test_step: *std.Build.Step,
 ) *std.Build.Step.Run {
     const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
     const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
@@ -206,6 +255,9 @@ fn addFuzz(
     if (b.args) |arguments| run_stress.addArgs(arguments);
     b.step("stress", "Stress the pool's hand-over with real threads: -- [operations]").dependOn(&run_stress.step);
     b.step("stress-exe", "Build the stress program only").dependOn(&b.addInstallArtifact(stress, .{}).step);
+    const little_stress = b.addRunArtifact(stress);
+    little_stress.addArg("50000");
+    test_step.dependOn(&little_stress.step);
 
     const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
     const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);

@@ -10,6 +10,8 @@ export type ProbeKind = "delay" | "ticks";
 
 export interface Job {
   readonly path: string;
+  /** What is written to, in the rows that write; else "". */
+  readonly onto: string;
   /** Open with O_DIRECT. */
   readonly direct: boolean;
   readonly pattern: Pattern;
@@ -23,6 +25,8 @@ export interface Job {
   readonly seed: number;
   /** `own`: allocBuffer; `foreign`: plain Uint8Arrays. Only bun-aio knows a difference. */
   readonly buffers: BufferKind;
+  /** `Ring.open({ waitMicroseconds })`, for bun-aio. */
+  readonly waitMicroseconds: number;
   readonly probe: ProbeKind;
   readonly probeMilliseconds: number;
 }
@@ -47,6 +51,7 @@ export function parseJob(text: string | undefined): Job {
   if (!isRecord(value)) throw new TypeError("a child is started with a job as JSON");
   return {
     path: stringAt(value, "path"),
+    onto: stringAt(value, "onto"),
     direct: booleanAt(value, "direct"),
     pattern: stringAt(value, "pattern") === "sequential" ? "sequential" : "random",
     blockSize: numberAt(value, "blockSize"),
@@ -56,6 +61,7 @@ export function parseJob(text: string | undefined): Job {
     seconds: numberAt(value, "seconds"),
     seed: numberAt(value, "seed"),
     buffers: stringAt(value, "buffers") === "foreign" ? "foreign" : "own",
+    waitMicroseconds: numberAt(value, "waitMicroseconds"),
     probe: stringAt(value, "probe") === "ticks" ? "ticks" : "delay",
     probeMilliseconds: numberAt(value, "probeMilliseconds"),
   };

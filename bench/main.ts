@@ -9,6 +9,7 @@ import { chart } from "./report/chart.ts";
 import { json, type RunFacts, warnings } from "./report/json.ts";
 import { describeMachine, machineLine, readCpuTicks, stolenShare } from "./report/machine.ts";
 import { markdown } from "./report/markdown.ts";
+import { publish } from "./report/publish.ts";
 import { barsTable, detailTable } from "./report/tables.ts";
 import { textTable } from "./report/text.ts";
 import { Results } from "./results.ts";
@@ -71,6 +72,7 @@ async function report(options: Options, results: Results, facts: RunFacts): Prom
   if (bars.lines.length > 0) console.log(textTable(bars));
   for (const line of warnings(results, facts)) console.log(`!!! ${line}`);
 
+  if (options.publish) await publish(rows, results, facts);
   if (options.json !== undefined) await writeFile(options.json, json(rows, results, facts));
   if (options.markdown !== undefined) {
     await writeFile(options.markdown, markdown(rows, results, facts));

@@ -18,6 +18,8 @@ export interface Options {
   readonly json: string | undefined;
   readonly svg: string | undefined;
   readonly markdown: string | undefined;
+  /** Put the figures into README.md and docs/. */
+  readonly publish: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -26,7 +28,7 @@ export const help: string = `usage: bun bench/main.ts [options]
 
 Measures bun-aio beside node:fs/promises, fs.readSync, a bare Zig loop over io_uring, and fio.
 Every contestant runs in a process of its own, the rounds are interleaved, and the tables show
-medians. Takes about 9 minutes as it is; root is needed for the loop and zram rows.
+medians. Takes about 12 minutes as it is; root is needed for the loop and zram rows.
 
   --rounds N        rounds of the whole programme; the medians are over these (default 5; odd is best)
   --seconds S       length of each measured interval (default 1)
@@ -39,6 +41,7 @@ medians. Takes about 9 minutes as it is; root is needed for the loop and zram ro
   --json FILE       write every sample, the medians and the machine as JSON
   --svg FILE        write the throughput rows as a chart
   --markdown FILE   write the tables as Markdown
+  --publish         put the figures into README.md, docs/benchmark.md and docs/benchmark.svg
   --help            this text
 
 examples:
@@ -67,6 +70,7 @@ export function parseOptions(words: string[]): Options {
       json: { type: "string" },
       svg: { type: "string" },
       markdown: { type: "string" },
+      publish: { type: "boolean", default: false },
     },
   });
   return {
@@ -79,6 +83,7 @@ export function parseOptions(words: string[]): Options {
     json: values.json,
     svg: values.svg,
     markdown: values.markdown,
+    publish: values.publish,
   };
 }
 

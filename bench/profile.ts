@@ -37,12 +37,14 @@ if (reason !== undefined) throw new Error(reason);
 const job: Job = {
   ...row.job,
   path: targets.path(row.target),
+  onto: "",
   depth: Number(values.depth),
   span: TARGET_BYTES,
   warmUpSeconds: 0.4,
   seconds: SECONDS,
   seed: 1,
   buffers: values.foreign ? "foreign" : "own",
+  waitMicroseconds: 0,
 };
 const folder = await mkdtemp(join(tmpdir(), "bun-aio-profile-"));
 try {

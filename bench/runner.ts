@@ -51,7 +51,9 @@ async function prepareRows(
   const rows: Row[] = [];
   for (const row of options.rows) {
     if (progress.interrupted) return [];
-    const reason = await targets.prepare(row.target);
+    const reason =
+      (await targets.prepare(row.target)) ??
+      (row.onto === undefined ? undefined : await targets.prepare(row.onto));
     if (reason === undefined) rows.push(row);
     else {
       results.skipRow(row, reason);
@@ -96,12 +98,14 @@ function jobFor(step: Step, round: number, options: Options, targets: Targets): 
   return {
     ...row.job,
     path: targets.path(row.target),
+    onto: row.onto === undefined ? "" : targets.path(row.onto),
     depth: step.case.depth,
     span: targets.size,
     warmUpSeconds: options.warmUpSeconds,
     seconds: Math.max(options.seconds, row.secondsAtLeast ?? 0),
     seed: 0x9e37 + round,
     buffers: "own",
+    waitMicroseconds: 0,
   };
 }
 

@@ -33,6 +33,7 @@ const steps: Step[] = [
   { name: "fuzz", run: () => zigStep(["fuzz", "--", "--seeds", "2000"], /^(\d+) seeds hold$/gm) },
   { name: "plants", run: () => zigStep(["plants"], /^ok /gm) },
   { name: "targets", run: () => zigStep(["check-targets"], undefined) },
+  { name: "sanitize", run: () => bunTests({}, ["./test/once/native.ts"]) },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
   { name: "soak", run: soak },
   { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },

@@ -1,6 +1,7 @@
 // Checks of what callers pass. Each returns the value in the form the rest of the code wants, or
 // throws the error that names the argument, the value and what would be right.
 
+import { types } from "node:util";
 import { argumentRange, argumentType, argumentValue } from "./errors.ts";
 
 /** A position or size in bytes: a non-negative integer up to 2^63 - 1. */
@@ -85,10 +86,20 @@ export function checkOptions(where: string, options: unknown, known: readonly st
   }
 }
 
+/** An object can have the prototype without being one: then its getters throw. */
+export function isSignal(value: unknown): value is AbortSignal {
+  if (!(value instanceof AbortSignal)) return false;
+  try {
+    return typeof value.aborted === "boolean";
+  } catch {
+    return false;
+  }
+}
+
 /** Checks `signal` and `timeout`, and returns what was checked: a getter may say something else next time. */
 export function checkIoOptions(options: IoOptions): IoOptions {
   const { signal, timeout } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+  if (signal !== undefined && !isSignal(signal)) {
     throw argumentType("options.signal", "an AbortSignal", signal);
   }
   if (timeout === undefined) return { signal };
@@ -108,13 +119,14 @@ export function checkData(name: string, value: unknown): IoData {
     }
     return value;
   }
-  if (value instanceof ArrayBuffer) {
+  // An object may have no more of a buffer than its prototype.
+  if (value instanceof ArrayBuffer && types.isAnyArrayBuffer(value)) {
     if (value.detached) {
       throw argumentValue(name, "is detached: its memory was transferred elsewhere", value);
     }
     return value;
   }
-  if (value instanceof SharedArrayBuffer) return value;
+  if (value instanceof SharedArrayBuffer && types.isAnyArrayBuffer(value)) return value;
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
 }
 

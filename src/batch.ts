@@ -57,14 +57,15 @@ async function runBatch(
 }
 
 function checkEntry(ring: Ring, operation: Operation, index: number): void {
-  const name = `operations[${index}]`;
+  // Names are made only for errors: they would cost as much as the rest of a batch.
   if (typeof operation !== "object" || operation === null) {
-    throw argumentType(name, "an operation", operation);
+    throw argumentType(`operations[${index}]`, "an operation", operation);
   }
   const { file } = operation;
-  if (!(file instanceof File)) throw argumentType(`${name}.file`, "a File", file);
+  if (!(file instanceof File)) throw argumentType(`operations[${index}].file`, "a File", file);
   if (file.ring !== ring) {
-    throw argumentValue(`${name}.file`, "belongs to another ring", file.path ?? file.fd);
+    const where = `operations[${index}].file`;
+    throw argumentValue(where, "belongs to another ring", file.path ?? file.fd);
   }
 }
 

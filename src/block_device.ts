@@ -11,7 +11,7 @@ import {
   type IoOptions,
   type Offset,
 } from "./arguments.ts";
-import { busyHint } from "./busy.ts";
+import { busyHint, loopHint } from "./busy.ts";
 import type { Governor } from "./control.ts";
 import { argumentRange, argumentValue, errnoOf, IoError, systemError } from "./errors.ts";
 import { beginOn, File, runOn } from "./file.ts";
@@ -77,22 +77,15 @@ export class BlockDevice extends File {
    * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
    * has no direct I/O), `exclusive` to true when writing.
    *
-   * Rejects with EBUSY when the device is mounted or held (the hint names where), EROFS when it is
-   * read-only and `write` was asked for, ENOTBLK when it is neither a disk nor a regular file.
+   * Rejects with EBUSY when the device is mounted or held (the hint names where; on Linux a loop device
+   * over it counts), EROFS when it is read-only and `write` was asked for, ENOTBLK when it is neither a
+   * disk nor a regular file.
    */
   static override async open(
     path: string | URL,
     options: BlockDeviceOptions = {},
   ): Promise<BlockDevice> {
-    const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
-    checkOptions("BlockDevice.open", options, known);
-    const { exclusive, sectorSize, ...rest } = options;
-    const asked =
-      exclusive === undefined
-        ? options.write === true
-        : checkBoolean("options.exclusive", exclusive);
-    const sector = checkSectorSize(sectorSize);
-    return finish(await openDevice(path, rest, asked), sector);
+    return new BlockDevice(await openInit(path, options));
   }
 
   /** Takes over a descriptor of a device or image that is open already, like `File.fromFd`. */
@@ -103,7 +96,7 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return finish(await adoptFd(fd, rest), sector);
+    return new BlockDevice(await examined(await adoptFd(fd, rest), sector));
   }
 
   /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
@@ -117,7 +110,7 @@ export class BlockDevice extends File {
     if (size !== this.#geometry.size) {
       this.#geometry = Object.freeze({ ...this.#geometry, size });
       this.#state.setLimit(size);
-      if (this.kind === "disk" && size > 0) this.#state.mediaBytes = size;
+      if (this.kind === "disk") this.#state.mediaBytes = size;
     }
     return size;
   }
@@ -138,7 +131,7 @@ export class BlockDevice extends File {
    * Tells the device that the range holds nothing any more; what is read there afterwards is not
    * defined. Images give the space back (`punch`) and read zeroes.
    *
-   * @returns Which way was taken. Rejects with EOPNOTSUPP where there is none.
+   * @returns Which way was taken. Rejects with ENOTSUP where there is none.
    */
   async discard(
     offset: Offset,
@@ -308,6 +301,20 @@ export function checkSectorSize(size: unknown): number | undefined {
 
 // Opening ---------------------------------------------------------------------------------------------
 
+/** What `BlockDevice.open` makes its device of. */
+export async function openInit(
+  path: string | URL,
+  options: BlockDeviceOptions,
+): Promise<DeviceInit> {
+  const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
+  checkOptions("BlockDevice.open", options, known);
+  const { exclusive, sectorSize, ...rest } = options;
+  const asked =
+    exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
+  const sector = checkSectorSize(sectorSize);
+  return examined(await openDevice(path, rest, asked), sector);
+}
+
 async function openDevice(
   path: string | URL,
   options: OpenOptions,
@@ -319,7 +326,9 @@ async function openDevice(
   const holds = exclusive && (!creates || (await isDevice(path)));
   const flags = holds ? abi.OpenFlag.exclusive : 0;
   try {
-    return await openFile(path, holds ? { ...chosen, create: false } : chosen, flags);
+    const init = await openFile(path, holds ? { ...chosen, create: false } : chosen, flags);
+    if (holds && init.state.kind === abi.FileKind.disk) await refuseLooped(init);
+    return init;
   } catch (error) {
     if (!(error instanceof IoError) || error.syscall !== "open") throw error;
     // Some file systems have no direct I/O: an image there is read through the cache.
@@ -328,6 +337,16 @@ async function openDevice(
     }
     throw await withHint(error, error.path ?? "", OPEN_HINTS);
   }
+}
+
+/** What a loop device stands on is held, though the kernel lets others hold it as well. */
+async function refuseLooped({ state, ring }: FileInit): Promise<void> {
+  const hint = await loopHint(state.path ?? "");
+  if (hint === undefined) return;
+  await closeState(coreOf(ring), state);
+  const { code, reason } = systemError(errnoOf("EBUSY"));
+  const errno = -errnoOf("EBUSY");
+  throw new IoError(code, { reason, errno, syscall: "open", path: state.path, hint });
 }
 
 async function isBlock(path: string | URL): Promise<boolean> {
@@ -344,10 +363,6 @@ async function isDevice(path: string | URL): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-async function finish(init: FileInit, sectorSize: number | undefined): Promise<BlockDevice> {
-  return new BlockDevice(await examined(init, sectorSize));
 }
 
 /** Learns what was opened; closes it when it is no device. */

@@ -2,7 +2,7 @@
 // page aligned and counted (zig/slab.zig): what is in flight stays, whatever JavaScript does to the
 // ArrayBuffer over it. Any other view works too, by way of a copy (core.ts).
 
-import { type Bytes, checkInteger, checkOptions, type IoData } from "./arguments.ts";
+import { type Bytes, checkInteger, checkOptions, type IoData, isSignal } from "./arguments.ts";
 import { causeError } from "./control.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
@@ -195,7 +195,7 @@ export class BufferPool implements Disposable {
     try {
       checkOptions("BufferPool.acquire", options, ["signal"]);
       const signal = options?.signal;
-      if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      if (signal !== undefined && !isSignal(signal)) {
         throw argumentType("options.signal", "an AbortSignal", signal);
       }
       if (this.#disposed) throw disposedError();

@@ -80,6 +80,8 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface CoreOptions {
   readonly backend: number;
   readonly queueDepth: number;
+  /** How long a flush may block for the first completion; default 0. */
+  readonly waitNs?: number | undefined;
   /** Of a simulated ring. */
   readonly device?: DeviceParameters | undefined;
 }
@@ -136,7 +138,12 @@ export class Core implements OperationSource {
 
   constructor(options: CoreOptions) {
     this.#native = library();
-    const opened = openRing(options.backend, options.queueDepth, options.device);
+    const opened = openRing(
+      options.backend,
+      options.queueDepth,
+      options.waitNs ?? 0,
+      options.device,
+    );
     this.refused = opened.refused;
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;
@@ -310,7 +317,6 @@ export class Core implements OperationSource {
     this.#retryAt = at;
     this.#retryTimer = setTimeout(this.#retry, ms);
     // The wake descriptor keeps the process alive while operations are in flight.
-    this.#retryTimer.unref();
     this.#retryTimer.unref();
   }
 

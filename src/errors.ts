@@ -76,7 +76,8 @@ function message(code: string, init: IoErrorInit): string {
 /** The name and the words for a system error number (positive). */
 export function systemError(errno: number): { code: string; reason: string } {
   const known = util.getSystemErrorMap().get(-errno);
-  if (known !== undefined) return { code: known[0], reason: known[1] };
+  // libuv's words for ENOTSUP are "operation not supported on socket": for us it never is one.
+  if (known !== undefined) return { code: known[0], reason: known[1].replace(/ on socket$/, "") };
   // libuv's table lacks some, such as EDQUOT.
   const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
   return { code: name ?? `ERRNO_${errno}`, reason: `system error ${errno}` };

@@ -23,7 +23,7 @@ import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError, syncError } from "./failures.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
-import { deviceGone, isSuspect } from "./gone.ts";
+import { deviceGone, emptiedError, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, collected, holding, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -168,9 +168,11 @@ export class File implements AsyncDisposable {
     return this.#sync(abi.Kind.syncData, options);
   }
 
-  /** Bytes; of a device its capacity. */
+  /** Bytes; of a device its capacity. A disk that has lost all of it rejects with `ERR_DEVICE_GONE`. */
   async size(): Promise<number> {
-    return (await this.#info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    const size = (await this.#info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    if (size === 0 && this.#state.mediaBytes > 0) throw emptiedError(this.#state);
+    return size;
   }
 
   /** The same as `node:fs`'s `fstat`. */
@@ -262,7 +264,7 @@ export class File implements AsyncDisposable {
   ): Promise<never> {
     try {
       const state = this.#state;
-      if (state.closing || this.#core.closing) throw this.#closedError(kind);
+      this.#checkOpen(kind);
       const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
       const isView = ArrayBuffer.isView(view);
       const length = view.byteLength;
@@ -275,6 +277,8 @@ export class File implements AsyncDisposable {
           : checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
+      // Getters of the data are the caller's code: one may have closed the file.
+      this.#checkOpen(kind);
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
@@ -332,7 +336,7 @@ export class File implements AsyncDisposable {
     options: IoOptions | undefined,
   ): Promise<number> {
     try {
-      if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+      this.#checkOpen(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
       const views: IoData[] = [];
       const lengths: number[] = [];
@@ -346,6 +350,7 @@ export class File implements AsyncDisposable {
       const from = checkRange(checkOffset("offset", offset), length);
       const governed =
         options === undefined ? undefined : this.#governor(kind, options, from, length);
+      this.#checkOpen(kind);
       const reply = Reply.bytes;
       return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
     } catch (error) {
@@ -393,46 +398,49 @@ export class File implements AsyncDisposable {
 
   async #sync(kind: number, options: IoOptions | undefined): Promise<void> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
+    this.#checkOpen(kind);
     const governed =
       options === undefined ? undefined : this.#governor(kind, options, undefined, undefined);
-    if (state.syncFailure !== undefined) throw this.#syncError(kind, state.syncFailure);
+    // Open until it is known whether a failure means that the device is gone.
+    await holding(this.#core, state, () => this.#syncBegun(kind, governed));
+  }
+
+  async #syncBegun(kind: number, governed: Governor | undefined): Promise<void> {
+    const state = this.#state;
+    if (state.syncFailure !== undefined) throw await this.#syncError(kind, state.syncFailure);
     const pending: PendingSync = { order: ++state.order, cause: state.unreported };
     state.unreported = undefined;
     state.pendingSyncs.add(pending);
     try {
-      await holding(this.#core, state, async () => {
-        if (state.longWrites.size > 0) {
-          const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governed);
-          if (cause !== undefined) throw this.#stoppedError(kind, cause);
-        }
-        const outcome = await this.#core.start({
-          kind,
-          fd: state.fd,
-          file: state,
-          governor: governed,
-        });
-        if (outcome.error !== undefined) throw outcome.error;
-        if (outcome.status !== abi.Status.ok) {
-          const error = this.#outcomeError(kind, outcome, undefined, undefined);
-          state.syncFailure ??= error;
-          throw await this.#orGone(error);
-        }
-      });
+      await this.#syncWrites(kind, governed);
     } catch (error) {
       if (pending.cause === undefined || !(error instanceof IoError)) throw error;
-      if (!wasAsked(error)) throw this.#syncError(kind, pending.cause);
+      if (!wasAsked(error)) throw await this.#syncError(kind, pending.cause);
       // An aborted sync tells of itself; the next one has to tell of the write.
       state.unreported ??= pending.cause;
       throw error;
     } finally {
       state.pendingSyncs.delete(pending);
     }
-    if (pending.cause !== undefined) throw this.#syncError(kind, pending.cause);
+    if (pending.cause !== undefined) throw await this.#syncError(kind, pending.cause);
   }
 
-  #syncError(kind: number, cause: IoError): IoError {
-    return syncError(kind, this.#state.path, cause);
+  async #syncWrites(kind: number, governor: Governor | undefined): Promise<void> {
+    const state = this.#state;
+    if (state.longWrites.size > 0) {
+      const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governor);
+      if (cause !== undefined) throw this.#stoppedError(kind, cause);
+    }
+    const outcome = await this.#core.start({ kind, fd: state.fd, file: state, governor });
+    if (outcome.error !== undefined) throw outcome.error;
+    if (outcome.status === abi.Status.ok) return;
+    const error = this.#outcomeError(kind, outcome, undefined, undefined);
+    state.syncFailure ??= error;
+    throw await this.#orGone(error);
+  }
+
+  #syncError(kind: number, cause: IoError): Promise<IoError> {
+    return this.#orGone(syncError(kind, this.#state.path, cause));
   }
 
   #stoppedError(kind: number, cause: Cause): IoError {
@@ -463,7 +471,7 @@ export class File implements AsyncDisposable {
 
   async #info(kind: number): Promise<DataView> {
     const state = this.#state;
-    if (state.closing || this.#core.closing) throw this.#closedError(kind);
+    this.#checkOpen(kind);
     const outcome = await this.#core.start({
       kind,
       fd: state.fd,
@@ -486,18 +494,25 @@ export class File implements AsyncDisposable {
     offset: Offset | undefined,
     length: number | undefined,
   ): Governor | undefined {
-    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
+    this.#checkOpen(kind);
     return options === undefined ? undefined : this.#governor(kind, options, offset, length);
   }
 
   async #runBegun(kind: number, request: Partial<Request>): Promise<Outcome> {
     const state = this.#state;
     const { offset, length } = request;
-    const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
-    if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok)
-      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
-    return outcome;
+    // Open until it is known whether a failure means that the device is gone.
+    return holding(this.#core, state, async () => {
+      const outcome = await this.#core.start({ ...request, kind, fd: state.fd, file: state });
+      if (outcome.error !== undefined) throw outcome.error;
+      if (outcome.status !== abi.Status.ok)
+        throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
+      return outcome;
+    });
+  }
+
+  #checkOpen(kind: number): void {
+    if (this.#state.closing || this.#core.closing) throw this.#closedError(kind);
   }
 
   /** Checks the options; an already aborted signal or a passed deadline does no I/O. */
@@ -508,7 +523,10 @@ export class File implements AsyncDisposable {
     length: number | undefined,
   ): Governor | undefined {
     const context = this.#context(kind, offset, length, 0);
-    return checkGovernor(syscallName(kind), options, context);
+    const governor = checkGovernor(syscallName(kind), options, context);
+    // Getters of the options are the caller's code: one may have closed the file.
+    this.#checkOpen(kind);
+    return governor;
   }
 
   #context(
@@ -558,7 +576,8 @@ export class File implements AsyncDisposable {
  * view, in vectors of thousands of pieces.
  */
 function isOrdinary(value: unknown): value is Uint8Array {
-  if (!(value instanceof Uint8Array)) return false;
+  // An object can have the prototype without being a view.
+  if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) return false;
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Uint8Array.prototype && prototype !== Buffer.prototype) return false;
   return (

@@ -4,16 +4,21 @@
 
 import { addOffset, type Offset } from "./arguments.ts";
 import type { Core } from "./core.ts";
-import { IoError } from "./errors.ts";
+import { errnoOf, IoError, systemError } from "./errors.ts";
 import type { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
 
 const GONE_HINT = "Plug it in and open it again; what was not synced may be lost";
 
+/** EINVAL: BLKDISCARD and BLKZEROOUT of a range that is no longer there. */
+const SUSPECT_CODES: ReadonlySet<string> = new Set(["EIO", "ENOSPC", "EINVAL"]);
+/** Of asking for the size. */
+const GONE_CODES: ReadonlySet<string> = new Set(["ENXIO", "ENODEV", "EIO"]);
+
 /** Whether a failure with `code` may mean that the device is gone. */
 export function isSuspect(file: FileState, code: string): boolean {
   if (file.mediaBytes === 0) return false;
-  return code === "EIO" || code === "ENOSPC";
+  return SUSPECT_CODES.has(code);
 }
 
 /** Whether a read that stopped `transferred` bytes behind `offset` stopped before the device's end. */
@@ -30,6 +35,8 @@ export async function deviceGone(
   file: FileState,
   error: IoError,
 ): Promise<IoError | undefined> {
+  // The kernel has said so itself.
+  if (error.code === "ERR_DEVICE_GONE") return error;
   const outcome = await core.start({
     kind: abi.Kind.stat,
     fd: file.fd,
@@ -40,12 +47,27 @@ export async function deviceGone(
     if (outcome.status === abi.Status.ok) {
       const memory = core.blockMemory(outcome.block, abi.FileInfo.SIZE);
       const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-      if (info.getFloat64(abi.FileInfo.size, true) > 0) return undefined;
+      return info.getFloat64(abi.FileInfo.size, true) > 0 ? undefined : goneError(error);
     }
-    return goneError(error);
+    // What failed otherwise says nothing about the device: a closed descriptor, a ring that closes.
+    const isGone =
+      outcome.status === abi.Status.failed && GONE_CODES.has(systemError(outcome.errno).code);
+    return isGone ? goneError(error) : undefined;
   } finally {
     core.releaseBlock(outcome.block);
   }
+}
+
+/** For a disk that had bytes when it was opened and says that it has none. */
+export function emptiedError(file: FileState): IoError {
+  return goneError(
+    new IoError("ENXIO", {
+      reason: "the device has 0 bytes",
+      errno: -errnoOf("ENXIO"),
+      syscall: "fstat",
+      path: file.path,
+    }),
+  );
 }
 
 export function goneError(error: IoError): IoError {

@@ -37,6 +37,16 @@ const WRITES: ReadonlySet<number> = new Set([
   Kind.writeZeroes,
 ]);
 
+/** What depends on the alignment. */
+const DIRECT: ReadonlySet<number> = new Set([
+  Kind.read,
+  Kind.write,
+  Kind.readv,
+  Kind.writev,
+  Kind.discard,
+  Kind.writeZeroes,
+]);
+
 /** A sentence that helps, or undefined. */
 export function hintFor(
   code: string,
@@ -44,6 +54,9 @@ export function hintFor(
   file: FileState | undefined,
 ): string | undefined {
   if (kind === Kind.open) return openHint(code);
+  if (kind === Kind.probe && code === "EBADF") {
+    return "The descriptor is not open, or was opened with O_PATH and only names a file";
+  }
   if (
     file !== undefined &&
     !file.writable &&
@@ -61,10 +74,7 @@ export function hintFor(
     case "ENOSPC":
       return "The medium or the quota is full";
     case "EINVAL":
-      if (file?.direct === true) {
-        return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
-      }
-      return undefined;
+      return file === undefined ? undefined : invalidHint(kind, file);
     case "EPERM":
     case "EROFS":
       return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
@@ -72,8 +82,7 @@ export function hintFor(
       return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
     case "EIO":
       return "The medium or its connection reports an error; the data at this range is not reliable";
-    case "EOPNOTSUPP":
-    // The same number on Linux, and the name that libuv gives it.
+    // What libuv, and so Node, calls EOPNOTSUPP.
     case "ENOTSUP":
       return "This file system or device has no such operation";
     case "ESPIPE":
@@ -81,6 +90,18 @@ export function hintFor(
     default:
       return undefined;
   }
+}
+
+function invalidHint(kind: number, file: FileState): string | undefined {
+  if (kind === Kind.truncate && file.mediaBytes > 0) {
+    return "A device has the size it has; only regular files can be truncated";
+  }
+  if (!file.direct || !DIRECT.has(kind)) return undefined;
+  const rest = file.mediaBytes % (file.ioMask + 1);
+  if (rest > 0) {
+    return `The device ends within a sector: no request may touch its last ${rest} bytes, which the system cannot reach`;
+  }
+  return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
 }
 
 function openHint(code: string): string | undefined {

@@ -12,6 +12,7 @@ import {
   diskDirectory,
   type Mount,
   namesIn,
+  nodeNumbers,
   nodeOf,
   numbersOf,
   partitionsOf,
@@ -147,7 +148,7 @@ async function deviceOf(
   mounts: readonly Mount[],
   path: string,
 ): Promise<string | null> {
-  const node = await nodeDirectory(paths, path);
+  const node = (await nodeDirectory(paths, path)) ?? (await numberedDirectory(paths, path));
   if (node !== null) return node;
   let closest: Mount | undefined;
   for (const mount of mounts) {
@@ -159,6 +160,12 @@ async function deviceOf(
     }
   }
   return closest === undefined ? null : mountedDevice(paths, closest);
+}
+
+/** The sysfs directory of a node that stands elsewhere (mknod(1)). */
+async function numberedDirectory(paths: SystemPaths, path: string): Promise<string | null> {
+  const [major, minor] = (await nodeNumbers(path))?.split(":").map(Number) ?? [];
+  return major === undefined || minor === undefined ? null : directoryOf(paths, major, minor);
 }
 
 /** The sysfs directory of something under /dev, also by one of its other names. */

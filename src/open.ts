@@ -86,7 +86,6 @@ export async function openFile(
   const argument = openFlags(options) | flags;
   const mode =
     options.mode === undefined ? 0o666 : checkInteger("options.mode", options.mode, 0, 0o7777);
-  const ring = checkRing(options.ring);
   const unaligned = checkUnalignedWrites(options.unalignedWrites);
   if (unaligned === "rmw" && (argument & READ_AND_WRITE) !== READ_AND_WRITE) {
     throw argumentValue("options.unalignedWrites", "needs { read: true, write: true }", unaligned);
@@ -101,6 +100,8 @@ export async function openFile(
     transferred: undefined,
   };
   const governed = checkGovernor("open", options, context);
+  // Last: getters of the other options are the caller's code and may close the ring.
+  const ring = checkRing(options.ring);
   const init = await prepare(ring, context, true, {
     kind: abi.Kind.open,
     fd: -1,

@@ -23,7 +23,16 @@ export interface RingOptions {
   backend?: BackendName | "auto" | undefined;
   /** Operations in the kernel at once, 1 to 4096; default 128. More may be waiting, without limit. */
   queueDepth?: number | undefined;
+  /**
+   * How long, in microseconds from 0 to 50, a flush may block this thread for its first completion;
+   * default 0: never. For a program that awaits one read at a time from a device that answers sooner
+   * than the event loop would hear of it (docs/performance.md). Only `io_uring` (Linux 5.11) waits,
+   * the other backends take it without effect.
+   */
+  waitMicroseconds?: number | undefined;
 }
+
+const NS_PER_MICROSECOND = 1000;
 
 const BACKENDS: Readonly<Record<string, number>> = {
   auto: abi.Backend.automatic,
@@ -96,11 +105,14 @@ export class Ring implements AsyncDisposable {
   }
 
   static #open(options: RingOptions | undefined): Ring {
-    checkOptions("Ring.open", options, ["backend", "queueDepth"]);
+    checkOptions("Ring.open", options, ["backend", "queueDepth", "waitMicroseconds"]);
     const { backend, forced } = chooseBackend(options?.backend);
     const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
     const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
-    const core = new Core({ backend, queueDepth });
+    const wait = options?.waitMicroseconds ?? 0;
+    const waitMax = abi.WAIT_NS_MAX / NS_PER_MICROSECOND;
+    const waitNs = checkInteger("options.waitMicroseconds", wait, 0, waitMax) * NS_PER_MICROSECOND;
+    const core = new Core({ backend, queueDepth, waitNs });
     return new Ring(core, reason(core, forced));
   }
 

@@ -2,7 +2,7 @@
 // reads are asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can
 // use a tree of their own. Used by block_device.ts, busy.ts and list_devices.ts.
 
-import { readdir, readFile, readlink, realpath } from "node:fs/promises";
+import { readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 export interface SystemPaths {
@@ -107,6 +107,26 @@ export function nodeOf(paths: SystemPaths, directory: string): string {
 /** "major:minor" */
 export async function numbersOf(directory: string): Promise<string | null> {
   return textOf(join(directory, "dev"));
+}
+
+/** Linux encodes device numbers so in st_rdev (makedev(3)). */
+export function deviceNumbers(rdev: number): { major: number; minor: number } {
+  const number = BigInt(rdev);
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
+  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn & 0xffff_ffffn);
+  return { major: Number(major), minor: Number(minor) };
+}
+
+/** "major:minor" of a node of a block device, wherever it stands; null for everything else. */
+export async function nodeNumbers(path: string): Promise<string | null> {
+  try {
+    const found = await stat(path);
+    if (!found.isBlockDevice()) return null;
+    const { major, minor } = deviceNumbers(found.rdev);
+    return `${major}:${minor}`;
+  } catch {
+    return null;
+  }
 }
 
 export async function readFacts(directory: string): Promise<SysfsFacts> {

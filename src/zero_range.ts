@@ -58,7 +58,7 @@ export async function zeroRange(
           transferred: undefined,
         });
   // EINVAL: a range that is not aligned to the device's sectors.
-  if (error !== undefined && error.code !== "EINVAL" && error.code !== "EOPNOTSUPP") throw error;
+  if (error !== undefined && error.code !== "EINVAL" && error.code !== "ENOTSUP") throw error;
   await writeZeroes(file, offset, length, options);
 }
 

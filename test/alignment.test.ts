@@ -267,6 +267,21 @@ describe("the end of a direct file", () => {
     expect(written.subarray(bytes).every((byte) => byte === 0)).toBe(true);
   });
 
+  test("when no aligned write makes room first: nobody cuts off what others wrote", async () => {
+    using folder = new Folder();
+    await using file = await open(folder, 0);
+    const places = Array.from({ length: 24 }, (_, index) => index * 9000 + 17);
+    await Promise.all(
+      shuffled(places, seed).map((at) => file.writeAt(new Uint8Array(100).fill(at % 251), at)),
+    );
+    const last = (places.at(-1) ?? 0) + 100;
+    const expected = new Uint8Array(last);
+    for (const at of places) expected.fill(at % 251, at, at + 100);
+    const written = new Uint8Array(await Bun.file(file.path ?? "").arrayBuffer());
+    expect(written.byteLength).toBe(last);
+    expect(Buffer.compare(written, expected)).toBe(0);
+  });
+
   test("when truncated among unaligned writes", async () => {
     using folder = new Folder();
     await using file = await open(folder, 9000);

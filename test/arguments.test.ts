@@ -2,7 +2,7 @@
 // returns a promise throws at the call (promise 5). And the edges that are right.
 
 import { expect, test } from "bun:test";
-import { allocBuffer, BufferPool, File, Ring } from "../src/index.ts";
+import { allocBuffer, BufferPool, File, type IoData, Ring } from "../src/index.ts";
 import { ioError, rejection, wrong } from "./support/expect.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -103,7 +103,8 @@ test("offsets beyond 2^32 reach their place", async () => {
 test("data that is no memory names the argument", async () => {
   using dir = new TempDir();
   await using file = await scratch(dir);
-  for (const data of [undefined, null, "text", 5, {}, [1, 2], new Blob(["x"])]) {
+  const pretender: unknown = Object.create(Uint8Array.prototype);
+  for (const data of [undefined, null, "text", 5, {}, [1, 2], new Blob(["x"]), pretender]) {
     for (const call of [
       file.readAt(wrong(data), 0),
       file.readExactAt(wrong(data), 0),
@@ -172,9 +173,11 @@ test("wrong options of operations", async () => {
       );
     }
     expect((await rejection(call({ timeout: "1" }))).code).toBe("ERR_INVALID_ARG_TYPE");
-    expect((await rejection(call({ signal: {} }))).message).toContain(
-      '"options.signal" must be an AbortSignal',
-    );
+    for (const signal of [{}, Object.create(AbortSignal.prototype)]) {
+      const error = await rejection(call({ signal }));
+      expect(error.code).toBe("ERR_INVALID_ARG_TYPE");
+      expect(error.message).toContain('"options.signal" must be an AbortSignal');
+    }
     expect((await rejection(call(7))).message).toContain('"options" must be an object');
     expect((await rejection(call(null))).message).toContain('"options" must be an object');
   }
@@ -287,6 +290,16 @@ test("Ring.open refuses wrong options by name", () => {
       '"options.queueDepth" must be an integer from 1 to 4096',
     ],
     [{ queueDepth: "8" }, "ERR_INVALID_ARG_TYPE", '"options.queueDepth" must be a number'],
+    [
+      { waitMicroseconds: 51 },
+      "ERR_OUT_OF_RANGE",
+      '"options.waitMicroseconds" must be an integer from 0 to 50; got 51',
+    ],
+    [
+      { waitMicroseconds: true },
+      "ERR_INVALID_ARG_TYPE",
+      '"options.waitMicroseconds" must be a number',
+    ],
     [{ queuedepth: 8 }, "ERR_INVALID_ARG_VALUE", '"options.queuedepth" is no option of Ring.open'],
     [null, "ERR_INVALID_ARG_TYPE", '"options" must be an object'],
   ];
@@ -297,6 +310,92 @@ test("Ring.open refuses wrong options by name", () => {
     } catch (error) {
       expect((error as Error).message).toContain(message);
       expect((error as { code?: string }).code).toBe(code);
+    }
+  }
+});
+
+/** What a caller's getter can do in the middle of a call. */
+const closers: Record<string, (file: File, close: () => void) => Promise<unknown>> = {
+  "readAt, options": (file, close) => file.readAt(allocBuffer(4), 0, closingOptions(close)),
+  "writevAt, options": (file, close) => file.writevAt([allocBuffer(4)], 0, closingOptions(close)),
+  "syncAll, options": (file, close) => file.syncAll(closingOptions(close)),
+  "truncate, options": (file, close) => file.truncate(4, closingOptions(close)),
+  "readAt, data": (file, close) => file.readAt(closingData(close), 0),
+  "readvAt, data": (file, close) => file.readvAt([closingData(close)], 0),
+};
+
+function closingOptions(close: () => void): { timeout?: undefined } {
+  return {
+    get timeout(): undefined {
+      close();
+      return undefined;
+    },
+  };
+}
+
+function closingData(close: () => void): Uint8Array {
+  return new (class extends Uint8Array {
+    override get byteLength(): number {
+      close();
+      return 4;
+    }
+  })(4);
+}
+
+// Else it would run on whatever has that descriptor by then, or wait for a ring that is gone.
+for (const [name, call] of Object.entries(closers)) {
+  test(`${name}: a getter that closes the file or the ring ends the call`, async () => {
+    using dir = new TempDir();
+    const ring = Ring.open();
+    const path = dir.file("scratch", "abcdef");
+    const first = await File.open(path, { write: true, ring });
+    let closing: Promise<void> | undefined;
+    const closed = await rejection(
+      call(first, () => {
+        closing ??= first.close();
+      }),
+    );
+    expect(closed).toMatchObject({ code: "EBADF" });
+    expect((closed as Error).message).toContain("the file is closed");
+    await closing;
+
+    const second = await File.open(path, { write: true, ring });
+    let ringClosing: Promise<void> | undefined;
+    const ended = await rejection(
+      call(second, () => {
+        ringClosing ??= ring.close();
+      }),
+    );
+    expect(ended).toMatchObject({ code: "ERR_RING_CLOSED" });
+    await ringClosing;
+    await second.close();
+  });
+}
+
+test("File.open: a getter that closes the ring ends the call", async () => {
+  using dir = new TempDir();
+  const ring = Ring.open();
+  let closing: Promise<void> | undefined;
+  const opening = File.open(dir.file("scratch", "abcdef"), {
+    ring,
+    get timeout(): undefined {
+      closing ??= ring.close();
+      return undefined;
+    },
+  });
+  expect(await rejection(opening)).toMatchObject({ code: "ERR_RING_CLOSED" });
+  await closing;
+});
+
+test("objects with the prototype of a buffer are no buffers", async () => {
+  using dir = new TempDir();
+  await using file = await scratch(dir);
+  for (const kind of [ArrayBuffer, SharedArrayBuffer, Uint8Array, DataView]) {
+    const forged: IoData = Object.create(kind.prototype);
+    for (const call of [file.readAt(forged, 0), file.writevAt([forged], 0)]) {
+      const error = await rejection(call);
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error).toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
     }
   }
 });

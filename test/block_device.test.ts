@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
-import { allocBuffer, BlockDevice, File, IoError, Ring } from "../src/index.ts";
+import { allocBuffer, BlockDevice, File, IoError, listBlockDevices, Ring } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { Folder, noLoop, pattern, rejection } from "./support/devices.ts";
 
@@ -99,6 +99,26 @@ describe("images", () => {
     const content = readFileSync(path);
     const expected = pattern(4 * MiB, 1).fill(0, MiB, 3 * MiB);
     expect(Bun.hash(content)).toBe(Bun.hash(expected));
+  });
+
+  test("discard and writeZeroes of ranges longer than one call takes", async () => {
+    using folder = new Folder();
+    const size = 2 ** 31 + 8192;
+    const path = folder.zeroes("image", size);
+    await using device = await BlockDevice.open(path, { write: true });
+    const places = [2 ** 28, 2 ** 30, 2 ** 31, 2 ** 31 + 4096];
+    for (const clear of [
+      (from: number, length: number) => device.discard(from, length),
+      (from: number, length: number) => device.writeZeroes(from, length),
+    ]) {
+      for (const at of places) await device.writeAt(allocBuffer(4096).fill(1), at);
+      await clear(4096, size - 8192);
+      const answer = new Uint8Array(4096);
+      for (const at of places) {
+        await device.readExactAt(answer, at);
+        expect([at, answer[0]]).toEqual([at, at + 4096 === size ? 1 : 0]);
+      }
+    }
   });
 
   test("writeZeroes of any range with rmw", async () => {
@@ -232,6 +252,10 @@ for (const sectorSize of [512, 4096]) {
       const kilobytes = readFileSync(`/sys/block/${name}/queue/max_sectors_kb`, "utf8");
       expect(geometry.maximumTransferSize).toBe(Number(kilobytes) * 1024);
       expect(await device.size()).toBe(8 * MiB);
+      const listed = (await listBlockDevices()).find(({ path }) => path === device.path);
+      expect(listed).toMatchObject({ size: 8 * MiB, logicalSectorSize: sectorSize });
+      expect(listed).toMatchObject({ removable: false, transport: null, system: false });
+      expect(listed).toMatchObject({ mounts: [], holders: [], partitions: [] });
     });
 
     test("ends where it ends", async () => {

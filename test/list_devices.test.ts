@@ -4,11 +4,11 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { deviceNumbers, explainBusy } from "../src/busy.ts";
+import { explainBusy, explainListed } from "../src/busy.ts";
 import { listBlockDevices } from "../src/index.ts";
 import { type BlockDeviceInfo, listLinuxDevices } from "../src/list_devices.ts";
 import { parseFreebsd } from "../src/list_freebsd.ts";
-import { parseMountInfo, type SystemPaths } from "../src/sysfs.ts";
+import { deviceNumbers, parseMountInfo, type SystemPaths } from "../src/sysfs.ts";
 import { Folder } from "./support/devices.ts";
 
 /** A system in a folder. */
@@ -318,7 +318,7 @@ test("FreeBSD's GEOM tree", () => {
   const list = parseFreebsd({
     confxml,
     mounts: "/dev/ada0p2\t\t/\t\t\tufs\trw\t1 1\ndevfs /dev devfs rw 0 0\n",
-    swaps: "Device:       1K-blocks     Used:\n",
+    swaps: "Device:       1K-blocks     Used:\n/dev/da0      1024     0\n",
   });
   expect(list.map(({ path }) => path)).toEqual(["/dev/ada0", "/dev/da0"]);
   expect(list[0]).toMatchObject({
@@ -340,8 +340,14 @@ test("FreeBSD's GEOM tree", () => {
     rotational: true,
     serial: null,
     model: null,
-    system: false,
+    system: true,
   });
+  const mounted = "/dev/ada0p2 is mounted at /; unmount it first";
+  expect(explainListed(list, "/dev/ada0")).toBe(mounted);
+  expect(explainListed(list, "/dev/ada0p2")).toBe(mounted);
+  expect(explainListed(list, "/dev/ada0p1")).toBeUndefined();
+  expect(explainListed(list, "/dev/da0")).toBe("/dev/da0 is used as swap space; see swapctl(8)");
+  expect(explainListed(list, "/dev/cd0")).toBeUndefined();
 });
 
 test.skipIf(process.platform !== "linux")("this system", async () => {

@@ -223,6 +223,15 @@ test("a descriptor that appends cannot be written at positions", async () => {
   fs.closeSync(fd);
 });
 
+testUnless(noLinux, "a descriptor that only names a file is refused", async () => {
+  using dir = new TempDir();
+  const O_PATH = 0o10000000;
+  const fd = fs.openSync(dir.file("x", "abc"), O_PATH);
+  const error = await ioError(File.fromFd(fd), "EBADF");
+  expect(error.hint).toContain("O_PATH");
+  fs.closeSync(fd);
+});
+
 test("wrong descriptors", async () => {
   const error = await ioError(File.fromFd(2 ** 31 - 1), "EBADF");
   expect(error.path).toBe("fd 2147483647");

@@ -1,8 +1,10 @@
 // `Ring`: opening, choosing a backend, the default one, closing.
 
 import { expect, test } from "bun:test";
-import { File, Ring } from "../src/index.ts";
-import { backend, noIoUring, noLinux, testUnless } from "./support/conditions.ts";
+import { allocBuffer, BlockDevice, File, Ring } from "../src/index.ts";
+import { imageDevice } from "../src/testing/index.ts";
+import { backend, noFaultFree, noIoUring, noLinux, testUnless } from "./support/conditions.ts";
+import { blockingReadMissing, openBlocking, rejection, sleep } from "./support/control.ts";
 import { descriptorsBelow, links } from "./support/descriptors.ts";
 import { ioError } from "./support/expect.ts";
 import { TempDir } from "./support/temp.ts";
@@ -122,3 +124,57 @@ test("the backend under test is the one that was asked for", () => {
   const forced = process.env["BUN_AIO_BACKEND"];
   if (forced !== undefined && forced !== "") expect<string>(backend).toBe(forced);
 });
+
+test("waitMicroseconds changes nothing but the time", async () => {
+  using dir = new TempDir();
+  await using ring = Ring.open({ waitMicroseconds: 50 });
+  await using file = await File.open(dir.file("a", "0123456789"), { ring });
+  const answers = await Promise.all(
+    Array.from({ length: 10 }, async (_, at) => {
+      const byte = new Uint8Array(1);
+      await file.readAt(byte, at);
+      return byte[0];
+    }),
+  );
+  expect(answers).toEqual([..."0123456789"].map((digit) => digit.charCodeAt(0)));
+});
+
+testUnless(
+  noIoUring ?? noFaultFree ?? imageDevice.unavailable(),
+  "with waitMicroseconds a device's answer may come with the flush that asked for it",
+  async () => {
+    await using device = await imageDevice({ size: 2 ** 20 });
+    const buffer = allocBuffer(4096);
+    const inlineCompletions = async (waitMicroseconds: number): Promise<number> => {
+      await using ring = Ring.open({ waitMicroseconds });
+      await using file = await BlockDevice.open(device.path as string, { ring });
+      const before = ring.stats().inlineCompletions;
+      for (let i = 0; i < 2000; i++) await file.readExactAt(buffer, (i % 256) * 4096);
+      return ring.stats().inlineCompletions - before;
+    };
+    expect(await inlineCompletions(50)).toBeGreaterThan((await inlineCompletions(0)) + 20);
+  },
+);
+
+testUnless(
+  noIoUring ?? blockingReadMissing,
+  "promise 9: waitMicroseconds never blocks for longer",
+  async () => {
+    await using ring = Ring.open({ waitMicroseconds: 50 });
+    await using file = await openBlocking(ring);
+    const controller = new AbortController();
+    const started = performance.now();
+    const ended = rejection(file.readAt(allocBuffer(2 ** 20), 0, { signal: controller.signal }));
+    // The flush is a microtask.
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(performance.now() - started).toBeLessThan(25);
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    await sleep(50);
+    clearInterval(timer);
+    expect(ticks).toBeGreaterThan(5);
+    controller.abort();
+    expect((await ended).code).toBe("ABORT_ERR");
+  },
+);

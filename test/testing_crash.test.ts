@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, type Bytes, type IoError } from "../src/index.ts";
-import { type SimulatedDevice, simulatedDevice } from "../src/testing/index.ts";
+import { type FaultRule, type SimulatedDevice, simulatedDevice } from "../src/testing/index.ts";
 
 const SECTOR = 512;
 
@@ -156,6 +156,23 @@ describe("a crash", () => {
     expect(kept.size).toBeGreaterThan(4);
   });
 
+  test("a sync covers what was called before it, not what was written while it ran", async () => {
+    const later = { kept: 0, lost: 0 };
+    for (let seed = 0; seed < 40; seed++) {
+      const faults: FaultRule[] = [{ operation: "sync", latency: 3 }];
+      await using device = await simulatedDevice({ size: 64 * SECTOR, seed, faults });
+      await device.writeAt(sectors(1, 1), 0);
+      const sync = device.syncAll();
+      await device.writeAt(sectors(1, 2), SECTOR);
+      await sync;
+      const image = await device.crash();
+      expect(image[0]).toBe(1);
+      later[image[SECTOR] === 2 ? "kept" : "lost"]++;
+    }
+    expect(later.kept).toBeGreaterThan(0);
+    expect(later.lost).toBeGreaterThan(0);
+  });
+
   test("a failed sync promises nothing", async () => {
     let lost = 0;
     for (let seed = 0; seed < 40; seed++) {
@@ -185,6 +202,8 @@ describe("after a crash", () => {
     const content = allocBuffer(64 * SECTOR);
     await second.readExactAt(content, 0);
     expect(content).toEqual(again);
+    // Not what was done to the copy.
+    expect(content[0]).toBe(1);
     await second.writeAt(sectors(1, 8), 0);
     await second.syncAll();
     await second.crash();

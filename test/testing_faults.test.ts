@@ -80,6 +80,9 @@ describe("which requests", () => {
     rules[0]?.[Symbol.dispose]();
     rules[0]?.[Symbol.dispose]();
     add()[Symbol.dispose]();
+    // Twice is nothing: the place of a rule that was taken away twice is given once.
+    add();
+    expect(add).toThrow("64 fault rules");
   });
 });
 
@@ -126,6 +129,24 @@ describe("what happens", () => {
     expect(device.ring.stats().continuations).toBe(7 + 3);
   });
 
+  test("what is reported of a coalesced vector is its contiguous beginning", async () => {
+    const half = 512 * 1024;
+    const size = 4 * half;
+    await using device = await simulatedDevice({ size });
+    const pieces = [new Uint8Array(100).fill(1), new Uint8Array(size - 100).fill(1)];
+    using _ = device.faults.add({
+      operation: "any",
+      offset: half + 512,
+      length: 512,
+      error: "EIO",
+    });
+    // Four requests at once, of which only the second fails.
+    for (const call of [device.writevAt(pieces, 0), device.readvAt(pieces, 0)]) {
+      const error: unknown = await call.catch((reason) => reason);
+      expect(error).toMatchObject({ code: "EIO", offset: 0, length: size, transferred: half });
+    }
+  });
+
   test("torn writes leave their beginning", async () => {
     await using device = await withRules({ operation: "write", torn: 700, nth: 1 });
     expect(await codeOf(device.writeAt(buffer, 0))).toBe("EIO");
@@ -134,6 +155,17 @@ describe("what happens", () => {
     expect(back.lastIndexOf(1)).toBe(699);
     using _ = device.faults.add({ operation: "write", torn: 512, error: "ENOSPC" });
     expect(await codeOf(device.writeAt(buffer, 8192))).toBe("ENOSPC");
+  });
+
+  test("of any operations only those that change the medium are torn", async () => {
+    await using device = await withRules({ operation: "any", torn: 512 });
+    expect(await codeOf(device.syncAll())).toBe("ok");
+    expect(await codeOf(device.readAt(target, 0))).toBe("ok");
+    expect(await codeOf(device.discard(0, 4096))).toBe("EIO");
+    expect(await codeOf(device.writeAt(buffer, 0))).toBe("EIO");
+    const back = new Uint8Array(4096);
+    await device.readExactAt(back, 0);
+    expect(back.lastIndexOf(1)).toBe(511);
   });
 
   test("latency takes its time, in order of the times due, and keeps the process alive", async () => {
@@ -173,6 +205,9 @@ describe("what happens", () => {
       device.invalidateCache(),
     ];
     for (const code of await Promise.all(after.map(codeOf))) expect(code).toBe("ERR_DEVICE_GONE");
+    // Said once, with what the system said.
+    const error: unknown = await device.readAt(target, 0).catch((reason) => reason);
+    expect((error as IoError).cause).toMatchObject({ code: "ENXIO" });
   });
 });
 

@@ -2,9 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { allocBuffer, BlockDevice, File, type IoError } from "../src/index.ts";
 import { imageDevice, overlayDevice, simulatedDevice } from "../src/testing/index.ts";
+import { Folder, rejection } from "./support/devices.ts";
 import { Random } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -119,6 +120,16 @@ describe("an overlay", () => {
     expect([back[0], back[4096], back[8192]]).toEqual([5, 6, 0]);
     await base.readExactAt(back, 0);
     expect([back[0], back[4096]]).toEqual([5, 0]);
+  });
+
+  // Only tmpfs has files of that length everywhere.
+  test.skipIf(!existsSync("/dev/shm"))("says why a base is too large", async () => {
+    using folder = new Folder("/dev/shm");
+    const base = folder.zeroes("base", 2 ** 50);
+    const error = await rejection(overlayDevice(base));
+    expect(error.code).toBe("ENOMEM");
+    expect(error.message).toContain(`as its base has bytes (${2 ** 50})`);
+    expect(error.message).toContain(base);
   });
 
   test("refuses what is no base", async () => {

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, BlockDevice, type IoError } from "../src/index.ts";
 import { type SimulatedDeviceOptions, simulatedDevice } from "../src/testing/index.ts";
+import { rejection } from "./support/devices.ts";
 
 const MIB = 2 ** 20;
 
@@ -110,6 +111,50 @@ describe("a simulated device", () => {
     expect(await codeOf(device.truncate(0))).toBe("EINVAL");
     // One number, two names.
     expect(await codeOf(device.allocate(0, 512))).toMatch(/^E(OP)?NOTSUPP?$/);
+  });
+
+  test("a sync covers discards and zeroes that were not awaited, and tells of their failure", async () => {
+    await using device = await simulatedDevice({
+      size: 2 ** 16,
+      faults: [
+        { operation: "discard", latency: 40 },
+        { operation: "write", offset: 4096, length: 512, latency: 15 },
+        { operation: "write", offset: 8192, length: 512, error: "EIO" },
+      ],
+    });
+    const discarded = device.discard(0, 4096);
+    const zeroed = device.writeZeroes(4096, 512);
+    await device.syncAll();
+    for (const call of [discarded, zeroed])
+      expect(Bun.peek.status<unknown>(call)).toBe("fulfilled");
+    const failed = rejection(device.writeZeroes(8192, 512));
+    const sync = (await rejection(device.syncAll())) as IoError;
+    expect(sync.cause).toBe(await failed);
+    expect((await failed).code).toBe("EIO");
+  });
+
+  test("unaligned writes and zeroes on one sector wait for each other", async () => {
+    const image = new Uint8Array(8192).fill(0xff);
+    await using device = await simulatedDevice({
+      image,
+      unalignedWrites: "rmw",
+      faults: [
+        { operation: "write", latency: 15 },
+        { operation: "discard", latency: 15 },
+      ],
+    });
+    const calls = [
+      // The sector is read at once; without a lock it is written back over the zeroes.
+      device.writeAt(new Uint8Array(5), 10),
+      device.writeZeroes(0, 512),
+      device.writeAt(new Uint8Array(5), 1034),
+      device.discard(1024, 512),
+    ];
+    await Promise.all(calls);
+    const answer = new Uint8Array(2048);
+    await device.readExactAt(answer, 0);
+    const expected = image.slice(0, 2048).fill(0, 0, 512).fill(0, 1024, 1536);
+    expect(answer).toEqual(expected);
   });
 
   test("batches and streams", async () => {

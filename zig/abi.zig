@@ -29,6 +29,8 @@ pub const bounce_block_bytes_max = 1024 * 1024;
 /// Operations beyond the queue depth that the native side holds ready, so that a completion can
 /// be followed by the next submission without a trip through JavaScript.
 pub const operations_ready = 128;
+/// The longest that a flush blocks the JavaScript thread for a completion, where that was asked for.
+pub const wait_ns_max = 50_000;
 /// How long teardown waits for the kernel before it leaks what the kernel may still write.
 pub const teardown_ms_max = 1000;
 
@@ -347,7 +349,8 @@ pub const RingOptions = extern struct {
     device_seed: u32,
     /// Is duplicated.
     device_base_fd: i32,
-    reserved: u32,
+    /// How long a flush may block for the first completion, at most `wait_ns_max`; 0: not at all.
+    wait_ns: u32,
 };
 
 /// Filled by `ba_ring_open`, also when it fails.

@@ -81,6 +81,13 @@ pub fn Context(comptime System: type, comptime faulty: bool) type {
             return self.openPath(self.path(name, &buffer), abi.OpenFlag.read);
         }
 
+        pub fn openAppending(self: *Self, name: []const u8) error{Failed}!?i32 {
+            const fd = try self.openFile(name, 0);
+            const flags: c.O = .{ .ACCMODE = .RDWR, .APPEND = true };
+            if (c.fcntl(fd, c.F.SETFL, @as(c_int, @bitCast(flags))) != 0) return self.fail("fcntl", 0, -1);
+            return fd;
+        }
+
         fn openPath(self: *Self, file: [*:0]const u8, flags: u32) error{Failed}!i32 {
             var info: abi.FileInfo = undefined;
             const result = Os.open(file, flags, 0o600, &info);
@@ -127,11 +134,11 @@ pub fn Context(comptime System: type, comptime faulty: bool) type {
         /// Files the cases leave behind.
         pub fn clean(self: *Self) void {
             for ([_][]const u8{
-                "event",      "twice",    "discard",    "bad",        "long",       "full",  "partial",
-                "mixed",      "readonly", "fsync",      "waiter",     "single",     "end",   "vectors",
-                "longvector", "onelist",  "twofiles-a", "twofiles-b", "badfd",      "many",  "limited",
-                "noroom",     "cancel",   "sync",       "closedfd",   "closedring", "wakes", "oracle",
-                "reused",
+                "event",      "twice",     "discard",    "bad",        "long",       "full",  "partial",
+                "mixed",      "readonly",  "fsync",      "waiter",     "single",     "end",   "vectors",
+                "longvector", "onelist",   "twofiles-a", "twofiles-b", "badfd",      "many",  "limited",
+                "noroom",     "cancel",    "sync",       "closedfd",   "closedring", "wakes", "oracle",
+                "reused",     "appending", "early",      "cancellate",
             }) |name| {
                 var buffer: [512]u8 = undefined;
                 _ = unlink(self.path(name, &buffer));

@@ -123,7 +123,7 @@ test "more rows than there is room for are refused" {
 test "submissions that break the rules settle as invalid, each" {
     for ([_]abi.Backend{ .threads, .automatic }) |backend| {
         const opened: Opened = try .open(backend);
-        var wrong: [20]abi.Submission = undefined;
+        var wrong: [21]abi.Submission = undefined;
         for (&wrong, 0..) |*row, index| {
             row.* = submission(@intCast(index), .read);
             row.address = opened.info.bounce_address;
@@ -155,6 +155,9 @@ test "submissions that break the rules settle as invalid, each" {
         wrong[17].length = 0;
         wrong[18] = submission(18, .stat); // no room for the answer
         wrong[19] = submission(19, .open); // no path
+        wrong[20] = submission(20, .write); // it was never counted among its file's writes
+        wrong[20].file = 0;
+        wrong[20].length = 16;
         @memcpy(opened.submissions()[0..wrong.len], &wrong);
         var rows: [wrong.len]abi.Completion = undefined;
         try opened.settle(wrong.len, &rows);
@@ -193,6 +196,50 @@ test "a wrong descriptor fails with EBADF, its siblings go on" {
         }
         // The descriptor is the ring's to close: nobody closed it.
         try opened.close();
+    }
+}
+
+test "teardown closes the descriptors that are ours, and no others" {
+    for ([_]abi.Backend{ .threads, .automatic }) |backend| {
+        const opened: Opened = try .open(backend);
+        const memory = opened.memory() + opened.info.bounce_offset;
+        const rows = opened.submissions();
+        var fds: [4]c_int = undefined;
+        for (&fds) |*fd| fd.* = std.c.open("/dev/null", .{ .ACCMODE = .RDONLY });
+        for (0..4) |index| {
+            rows[index] = submission(@intCast(index), .probe);
+            rows[index].address = opened.info.bounce_address + @as(f64, @floatFromInt(index * 4096));
+            rows[index].file = @intCast(index);
+            rows[index].fd = fds[index];
+            rows[index].argument = 1;
+        }
+        // Somebody else's; closed by itself; an open that fails, with a path that reads like the
+        // number of a descriptor where the answer would be.
+        rows[1].argument = 0;
+        rows[3].kind = @intFromEnum(abi.Kind.open);
+        rows[3].argument = abi.OpenFlag.read;
+        rows[3].fd = -1;
+        try expect(fds[3] < 128);
+        @memcpy(memory[3 * 4096 ..][0..4], &[4]u8{ @intCast(fds[3]), 0, 0, 0 });
+        var ended: [4]abi.Completion = undefined;
+        try opened.settle(4, &ended);
+        for (ended) |row| {
+            const status: abi.Status = if (row.slot == 3) .failed else .ok;
+            try expectEqual(@intFromEnum(status), row.status);
+        }
+        rows[0] = submission(0, .close);
+        rows[0].file = 2;
+        rows[0].fd = fds[2];
+        try opened.settle(1, ended[0..1]);
+        // The number is given to somebody else at once.
+        const again = std.c.open("/dev/null", .{ .ACCMODE = .RDONLY });
+        try expectEqual(fds[2], again);
+        try opened.close();
+        try expectEqual(@as(c_int, -1), std.c.fcntl(fds[0], std.c.F.GETFD));
+        for ([_]c_int{ fds[1], again, fds[3] }) |fd| {
+            try expect(std.c.fcntl(fd, std.c.F.GETFD) >= 0);
+            _ = std.c.close(fd);
+        }
     }
 }
 

@@ -259,6 +259,7 @@ pub const Ring = struct {
         engine.init(ring.engineMemory(.of(wanted.queue_depth)), .{
             .queue_depth = wanted.queue_depth,
             .window_bytes = @max(wanted.window_bytes, abi.piece_bytes_max),
+            .wait_ns = @min(wanted.wait_ns, abi.wait_ns_max),
         });
     }
 

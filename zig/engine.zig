@@ -20,12 +20,12 @@ const E = os.E;
 
 /// Bytes that one call moves at most through completions that come inline, so that no call keeps
 /// the JavaScript thread for much longer than a millisecond.
-const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
+pub const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
-const attempts_max = 16;
+pub const attempts_max = 16;
 /// Pauses before the kernel is asked again for room.
-const retry_ms_idle = 1;
-const retry_ms_busy = 20;
+pub const retry_ms_idle = 1;
+pub const retry_ms_busy = 20;
 
 /// What the engine knows about one open file.
 pub const FileState = struct {
@@ -54,7 +54,7 @@ pub const Memory = struct {
     fresh: []*Operation,
 };
 
-pub const Limits = struct { queue_depth: u32, window_bytes: u64 };
+pub const Limits = struct { queue_depth: u32, window_bytes: u64, wait_ns: u32 = 0 };
 
 pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
     return struct {
@@ -133,6 +133,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.begin();
             for (engine.memory.submissions[0..count]) |*submission| engine.admit(submission);
             engine.progress();
+            engine.waitBriefly();
             const inline_count = engine.completion_count;
             engine.stats().inline_completions += inline_count;
             return engine.finish();
@@ -191,6 +192,18 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 engine.kernel.disarm();
                 if (engine.pool_count > 0) engine.pool.disarm();
             }
+        }
+
+        /// Where it was asked for: a device that answers within some microseconds is sooner done than
+        /// the event loop hears of it.
+        fn waitBriefly(engine: *Self) void {
+            if (!@hasDecl(Kernel, "wait")) return;
+            if (engine.limits.wait_ns == 0) return;
+            if (engine.completion_count > 0 or engine.kernel_count == 0) return;
+            engine.kernel.disarm();
+            if (engine.pool_count > 0) engine.pool.disarm();
+            engine.kernel.wait(engine.limits.wait_ns);
+            engine.progress();
         }
 
         fn finish(engine: *Self) u32 {

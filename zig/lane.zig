@@ -13,6 +13,7 @@
 //!   cancelAll(timeout_ms) void   teardown: ask the kernel to let go of everything
 //! and, where they mean something:
 //!   scan_ms: u32       notifications can be lost: reap every so many ms while operations run
+//!   wait(timeout_ns) void   block until something can be reaped, at most so long
 //!   unsent() bool      requests to cancel wait for room: call again soon
 //!   dueMs(now_ns) ?u32 nothing will ring, but something will be there in so many ms
 //!   wakes() u64        times its threads rang the wake descriptor

@@ -11,6 +11,9 @@ const os = @import("os.zig");
 const magic_alive: u64 = 0x62_61_5f_73_6c_61_62_31;
 const magic_dead: u64 = 0x62_61_5f_64_65_61_64_30;
 
+/// Of x86-64 and arm64 with pages of 4 KiB. Smaller slabs would only waste what a huge page has more.
+const huge_page_bytes = 2 * 1024 * 1024;
+
 pub const Slab = struct {
     magic: u64,
     references: std.atomic.Value(u32),
@@ -26,6 +29,9 @@ pub const Slab = struct {
         const gap = @max(alignment, page);
         const bytes = std.math.add(u64, size, gap + (gap - page)) catch return null;
         const mapping = os.mapMemory(bytes) orelse return null;
+        if (@hasDecl(os.native, "preferHugePages") and size >= huge_page_bytes) {
+            os.native.preferHugePages(mapping);
+        }
         const address = std.mem.alignForward(u64, @intFromPtr(mapping.ptr) + page, gap);
         const slab: *Slab = @ptrCast(mapping.ptr);
         slab.* = .{ .magic = magic_alive, .references = .init(1), .mapping = mapping };

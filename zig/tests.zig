@@ -10,5 +10,6 @@ test {
     _ = @import("os/simulated/faults.zig");
     _ = @import("os/simulated/medium.zig");
     _ = @import("backend/posix_aio.zig");
+    _ = @import("aio_simulated.zig");
     if (@hasDecl(@import("os.zig").native, "Aio")) _ = @import("aio_test.zig");
 }

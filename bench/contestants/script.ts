@@ -44,10 +44,66 @@ export const bunAioForeign: Contestant = new ScriptContestant({
   change: { buffers: "foreign" },
 });
 
+/** With the longest wait that one can ask for. */
+export const bunAioWaiting: Contestant = new ScriptContestant({
+  name: "bun-aio, waiting",
+  script: "bun_aio.ts",
+  change: { waitMicroseconds: 50 },
+});
+
 export const bunAioLong: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "rss_growth.ts",
   seconds: 60,
+});
+
+/** Reads that begin and end within sectors. */
+export const bunAioUnaligned: Contestant = new ScriptContestant({
+  name: "bun-aio, unaligned",
+  script: "bun_aio_unaligned.ts",
+});
+
+export const bunAioWritev: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_writev.ts",
+});
+
+/** Vectors whose buffers begin and end within sectors. */
+export const bunAioGathered: Contestant = new ScriptContestant({
+  name: "bun-aio, unaligned pieces",
+  script: "bun_aio_writev.ts",
+  change: { buffers: "foreign" },
+});
+
+export const bunAioCopy: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_copy.ts",
+  seconds: 60,
+});
+
+export const bunAioStream: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "streams.ts",
+  change: { buffers: "own" },
+  seconds: 60,
+});
+
+export const bunStream: Contestant = new ScriptContestant({
+  name: "Bun.file().stream()",
+  script: "streams.ts",
+  change: { buffers: "foreign" },
+  seconds: 60,
+});
+
+export const bunAioBatch: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_batch.ts",
+});
+
+export const bunAioTurn: Contestant = new ScriptContestant({
+  name: "bun-aio, 64 calls of one turn",
+  script: "bun_aio_batch.ts",
+  change: { buffers: "foreign" },
 });
 
 export const fsPromises: Contestant = new ScriptContestant({

@@ -31,6 +31,11 @@ export function markdown(rows: readonly Row[], results: Results, facts: RunFacts
   ].join("\n\n");
 }
 
+/** What was to be reached, alone. */
+export function barsMarkdown(rows: readonly Row[], results: Results): string {
+  return table(barsTable(rows, results));
+}
+
 function table({ head, lines }: Table): string {
   const rule = head.map((_, column) => (column === 0 ? "---" : "---:"));
   return [head, rule, ...lines]

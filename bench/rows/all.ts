@@ -1,13 +1,18 @@
 // Every row, in the order of the report.
 
+import { batches } from "./batches.ts";
 import { cachedRandom } from "./cached_random.ts";
+import { deviceCopy, fileCopy } from "./copies.ts";
 import { eventLoopDelay } from "./event_loop_delay.ts";
 import { foreignViews } from "./foreign_views.ts";
+import { gatheredWrites } from "./gathered_writes.ts";
 import { intervalTicks } from "./interval_ticks.ts";
 import { loopRandom } from "./loop_random.ts";
 import type { Row } from "./row.ts";
 import { rssGrowthRow } from "./rss_growth.ts";
 import { sequential } from "./sequential.ts";
+import { streams } from "./streams.ts";
+import { unalignedReads } from "./unaligned_reads.ts";
 import { zramRandom } from "./zram_random.ts";
 
 export const allRows: readonly Row[] = [
@@ -18,5 +23,11 @@ export const allRows: readonly Row[] = [
   eventLoopDelay,
   intervalTicks,
   foreignViews,
+  unalignedReads,
+  gatheredWrites,
+  fileCopy,
+  deviceCopy,
+  streams,
+  batches,
   rssGrowthRow,
 ];

@@ -20,8 +20,8 @@ export const cachedRandom: Row = {
   bars: [
     { case: depthLabel(1), of: "bun-aio", against: "fs.promises", atLeast: 20 },
     { case: depthLabel(32), of: "bun-aio", against: "fs.promises", atLeast: 1.8 },
-    { case: depthLabel(1), of: "bun-aio", against: "bare loop", atLeast: 0.7 },
-    { case: depthLabel(32), of: "bun-aio", against: "bare loop", atLeast: 0.75 },
+    { case: depthLabel(1), of: "bun-aio", against: "bare loop", atLeast: 0.85 },
+    { case: depthLabel(32), of: "bun-aio", against: "bare loop", atLeast: 0.9 },
     { case: depthLabel(32), of: "bun-aio", against: "fio, batch = depth", atLeast: 1 },
   ],
   charted: true,

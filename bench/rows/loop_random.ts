@@ -2,7 +2,7 @@
 
 import { readsPerSecond } from "./metrics.ts";
 import type { Row } from "./row.ts";
-import { depthLabel, throughputCases } from "./throughput.ts";
+import { depthLabel, deviceBars, deviceCases } from "./throughput.ts";
 
 export const loopRandom: Row = {
   name: "loop",
@@ -16,10 +16,9 @@ export const loopRandom: Row = {
     probe: "delay",
     probeMilliseconds: 5,
   },
-  cases: throughputCases(),
+  cases: deviceCases(),
   bars: [
-    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = depth", atLeast: 0.9 },
-    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = 1", atLeast: 0.9 },
+    ...deviceBars(),
     { case: depthLabel(32), of: "bun-aio", against: "fs.promises", atLeast: 2.5 },
   ],
   charted: true,

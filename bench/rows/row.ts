@@ -35,6 +35,8 @@ export interface Row {
   readonly name: string;
   readonly title: string;
   readonly target: TargetName;
+  /** What is written to, if anything is. */
+  readonly onto?: TargetName | undefined;
   readonly metric: Metric;
   readonly job: Pick<Job, "direct" | "pattern" | "blockSize" | "probe" | "probeMilliseconds">;
   readonly cases: readonly Case[];

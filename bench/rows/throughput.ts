@@ -1,10 +1,10 @@
-// What the four rows about throughput share: the same contestants at the same depths.
+// What the four rows about throughput share: the same contestants at the same depths, the same bars.
 
 import { bareLoop } from "../contestants/bare_loop.ts";
 import type { Contestant } from "../contestants/contestant.ts";
 import { fioBatch, fioSingle } from "../contestants/fio.ts";
-import { bunAio, fsPromises, readSync } from "../contestants/script.ts";
-import type { Case } from "./row.ts";
+import { bunAio, bunAioWaiting, fsPromises, readSync } from "../contestants/script.ts";
+import type { Bar, Case } from "./row.ts";
 
 const DEPTHS = [1, 8, 32, 128] as const;
 
@@ -14,6 +14,26 @@ export function throughputCases(): Case[] {
     depth,
     contestants: contestantsAt(depth),
   }));
+}
+
+/** The same, and at small depths a ring that waits for the device. */
+export function deviceCases(): Case[] {
+  return throughputCases().map((one) =>
+    one.depth > 8 ? one : { ...one, contestants: [...one.contestants, bunAioWaiting] },
+  );
+}
+
+/** What the random reads of a device have to reach, against fio at its fastest and at its default. */
+export function deviceBars(): Bar[] {
+  const against = ["fio, batch = depth", "fio, batch = 1"];
+  return DEPTHS.flatMap((depth) =>
+    (depth === 1 ? against.slice(0, 1) : against).map((fio) => ({
+      case: depthLabel(depth),
+      of: "bun-aio",
+      against: fio,
+      atLeast: depth > 8 ? 1 : 0.75,
+    })),
+  );
 }
 
 export function depthLabel(depth: number): string {

@@ -2,7 +2,7 @@
 
 import { readsPerSecond } from "./metrics.ts";
 import type { Row } from "./row.ts";
-import { depthLabel, throughputCases } from "./throughput.ts";
+import { deviceBars, deviceCases } from "./throughput.ts";
 
 export const zramRandom: Row = {
   name: "zram",
@@ -16,10 +16,7 @@ export const zramRandom: Row = {
     probe: "delay",
     probeMilliseconds: 5,
   },
-  cases: throughputCases(),
-  bars: [
-    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = depth", atLeast: 0.9 },
-    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = 1", atLeast: 0.9 },
-  ],
+  cases: deviceCases(),
+  bars: deviceBars(),
   charted: true,
 };

@@ -1,16 +1,52 @@
-// A loop device over the image file. Reads go through io-wq (the driver knows no NOWAIT) and a
+// Loop devices. The one that is read lies over the image file. Reads go through io-wq (the driver knows no NOWAIT) and a
 // kernel thread that reads the image from the page cache: the disk below has no say, which makes
 // the figures repeatable.
+
+import { access, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { command } from "./command.ts";
 import { type Target, Unavailable } from "./target.ts";
 
+const MEMORY = "/dev/shm";
+
 export async function attachLoopDevice(imagePath: string): Promise<Target> {
+  return attach(imagePath, "--read-only");
+}
+
+/** One to write to, over an image in memory where the system has a folder for that. */
+export async function createScratchDevice(size: number): Promise<Target> {
+  const parent = await access(MEMORY).then(
+    () => MEMORY,
+    () => tmpdir(),
+  );
+  const folder = await mkdtemp(join(parent, "bun-aio-bench-"));
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    const image = join(folder, "scratch");
+    await writeFile(image, "");
+    await truncate(image, size);
+    const device = await attach(image);
+    return {
+      path: device.path,
+      [Symbol.asyncDispose]: async () => {
+        await device[Symbol.asyncDispose]();
+        await remove();
+      },
+    };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+async function attach(imagePath: string, ...options: string[]): Promise<Target> {
   if (process.platform !== "linux") throw new Unavailable("loop devices are Linux only");
   if (process.getuid?.() !== 0) throw new Unavailable("attaching a loop device needs root");
   let path: string;
   try {
-    path = await command("losetup", "--find", "--show", "--read-only", imagePath);
+    path = await command("losetup", "--find", "--show", ...options, imagePath);
   } catch (error) {
     throw new Unavailable(`no loop device: ${error instanceof Error ? error.message : error}`);
   }

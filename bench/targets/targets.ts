@@ -1,11 +1,11 @@
 // The targets of one run: made at first use, removed at the end in reverse order.
 
 import { createImageFile } from "./image_file.ts";
-import { attachLoopDevice } from "./loop_device.ts";
+import { attachLoopDevice, createScratchDevice } from "./loop_device.ts";
 import { type Target, Unavailable } from "./target.ts";
 import { createZramDevice } from "./zram_device.ts";
 
-export type TargetName = "file" | "loop" | "zram";
+export type TargetName = "file" | "loop" | "scratch" | "zram";
 
 export class Targets implements AsyncDisposable {
   readonly size: number;
@@ -53,6 +53,7 @@ export class Targets implements AsyncDisposable {
 
   async #make(name: TargetName): Promise<void> {
     if (name === "file") this.#made.set(name, await createImageFile(this.size));
+    else if (name === "scratch") this.#made.set(name, await createScratchDevice(this.size));
     else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
     else {
       await this.prepare("file");

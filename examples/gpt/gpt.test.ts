@@ -17,6 +17,7 @@ import {
 } from "./gpt.ts";
 
 const SECTORS = 256;
+const noSfdisk = Bun.which("sfdisk") === null;
 
 const before: PartitionTable = {
   diskId: "11111111-2222-3333-4444-555555555555",
@@ -123,31 +124,34 @@ describe("a partition table", () => {
     }
   });
 
-  test.skipIf(Bun.which("sfdisk") === null)("is what sfdisk understands", async () => {
-    const directory = mkdtempSync(join(tmpdir(), "gpt-"));
-    try {
-      const path = join(directory, "image");
-      await Bun.write(path, new Uint8Array(SECTORS * 512));
-      {
-        await using image = await BlockDevice.open(path, { write: true });
-        await writeTable(image, after);
+  test.skipIf(noSfdisk)(
+    `is what sfdisk understands${noSfdisk ? " [not installed]" : ""}`,
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), "gpt-"));
+      try {
+        const path = join(directory, "image");
+        await Bun.write(path, new Uint8Array(SECTORS * 512));
+        {
+          await using image = await BlockDevice.open(path, { write: true });
+          await writeTable(image, after);
+        }
+        const { stdout } = Bun.spawnSync(["sfdisk", "--json", path]);
+        const { partitiontable } = JSON.parse(stdout.toString());
+        expect(partitiontable).toMatchObject({ label: "gpt", firstlba: 34 });
+        expect(partitiontable.id.toLowerCase()).toBe(after.diskId);
+        expect(partitiontable.partitions).toHaveLength(2);
+        expect(partitiontable.partitions[0]).toMatchObject({
+          start: 40,
+          size: 60,
+          name: "EFI – Start",
+        });
+        const verify = Bun.spawnSync(["sfdisk", "--verify", path]);
+        expect(`${verify.stdout}${verify.stderr}`).toContain("No errors detected");
+      } finally {
+        rmSync(directory, { recursive: true });
       }
-      const { stdout } = Bun.spawnSync(["sfdisk", "--json", path]);
-      const { partitiontable } = JSON.parse(stdout.toString());
-      expect(partitiontable).toMatchObject({ label: "gpt", firstlba: 34 });
-      expect(partitiontable.id.toLowerCase()).toBe(after.diskId);
-      expect(partitiontable.partitions).toHaveLength(2);
-      expect(partitiontable.partitions[0]).toMatchObject({
-        start: 40,
-        size: 60,
-        name: "EFI – Start",
-      });
-      const verify = Bun.spawnSync(["sfdisk", "--verify", path]);
-      expect(`${verify.stdout}${verify.stderr}`).toContain("No errors detected");
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
-  });
+    },
+  );
 });
 
 describe("a power cut", () => {

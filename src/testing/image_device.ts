@@ -1,18 +1,19 @@
-// `imageDevice`: a real kernel block device for tests. On Linux a loop device over a temporary file
-// that has no name any more, configured to detach itself when its last descriptor is closed: whatever
-// happens to the test, nothing is left behind.
+// `imageDevice`: a real kernel block device for tests, over a temporary file that has no name any more. On
+// Linux a loop device, configured to detach itself when its last descriptor is closed: whatever happens to
+// the test, nothing is left behind. On FreeBSD a memory disk, which has no such mode: `close` detaches it.
 
-import { accessSync, constants } from "node:fs";
-import { type FileHandle, mkdtemp, open, rmdir, unlink } from "node:fs/promises";
+import { accessSync, constants, existsSync } from "node:fs";
+import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkInteger, checkOptions } from "../arguments.ts";
-import { BlockDevice } from "../block_device.ts";
+import { BlockDevice, type BlockDeviceOptions, openInit } from "../block_device.ts";
 import type { Core } from "../core.ts";
 import { argumentRange, argumentType, IoError } from "../errors.ts";
 import { statusError } from "../failures.ts";
 import * as abi from "../native/abi.gen.ts";
 import { coreOf, Ring } from "../ring.ts";
+import { type AttachedImage, attachMd, MDCONFIG, MdDevice } from "./md_device.ts";
 
 export interface ImageDeviceOptions {
   /** Bytes; a multiple of `sectorSize`. */
@@ -66,25 +67,52 @@ async function makeImageDevice(options: ImageDeviceOptions): Promise<BlockDevice
   if (reason !== undefined) {
     throw new IoError("ENOTSUP", { reason: `no image device: ${reason}`, syscall: "ioctl" });
   }
+  const open = { ...rest, read: true, write: true };
+  if (process.platform === "freebsd") return mdDevice(directory ?? tmpdir(), size, sector, open);
   const image = await temporaryImage(directory ?? tmpdir(), size);
   try {
+    await image.unlink();
     const core = coreOf(Ring.default());
-    const attached = await attach(core, image.fd, sector);
+    const attached = await attach(core, image.handle.fd, sector);
     try {
-      return await BlockDevice.open(attached.path, { ...rest, read: true, write: true });
+      return await BlockDevice.open(attached.path, open);
     } finally {
       // From here on the device lives by the descriptor just opened, or goes if that failed.
       await core.start({ kind: abi.Kind.close, fd: attached.fd, file: undefined });
     }
   } finally {
-    await image.close();
+    await image.handle.close();
+  }
+}
+
+async function mdDevice(
+  directory: string,
+  size: number,
+  sectorSize: number,
+  options: BlockDeviceOptions,
+): Promise<BlockDevice> {
+  const image = await temporaryImage(directory, size);
+  let attached: AttachedImage;
+  try {
+    attached = await attachMd(image.path, sectorSize);
+  } finally {
+    await image.handle.close();
+    await image.unlink();
+  }
+  try {
+    return new MdDevice(await openInit(attached.path, options), attached);
+  } catch (error) {
+    await attached.detach();
+    throw error;
   }
 }
 
 function unavailable(): string | undefined {
-  if (process.platform === "freebsd") return "md(4) devices are not supported yet";
-  if (process.platform !== "linux") return `${process.platform} is not supported`;
-  if (process.getuid?.() !== 0) return "attaching a loop device needs root";
+  const freebsd = process.platform === "freebsd";
+  if (process.platform !== "linux" && !freebsd) return `${process.platform} is not supported`;
+  const kind = freebsd ? "memory disk" : "loop device";
+  if (process.getuid?.() !== 0) return `attaching a ${kind} needs root`;
+  if (freebsd) return existsSync(MDCONFIG) ? undefined : `${MDCONFIG} is missing`;
   try {
     accessSync(CONTROL, constants.R_OK | constants.W_OK);
     return undefined;
@@ -93,15 +121,31 @@ function unavailable(): string | undefined {
   }
 }
 
-/** A file of zeroes that nobody else can open. */
-async function temporaryImage(directory: string, size: number): Promise<FileHandle> {
+interface TemporaryImage {
+  readonly handle: FileHandle;
+  readonly path: string;
+  /** Takes the name away, so that nobody else can open it and nothing is left of it. */
+  unlink(): Promise<void>;
+}
+
+/** A file of zeroes. */
+async function temporaryImage(directory: string, size: number): Promise<TemporaryImage> {
   const folder = await mkdtemp(join(directory, "bun-aio-image-"));
   const path = join(folder, "image");
-  const handle = await open(path, "wx+", 0o600);
-  await unlink(path);
-  await rmdir(folder);
-  await handle.truncate(size);
-  return handle;
+  const unlinkBoth = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    const handle = await open(path, "wx+", 0o600);
+    try {
+      await handle.truncate(size);
+      return { handle, path, unlink: unlinkBoth };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  } catch (error) {
+    await unlinkBoth();
+    throw error;
+  }
 }
 
 async function attach(

@@ -6,8 +6,9 @@ import { BlockDevice, examined } from "../block_device.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "../errors.ts";
 import { File, stateOf } from "../file.ts";
 import * as abi from "../native/abi.gen.ts";
+import type { DeviceParameters } from "../native/open_ring.ts";
 import { openFile } from "../open.ts";
-import { coreOf, openSimulated } from "../ring.ts";
+import { coreOf, openSimulated, type Ring } from "../ring.ts";
 
 export interface OverlayDeviceOptions {
   /** As for `BlockDevice.open`. */
@@ -67,7 +68,7 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
     });
   }
   const logical = base instanceof BlockDevice ? base.geometry.logicalSectorSize : null;
-  const ring = openSimulated({
+  const ring = openRing(name, {
     bytes,
     sectorSize: Math.max(SECTOR_BYTES_MIN, logical ?? 0, base.alignment.offset),
     memoryAlignment: Math.max(MEMORY_ALIGNMENT, base.alignment.memory),
@@ -82,6 +83,22 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
   } catch (error) {
     await ring.close();
     throw error;
+  }
+}
+
+function openRing(name: string, device: DeviceParameters): Ring {
+  try {
+    return openSimulated(device);
+  } catch (error) {
+    if (!(error instanceof IoError) || error.code !== "ENOMEM") throw error;
+    throw new IoError("ENOMEM", {
+      reason: "no room for the changes",
+      errno: error.errno,
+      syscall: "mmap",
+      path: name,
+      hint: `An overlay takes as many addresses as its base has bytes (${device.bytes})`,
+      cause: error,
+    });
   }
 }
 

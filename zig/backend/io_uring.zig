@@ -47,6 +47,8 @@ pub fn IoUring(comptime Os: type) type {
         registered: std.StaticBitSet(registered_max) = .initEmpty(),
         /// Whether there is such a table (Linux 5.19; the simulated ring has none).
         registers_files: bool = false,
+        /// This thread's index of the ring, where it has one.
+        registered_self: ?u31 = null,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
@@ -78,6 +80,9 @@ pub fn IoUring(comptime Os: type) type {
             if (@hasDecl(Os, "uringRegisterFiles")) {
                 self.registers_files = Os.uringRegisterFiles(&self.ring, registered_max) >= 0;
             }
+            if (@hasDecl(Os, "uringRegisterSelf")) {
+                self.registered_self = Os.uringRegisterSelf(&self.ring);
+            }
             self.disarm();
             return null;
         }
@@ -105,6 +110,9 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         pub fn deinit(self: *Self) void {
+            if (@hasDecl(Os, "uringUnregisterSelf")) {
+                if (self.registered_self) |index| Os.uringUnregisterSelf(&self.ring, index);
+            }
             Os.uringClose(&self.ring);
         }
 
@@ -160,8 +168,8 @@ pub fn IoUring(comptime Os: type) type {
             sqe.user_data = operation.token();
         }
 
-        /// Gives the kernel all entries in the queue, and runs deferred completions in the same
-        /// call. Says how many of the last `prepared` it took; the others are withdrawn, which is
+        /// Gives the kernel all entries in the queue, and runs deferred completions that are known
+        /// already in the same call. Says how many of the last `prepared` it took; the others are withdrawn, which is
         /// safe because without SQPOLL the kernel reads the queue inside enter only.
         fn enterSubmissions(self: *Self, prepared: u32) struct { taken: u32, errno: i32 } {
             const total = self.ring.flush_sq();
@@ -198,7 +206,17 @@ pub fn IoUring(comptime Os: type) type {
         fn enter(self: *Self, to_submit: u32) isize {
             self.system_calls += 1;
             if (to_submit > 0) self.submit_calls += 1;
-            return Os.uringEnter(&self.ring, to_submit, 0, linux.IORING_ENTER_GETEVENTS);
+            // What ends inside the submission is in the queue without GETEVENTS.
+            const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
+            return Os.uringEnter(&self.ring, self.registered_self, to_submit, flags);
+        }
+
+        /// Blocks for at most `timeout_ns` until something can be reaped.
+        pub fn wait(self: *Self, timeout_ns: u32) void {
+            if (!@hasDecl(Os, "uringWait")) return;
+            self.system_calls += 1;
+            // A time-out and a signal are as good as an event: reaping tells.
+            _ = Os.uringWait(&self.ring, self.registered_self, timeout_ns);
         }
 
         fn withdraw(self: *Self, count: u32) void {

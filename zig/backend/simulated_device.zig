@@ -284,11 +284,10 @@ pub const SimulatedDevice = struct {
         if (!self.isAligned(operation)) return negative(.INVAL);
         const piece = operation.piece;
         const is_read = operation.kind == .read or operation.kind == .readv;
-        if (verdict.torn) |bytes| {
-            if (!is_read) {
-                const result = self.move(operation, bytes);
-                if (result < 0) return result;
-            }
+        // Of a rule for any operation: reads are not torn.
+        if (verdict.torn != null and !is_read) {
+            const result = self.move(operation, verdict.torn.?);
+            if (result < 0) return result;
             return if (verdict.errno == 0) negative(.IO) else -@as(isize, verdict.errno);
         }
         if (verdict.errno != 0) return -@as(isize, verdict.errno);
@@ -446,6 +445,8 @@ pub const SimulatedDevice = struct {
         out.minor = -1;
         const model = if (self.medium == .overlay) "overlay" else "simulated";
         @memcpy(out.model[0..model.len], model);
+        // An overlay has nothing to do with a seed.
+        if (self.medium == .overlay) return 0;
         _ = std.fmt.bufPrint(&out.serial, "seed {d}", .{self.seed}) catch unreachable;
         return 0;
     }

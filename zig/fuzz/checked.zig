@@ -61,8 +61,11 @@ pub fn Checked(comptime Inner: type) type {
             }
             if (self.count > self.limit_count) fail("{d} operations in the window", .{self.count});
             if (self.bytes > self.limit_bytes) fail("{d} bytes in the window", .{self.bytes});
+            const hard_refusals = self.kernel.hard_refusals;
             self.inner.submit(operations, verdicts);
+            const broken = self.kernel.hard_refusals > hard_refusals;
             for (operations, verdicts) |operation, verdict| {
+                if (broken and verdict == .not_now) fail("waits for a kernel that refuses for good", .{});
                 self.oracle.verdict(operation, verdict);
                 if (verdict != .accepted) self.left(operation);
             }
@@ -79,6 +82,7 @@ pub fn Checked(comptime Inner: type) type {
             self.step();
             self.kernel.tick();
             const count = self.inner.reap(out);
+            if (count > 0) self.oracle.tally.now_ns = self.kernel.now_ns;
             for (out[0..count]) |event| {
                 const index: u32 = @truncate(event.token);
                 if (index >= operations_max) fail("token {x} names no operation", .{event.token});
@@ -118,6 +122,10 @@ pub fn Checked(comptime Inner: type) type {
 
         pub fn unsent(self: *const Self) bool {
             return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
+        }
+
+        pub fn wakes(self: *Self) u64 {
+            return if (@hasDecl(Inner, "wakes")) self.inner.wakes() else 0;
         }
 
         pub fn arm(self: *Self) bool {
@@ -162,6 +170,7 @@ pub const CheckedPool = struct {
 
     pub fn reap(pool: *CheckedPool) List {
         const finished = pool.inner.reap();
+        if (finished.count > 0) pool.oracle.tally.now_ns = pool.inner.nowNs();
         var next = finished.head;
         while (next) |operation| : (next = operation.next) {
             pool.oracle.result(operation, .pool, operation.result);

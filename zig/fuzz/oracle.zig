@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const engine_file = @import("../engine.zig");
 const lane = @import("../lane.zig");
 const simulated = @import("../os/simulated.zig");
 const Memory = @import("memory.zig").Memory;
@@ -11,6 +12,7 @@ const Model = @import("model.zig").Model;
 const Operation = @import("../operation.zig").Operation;
 const report = @import("report.zig");
 const fail = report.fail;
+const Tally = @import("tally.zig").Tally;
 const trace = report.trace;
 const E = std.posix.E;
 
@@ -46,8 +48,10 @@ pub const Call = struct {
     moved: u64 = 0,
     idle_writes: u32 = 0,
     again_count: u32 = 0,
-    /// The row that has to come with this very call.
+    /// The row that has to come with this very call, and since when.
     due: ?Row = null,
+    due_ns: u64 = 0,
+    handed_ns: u64 = 0,
 
     pub const Row = struct { status: abi.Status, errno: i32 = 0 };
 
@@ -88,10 +92,14 @@ pub const Oracle = struct {
     refusals: u64 = 0,
     outstanding: u32 = 0,
     native: u32 = 0,
-    rows: u64 = 0,
-    rows_canceled: u64 = 0,
-    bytes_read: u64 = 0,
-    bytes_written: u64 = 0,
+    /// In the current call into the engine a lane had no room.
+    no_room: bool = false,
+    /// Bytes that this call has given to the kernel lane.
+    call_bytes: u64 = 0,
+    /// By file: the last call made when the kernel lane said that it cannot do this, or 0.
+    transfers_refused: [files_max]u64 = @splat(0),
+    syncs_refused: [files_max]u64 = @splat(0),
+    tally: Tally = .{},
 
     pub fn init(oracle: *Oracle, memory: *Memory, kernel: *simulated.Kernel, may_refuse: bool) void {
         oracle.* = .{
@@ -133,6 +141,7 @@ pub const Oracle = struct {
 
     pub fn handedOver(oracle: *Oracle, call: *Call) void {
         call.state = .native;
+        call.handed_ns = oracle.kernel.now_ns;
         oracle.native += 1;
     }
 
@@ -152,6 +161,7 @@ pub const Oracle = struct {
             if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
             if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
             if (call.isTransfer()) oracle.checkPiece(call, operation);
+            oracle.checkRoute(call, route, operation);
             if (call.isSync()) oracle.checkSync(call);
             if (call.isTransfer() and !call.accepted_once) {
                 oracle.checkOrder(route, call, operations[0..index]);
@@ -168,6 +178,42 @@ pub const Oracle = struct {
         const rest = call.length - call.moved;
         if (piece.bytes > rest) fail("slot {d} asks for more than is left", .{call.slot});
         if (rest > 0 and piece.bytes == 0) fail("slot {d} asks for nothing", .{call.slot});
+    }
+
+    /// What the kernel lane refuses is tried once for each file; all else is the kernel lane's.
+    fn checkRoute(oracle: *Oracle, call: *const Call, route: Route, operation: *const Operation) void {
+        if (!call.isTransfer() and !call.isSync()) return;
+        const refused = oracle.refusedAt(call).*;
+        const gave_up = call.again_count >= engine_file.attempts_max;
+        switch (route) {
+            .kernel => {
+                if (oracle.no_room) fail("slot {d} is given to a kernel without room", .{call.slot});
+                if (gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
+                if (refused > 0 and call.order > refused) fail("file {d} was refused before", .{call.file});
+                if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
+                oracle.call_bytes += operation.piece.bytes;
+            },
+            .pool => if (call.isTransfer() and refused == 0 and !gave_up) {
+                fail("slot {d} goes to the pool, though its file was never refused", .{call.slot});
+            },
+        }
+    }
+
+    fn refusedAt(oracle: *Oracle, call: *const Call) *u64 {
+        return if (call.isSync()) &oracle.syncs_refused[call.file] else &oracle.transfers_refused[call.file];
+    }
+
+    /// A call into the engine begins.
+    pub fn entering(oracle: *Oracle) void {
+        oracle.no_room = false;
+        oracle.call_bytes = 0;
+        oracle.tally.now_ns = oracle.kernel.now_ns;
+    }
+
+    /// Another file takes over the record.
+    pub fn opened(oracle: *Oracle, file: u32) void {
+        oracle.transfers_refused[file] = 0;
+        oracle.syncs_refused[file] = 0;
     }
 
     fn checkSync(oracle: *const Oracle, sync: *const Call) void {
@@ -210,6 +256,8 @@ pub const Oracle = struct {
             },
             .not_now => {
                 oracle.refusals += 1;
+                oracle.no_room = true;
+                oracle.tally.stats.resubmissions += 1;
                 call.refused_at = oracle.refusals;
                 call.refused = if (call.in_lane == .kernel) .kernel else .pool;
                 call.in_lane = .none;
@@ -233,18 +281,30 @@ pub const Oracle = struct {
 
     /// The rules for what has to follow from a result.
     fn ended(oracle: *Oracle, call: *Call, route: Route, value: isize, operation: *const Operation) void {
+        call.due_ns = oracle.tally.now_ns;
         const interrupted: ?Call.Row = if (call.cancel_requested) .{ .status = .canceled } else null;
         if (value < 0) {
             const errno: i32 = @intCast(-value);
             call.due = switch (@as(E, @enumFromInt(@as(u16, @intCast(errno))))) {
-                .INTR => interrupted,
-                .AGAIN => again: {
+                .INTR => interrupted orelse again: {
+                    oracle.tally.stats.resubmissions += 1;
+                    break :again null;
+                },
+                .AGAIN => interrupted orelse again: {
+                    oracle.tally.stats.resubmissions += 1;
                     call.again_count += 1;
-                    break :again interrupted;
+                    oracle.no_room = true;
+                    const gives_up = route == .kernel and call.again_count >= engine_file.attempts_max;
+                    oracle.tally.stats.fallbacks += @intFromBool(gives_up);
+                    break :again null;
                 },
                 .CANCELED => interrupted orelse .{ .status = .failed, .errno = errno },
                 .OPNOTSUPP => if (oracle.may_refuse and route == .kernel)
-                    interrupted
+                    interrupted orelse pool: {
+                        oracle.tally.stats.fallbacks += 1;
+                        oracle.refusedAt(call).* = oracle.orders;
+                        break :pool null;
+                    }
                 else
                     .{ .status = .failed, .errno = errno },
                 else => .{ .status = .failed, .errno = errno },
@@ -258,35 +318,41 @@ pub const Oracle = struct {
         }
         if (bytes > operation.piece.bytes) fail("slot {d}: the lane reports too much", .{call.slot});
         const all = call.moved + bytes == call.length;
+        const alignment = oracle.models[call.file].disk.alignment;
         if (call.isRead()) {
             call.moved += bytes;
-            const end_of_file = bytes == 0 or bytes % operation.alignment != 0;
+            const end_of_file = bytes == 0 or bytes % alignment != 0;
             call.due = if (all or end_of_file) .{ .status = .ok } else interrupted;
+            oracle.tally.stats.continuations += @intFromBool(call.due == null);
             return;
         }
-        const kept = if (all) bytes else bytes - bytes % operation.alignment;
+        const kept = if (all) bytes else bytes - bytes % alignment;
         call.moved += kept;
         call.idle_writes = if (kept > 0) 0 else call.idle_writes + 1;
         call.due = if (all)
             .{ .status = .ok }
         else if (kept == 0 and call.idle_writes >= 2) .{ .status = .no_progress } else interrupted;
+        oracle.tally.stats.continuations += @intFromBool(call.due == null);
     }
 
     pub fn removedFromLane(oracle: *Oracle, operation: *const Operation) void {
         const call = oracle.callOf(operation);
         call.in_lane = .none;
         call.due = .{ .status = .canceled };
+        call.due_ns = oracle.tally.now_ns;
     }
 
     // What JavaScript sees ---------------------------------------------------------------------
 
-    pub fn cancelled(_: *Oracle, call: *Call) void {
+    pub fn cancelled(oracle: *Oracle, call: *Call) void {
         if (!call.cancel_requested and call.in_lane != .none and !call.cancel_forwarded) {
             fail("the cancel of slot {d} never reached its lane", .{call.slot});
         }
         call.cancel_requested = true;
         // What waits in a queue of ours ends at once.
-        if (call.in_lane == .none) call.due = .{ .status = .canceled };
+        if (call.in_lane != .none or call.due != null) return;
+        call.due = .{ .status = .canceled };
+        call.due_ns = oracle.tally.now_ns;
     }
 
     pub fn row(oracle: *Oracle, completion: *const abi.Completion) void {
@@ -311,10 +377,7 @@ pub const Oracle = struct {
         }
         oracle.checkMemory(call);
         oracle.models[call.file].settled(oracle, call, due.status);
-        oracle.rows += 1;
-        if (due.status == .canceled) oracle.rows_canceled += 1;
-        if (call.isRead()) oracle.bytes_read += transferred;
-        if (call.isWrite()) oracle.bytes_written += transferred;
+        oracle.tally.row(call.kind, due.status, transferred, call.due_ns - call.handed_ns);
         oracle.forget(call);
     }
 
@@ -331,6 +394,13 @@ pub const Oracle = struct {
                 fail("slot {d} settles while the kernel still uses its memory", .{call.slot});
             }
         }
+    }
+
+    /// Operations in a lane.
+    pub fn inLanes(oracle: *const Oracle) u32 {
+        var count: u32 = 0;
+        for (&oracle.calls) |*call| count += @intFromBool(call.in_lane != .none);
+        return count;
     }
 
     /// Called after every call into the engine.

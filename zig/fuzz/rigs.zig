@@ -82,6 +82,7 @@ pub const Aio = struct {
         lane.deinit();
         checkCalls(lane.system_calls, lane.aio.calls);
         checkCalls(lane.submit_calls, lane.aio.submit_calls);
+        if (posix_aio.Os.current != null) fail("the control blocks were not given back", .{});
     }
 
     pub fn idle() void {

@@ -192,6 +192,7 @@ pub fn Scenario(comptime Rig: type) type {
         /// The engine learns of a descriptor that is its own to close.
         fn openFile(self: *Self, file: u32) void {
             self.opening = true;
+            self.oracle.opened(file);
             self.callAndWait(file, .probe);
             self.opening = false;
         }
@@ -254,13 +255,18 @@ pub fn Scenario(comptime Rig: type) type {
             std.mem.copyForwards(*Call, self.queue[0..self.queued], self.queue[count..][0..self.queued]);
             self.entering();
             trace("flush {d} at {d} us", .{ count, self.kernel.now_ns / 1000 });
-            self.returned(self.engine.flush(count));
+            const rows = self.engine.flush(count);
+            self.oracle.tally.stats.flushes += 1;
+            self.oracle.tally.stats.inline_completions += rows;
+            self.returned(rows);
         }
 
         fn drain(self: *Self) void {
             self.entering();
             trace("drain at {d} us", .{self.kernel.now_ns / 1000});
-            self.returned(self.engine.drain());
+            const rows = self.engine.drain();
+            self.oracle.tally.stats.drains += 1;
+            self.returned(rows);
         }
 
         fn entering(self: *Self) void {
@@ -268,6 +274,7 @@ pub fn Scenario(comptime Rig: type) type {
             self.cancelled = false;
             self.timer_ns = null;
             self.engine.kernel.calls = 0;
+            self.oracle.entering();
         }
 
         fn returned(self: *Self, rows: u32) void {
@@ -286,6 +293,22 @@ pub fn Scenario(comptime Rig: type) type {
             }
             self.oracle.afterCall();
             self.checkStats();
+            self.checkRetry();
+        }
+
+        /// Asks for a pause only where no event of ours need come, and for the right one.
+        fn checkRetry(self: *Self) void {
+            const control = &self.world.control;
+            const waits = control.operations > control.in_kernel and self.oracle.no_room;
+            if (!waits) {
+                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0;
+                if (control.retry_ms > 0 and !scans) fail("a pause though there was room", .{});
+                return;
+            }
+            // A sync held behind a write that runs does not wait for room.
+            if (self.engine.fifo.count + self.engine.pool_fifo.count == 0) return;
+            const right: u32 = if (control.in_kernel == 0) engine_file.retry_ms_idle else engine_file.retry_ms_busy;
+            if (control.retry_ms != right) fail("a pause of {d} ms instead of {d}", .{ control.retry_ms, right });
         }
 
         fn submissionOf(self: *Self, call: *const Call) abi.Submission {
@@ -317,15 +340,24 @@ pub fn Scenario(comptime Rig: type) type {
             for (0..random.intRangeAtMost(u32, 1, 4)) |_| {
                 const call = &self.oracle.calls[random.uintLessThan(usize, oracle_file.slots_max)];
                 if (call.state == .native and call.due == null) self.cancel(call);
+                if (call.state == .free and call.generation > 0) self.cancelSettled(call);
             }
         }
 
         fn cancel(self: *Self, call: *Call) void {
             self.engine.kernel.calls = 0;
             trace("cancel slot {d}", .{call.slot});
+            self.oracle.entering();
+            self.oracle.tally.stats.cancel_requests += 1;
             if (!self.engine.cancel(call.slot, call.generation)) fail("slot {d} is unknown", .{call.slot});
             self.oracle.cancelled(call);
             self.cancelled = true;
+        }
+
+        /// JavaScript's abort may cross the completion.
+        fn cancelSettled(self: *Self, call: *const Call) void {
+            self.oracle.tally.stats.cancel_requests += 1;
+            if (self.engine.cancel(call.slot, call.generation -% 1)) fail("slot {d} was free", .{call.slot});
         }
 
         /// Does what JavaScript would do next, or lets time pass until there is something.
@@ -370,8 +402,15 @@ pub fn Scenario(comptime Rig: type) type {
         // The end ------------------------------------------------------------------------------
 
         fn shutDown(self: *Self) void {
-            const begun_ns = self.kernel.now_ns;
             self.engine.kernel.calls = 0;
+            if (self.kernel.random().boolean() and self.holdForEver(true)) {
+                const begun_ns = self.kernel.now_ns;
+                if (self.engine.shutdown(shutdown_ms)) fail("shutdown did not see what the kernel holds", .{});
+                if (self.kernel.now_ns < begun_ns + shutdown_ms * std.time.ns_per_ms) fail("shutdown gave up early", .{});
+                _ = self.holdForEver(false);
+                self.engine.kernel.calls = 0;
+            }
+            const begun_ns = self.kernel.now_ns;
             if (!self.engine.shutdown(shutdown_ms)) fail("shutdown gave up", .{});
             if (self.kernel.now_ns > begun_ns + 3 * shutdown_ms * std.time.ns_per_ms) {
                 fail("shutdown took {d} ms", .{(self.kernel.now_ns - begun_ns) / std.time.ns_per_ms});
@@ -382,12 +421,25 @@ pub fn Scenario(comptime Rig: type) type {
             self.oracle.afterCall();
         }
 
+        /// What never ends by itself cannot be cancelled either, for a while.
+        fn holdForEver(self: *Self, hold: bool) bool {
+            var any = false;
+            for (self.kernel.requests) |*request| {
+                if (request.state != .running or request.due_ns != std.math.maxInt(u64)) continue;
+                request.cancellable = !hold;
+                if (!hold) request.due_ns = self.kernel.now_ns;
+                any = true;
+            }
+            return any;
+        }
+
         fn tearDown(self: *Self) void {
             self.checkEmpty();
             Rig.stop(&self.engine.kernel.inner);
             self.engine.pool.inner.deinit();
             if (self.kernel.running_count != 0) fail("the kernel still works for nobody", .{});
             if (self.plan.shutdown_at != null) return;
+            self.oracle.tally.checkHistogram(&self.world.control);
             for (self.oracle.models[0..self.plan.files]) |*model| model.checkMedium();
             if (self.kernel.random().boolean()) return;
             for (self.oracle.models[0..self.plan.files], self.world.disks[0..self.plan.files]) |*model, *disk| {
@@ -414,16 +466,17 @@ pub fn Scenario(comptime Rig: type) type {
             }
         }
 
-        fn checkStats(self: *const Self) void {
-            const stats = &self.world.control.stats;
-            const oracle = self.oracle;
-            if (stats.completions != oracle.rows) fail("stats: {d} completions of {d}", .{ stats.completions, oracle.rows });
-            if (stats.canceled != oracle.rows_canceled) fail("stats: canceled", .{});
-            if (stats.bytes_read != oracle.bytes_read) fail("stats: bytes read", .{});
-            if (stats.bytes_written != oracle.bytes_written) fail("stats: bytes written", .{});
-            if (stats.stale_events != self.engine.kernel.stale_events) fail("stats: stale events", .{});
-            if (!Rig.reports_stale and stats.stale_events > 0) fail("an event of nobody's", .{});
-            if (stats.in_kernel_peak > 2 * self.plan.queue_depth) fail("stats: peak", .{});
+        fn checkStats(self: *Self) void {
+            const tally = &self.oracle.tally;
+            const kernel = &self.engine.kernel;
+            const pool = &self.engine.pool;
+            tally.stats.stale_events = kernel.stale_events;
+            tally.stats.system_calls = kernel.system_calls + pool.system_calls;
+            tally.stats.submit_calls = kernel.submit_calls;
+            tally.stats.wakes = kernel.wakes() + pool.wakes;
+            tally.check(&self.world.control, self.oracle.inLanes());
+            if (!Rig.reports_stale and tally.stats.stale_events > 0) fail("an event of nobody's", .{});
+            if (tally.stats.in_kernel_peak > 2 * self.plan.queue_depth) fail("stats: peak", .{});
         }
     };
 }

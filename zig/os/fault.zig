@@ -37,6 +37,9 @@ pub fn FaultOs(comptime Real: type) type {
         pub const uringSupports = Real.uringSupports;
         pub const uringCancelAll = Real.uringCancelAll;
         pub const uringClose = Real.uringClose;
+        pub const uringWait = Real.uringWait;
+        pub const uringRegisterSelf = Real.uringRegisterSelf;
+        pub const uringUnregisterSelf = Real.uringUnregisterSelf;
         // No registered files: `cut` wants to see descriptors.
 
         var state: std.atomic.Value(u64) = .init(1);
@@ -100,7 +103,7 @@ pub fn FaultOs(comptime Real: type) type {
             return refuses() orelse Real.syncData(fd);
         }
 
-        pub fn uringEnter(ring: *Uring, to_submit: u32, min_complete: u32, flags: u32) isize {
+        pub fn uringEnter(ring: *Uring, registered: ?u31, to_submit: u32, flags: u32) isize {
             if (to_submit > 0 and happens(rates.fault_refuse)) {
                 const errnos = [_]E{ .AGAIN, .BUSY, .INTR };
                 return -@as(isize, @intFromEnum(errnos[random() % errnos.len]));
@@ -112,7 +115,7 @@ pub fn FaultOs(comptime Real: type) type {
                 const position = ring.sq.array[(head +% @as(u32, @intCast(index))) & ring.sq.mask];
                 shorten(&ring.sq.sqes[position]);
             }
-            const result = Real.uringEnter(ring, count, min_complete, flags);
+            const result = Real.uringEnter(ring, registered, count, flags);
             if (happens(rates.fault_reorder)) shuffle(ring);
             return result;
         }

@@ -1,7 +1,9 @@
 //! Linux system calls, raw: the library has no libc of its own, so that one file serves glibc and
 //! musl. Numbers that std lacks name their header.
 
+const builtin = @import("builtin");
 const std = @import("std");
+const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const E = linux.E;
@@ -9,22 +11,33 @@ const Iovec = @import("../operation.zig").Iovec;
 
 const page_align = std.heap.page_size_min;
 
+/// ThreadSanitizer has to see memory come and go, or it takes what is mapped anew for what was there
+/// before: under it, and only there, libc makes the calls.
+const watched = builtin.sanitize_thread and builtin.link_libc;
+
 pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
-    const result = linux.mmap(
-        null,
-        bytes,
-        .{ .READ = true, .WRITE = true },
-        .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true },
-        -1,
-        0,
-    );
+    const access: linux.PROT = .{ .READ = true, .WRITE = true };
+    const how: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
+    const result = if (watched)
+        @intFromPtr(std.c.mmap(null, bytes, access, how, -1, 0))
+    else
+        linux.mmap(null, bytes, access, how, -1, 0);
     if (linux.errno(result) != .SUCCESS) return null;
     const pointer: [*]align(page_align) u8 = @ptrFromInt(result);
     return pointer[0..bytes];
 }
 
+/// Asks for huge pages (madvise(2)): direct I/O pins every page of a request, and a huge one at once.
+/// What the system makes of it is its business.
+pub fn preferHugePages(memory: []align(page_align) u8) void {
+    _ = linux.madvise(memory.ptr, memory.len, linux.MADV.HUGEPAGE);
+}
+
 pub fn unmapMemory(memory: []align(page_align) u8) void {
-    const result = linux.munmap(memory.ptr, memory.len);
+    const result = if (watched)
+        @as(usize, @bitCast(@as(isize, std.c.munmap(memory.ptr, memory.len))))
+    else
+        linux.munmap(memory.ptr, memory.len);
     std.debug.assert(linux.errno(result) == .SUCCESS);
 }
 
@@ -180,6 +193,8 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
     if (status < 0) return status;
     const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
+    // Names a file without opening it; reads would say EBADF (open(2)).
+    if (flags.PATH) return -@as(isize, @intFromEnum(E.BADF));
     info.* = std.mem.zeroes(abi.FileInfo);
     info.fd = fd;
     info.kind = @intFromEnum(kind);
@@ -487,8 +502,59 @@ fn mmapRefused(fd: i32) UringSetup {
     return .{ .refused = .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap } };
 }
 
-pub fn uringEnter(ring: *Uring, to_submit: u32, min_complete: u32, flags: u32) isize {
-    return signed(linux.io_uring_enter(ring.fd, to_submit, min_complete, flags, null));
+/// `registered` is what `uringRegisterSelf` gave.
+pub fn uringEnter(ring: *Uring, registered: ?u31, to_submit: u32, flags: u32) isize {
+    const fd: i32, const how: u32 = enterBy(ring, registered);
+    return signed(linux.io_uring_enter(fd, to_submit, 0, flags | how, null));
+}
+
+fn enterBy(ring: *const Uring, registered: ?u31) struct { i32, u32 } {
+    const index = registered orelse return .{ ring.fd, 0 };
+    return .{ index, linux.IORING_ENTER_REGISTERED_RING };
+}
+
+/// Blocks until a completion is there, for at most `timeout_ns` (IORING_ENTER_EXT_ARG, Linux 5.11).
+pub fn uringWait(ring: *Uring, registered: ?u31, timeout_ns: u32) isize {
+    assert(timeout_ns < std.time.ns_per_s);
+    if (ring.features & linux.IORING_FEAT_EXT_ARG == 0) return 0;
+    const timeout: linux.kernel_timespec = .{ .sec = 0, .nsec = timeout_ns };
+    const argument: linux.io_uring_getevents_arg = .{
+        .sigmask = 0,
+        .sigmask_sz = 0,
+        .pad = 0,
+        .ts = @intFromPtr(&timeout),
+    };
+    const fd: i32, const how: u32 = enterBy(ring, registered);
+    const flags = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG | how;
+    return signed(linux.syscall6(
+        .io_uring_enter,
+        @as(u32, @bitCast(fd)),
+        0,
+        1,
+        flags,
+        @intFromPtr(&argument),
+        @sizeOf(linux.io_uring_getevents_arg),
+    ));
+}
+
+/// Makes the ring known to this thread by an index, which spares each enter the look-up of its
+/// descriptor (IORING_REGISTER_RING_FDS, Linux 5.18; 16 for each thread). Holds the ring until
+/// `uringUnregisterSelf` or the end of the thread. Null where there is no such thing or no place.
+pub fn uringRegisterSelf(ring: *Uring) ?u31 {
+    var update: linux.io_uring_rsrc_update = .{
+        .offset = std.math.maxInt(u32),
+        .resv = 0,
+        .data = @intCast(ring.fd),
+    };
+    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_RING_FDS, &update, 1));
+    return if (result == 1) @intCast(update.offset) else null;
+}
+
+/// On the thread that registered it.
+pub fn uringUnregisterSelf(ring: *Uring, registered: u31) void {
+    var update: linux.io_uring_rsrc_update = .{ .offset = registered, .resv = 0, .data = 0 };
+    const result = signed(linux.io_uring_register(ring.fd, .UNREGISTER_RING_FDS, &update, 1));
+    assert(result == 1);
 }
 
 pub fn uringRegisterEventfd(ring: *Uring, fd: i32) isize {

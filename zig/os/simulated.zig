@@ -26,9 +26,16 @@ pub const Disk = struct {
     kind: abi.FileKind = .disk,
     /// POSIX AIO says EOPNOTSUPP (platform-notes.md: /dev/null, raw disks above maxphys, ...).
     refuses_aio: bool = false,
+    nature: enum {
+        medium,
+        /// /dev/null: nothing to read, and it swallows what is written.
+        sink,
+        /// No positions: ESPIPE.
+        pipe,
+    } = .medium,
 };
 
-pub const File = struct { disk: ?*Disk = null };
+pub const File = struct { disk: ?*Disk = null, writable: bool = true };
 
 /// What a kernel is asked, in any interface.
 pub const Ask = struct {
@@ -52,6 +59,8 @@ pub const Owner = struct {
 pub const Request = struct {
     state: enum { free, running, finished } = .free,
     ask: Ask = .{ .kind = .read, .fd = -1 },
+    /// What its descriptor named as it began: closing that does not stop it.
+    disk: ?*Disk = null,
     /// The owner does the work itself when it hears of the end.
     task: bool = false,
     owner: Owner = undefined,
@@ -74,6 +83,8 @@ pub const Kernel = struct {
     /// The wake descriptor is readable.
     rung: bool = false,
     rings: u64 = 0,
+    /// Times a whole submission failed for good.
+    hard_refusals: u64 = 0,
     /// Other processes hold all room of the system until then.
     others_until_ns: u64 = 0,
 
@@ -159,6 +170,7 @@ pub const Kernel = struct {
     pub fn start(kernel: *Kernel, owner: Owner, ask: Ask) *Request {
         const request = kernel.take(owner, ask);
         const disk = kernel.diskOf(ask.fd) orelse return request;
+        request.disk = disk;
         request.sequence = disk.medium.sequence;
         request.verdict = kernel.consult(disk, &ask);
         request.due_ns +|= request.verdict.latency_ns;
@@ -195,7 +207,10 @@ pub const Kernel = struct {
     fn end(kernel: *Kernel, request: *Request) void {
         assert(request.state == .running);
         if (!request.task) {
-            request.result = kernel.execute(&request.ask, &request.verdict, request.sequence);
+            request.result = if (request.disk) |disk|
+                kernel.execute(disk, &request.ask, &request.verdict, request.sequence)
+            else
+                negative(.BADF);
         }
         kernel.finish(request);
     }
@@ -234,7 +249,7 @@ pub const Kernel = struct {
     pub fn openDisk(kernel: *Kernel, disk: *Disk) ?i32 {
         for (kernel.files, 0..) |*file, index| {
             if (file.disk != null) continue;
-            file.disk = disk;
+            file.* = .{ .disk = disk };
             return @intCast(fd_first + index);
         }
         return null;
@@ -245,12 +260,23 @@ pub const Kernel = struct {
         return kernel.files[@intCast(fd - fd_first)].disk;
     }
 
+    /// Whether writing to an open descriptor is more than EBADF.
+    pub fn mayWrite(kernel: *const Kernel, fd: i32) bool {
+        return kernel.files[@intCast(fd - fd_first)].writable;
+    }
+
+    pub fn openReadOnly(kernel: *Kernel, disk: *Disk) ?i32 {
+        const fd = kernel.openDisk(disk) orelse return null;
+        kernel.files[@intCast(fd - fd_first)].writable = false;
+        return fd;
+    }
+
     /// Power is lost: everything in flight on it ends with ENXIO, and some of it may have reached
     /// the medium.
     pub fn crash(kernel: *Kernel, disk: *Disk, tear: bool) void {
         for (kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
-            if (kernel.diskOf(request.ask.fd) != disk) continue;
+            if (request.disk != disk) continue;
             const is_write = operationOf(request.ask.kind) == .write;
             if (is_write and !disk.medium.unplugged and kernel.random().boolean()) {
                 _ = kernel.move(disk, &request.ask, request.ask.bytes);
@@ -277,8 +303,12 @@ pub const Kernel = struct {
     }
 
     /// Does it, now. Bytes, or a negative errno.
-    fn execute(kernel: *Kernel, ask: *const Ask, verdict: *const faults.Verdict, sequence: u64) isize {
-        const disk = kernel.diskOf(ask.fd) orelse return negative(.BADF);
+    fn execute(kernel: *Kernel, disk: *Disk, ask: *const Ask, verdict: *const faults.Verdict, sequence: u64) isize {
+        switch (disk.nature) {
+            .medium => {},
+            .pipe => return negative(.SPIPE),
+            .sink => return if (operationOf(ask.kind) == .write) @intCast(ask.bytes) else 0,
+        }
         if (verdict.crash and !disk.medium.unplugged) kernel.crash(disk, true);
         if (verdict.unplug) disk.medium.unplugged = true;
         if (disk.medium.unplugged) return negative(.NXIO);
@@ -315,8 +345,8 @@ pub const Kernel = struct {
 
     fn accident(kernel: *Kernel, ask: *const Ask) ?isize {
         if (!kernel.happens(kernel.weather.io_error)) return null;
-        const reads = [_]E{ .IO, .FAULT, .PERM };
-        const writes = [_]E{ .IO, .NOSPC, .DQUOT };
+        const reads = [_]E{ .IO, .FAULT, .PERM, .OPNOTSUPP, .CANCELED };
+        const writes = [_]E{ .IO, .NOSPC, .DQUOT, .OPNOTSUPP, .CANCELED };
         const choices = if (operationOf(ask.kind) == .read) &reads else &writes;
         return negative(choices[kernel.random().uintLessThan(usize, choices.len)]);
     }
@@ -381,7 +411,7 @@ pub const Kernel = struct {
     fn call(kernel: *Kernel, ask: Ask) isize {
         const disk = kernel.diskOf(ask.fd) orelse return negative(.BADF);
         const verdict = kernel.consult(disk, &ask);
-        return kernel.execute(&ask, &verdict, disk.medium.sequence);
+        return kernel.execute(disk, &ask, &verdict, disk.medium.sequence);
     }
 
     pub fn pread(kernel: *Kernel, fd: i32, address: u64, bytes: u64, offset: u64) isize {
@@ -497,6 +527,7 @@ pub const Kernel = struct {
     pub fn fileInfo(kernel: *Kernel, fd: i32, info: *abi.FileInfo) isize {
         const disk = kernel.diskOf(fd) orelse return negative(.BADF);
         if (disk.medium.unplugged) return negative(.NXIO);
+        if (disk.nature == .pipe) return negative(.SPIPE);
         info.* = std.mem.zeroes(abi.FileInfo);
         info.fd = fd;
         info.kind = @intFromEnum(disk.kind);
@@ -504,7 +535,7 @@ pub const Kernel = struct {
         info.offset_alignment = disk.alignment;
         info.direct = @intFromBool(disk.alignment > 1);
         info.readable = 1;
-        info.writable = 1;
+        info.writable = @intFromBool(kernel.mayWrite(fd));
         info.size = @floatFromInt(disk.medium.size);
         return 0;
     }

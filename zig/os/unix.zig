@@ -221,6 +221,7 @@ pub fn fillInfo(info: *abi.FileInfo, fd: i32, kind: abi.FileKind, from: *const c
     info.offset_alignment = 1;
     info.readable = @intFromBool(flags.ACCMODE != .WRONLY);
     info.writable = @intFromBool(flags.ACCMODE != .RDONLY);
+    info.append = @intFromBool(flags.APPEND);
     info.mode = from.mode;
     info.size = @floatFromInt(from.size);
     info.dev = @floatFromInt(from.dev);

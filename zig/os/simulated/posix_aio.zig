@@ -5,13 +5,14 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const abi = @import("../../abi.zig");
 const aio = @import("../aio.zig");
 const simulated = @import("../simulated.zig");
 const Iovec = @import("../../operation.zig").Iovec;
 const E = std.posix.E;
 const negative = simulated.negative;
 
-const blocks_max = 128;
+const blocks_max = 512;
 const page_bytes = 4096;
 /// Old events that may come once more.
 const stale_max = 4;
@@ -45,8 +46,6 @@ pub const Aio = struct {
     blocks: [blocks_max]Self.Block = @splat(.{}),
     shadows: [blocks_max]Shadow = @splat(.{}),
     count: u32,
-    /// `vfs.aio.max_aio_queue_per_proc`; somebody may lower it.
-    process_max: u32,
     /// Queued or not yet returned.
     used: u32 = 0,
     limits_now: aio.Limits,
@@ -64,6 +63,7 @@ pub const Aio = struct {
     armed: bool = true,
     quiet: bool = false,
     ring_count: u64 = 0,
+    turn_count: u64 = 0,
 
     const Self = @This();
 
@@ -72,17 +72,18 @@ pub const Aio = struct {
         assert(count <= blocks_max);
         const kernel = Os.current_kernel;
         const random = kernel.random();
+        Os.current = self;
+        if (!Os.as_documented) Os.process_max = random.intRangeAtMost(u32, 1, count + 4);
         self.* = .{
             .kernel = kernel,
             .count = count,
-            .process_max = random.intRangeAtMost(u32, 1, count + 4),
             .old = random.boolean(),
             .limits_now = .{
                 .list_max = 1,
                 .disk_bytes_max = 2 * page_bytes * random.intRangeAtMost(u32, 1, 3),
                 .disk_iovecs_max = random.intRangeAtMost(u32, 1, 4),
                 .vectors = random.boolean(),
-                .syncs = random.uintLessThan(u32, 4) > 0,
+                .syncs = random.uintLessThan(u32, 4) > 0 or Os.as_documented,
                 .data_sync = random.boolean(),
             },
         };
@@ -96,15 +97,27 @@ pub const Aio = struct {
             }
         }
         assert(self.used == 0);
+        Os.current = null;
+    }
+
+    /// What the lane must never do ends a run of the fuzzer; the cases ask for it.
+    fn misuse(comptime what: []const u8) isize {
+        if (!Os.as_documented) @panic(what);
+        return negative(.INVAL);
     }
 
     pub fn limits(self: *Self) aio.Limits {
-        self.limits_now.list_max = self.process_max;
+        self.limits_now.list_max = Os.process_max;
         return self.limits_now;
     }
 
     pub fn wakes(self: *Self) u64 {
         return self.ring_count;
+    }
+
+    /// Times the waiter came back from kevent.
+    pub fn turns(self: *Self) u64 {
+        return self.turn_count;
     }
 
     pub fn block(self: *Self, index: u32) *Self.Block {
@@ -143,7 +156,7 @@ pub const Aio = struct {
         }
         // An administrator is at work.
         if (self.kernel.happens(self.kernel.weather.others / 4)) {
-            self.process_max = self.kernel.random().intRangeAtMost(u32, 1, self.count + 4);
+            if (!Os.as_documented) Os.process_max = self.kernel.random().intRangeAtMost(u32, 1, self.count + 4);
         }
     }
 
@@ -152,7 +165,7 @@ pub const Aio = struct {
     pub fn submitList(self: *Self, blocks: []const *Self.Block) isize {
         self.entering();
         self.submit_calls += 1;
-        if (blocks.len > self.process_max) return negative(.INVAL);
+        if (blocks.len > Os.process_max) return negative(.INVAL);
         var room_refused = false;
         var other_refused = false;
         for (blocks) |made| {
@@ -207,23 +220,48 @@ pub const Aio = struct {
         const kernel = self.kernel;
         const shadow = self.shadowOf(made);
         if (shadow.state == .running or shadow.state == .ended) @panic("a control block is queued twice");
-        if (self.used >= self.process_max or kernel.othersHoldRoom()) return .AGAIN;
+        if (ask.bytes > std.math.maxInt(i64)) return .INVAL;
+        if (self.used >= @min(Os.process_max, Os.system_max) or kernel.othersHoldRoom()) return .AGAIN;
         if (kernel.happens(kernel.weather.refuse)) return .AGAIN;
         if (kernel.happens(kernel.weather.refuse_hard)) {
             return if (kernel.random().boolean()) .BADF else .INVAL;
         }
-        const disk = kernel.diskOf(ask.fd) orelse @panic("an entry names a descriptor that is not open");
+        const disk = kernel.diskOf(ask.fd) orelse {
+            if (!Os.as_documented) @panic("an entry names a descriptor that is not open");
+            return .BADF;
+        };
+        const is_write = ask.kind == .write or ask.kind == .writev;
+        if (is_write and !kernel.mayWrite(ask.fd)) return .BADF;
         if (disk.refuses_aio) return .OPNOTSUPP;
         if (disk.alignment > 1) {
             const is_sync = ask.kind == .sync_all or ask.kind == .sync_data;
             if (is_sync or ask.bytes % disk.alignment != 0) return .OPNOTSUPP;
             const slack: u32 = if (ask.address % page_bytes == 0) 0 else page_bytes;
-            if (ask.iovec_count == 0 and ask.bytes > self.limits_now.disk_bytes_max - slack) return .OPNOTSUPP;
+            if (ask.iovec_count == 0 and ask.bytes > self.limits_now.disk_bytes_max - slack) return tooLong();
+            if (ask.iovec_count > 0 and !self.fitsBios(ask, disk.alignment)) return tooLong();
         }
         self.used += 1;
         shadow.* = .{ .state = .running, .copy = made.* };
         shadow.request = kernel.start(.{ .context = self, .finish = ended }, ask);
         return null;
+    }
+
+    /// One bio for each buffer (aio_qbio, vfs_aio.c).
+    fn fitsBios(self: *const Self, ask: simulated.Ask, alignment: u32) bool {
+        const pointer: [*]const Iovec = @ptrFromInt(ask.address);
+        if (ask.iovec_count > self.limits_now.disk_iovecs_max) return false;
+        for (pointer[0..ask.iovec_count]) |iovec| {
+            const slack: u32 = if (iovec.base % page_bytes == 0) 0 else page_bytes;
+            if (iovec.len == 0 or iovec.len % alignment != 0) return false;
+            if (iovec.len > self.limits_now.disk_bytes_max - slack) return false;
+        }
+        return ask.bytes <= self.limits_now.disk_bytes_max;
+    }
+
+    /// The lane knows the limits: its requests never meet them.
+    fn tooLong() E {
+        if (!Os.as_documented) @panic("a request that the disk cannot take");
+        return .OPNOTSUPP;
     }
 
     fn refuse(self: *Self, made: *Self.Block, errno: E) void {
@@ -265,8 +303,8 @@ pub const Aio = struct {
         switch (shadow.state) {
             .ended => {},
             .refused => return negative(.INVAL),
-            .running => @panic("aio_return of a control block that runs"),
-            .returned, .unknown => @panic("aio_return without a cause"),
+            .running => return misuse("aio_return of a control block that runs"),
+            .returned, .unknown => return misuse("aio_return without a cause"),
         }
         const result = shadow.result;
         if (self.stale_count < stale_max) self.stale_count += 1;
@@ -323,6 +361,7 @@ pub const Aio = struct {
     pub fn waiterTurn(self: *Self) void {
         if (!self.fired) return;
         self.fired = false;
+        self.turn_count += 1;
         self.armed = false;
         if (self.quiet) return;
         self.ring_count += 1;
@@ -345,10 +384,32 @@ pub const Aio = struct {
     }
 };
 
-/// What `backend/posix_aio.zig` needs of a system.
+/// What `backend/posix_aio.zig` needs of a system, and its cases.
 pub const Os = struct {
     pub threadlocal var current_kernel: *simulated.Kernel = undefined;
+    /// The process's control blocks.
+    pub threadlocal var current: ?*Self = null;
+    /// `vfs.aio.max_aio_queue_per_proc`, and `max_aio_queue` as far as it is ours.
+    pub threadlocal var process_max: u32 = 0;
+    pub threadlocal var system_max: u32 = std.math.maxInt(u32);
+    /// Limits stay as they are set, and misuse is answered as FreeBSD answers it.
+    pub threadlocal var as_documented = false;
 
-    pub const Wake = struct {};
-    pub const Aio = @import("posix_aio.zig").Aio;
+    pub const Wake = struct {
+        pub fn open() union(enum) { wake: Wake, errno: i32 } {
+            return .{ .wake = .{} };
+        }
+
+        pub fn close(_: Wake) void {}
+    };
+    pub const Aio = Self;
+    const Self = @import("posix_aio.zig").Aio;
+
+    pub fn close(fd: i32) isize {
+        return current_kernel.close(fd);
+    }
+
+    pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
+        return current_kernel.fileInfo(fd, info);
+    }
 };

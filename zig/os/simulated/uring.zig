@@ -179,7 +179,10 @@ pub const Ring = struct {
         if (to_submit > 0) {
             ring.submit_calls += 1;
             if (kernel.othersHoldRoom() or kernel.happens(kernel.weather.refuse)) return ring.refusal();
-            if (kernel.happens(kernel.weather.refuse_hard)) return negative(.BADF);
+            if (kernel.happens(kernel.weather.refuse_hard)) {
+                kernel.hard_refusals += 1;
+                return negative(.BADF);
+            }
             const part = if (kernel.happens(kernel.weather.refuse))
                 kernel.random().uintAtMost(u32, to_submit)
             else
@@ -349,8 +352,7 @@ pub const Os = struct {
         } };
     }
 
-    pub fn uringEnter(_: *Uring, to_submit: u32, min_complete: u32, flags: u32) isize {
-        assert(min_complete == 0);
+    pub fn uringEnter(_: *Uring, _: ?u31, to_submit: u32, flags: u32) isize {
         return current.enter(to_submit, flags);
     }
 

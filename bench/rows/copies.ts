@@ -1,0 +1,46 @@
+// The main job: a whole image or device onto a device, synced; beside dd, and beside what fio reads and
+// writes there at the depth that `copy` has by default. A copy reads and writes: it cannot be faster than
+// the slower of the two, and where both are the work of the same processors it cannot be as fast.
+
+import { dd } from "../contestants/dd.ts";
+import { fioBatch, fioWrite } from "../contestants/fio.ts";
+import { bunAioCopy } from "../contestants/script.ts";
+import type { TargetName } from "../targets/targets.ts";
+import { mebibytesPerSecond } from "./metrics.ts";
+import type { Bar, Row } from "./row.ts";
+
+const LABEL = "once over";
+const DEPTH = 8;
+
+const bars: readonly Bar[] = [
+  { case: LABEL, of: "bun-aio", against: "dd", atLeast: 1.5 },
+  { case: LABEL, of: "bun-aio", against: "fio, batch = depth", atLeast: 0.95 },
+  { case: LABEL, of: "bun-aio", against: "fio, writing", atLeast: 0.95 },
+];
+
+function copies(name: string, title: string, target: TargetName): Row {
+  return {
+    name,
+    title,
+    target,
+    onto: "scratch",
+    metric: mebibytesPerSecond,
+    job: {
+      direct: true,
+      pattern: "sequential",
+      blockSize: 1024 * 1024,
+      probe: "delay",
+      probeMilliseconds: 5,
+    },
+    cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCopy, dd, fioBatch, fioWrite] }],
+    bars,
+    charted: false,
+  };
+}
+
+export const fileCopy: Row = copies("copy-file", "copy: file to loop device, O_DIRECT", "file");
+export const deviceCopy: Row = copies(
+  "copy-device",
+  "copy: loop device to loop device, O_DIRECT",
+  "loop",
+);
