@@ -28,6 +28,12 @@ pub fn build(b: *std.Build) void {
     const test_step = b.step("test", "Run the unit tests, a little stress and a few fuzz seeds");
     test_step.dependOn(&run_tests.step);
 
+    const cost = b.addTest(.{
+        .root_module = module(b, "zig/histogram_cost.zig", target, .ReleaseSafe, options),
+    });
+    cost.root_module.link_libc = true;
+    test_step.dependOn(&b.addRunArtifact(cost).step);
+
     const run_fuzz = addFuzz(b, target, optimize, test_step);
     test_step.dependOn(&run_fuzz.step);
 

@@ -37,19 +37,24 @@ async function runBatch(
   checkOptions("Ring.batch", options, IO_OPTION_NAMES);
   const checked = options === undefined ? undefined : checkIoOptions(options);
   const started: Promise<number | undefined>[] = [];
+  // The array and its entries are the caller's to change as soon as this waits.
+  const kinds: Operation["kind"][] = [];
+  const files: File[] = [];
   let syncs = 0;
   for (let index = 0; index < operations.length; index++) {
     const operation: Operation = operations[index];
     try {
       checkEntry(ring, operation, index);
       if (operation.kind !== "read" && operation.kind !== "write") syncs++;
+      kinds[index] = operation.kind;
+      files[index] = operation.file;
       started.push(start(operation, index, checked));
     } catch (error) {
       started.push(Promise.reject(error));
     }
   }
   const results = await Promise.allSettled(started);
-  if (syncs > 0) finishSyncs(operations, results);
+  if (syncs > 0) finishSyncs(kinds, files, results);
   return results as PromiseSettledResult<number>[];
 }
 
@@ -106,19 +111,19 @@ function isVector(data: IoData | readonly IoData[]): data is readonly IoData[] {
  * was given, but not of those that were refused for their arguments.
  */
 function finishSyncs(
-  operations: readonly Operation[],
+  kinds: readonly Operation["kind"][],
+  files: readonly File[],
   results: PromiseSettledResult<number | undefined>[],
 ): void {
   const failures = new Map<File, unknown>();
   results.forEach((result, index) => {
-    const operation = operations[index];
-    if (operation?.kind === "write") {
-      if (result.status === "rejected" && !failures.has(operation.file)) {
-        failures.set(operation.file, result.reason);
-      }
-    } else if (operation !== undefined && result.status === "fulfilled") {
-      if (operation.kind === "read") return;
-      const { kind, file } = operation;
+    const kind = kinds[index];
+    const file = files[index];
+    // A wrong entry is in neither, or has a kind that is none.
+    if (kind === undefined || file === undefined || kind === "read") return;
+    if (kind === "write") {
+      if (result.status === "rejected" && !failures.has(file)) failures.set(file, result.reason);
+    } else if (result.status === "fulfilled") {
       if (!failures.has(file)) {
         result.value = 0;
         return;

@@ -5,7 +5,7 @@
 import { addOffset, type Bytes, type Offset } from "./arguments.ts";
 import { BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
-import { firstChunkBytes, noRoom, type Plan, planCopy } from "./copy_plan.ts";
+import { checkCopy, firstChunkBytes, noRoom, type Plan, planCopy } from "./copy_plan.ts";
 import { differs, narrowDown, Sums } from "./copy_verify.ts";
 import { growsByUnits, remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { IoError, setResult } from "./errors.ts";
@@ -31,8 +31,8 @@ export interface CopyOptions {
    */
   chunkSize?: number | undefined;
   /**
-   * Chunks on their way at once, each being read or written, 1 to 1024; no more than a ring can have
-   * in the kernel (8 MiB) and one. Default 8.
+   * Chunks on their way at once, each being read or written, 1 to 1024; but no more than make up 4 MiB,
+   * or two. Default 8. Of a device that wants more, larger chunks get it, at the cost of others' requests.
    */
   concurrency?: number | undefined;
   /**
@@ -104,8 +104,24 @@ export async function copy(
   target: File,
   options: CopyOptions = {},
 ): Promise<CopyResult> {
+  checkCopy(source, target, options);
+  const { signal } = options;
+  if (signal?.aborted === true) throw setResult(aborted(signal, target), nothing());
   const plan = await planCopy(source, target, options);
   return new Copy(plan, options).run();
+}
+
+/** An aborted signal does no I/O, not even a look at the files. */
+function nothing(): CopyResult {
+  return {
+    ...{ bytesCopied: 0, bytesSkipped: 0, prefix: 0, durationMs: 0 },
+    ...{ verified: false, digest: undefined, readErrors: [] },
+  };
+}
+
+function aborted(signal: AbortSignal, target: File): IoError {
+  const cause = { code: "ABORT_ERR", reason: signal.reason } as const;
+  return causeError(cause, { syscall: "copy", path: target.path });
 }
 
 /** A part of the copy; `begin` counts from the offsets. */
@@ -154,19 +170,19 @@ class Copy {
 
   async run(): Promise<CopyResult> {
     const { signal } = this.#options;
-    const aborted = (): void => {
-      const cause = { code: "ABORT_ERR", reason: signal?.reason } as const;
-      this.#fail(causeError(cause, { syscall: "copy", path: this.#plan.target.path }));
-      this.#own.abort(signal?.reason);
+    const stop = (): void => {
+      if (signal === undefined) return;
+      this.#fail(aborted(signal, this.#plan.target));
+      this.#own.abort(signal.reason);
     };
-    signal?.addEventListener("abort", aborted, { once: true });
+    signal?.addEventListener("abort", stop, { once: true });
     try {
-      if (signal?.aborted === true) aborted();
+      if (signal?.aborted === true) stop();
       else await this.#steps();
     } catch (error) {
       this.#fail(error);
     } finally {
-      signal?.removeEventListener("abort", aborted);
+      signal?.removeEventListener("abort", stop);
       this.#pool[Symbol.dispose]();
     }
     const result = this.#result();

@@ -29,6 +29,8 @@ const CHUNK_BYTES_MAX = 2 ** 30;
 const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
 const CONCURRENCY_DEFAULT = 8;
 const CONCURRENCY_MAX = 1024;
+/** One chunk is read while another is written, however large they are. */
+const LANES_MIN = 2;
 /** Holes begin and end on multiples of this: a page, which is a multiple of any device's sectors. */
 const HOLE_GRID_BYTES = 4096;
 
@@ -59,7 +61,6 @@ export async function planCopy(
   target: File,
   options: CopyOptions,
 ): Promise<Plan> {
-  checkArguments(source, target, options);
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
   const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
@@ -92,7 +93,8 @@ export async function planCopy(
   };
 }
 
-function checkArguments(source: unknown, target: unknown, options: CopyOptions): void {
+/** Throws for what needs no look at the files. */
+export function checkCopy(source: unknown, target: unknown, options: CopyOptions): void {
   if (!(source instanceof File) && !(source instanceof ReadableStream)) {
     throw argumentType("source", "a File or a ReadableStream", source);
   }
@@ -100,6 +102,8 @@ function checkArguments(source: unknown, target: unknown, options: CopyOptions):
   checkOptions("copy", options, OPTION_NAMES);
   checkIoOptions({ signal: options.signal });
   const { length, chunkSize, concurrency, onReadError, hash, onProgress } = options;
+  checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
+  checkOffset("options.targetOffset", options.targetOffset ?? 0);
   if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
   if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
   if (concurrency !== undefined) {
@@ -159,8 +163,10 @@ function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): 
 }
 
 /**
- * Chunks under way. A ring has so many bytes in the kernel at once and no more: chunks beyond that would
- * only stand in the queue before everybody else's small requests.
+ * Chunks under way: no more than fill half of what a ring has in the kernel at once, so that others'
+ * small requests find room there without waiting, and few enough before them in the device's own queue.
+ * On a loop device, on a busy machine, a copy of 1 MiB chunks was as fast with 3 to 9 of them (250 to
+ * 300 MiB/s); the p99 of 4 KiB reads beside it was 15 to 160 times the idle one with 9, 9 to 17 with 4.
  */
 function lanes(
   source: File | ReadableStream<Uint8Array>,
@@ -169,7 +175,8 @@ function lanes(
   chunkSize: number,
 ): number {
   const rings = source instanceof File && source.ring !== target.ring ? 2 : 1;
-  return Math.min(wanted, Math.ceil((rings * WINDOW_BYTES_DEFAULT) / chunkSize) + 1);
+  const share = (rings * WINDOW_BYTES_DEFAULT) / 2;
+  return Math.min(wanted, Math.max(LANES_MIN, Math.ceil(share / chunkSize)));
 }
 
 function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {

@@ -14,6 +14,7 @@ export class Input {
   readonly #reader: Reader;
   #rest: Uint8Array = new Uint8Array(0);
   #ended = false;
+  #released = false;
 
   constructor(source: ReadableStream<Uint8Array>) {
     this.#reader = source.getReader() as Reader;
@@ -45,7 +46,7 @@ export class Input {
       const { done, value } = await this.#reader.read();
       if (done || this.#ended) {
         this.#ended = true;
-        this.#reader.releaseLock();
+        if (!this.#released) this.#release();
       } else {
         const data = checkData("chunk of the source", value);
         this.#rest = bytesOf(data, data.byteLength);
@@ -54,12 +55,18 @@ export class Input {
     return this.#rest.byteLength > 0;
   }
 
-  /** A read that waits is over with this. */
+  /** A read that waits is over with this. The stream is unlocked, as after `pipeTo`. */
   cancel(reason: unknown): void {
-    if (this.#ended) return;
+    if (this.#released) return;
     this.#ended = true;
     this.#reader.cancel(reason).catch(() => {
       // The copy has an outcome of its own.
     });
+    this.#release();
+  }
+
+  #release(): void {
+    this.#released = true;
+    this.#reader.releaseLock();
   }
 }

@@ -277,13 +277,15 @@ class WriteBehind {
   readonly #file: File;
   readonly #sync: boolean;
   readonly #signal: AbortSignal | undefined;
-  readonly #pool: BufferPool;
+  readonly #count: number;
   readonly #running = new Set<Promise<void>>();
+  /** From the first chunk to the end of the stream. */
+  #pool: BufferPool | undefined;
   #controller: WritableStreamDefaultController | undefined;
   #stopper: Stopper | undefined;
   /** Where the block that is being filled begins in the file. */
   #position: Offset;
-  #block: Bytes | undefined;
+  #block: (Bytes & Disposable) | undefined;
   #filled = 0;
   #failed = false;
   #failure: unknown;
@@ -293,8 +295,7 @@ class WriteBehind {
     this.#position = checkOffset("options.start", options.start ?? 0);
     this.#sync = options.sync === undefined ? false : checkBoolean("options.sync", options.sync);
     this.#signal = options.signal;
-    const count = checkConcurrency(options.concurrency) + 1;
-    this.#pool = new BufferPool({ size: roundUp(BLOCK_BYTES, file.alignment.offset), count });
+    this.#count = checkConcurrency(options.concurrency) + 1;
   }
 
   start(controller: WritableStreamDefaultController): void {
@@ -305,10 +306,22 @@ class WriteBehind {
       return;
     }
     this.#stopper = new Stopper(signal, (by) => this.#fail(aborted(by, "write", this.#file)));
+    // `abort` below is not called before a write() that waits is over; this says so at once.
+    const own = signalOf(controller);
+    own?.addEventListener("abort", () => this.#halt(own.reason), { once: true });
   }
 
   /** Resolves when the chunk has been copied: its memory is the caller's again. */
   async write(chunk: IoData): Promise<void> {
+    try {
+      await this.#gather(chunk);
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    }
+  }
+
+  async #gather(chunk: IoData): Promise<void> {
     const bytes = checkBytes("chunk", chunk);
     const length = bytes.byteLength;
     let done = 0;
@@ -326,6 +339,17 @@ class WriteBehind {
   }
 
   async close(): Promise<void> {
+    try {
+      await this.#finish();
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    } finally {
+      await this.#end();
+    }
+  }
+
+  async #finish(): Promise<void> {
     const block = this.#block;
     const end = addOffset(this.#position, this.#filled);
     const tail = remainder(end, this.#file.alignment.offset) > 0 && growsByUnits(this.#file);
@@ -333,22 +357,27 @@ class WriteBehind {
     await this.#settled();
     if (tail && block !== undefined) await this.#sendTail(block, end);
     if (this.#sync) await this.#file.syncAll(this.#stopper?.options);
-    this.#end();
   }
 
-  async abort(reason: unknown): Promise<void> {
-    this.#stopper?.stop(reason);
-    await Promise.all(this.#running);
-    this.#end();
+  /** The kernel is done with the buffers when this resolves. */
+  abort(reason: unknown): Promise<void> {
+    this.#halt(reason);
+    return this.#end();
   }
 
-  async #nextBlock(): Promise<Bytes> {
+  async #nextBlock(): Promise<Bytes & Disposable> {
     if (this.#failed) throw this.#failure;
-    this.#block = await this.#pool.acquire();
+    const size = roundUp(BLOCK_BYTES, this.#file.alignment.offset);
+    this.#pool ??= new BufferPool({ size, count: this.#count });
+    const block = await this.#pool.acquire();
+    this.#block = block;
     this.#filled = 0;
     // It may have come free because a write failed.
-    if (this.#failed) throw this.#failure;
-    return this.#block;
+    if (this.#failed) {
+      this.#dropBlock();
+      throw this.#failure;
+    }
+    return block;
   }
 
   /** The first block ends on a boundary, so that all others are aligned. */
@@ -356,7 +385,7 @@ class WriteBehind {
     return block.byteLength - remainder(this.#position, this.#file.alignment.offset);
   }
 
-  #send(block: Bytes): void {
+  #send(block: Bytes & Disposable): void {
     const data = block.subarray(0, this.#filled);
     const writing = writeAnywhere(this.#file, data, this.#position, this.#stopper?.options ?? {});
     this.#position = addOffset(this.#position, this.#filled);
@@ -366,13 +395,13 @@ class WriteBehind {
       .catch((error) => this.#fail(error))
       .finally(() => {
         this.#running.delete(running);
-        this.#pool.release(block);
+        block[Symbol.dispose]();
       });
     this.#running.add(running);
   }
 
   /** The end within a unit, when all else is written: then the file's length is what it should be. */
-  async #sendTail(block: Bytes, end: Offset): Promise<void> {
+  async #sendTail(block: Bytes & Disposable, end: Offset): Promise<void> {
     const before = await this.#file.size();
     this.#send(block);
     await this.#settled();
@@ -384,19 +413,41 @@ class WriteBehind {
     if (this.#failed) throw this.#failure;
   }
 
+  /** Errors the stream. */
   #fail(error: unknown): void {
+    if (this.#failed) return;
+    this.#controller?.error(error);
+    this.#halt(error);
+  }
+
+  #halt(error: unknown): void {
     if (this.#failed) return;
     this.#failed = true;
     this.#failure = error;
-    this.#controller?.error(error);
     this.#stopper?.stop(error);
+    // A stream that failed asks for nothing any more, not even its end.
+    void this.#end();
   }
 
-  #end(): void {
+  /** Gives back what the stream holds, once the writes under way have settled. */
+  async #end(): Promise<void> {
     this.#stopper?.release();
-    this.#pool[Symbol.dispose]();
+    this.#dropBlock();
+    await Promise.all(this.#running);
+    this.#pool?.[Symbol.dispose]();
+    this.#pool = undefined;
+  }
+
+  #dropBlock(): void {
+    this.#block?.[Symbol.dispose]();
     this.#block = undefined;
   }
+}
+
+/** Aborts with the stream; bun-types does not know of it. */
+function signalOf(controller: WritableStreamDefaultController): AbortSignal | undefined {
+  const signal: unknown = "signal" in controller ? controller.signal : undefined;
+  return signal instanceof AbortSignal ? signal : undefined;
 }
 
 function chunkGone(file: File, length: number, transferred: number): IoError {

@@ -2,6 +2,7 @@
 
 import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
 import { allocBuffer } from "./buffer.ts";
+import { writeAnywhere } from "./edge.ts";
 import { statusError } from "./failures.ts";
 import { beginOn, type File, stateOf } from "./file.ts";
 import { syscallName } from "./hints.ts";
@@ -72,6 +73,6 @@ async function writeZeroes(
   zeroBuffer ??= allocBuffer(2 ** 20);
   for (let done = 0; done < length; done += zeroBuffer.byteLength) {
     const part = zeroBuffer.subarray(0, Math.min(length - done, zeroBuffer.byteLength));
-    await file.writeAt(part, addOffset(offset, done), options);
+    await writeAnywhere(file, part, addOffset(offset, done), options);
   }
 }

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { allocBuffer, File, IoError, Ring } from "../src/index.ts";
+import { simulatedDevice } from "../src/testing/index.ts";
 import { backend, faulty } from "./support/conditions.ts";
 import {
   blockingReadMissing,
@@ -399,4 +400,52 @@ test("aborts at random moments: settled once, and the kernel lets go", async () 
   }
   expect(aborted).toBeGreaterThan(0);
   expect(ring.stats().inFlight).toBe(0);
+});
+
+test("in the simulator, with seeds: at every phase, and what was let go is written no more", async () => {
+  const base = Number(process.env["BUN_AIO_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+  const size = 1 << 20;
+  const codes = new Map<string, number>();
+  for (let seed = base; seed < base + 8; seed++) {
+    await using device = await simulatedDevice({
+      seed,
+      image: new Uint8Array(size).fill(0xaa),
+      faults: [
+        { operation: "read", probability: 0.3, latency: 3 },
+        { operation: "read", probability: 0.1, latency: 60_000 },
+        { operation: "read", probability: 0.2, short: 512 },
+      ],
+    });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const buffers: Uint8Array[] = [];
+    const read = async (index: number): Promise<void> => {
+      const buffer = index % 2 === 0 ? allocBuffer(8192) : new Uint8Array(8192);
+      buffers.push(buffer);
+      const timeout = index % 7 === 0 ? index % 5 : undefined;
+      let code = "done";
+      try {
+        expect(await device.readAt(buffer, (index % 128) * 8192, { signal, timeout })).toBe(8192);
+        if (!buffer.every((byte) => byte === 0xaa)) throw new Error(`wrong bytes, seed ${seed}`);
+      } catch (error) {
+        if (!(error instanceof IoError)) throw error;
+        code = error.code;
+      }
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+      buffer.fill(0x55);
+    };
+    // More than the queue holds: some wait in JavaScript, some natively, some run, some are done.
+    const first = Array.from({ length: 300 }, (_, index) => read(index));
+    if (seed % 2 === 0) await null;
+    if (seed % 3 === 0) await sleep(seed % 5);
+    const second = Array.from({ length: 20 }, (_, index) => read(index));
+    controller.abort();
+    await Promise.all([...first, ...second]);
+    expect(device.ring.stats().inFlight).toBe(0);
+    await sleep(4);
+    for (const buffer of buffers) {
+      if (!buffer.every((byte) => byte === 0x55)) throw new Error(`written later, seed ${seed}`);
+    }
+  }
+  expect([...codes.keys()].sort()).toEqual(["ABORT_ERR", "ERR_TIMEOUT", "done"]);
 });

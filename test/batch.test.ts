@@ -194,3 +194,21 @@ test("a closed ring rejects each entry", async () => {
   const [result] = await ring.batch([{ kind: "syncAll", file }]);
   expect(result).toMatchObject({ status: "rejected", reason: { code: "ERR_RING_CLOSED" } });
 });
+
+test("the array and its entries may be changed as soon as the call returns", async () => {
+  using folder = new Folder();
+  await using file = await File.open(folder.file("a", "abc"), { write: true });
+  const operations: { kind: string; file: File; data?: Uint8Array; offset?: number }[] = [
+    { kind: "write", file, data: new Uint8Array([1, 2]), offset: 0 },
+    { kind: "syncAll", file },
+    { kind: "read", file, data: new Uint8Array(3), offset: 0 },
+  ];
+  const results = file.ring.batch(operations as never);
+  for (const operation of operations) operation.kind = "read";
+  operations.length = 0;
+  expect(await results).toEqual([
+    { status: "fulfilled", value: 2 },
+    { status: "fulfilled", value: 0 },
+    { status: "fulfilled", value: 3 },
+  ]);
+});

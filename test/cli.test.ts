@@ -172,6 +172,26 @@ describe("the command", () => {
     expect([0, 141]).toContain(Number(end));
   });
 
+  testUnless(
+    noLinux,
+    "a result that cannot be written is a failure; words that cannot are not",
+    async () => {
+      using dir = new TempDir();
+      const [a, b] = [dir.file("a", "some"), dir.file("b", "same")];
+      const lost = await shell("bun-aio info --json >/dev/full");
+      expect(lost.end).toBe(1);
+      expect(lost.stderr).toContain("error: the result could not be written: ENOSPC");
+      const differing = await shell(`bun-aio verify '${a}' '${b}' -q >/dev/full`);
+      expect(differing.end).toBe(4);
+      // Whoever reads has gone: the exit code is still that of the work.
+      const gone = await shell(`bun-aio verify '${a}' '${b}' -q | true; exit "\${PIPESTATUS[0]}"`);
+      expect([gone.end, gone.stderr]).toEqual([4, ""]);
+      const mute = await shell(`bun-aio copy '${a}' '${dir.file("c")}' 2>/dev/full`);
+      expect([mute.end, readFileSync(dir.file("c"), "utf8")]).toEqual([0, "some"]);
+      expect((await shell("bun-aio nosuch 2>/dev/full")).end).toBe(2);
+    },
+  );
+
   test("its dependencies are loaded by the command only", async () => {
     const code = `
       await import(${JSON.stringify(indexPath)});

@@ -1,10 +1,10 @@
 // `bun-aio bench`: numbers that can be, refusals, and the chart.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { latencyChart } from "../src/cli/chart.ts";
 import { bunAio } from "./support/command.ts";
-import { backend, faulty } from "./support/conditions.ts";
+import { backend, faulty, noLinux, testUnless } from "./support/conditions.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -104,11 +104,17 @@ describe("bench", () => {
   test("refuses what cannot be measured", async () => {
     using dir = new TempDir();
     const path = dir.file("small", "few bytes");
+    const link = dir.file("link");
+    symlinkSync(path, link);
     const cases: [string[], string][] = [
       [[path], "less than --bs 4096"],
       [["/dev/zero"], "neither a file nor a disk"],
       [[path, "--bs", "1G", "--depth", "2"], "too much memory"],
       [[path, "--svg", "/dev/null"], "is no regular file"],
+      [[path, "--svg", path], "is PATH itself"],
+      [[path, "--svg", link], "is PATH itself"],
+      [[dir.file("none"), "--svg", dir.file("none")], "is PATH itself"],
+      [[path, "--svg", dir.file("no-folder/chart.svg")], "ENOENT"],
       [[path, "--seconds", "0"], '--seconds: "0" is no number'],
     ];
     const results = await Promise.all(cases.map(([args]) => bunAio(["bench", ...args])));
@@ -116,7 +122,19 @@ describe("bench", () => {
       expect([end, stdout]).toEqual([2, ""]);
       expect(stderr).toContain(cases[index]?.[1] ?? "?");
     });
+    expect(readFileSync(path, "utf8")).toBe("few bytes");
+    expect(existsSync(dir.file("none"))).toBe(false);
   });
+
+  testUnless(
+    noLinux,
+    "a file that cannot be made is the error, not that it cannot be removed",
+    async () => {
+      const { end, stderr } = await bunAio(["bench", "/proc/bun-aio-none"]);
+      expect(end).toBe(1);
+      expect(stderr).toMatch(/^error: ENOENT: .*open '\/proc\/bun-aio-none'/);
+    },
+  );
 });
 
 describe("the latency chart", () => {

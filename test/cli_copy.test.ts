@@ -1,11 +1,20 @@
 // `bun-aio copy` and `bun-aio verify` in pipes; what they wrote is checked by cmp and sha256sum.
 
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { type Place, refuseShared } from "../src/cli/places.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { run } from "./support/child.ts";
 import { bunAio, shell } from "./support/command.ts";
-import { testUnless } from "./support/conditions.ts";
+import { noLinux, testUnless } from "./support/conditions.ts";
+import { LoopDevice, loopMissing } from "./support/control.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -19,6 +28,10 @@ async function same(a: string, b: string, bytes?: number): Promise<void> {
 async function sha256(path: string): Promise<string> {
   const { stdout } = await run(["sha256sum", path]);
   return stdout.split(" ", 1)[0] ?? "";
+}
+
+function place(path: string): Place {
+  return { path, realPath: path, kind: "disk", size: 1, identity: path, device: undefined };
 }
 
 /** Why nothing can be mounted here. */
@@ -132,6 +145,50 @@ describe("copy", () => {
     expect(readFileSync(source, "utf8")).toBe("data");
   });
 
+  test("refuses a range that the source does not have, before it writes", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(5000));
+    const target = dir.file("target", pattern(20_000, 2));
+    const cases: [string[], string][] = [
+      [["--from", "8k"], "has only 4.88 KiB (5,000 bytes): cannot begin at 8192"],
+      [["--skip", "4k", "--length", "1k"], "cannot take 1024 bytes from 4096 on"],
+      [["--from", "1", "--skip", "1"], "--from is --skip and --seek at once"],
+    ];
+    const results = await Promise.all(
+      cases.map(([args]) => bunAio(["copy", source, target, "--yes", ...args])),
+    );
+    results.forEach(({ end, stdout, stderr }, index) => {
+      expect([end, stdout]).toEqual([2, ""]);
+      expect(stderr).toContain(cases[index]?.[1] ?? "?");
+    });
+    expect(Buffer.compare(readFileSync(target), pattern(20_000, 2))).toBe(0);
+  });
+
+  testUnless(
+    noLinux,
+    "asks before it writes to a character device, but for the harmless ones",
+    async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", "data");
+      const asked = await bunAio(["copy", source, "/dev/urandom"]);
+      expect([asked.end, asked.stdout]).toEqual([3, ""]);
+      expect(asked.stderr).toContain("/dev/urandom  (character device)");
+      expect((await bunAio(["copy", source, "/dev/null"])).end).toBe(0);
+    },
+  );
+
+  test("says where a link leads, and nothing of the kind for a path that is none", async () => {
+    using dir = new TempDir();
+    dir.file("source", "data");
+    dir.file("target", "old");
+    symlinkSync("target", dir.file("link"));
+    const options = { cwd: dir.path };
+    const plain = await bunAio(["copy", "source", "target"], options);
+    expect(plain.stderr).toContain("\n  target  (file, 3 bytes)\n");
+    const linked = await bunAio(["copy", "source", "link"], options);
+    expect(linked.stderr).toContain(`\n  link -> ${realpathSync(dir.file("target"))}  (file`);
+  });
+
   test("a failure on the way says how to go on", async () => {
     using dir = new TempDir();
     const source = dir.file("source", pattern(200_000));
@@ -187,6 +244,29 @@ describe("copy onto devices", () => {
     expect(held.end).toBe(3);
     expect(held.stderr).toContain("EBUSY");
     expect(held.stderr).toContain(`pid ${process.pid}`);
+  });
+
+  testUnless(noDevice ?? loopMissing, "refuses two names of the same blocks", async () => {
+    using dir = new TempDir();
+    const image = dir.file("image", pattern(2 ** 20));
+    using loop = new LoopDevice(image);
+    for (const [source, target] of [
+      [image, loop.path],
+      [loop.path, image],
+    ] as const) {
+      const { end, stdout, stderr } = await bunAio(["copy", source, target, "--yes"]);
+      expect([end, stdout]).toEqual([3, ""]);
+      expect(stderr).toContain("attached as");
+    }
+    expect(Buffer.compare(readFileSync(image), pattern(2 ** 20))).toBe(0);
+  });
+
+  test("a disk and a partition of it are the same blocks", async () => {
+    const part = { ...place("/dev/sdz1"), device: undefined };
+    const disk = { ...place("/dev/sdz"), device: { partitions: [{ path: "/dev/sdz1" }] } as never };
+    expect(refuseShared(disk, part)).rejects.toThrow("/dev/sdz1 is a partition of /dev/sdz");
+    expect(refuseShared(part, disk)).rejects.toThrow("/dev/sdz1 is a partition of /dev/sdz");
+    await refuseShared(part, part);
   });
 
   const noMount = noDevice ?? mountUnavailable();
@@ -284,6 +364,20 @@ describe("verify", () => {
     expect((await bunAio(["verify", a, b, "-q", "--length", "9000"])).end).toBe(0);
     expect((await bunAio(["verify", a, b, "-q", "--length", "9001"])).end).toBe(4);
     expect((await bunAio(["verify", empty, empty, "-q"])).end).toBe(0);
+  });
+
+  test("a range that is not there, or given twice, is refused", async () => {
+    using dir = new TempDir();
+    const [a, b] = [dir.file("a", pattern(5000)), dir.file("b", pattern(9000))];
+    const beyond = await bunAio(["verify", a, b, "--from", "8k"]);
+    expect([beyond.end, beyond.stdout]).toEqual([2, ""]);
+    expect(beyond.stderr).toContain("has only 4.88 KiB (5,000 bytes): cannot begin at 8192");
+    const twice = await bunAio(["verify", a, b, "--from", "1", "--skip", "2"]);
+    expect([twice.end, twice.stdout]).toEqual([2, ""]);
+    expect(twice.stderr).toContain("--from is --skip and --seek at once");
+    // At the very end there is nothing left, which is the same.
+    const c = dir.file("c", pattern(5000, 2));
+    expect((await bunAio(["verify", a, c, "--from", "5000", "-q"])).end).toBe(0);
   });
 
   test("what cannot be read is 1, what has no end is 2", async () => {

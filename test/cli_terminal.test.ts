@@ -1,7 +1,7 @@
 // The `bun-aio` command in a pseudo-terminal: the bar, the question, Ctrl-C, colour.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { run } from "./support/child.ts";
 import { bunAio, CTRL_C, Session } from "./support/command.ts";
 import { pattern } from "./support/random.ts";
@@ -88,6 +88,22 @@ describe("in a terminal", () => {
     session.type(CTRL_C);
     expect(await session.end()).toBe(130);
     expect(session.screen).toMatch(/^read +[\d,]+ /m);
+  });
+
+  test("a benchmark's own file is removed also when Ctrl-C ends it at once, or while it is made", async () => {
+    using dir = new TempDir();
+    const path = dir.file("scratch");
+    for (const [size, moment, keys] of [
+      ["1M", /randread .*MiB of/, CTRL_C + CTRL_C],
+      ["4G", /making /, CTRL_C],
+    ] as const) {
+      const args = ["bench", path, "--size", size, "--seconds", "600"];
+      await using session = new Session(args);
+      await session.until(moment);
+      session.type(keys);
+      expect(await session.end()).toBe(130);
+      expect(existsSync(path)).toBe(false);
+    }
   });
 
   test("errors are red, unless NO_COLOR or TERM=dumb say no", async () => {

@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import {
+  type CopyOptions,
   type CopyProgress,
   type CopyResult,
   copy,
@@ -241,6 +242,43 @@ describe("streams as source", () => {
     expect(error.cause).toBe("enough");
     expect((cancelled as IoError).code).toBe("ABORT_ERR");
   });
+
+  test("however it ends, the stream is unlocked", async () => {
+    using folder = new Folder();
+    await using target = await open(folder.file("b"));
+    const sources: [string, ReadableStream<Uint8Array>, CopyOptions][] = [
+      ["its end", streamOf(pattern(1000), 100), {}],
+      ["the length", streamOf(pattern(1000), 100), { length: 150 }],
+      ["its error", new ReadableStream({ pull: (c) => c.error(new Error("no")) }), {}],
+      ["a wrong chunk", new ReadableStream({ pull: (c) => c.enqueue("text" as never) }), {}],
+      [
+        "an abort, with a cancel that hangs",
+        new ReadableStream({
+          pull: () => new Promise(() => {}),
+          cancel: () => new Promise(() => {}),
+        }),
+        { signal: AbortSignal.timeout(10) },
+      ],
+    ];
+    for (const [how, source, options] of sources) {
+      await copy(source, target, options).catch(() => {});
+      expect([how, source.locked]).toEqual([how, false]);
+    }
+  });
+});
+
+test("an aborted signal: no I/O, no look at the files, and the stream is left alone", async () => {
+  using folder = new Folder();
+  await using ring = Ring.open();
+  await using target = await open(folder.file("b"), { ring });
+  const before = ring.stats().completions;
+  const source = streamOf(pattern(100), 100);
+  const error = await rejection(copy(source, target, { signal: AbortSignal.abort("no") }));
+  expect([error.code, error.cause]).toEqual(["ABORT_ERR", "no"]);
+  expect(error.result).toMatchObject({ prefix: 0, bytesCopied: 0, readErrors: [] });
+  expect(ring.stats().completions).toBe(before);
+  expect(source.locked).toBe(false);
+  expect((await copy(source, target)).bytesCopied).toBe(100);
 });
 
 describe("onto devices", () => {

@@ -3,7 +3,7 @@
 
 import { expect } from "bun:test";
 import fs from "node:fs";
-import { type ChildResult, runCode } from "./support/child.ts";
+import { type ChildResult, indexPath, runCode } from "./support/child.ts";
 import {
   noFaultFree,
   noIoUring,
@@ -380,4 +380,32 @@ testUnless(noRoot, "no thread can be had: operations wait until one can", async 
   );
   expect(child.stderr).toBe("");
   expect(child.stdout).toBe("false\n6\n");
+});
+
+// vfat, exfat and NFS have no holes: there the copy writes its zeroes.
+const WITHOUT_HOLES = `
+const { copy } = await import(${JSON.stringify(indexPath)});
+for (const direct of [false, true]) {
+  for (const [before, size] of [[300_000, 300_100], [500_001, 300_100], [70_001, 200_001]]) {
+    const data = new Uint8Array(size).fill(5, 140_000, 140_100);
+    fs.writeFileSync(args[0], data);
+    fs.writeFileSync(args[0] + "2", new Uint8Array(before).fill(0xff));
+    const source = await File.open(args[0]);
+    const target = await File.open(args[0] + "2", { write: true, direct });
+    await copy(source, target, { sparse: true, verify: true });
+    await Promise.all([source.close(), target.close()]);
+    const expected = new Uint8Array(Math.max(before, size)).fill(0xff);
+    expected.set(data);
+    console.log(Buffer.compare(fs.readFileSync(args[0] + "2"), expected));
+  }
+}
+`;
+
+testUnless(noStrace, "a sparse copy where no holes can be made, of any length", async () => {
+  using dir = new TempDir();
+  const { end, stdout, stderr, hits } = await injected(dir, WITHOUT_HOLES, [
+    "fallocate:error=EOPNOTSUPP",
+  ]);
+  expect([end, stdout, stderr]).toEqual([0, "0\n".repeat(6), ""]);
+  expect(hits).toBeGreaterThan(0);
 });

@@ -217,19 +217,3 @@ test.each([
   await using file = await File.open(folder.file("data", "x"));
   expect(() => file.readable(options as never)).toThrow(named);
 });
-
-test("of 1,000 streams none is below half when the first ends", async () => {
-  using folder = new Folder();
-  await using file = await File.open(folder.file("data", pattern(1 << 18)));
-  const progress = new Float64Array(1000);
-  let least = Number.NaN;
-  const consume = async (index: number): Promise<void> => {
-    for await (const chunk of file.readable({ chunkSize: 8192, concurrency: 2 })) {
-      progress[index] = (progress[index] ?? 0) + chunk.byteLength;
-    }
-    if (Number.isNaN(least)) least = Math.min(...progress);
-  };
-  await Promise.all(Array.from(progress, (_, index) => consume(index)));
-  expect(progress.every((bytes) => bytes === 1 << 18)).toBe(true);
-  expect(least).toBeGreaterThanOrEqual((1 << 18) / 2);
-}, 60_000);

@@ -1,14 +1,11 @@
 // `ring.stats()`: what was counted, and latencies within the promised width.
 
 import { describe, expect, test } from "bun:test";
-import { allocBuffer, BlockDevice, copy, File, type LatencyHistogram, Ring } from "../src/index.ts";
-import { faulty, testUnless } from "./support/conditions.ts";
+import { allocBuffer, File, type LatencyHistogram, Ring } from "../src/index.ts";
 import {
   blockingReadMissing,
   Folder,
-  LoopDevice,
   logUntilSettled,
-  loopMissing,
   openBlocking,
   pattern,
   rejection,
@@ -154,33 +151,5 @@ describe.skipIf(blockingReadMissing !== undefined)(
       expect(code).toBe("ERR_TIMEOUT");
       expect(latency).toBeGreaterThanOrEqual(55_000);
     });
-  },
-);
-
-testUnless(
-  loopMissing ?? (faulty ? "exact only without faults" : undefined),
-  "4 KiB reads during a copy at depth 32 are not starved",
-  async () => {
-    using folder = new Folder();
-    const image = folder.file("image", pattern(64 << 20));
-    using loop = new LoopDevice(image);
-    await using device = await BlockDevice.open(loop.path);
-    await using target = await File.open(folder.file("b"), { write: true, create: true });
-    const buffer = allocBuffer(4096);
-    const latencies: number[] = [];
-    let copying = true;
-    const copied = copy(device, target, { concurrency: 32, sync: false }).finally(() => {
-      copying = false;
-    });
-    for (let i = 0; copying; i++) {
-      const started = performance.now();
-      await device.readAt(buffer, ((i * 7919) % 8192) * 4096);
-      latencies.push(performance.now() - started);
-    }
-    const { prefix, durationMs } = await copied;
-    expect(prefix).toBe(64 << 20);
-    // Never more than about twelve chunks of 64 are before a read, read and written.
-    latencies.sort((a, b) => a - b);
-    expect(latencies[Math.floor(latencies.length / 2)]).toBeLessThan(durationMs / 3);
   },
 );

@@ -1,10 +1,15 @@
 // `file.writable()`: gathering, copies, exact lengths, errors at once.
 
 import { describe, expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { readFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { allocBuffer, File, type IoData, Ring } from "../src/index.ts";
-import { Folder, pattern, rejection, sleep } from "./support/control.ts";
+import { allocBuffer, BlockDevice, File, type IoData, Ring } from "../src/index.ts";
+import { simulatedDevice, trackLeaks } from "../src/testing/index.ts";
+import { testUnless } from "./support/conditions.ts";
+import { Folder, LoopDevice, loopMissing, pattern, rejection, sleep } from "./support/control.ts";
+
+type Writer = WritableStreamDefaultWriter<IoData>;
 
 function bytesAt(path: string): Uint8Array {
   return new Uint8Array(readFileSync(path));
@@ -204,6 +209,33 @@ test("a gzip image unpacked onto a file, a file zipped into another", async () =
   expect(Buffer.compare(gunzipSync(bytesAt(zip)), contents)).toBe(0);
 });
 
+testUnless(loopMissing, "a gzip image unpacked onto a disk of 4096-byte sectors", async () => {
+  using folder = new Folder();
+  const before = new Uint8Array(4 << 20).fill(0xff);
+  const image = folder.file("image", before);
+  using loop = new LoopDevice(image, 4096);
+  await using disk = await BlockDevice.open(loop.path, { write: true });
+  expect(disk.alignment.offset).toBe(4096);
+  // Begins and ends within a sector: what lies around stays.
+  for (const [start, length] of [
+    [0, 3_000_001],
+    [5000, 300],
+    [1_000_003, 1_234_567],
+  ] as const) {
+    const contents = pattern(length, start);
+    const packed = new Response(gzipSync(contents)).body;
+    if (packed === null) throw new Error("no body");
+    await packed
+      .pipeThrough(new DecompressionStream("gzip"))
+      .pipeTo(disk.writable({ start, sync: true }));
+    before.set(contents, start);
+    await disk.invalidateCache();
+    const after = allocBuffer(before.byteLength);
+    await disk.readExactAt(after, 0);
+    expect([start, Buffer.compare(after, before)]).toEqual([start, 0]);
+  }
+});
+
 test.each([
   [{ start: -1 }, "options.start"],
   [{ concurrency: 0 }, "options.concurrency"],
@@ -222,4 +254,82 @@ test("a stream that was left alone costs nothing at exit", async () => {
   await writer.write(new Uint8Array(10));
   await sleep(1);
   expect(await file.size()).toBe(0);
+});
+
+test("a stream that failed in any way holds nothing and listens no more", async () => {
+  using folder = new Folder();
+  const readOnly = folder.file("data", "x");
+  const broken = await simulatedDevice({
+    size: 1 << 20,
+    faults: [{ operation: "sync", error: "EIO" }],
+  });
+  const ends: [string, () => Promise<File>, (writer: Writer) => Promise<unknown>][] = [
+    [
+      "a chunk that is none",
+      () => File.open(readOnly, { write: true }),
+      async (writer) => {
+        await writer.write(new Uint8Array(5));
+        return writer.write("text" as never);
+      },
+    ],
+    [
+      "a write at close",
+      () => File.open(readOnly),
+      async (writer) => {
+        await writer.write(new Uint8Array(5));
+        return writer.close();
+      },
+    ],
+    [
+      "the sync",
+      () => Promise.resolve(broken),
+      async (writer) => {
+        await writer.write(new Uint8Array(512));
+        return writer.close();
+      },
+    ],
+    [
+      "abort",
+      () => File.open(readOnly, { write: true }),
+      async (writer) => {
+        await writer.write(new Uint8Array(5));
+        await writer.abort(new Error("enough"));
+        return writer.write(new Uint8Array(5));
+      },
+    ],
+  ];
+  for (const [how, open, fail] of ends) {
+    const file = await open();
+    const leaks = trackLeaks();
+    const { signal } = new AbortController();
+    const writer = file.writable({ signal, sync: true }).getWriter();
+    writer.closed.catch(() => {});
+    const error = await fail(writer).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    expect([how, error]).toEqual([how, expect.any(Error)]);
+    expect([how, getEventListeners(signal, "abort").length]).toEqual([how, 0]);
+    await leaks[Symbol.asyncDispose]();
+    await file.close();
+  }
+});
+
+test("an abort ends a large chunk on its way, not only the next one", async () => {
+  await using device = await simulatedDevice({
+    size: 64 << 20,
+    faults: [{ operation: "write", latency: 20 }],
+  });
+  const writer = device.writable({ concurrency: 1 }).getWriter();
+  writer.closed.catch(() => {});
+  const writing = writer.write(new Uint8Array(32 << 20)).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  await sleep(5);
+  await writer.abort("enough");
+  expect(await writing).toBe("enough");
+  const { bytesWritten, inFlight } = device.ring.stats();
+  expect(inFlight).toBe(0);
+  expect(bytesWritten).toBeLessThan(8 << 20);
 });

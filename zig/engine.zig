@@ -483,9 +483,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// The kernel lane will not have it. What it cannot do at all, the pool can.
         fn refused(engine: *Self, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
-            if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
             const unsure = engine.kernel.capability(operation.kind) != .yes;
             if (unsure and errno == @intFromEnum(E.OPNOTSUPP)) {
+                if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
                 if (operation.file != abi.file_none) {
                     const file = &engine.memory.files[operation.file];
                     if (operation.isSync()) {

@@ -132,6 +132,15 @@ export class Arguments {
   }
 }
 
+/** Where to begin on either side: `--from` is both of the others at once. */
+export function startsOf(args: Arguments): { readonly skip: number; readonly seek: number } {
+  const from = args.size("from");
+  if (from !== undefined && (args.text("skip") ?? args.text("seek")) !== undefined) {
+    throw usage("--from is --skip and --seek at once", "Give --from, or the other two");
+  }
+  return { skip: from ?? args.size("skip") ?? 0, seek: from ?? args.size("seek") ?? 0 };
+}
+
 /** "Did you mean X?", if one of them is close. */
 export function meant(word: string, words: readonly string[]): string | undefined {
   const close = closest(word, words);

@@ -1,7 +1,9 @@
 // `bun-aio bench`: a small fio. What a file or disk can do through this library: operations a second,
 // bandwidth, and how long single operations took (the histograms of ring.stats(), kept in native code).
 
-import { stat, unlink, writeFile } from "node:fs/promises";
+import { type Stats, unlinkSync } from "node:fs";
+import { access, constants, stat, writeFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { allocBuffer, BlockDevice, type Bytes, File, IoError, Ring } from "../index.ts";
 import type { LatencyHistogram } from "../stats.ts";
 import { Arguments, type Spec } from "./arguments.ts";
@@ -65,21 +67,19 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
   const args = new Arguments("bench", BENCH_OPTIONS, argv);
   const job = readJob(args);
   const svg = args.text("svg");
-  if (svg !== undefined) await refuseOdd(svg);
+  if (svg !== undefined) await refuseOdd(svg, job.path);
   using interrupts = new Interrupts();
   const place = await look(job.path);
   await refuseUnsafe(writes(job) || place.kind === "missing" ? place : { ...place, kind: "other" });
   refuseUnasked(job, place);
-  const made = place.kind === "missing";
-  try {
-    if (made) await makeFile(job, interrupts.signal);
-    const result = await measure(job, place, interrupts.signal);
-    if (svg !== undefined) await writeFile(svg, chart(job, result));
-    if (args.flag("json")) print(JSON.stringify(toJson(job, result), null, 2));
-    else show(job, result);
-    if (svg !== undefined && !job.quiet) say(`latency chart: ${printable(svg)}`);
-  } finally {
-    if (made) await unlink(job.path);
+  using _made = place.kind === "missing" ? await Scratch.make(job, interrupts.signal) : undefined;
+  if (interrupts.signal.aborted) return interrupts.code;
+  const result = await measure(job, place, interrupts.signal);
+  if (args.flag("json")) print(JSON.stringify(toJson(job, result), null, 2));
+  else show(job, result);
+  if (svg !== undefined) {
+    await writeFile(svg, chart(job, result));
+    if (!job.quiet) say(`latency chart: ${printable(svg)}`);
   }
   return interrupts.signal.aborted ? interrupts.code : Exit.done;
 }
@@ -121,23 +121,61 @@ function refuseUnasked(job: Job, place: Place): void {
   );
 }
 
-async function refuseOdd(svg: string): Promise<void> {
-  const stats = await stat(svg).catch(() => undefined);
-  if (stats !== undefined && !stats.isFile()) throw usage(`--svg: ${svg} is no regular file`);
+/** Before anything is measured: a chart that cannot be written, or would be written over PATH. */
+async function refuseOdd(svg: string, path: string): Promise<void> {
+  const [there, measured] = await Promise.all([statOf(svg), statOf(path)]);
+  const same = there !== undefined && there.dev === measured?.dev && there.ino === measured.ino;
+  if (same || resolve(svg) === resolve(path)) throw usage(`--svg: ${svg} is PATH itself`);
+  if (there !== undefined && !there.isFile()) throw usage(`--svg: ${svg} is no regular file`);
+  try {
+    await access(there === undefined ? dirname(svg) : svg, constants.W_OK);
+  } catch (error) {
+    throw usage(`--svg: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
-// A file for the time of the benchmark -----------------------------------------------------------------------
+function statOf(path: string): Promise<Stats | undefined> {
+  return stat(path).catch(() => undefined);
+}
 
-async function makeFile(job: Job, signal: AbortSignal): Promise<void> {
-  const size = Math.max(job.bs, job.size ?? NEW_FILE_BYTES);
-  if (!job.quiet)
-    say(`making ${printable(job.path)} with ${formatSize(size)}; it is removed again`);
-  await using file = await File.open(job.path, { write: true, createNew: true });
-  const buffer = randomBuffer(2 ** 20);
-  for (let at = 0; at < size && !signal.aborted; at += buffer.byteLength) {
-    await file.writeAt(buffer.subarray(0, Math.min(buffer.byteLength, size - at)), at);
+/** A file for the time of the benchmark: removed at its end, also at a second Ctrl-C. */
+class Scratch implements Disposable {
+  readonly #remove: () => void;
+
+  private constructor(path: string) {
+    this.#remove = () => {
+      try {
+        unlinkSync(path);
+      } catch (error) {
+        warn(error instanceof Error ? error.message : String(error));
+      }
+    };
+    process.once("exit", this.#remove);
   }
-  await file.syncAll();
+
+  static async make(job: Job, signal: AbortSignal): Promise<Scratch> {
+    const size = Math.max(job.bs, job.size ?? NEW_FILE_BYTES);
+    await using file = await File.open(job.path, { write: true, createNew: true });
+    const scratch = new Scratch(job.path);
+    try {
+      const name = printable(job.path);
+      if (!job.quiet) say(`making ${name} with ${formatSize(size)}; it is removed again`);
+      const buffer = randomBuffer(2 ** 20);
+      for (let at = 0; at < size && !signal.aborted; at += buffer.byteLength) {
+        await file.writeAt(buffer.subarray(0, Math.min(buffer.byteLength, size - at)), at);
+      }
+      if (!signal.aborted) await file.syncAll();
+    } catch (error) {
+      scratch[Symbol.dispose]();
+      throw error;
+    }
+    return scratch;
+  }
+
+  [Symbol.dispose](): void {
+    process.off("exit", this.#remove);
+    this.#remove();
+  }
 }
 
 /** Nothing that a disk could compress. */

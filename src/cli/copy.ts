@@ -6,11 +6,21 @@ import type { CopyProgress, CopyResult } from "../copy.ts";
 import { copy } from "../copy.ts";
 import { IoError } from "../errors.ts";
 import type { File } from "../file.ts";
-import { Arguments, type Spec } from "./arguments.ts";
+import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { contentsOf, isCompressed } from "./contents.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
-import { describe, look, openSource, openTarget, type Place, refuseUnsafe } from "./places.ts";
+import {
+  describe,
+  look,
+  nameOf,
+  openSource,
+  openTarget,
+  type Place,
+  refuseBeyond,
+  refuseShared,
+  refuseUnsafe,
+} from "./places.ts";
 import { Progress } from "./progress.ts";
 import { ask, canAsk, complain, paint, print, printable, quoted, say, warn } from "./terminal.ts";
 import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
@@ -61,6 +71,7 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   const place = await look(job.target);
   await refuseUnsafe(place);
   refuseImpossible(job, origin, place);
+  if (origin !== undefined) await refuseShared(origin, place);
   await using source = origin === undefined ? undefined : await openSource(origin, job.direct);
   await using target = await openTarget(place, job.direct);
   await confirm(job, { origin, source, place, target }, interrupts);
@@ -69,16 +80,10 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
 
 function readJob(args: Arguments): Job {
   const [source = "", target = ""] = operands(args);
-  const from = args.size("from");
-  const apart = args.text("skip") ?? args.text("seek");
-  if (from !== undefined && apart !== undefined) {
-    throw usage("--from is --skip and --seek at once", "Give --from, or the other two");
-  }
   return {
     source,
     target,
-    skip: from ?? args.size("skip") ?? 0,
-    seek: from ?? args.size("seek") ?? 0,
+    ...startsOf(args),
     length: args.size("length"),
     bs: args.size("bs", 1),
     depth: args.integer("depth", 1, 1024),
@@ -112,6 +117,7 @@ function refuseImpossible(job: Job, origin: Origin, place: Place): void {
   if (origin !== undefined && origin.identity === place.identity && job.skip === job.seek) {
     throw refused(`${place.path} is ${origin.path} itself`);
   }
+  if (origin !== undefined) refuseBeyond(origin, job.skip, job.length ?? 0);
   const bytes = knownLength(job, origin);
   const room = place.size - job.seek;
   if (place.kind === "disk" && room < Math.max(bytes ?? 0, 1)) {
@@ -140,10 +146,11 @@ interface Sides {
 /** Shows what will be lost and has it agreed to. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
   const { origin, source, place, target } = sides;
-  const isLoss = place.kind === "disk" || (place.kind === "regular" && place.size > 0);
-  if (!isLoss || (job.yes && job.quiet)) return;
-  const held = await contentsOf(target);
-  const given = source === undefined ? undefined : await contentsOf(source);
+  if (!isLoss(place) || (job.yes && job.quiet)) return;
+  // Reading a character device may do something: move a tape, take from a queue.
+  const held = place.kind === "other" ? undefined : await contentsOf(target);
+  const given =
+    source === undefined || origin?.kind === "other" ? undefined : await contentsOf(source);
   const { stderr } = process;
   say(paint(stderr, "bold", "This will be overwritten:"));
   say(`  ${printable(nameOf(place))}  (${describe(place)})`);
@@ -161,8 +168,11 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   throw refused("not confirmed; nothing was written");
 }
 
-function nameOf({ path, realPath }: Place): string {
-  return path === realPath ? path : `${path} -> ${realPath}`;
+/** Whether something could be lost. Character devices may be tapes, or memory. */
+function isLoss({ kind, size, realPath }: Place): boolean {
+  if (kind === "missing") return false;
+  if (kind === "regular") return size > 0;
+  return kind === "disk" || !/^\/dev\/(null|zero|full)$/.test(realPath);
 }
 
 function fromText(origin: Place, contents: string | undefined): string {

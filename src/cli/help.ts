@@ -65,7 +65,8 @@ Options:
       --verify        read the target back, past the cache, and compare
       --hash          print the SHA-256 of what was written
       --bs SIZE       bytes of one request (default 1M)
-      --depth N       requests on their way at once, 1 to 1024 (default 8)
+      --depth N       requests on their way at once, 1 to 1024 (default 8); no more than make up
+                      4 MiB, so that others who use the disk get their turn
       --direct        bypass the page cache for files too; for disks it always is
       --from SIZE     begin there on both sides: to go on with a copy that was stopped
       --skip SIZE     begin there in SRC

@@ -9,7 +9,7 @@ import { coreOf } from "../ring.ts";
 import { Arguments } from "./arguments.ts";
 import { contentsOf } from "./contents.ts";
 import { Exit, Stop } from "./exit.ts";
-import { look, openSource, type Place, traitsOf } from "./places.ts";
+import { look, nameOf, openSource, type Place, traitsOf } from "./places.ts";
 import { paint, print, printable, table, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 import { version } from "./version.ts";
@@ -188,9 +188,9 @@ async function directAlignmentOf(path: string): Promise<Alignment | null> {
 }
 
 function shownPath(about: PathInfo): string {
-  const { path, realPath, directAlignment: unit, device, geometry } = about;
+  const { directAlignment: unit, device, geometry } = about;
   const rows = [
-    ["path", printable(path === realPath ? path : `${path} -> ${realPath}`)],
+    ["path", printable(nameOf(about))],
     ["kind", [about.kind, ...(device === null ? [] : traitsOf(device))].join(", ")],
     ["size", formatExactSize(about.size)],
     ["contents", about.contents ?? "nothing that can be read"],

@@ -85,9 +85,17 @@ function failed(error: unknown): number {
   return Exit.failed;
 }
 
-// Whoever reads stdout may have seen enough (| head).
+// Whoever reads stdout may have seen enough (| head): that is no failure, and the work goes on to its
+// own exit code. A result that is lost is one.
 process.stdout.on("error", (error: Error & { code?: string }) => {
-  if (error.code === "EPIPE") process.exit(Exit.done);
+  if (error.code === "EPIPE" || resultLost) return;
+  resultLost = true;
+  complain(`the result could not be written: ${error.message}`);
+  if ((process.exitCode ?? Exit.done) === Exit.done) process.exitCode = Exit.failed;
 });
+// There is nobody left to tell.
+process.stderr.on("error", () => {});
 
-process.exitCode = await main(process.argv.slice(2)).catch(failed);
+let resultLost = false;
+const code = await main(process.argv.slice(2)).catch(failed);
+process.exitCode = code === Exit.done && resultLost ? Exit.failed : code;

@@ -1,15 +1,15 @@
 // What a path stands for, and whether it may be written to: for copy, verify, bench and info.
 
 import { realpath, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { BlockDevice } from "../block_device.ts";
 import { IoError } from "../errors.ts";
 import { File } from "../file.ts";
 import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
 import { nodeOf, readLoops, SYSTEM_PATHS } from "../sysfs.ts";
-import { refused } from "./exit.ts";
+import { refused, usage } from "./exit.ts";
 import { printable } from "./terminal.ts";
-import { formatSize } from "./units.ts";
+import { formatExactSize, formatSize } from "./units.ts";
 
 export interface Place {
   /** As typed. */
@@ -102,7 +102,7 @@ export async function refuseUnsafe(place: Place): Promise<void> {
     throw refused(`there is no directory ${dirname(path)}`);
   }
   if (kind === "regular") {
-    const loop = await loopOver(realPath);
+    const [loop] = await loopsOver(realPath);
     if (loop === undefined) return;
     throw refused(`${path} is attached as ${loop}`, `Detach it first: losetup -d ${loop}`);
   }
@@ -127,6 +127,31 @@ function refuseInUse(device: BlockDeviceInfo): void {
   }
 }
 
+/** Refuses two names of the same blocks: a disk and a partition of it, an image and a loop device over it. */
+export async function refuseShared(source: Place, target: Place): Promise<void> {
+  for (const [whole, part] of [
+    [source, target],
+    [target, source],
+  ] as const) {
+    if (whole.device?.partitions.some(({ path }) => path === part.realPath) === true) {
+      throw refused(`${part.path} is a partition of ${whole.path}`);
+    }
+  }
+  if (source.kind !== "regular" || target.kind !== "disk") return;
+  for (const loop of await loopsOver(source.realPath)) {
+    if (target.realPath !== loop && !target.realPath.startsWith(`${loop}p`)) continue;
+    throw refused(`${target.path} is ${source.path} itself, attached as a loop device`);
+  }
+}
+
+/** Refuses a range that begins, or ends, behind what there is; where the size is known. */
+export function refuseBeyond(place: Place, start: number, length: number): void {
+  const { kind, size, path } = place;
+  if ((kind !== "regular" && kind !== "disk") || size === 0 || start + length <= size) return;
+  const range = length === 0 ? `begin at ${start}` : `take ${length} bytes from ${start} on`;
+  throw usage(`${printable(path)} has only ${formatExactSize(size)}: cannot ${range}`);
+}
+
 async function isDirectory(path: string): Promise<boolean> {
   return stat(path).then(
     (stats) => stats.isDirectory(),
@@ -134,12 +159,18 @@ async function isDirectory(path: string): Promise<boolean> {
   );
 }
 
-/** The loop device over a file. */
-async function loopOver(path: string): Promise<string | undefined> {
-  if (process.platform !== "linux") return undefined;
+/** The loop devices over a file. */
+async function loopsOver(path: string): Promise<string[]> {
+  if (process.platform !== "linux") return [];
   const loops = await readLoops(SYSTEM_PATHS);
-  const found = loops.find(({ backing }) => backing === path);
-  return found === undefined ? undefined : nodeOf(SYSTEM_PATHS, found.directory);
+  return loops
+    .filter(({ backing }) => backing === path)
+    .map(({ directory }) => nodeOf(SYSTEM_PATHS, directory));
+}
+
+/** The path as typed, and where it leads if it is a link. */
+export function nameOf({ path, realPath }: Pick<Place, "path" | "realPath">): string {
+  return resolve(path) === realPath ? path : `${path} -> ${realPath}`;
 }
 
 /** "disk, 28.7 GiB, SanDisk Ultra, usb, removable" */

@@ -1,10 +1,10 @@
 // `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
 
 import { BufferPool, type Bytes, type File } from "../index.ts";
-import { Arguments, type Spec } from "./arguments.ts";
+import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { Exit, Stop } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
-import { look, openSource, type Place } from "./places.ts";
+import { look, openSource, type Place, refuseBeyond } from "./places.ts";
 import { Progress } from "./progress.ts";
 import { complain, print, printable, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
@@ -56,8 +56,7 @@ interface Outcome {
 export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const args = new Arguments("verify", VERIFY_OPTIONS, argv);
   const [pathA = "", pathB = ""] = args.operands(["A", "B"]);
-  const offsetA = args.size("from") ?? args.size("skip") ?? 0;
-  const offsetB = args.size("from") ?? args.size("seek") ?? 0;
+  const { skip: offsetA, seek: offsetB } = startsOf(args);
   const bs = args.size("bs", 1) ?? BS_DEFAULT;
   const depth = args.integer("depth", 1, 1024) ?? DEPTH_DEFAULT;
   if (bs * depth * 2 > MEMORY_BYTES_MAX) {
@@ -65,6 +64,8 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   }
   using interrupts = new Interrupts();
   const [a, b] = [await readablePlace(pathA), await readablePlace(pathB)];
+  refuseBeyond(a, offsetA, 0);
+  refuseBeyond(b, offsetB, 0);
   const restA = Math.max(0, a.size - offsetA);
   const restB = Math.max(0, b.size - offsetB);
   const wanted = args.size("length");

@@ -66,6 +66,7 @@ pub fn Checked(comptime Inner: type) type {
             const broken = self.kernel.hard_refusals > hard_refusals;
             for (operations, verdicts) |operation, verdict| {
                 if (broken and verdict == .not_now) fail("waits for a kernel that refuses for good", .{});
+                self.oracle.unsure = self.capability(operation.kind) != .yes;
                 self.oracle.verdict(operation, verdict);
                 if (verdict != .accepted) self.left(operation);
             }
@@ -95,6 +96,7 @@ pub fn Checked(comptime Inner: type) type {
                     continue;
                 }
                 self.left(operation);
+                self.oracle.unsure = self.capability(operation.kind) != .yes;
                 self.oracle.result(operation, .kernel, event.result);
             }
             self.step();

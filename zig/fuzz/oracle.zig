@@ -90,6 +90,8 @@ pub const Oracle = struct {
     may_refuse: bool,
     /// Whether the lane may be lost, and come back: then anything may go to the pool, or no more.
     may_be_lost: bool = false,
+    /// Whether it says of the operation at hand that it may be refused.
+    unsure: bool = false,
     orders: u64 = 0,
     refusals: u64 = 0,
     outstanding: u32 = 0,
@@ -303,7 +305,7 @@ pub const Oracle = struct {
                     break :again null;
                 },
                 .CANCELED => interrupted orelse .{ .status = .failed, .errno = errno },
-                .OPNOTSUPP => if (oracle.may_refuse and route == .kernel)
+                .OPNOTSUPP => if (oracle.unsure and route == .kernel)
                     interrupted orelse pool: {
                         oracle.tally.stats.fallbacks += 1;
                         oracle.refusedAt(call).* = oracle.orders;
