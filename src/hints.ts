@@ -44,6 +44,10 @@ export function hintFor(
   file: FileState | undefined,
 ): string | undefined {
   if (kind === Kind.open) return openHint(code);
+  if (kind === Kind.probe) {
+    if (code !== "EBADF") return openHint(code);
+    return "It is no open descriptor, or one that only names a file (O_PATH)";
+  }
   if (
     file !== undefined &&
     !file.writable &&
