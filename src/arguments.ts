@@ -110,24 +110,54 @@ export function checkIoOptions(options: IoOptions): IoOptions {
   return { signal, timeout };
 }
 
+/** One begins with `ValidateTypedArray` of ECMA-262, the other is DataView's: neither asks the view's class. */
+const LOOKS: readonly ((() => unknown) | undefined)[] = [
+  Uint8Array.prototype.keys,
+  Object.getOwnPropertyDescriptor(DataView.prototype, "byteLength")?.get,
+];
+
+/** Whether a view has lost its memory, which was transferred or no longer reaches so far. */
+export function isGone(view: ArrayBufferView): boolean {
+  return LOOKS.every((look) => {
+    try {
+      look?.call(view);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+}
+
 /** Throws unless `value` is memory that still exists; returns it as `IoData`. */
 export function checkData(name: string, value: unknown): IoData {
   if (ArrayBuffer.isView(value)) {
-    const buffer = value.buffer;
-    if (value.byteLength === 0 && buffer instanceof ArrayBuffer && buffer.detached) {
-      throw argumentValue(name, "is detached: its memory was transferred elsewhere", value);
-    }
-    return value;
+    if (!isGone(value)) return value;
+    const { buffer } = value;
+    const detached = !(buffer instanceof ArrayBuffer) || buffer.detached;
+    throw argumentValue(name, detached ? DETACHED : OUTSIDE, value);
   }
   // An object may have no more of a buffer than its prototype.
   if (value instanceof ArrayBuffer && types.isAnyArrayBuffer(value)) {
-    if (value.detached) {
-      throw argumentValue(name, "is detached: its memory was transferred elsewhere", value);
-    }
+    if (value.detached) throw argumentValue(name, DETACHED, value);
     return value;
   }
   if (value instanceof SharedArrayBuffer && types.isAnyArrayBuffer(value)) return value;
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
+}
+
+const DETACHED = "is detached: its memory was transferred elsewhere";
+const OUTSIDE = "lies outside of its buffer, which has been resized";
+
+/** `error`, which using `value` threw at the call; or the one that says what is wrong with it. */
+export function dataError(name: string, value: unknown, error: unknown): unknown {
+  // Everything about a DataView throws once its memory is gone, without a word about whose.
+  if (!ArrayBuffer.isView(value) || !isGone(value)) return error;
+  try {
+    checkData(name, value);
+    return error;
+  } catch (better) {
+    return better;
+  }
 }
 
 /** For views whose own numbers, replaced by a subclass, do not fit their memory. */

@@ -80,7 +80,10 @@ export function refusedError(refused: Refused): IoError {
     reason: `${refusedText(refused)}: ${reason}`,
     errno: -refused.errno,
     syscall: "ring_open",
-    hint: 'Let Ring.open choose the backend ("auto"), or see backendReason',
+    hint:
+      code === "EMFILE" || code === "ENFILE"
+        ? "Too many open files: close some, or raise the limit (ulimit -n)"
+        : 'Let Ring.open choose the backend ("auto"), or see backendReason',
   });
 }
 

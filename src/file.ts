@@ -11,8 +11,10 @@ import {
   checkOffset,
   checkOptions,
   checkRange,
+  dataError,
   type IoData,
   type IoOptions,
+  isGone,
   notItsMemory,
   type Offset,
 } from "./arguments.ts";
@@ -302,7 +304,7 @@ export class File implements AsyncDisposable {
         governed,
       );
     } catch (error) {
-      return Promise.reject(error);
+      return Promise.reject(dataError("data", data, error));
     }
   }
 
@@ -575,7 +577,7 @@ export class File implements AsyncDisposable {
  * view, in vectors of thousands of pieces.
  */
 function isOrdinary(value: unknown): value is Uint8Array {
-  // An object can have the prototype without being a view.
+  // The prototype alone does not make one: `Object.create(Uint8Array.prototype)`.
   if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) return false;
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Uint8Array.prototype && prototype !== Buffer.prototype) return false;
@@ -593,7 +595,7 @@ function isOrdinary(value: unknown): value is Uint8Array {
  */
 function pieceOf(value: unknown, index: number): Uint8Array {
   if (isOrdinary(value) && value.byteLength > 0) return value;
-  const good = ArrayBuffer.isView(value) && value.byteLength > 0;
+  const good = ArrayBuffer.isView(value) && !isGone(value);
   const view = good ? value : checkData(pieceName(index), value);
   const length = view.byteLength;
   if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);

@@ -54,8 +54,9 @@ export function hintFor(
   file: FileState | undefined,
 ): string | undefined {
   if (kind === Kind.open) return openHint(code);
-  if (kind === Kind.probe && code === "EBADF") {
-    return "The descriptor is not open, or was opened with O_PATH and only names a file";
+  if (kind === Kind.probe) {
+    if (code !== "EBADF") return openHint(code);
+    return "It is no open descriptor, or one that only names a file (O_PATH)";
   }
   if (
     file !== undefined &&

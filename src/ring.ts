@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { checkInteger, checkOptions, type IoOptions } from "./arguments.ts";
 import type { Operation } from "./batch.ts";
 import { Core } from "./core.ts";
-import { argumentValue, systemError } from "./errors.ts";
+import { argumentType, argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { DeviceParameters } from "./native/open_ring.ts";
@@ -81,6 +81,9 @@ export class Ring implements AsyncDisposable {
   }
 
   private constructor(core: Core, reason: string) {
+    if (!(core instanceof Core)) {
+      throw argumentType("Ring", "opened by Ring.open or Ring.default", core);
+    }
     this.#core = core;
     this.backend = backendName(core.backend) as BackendName;
     this.backendReason = reason;

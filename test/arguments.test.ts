@@ -126,15 +126,37 @@ test("data that is no memory names the argument", async () => {
   expect(await file.size()).toBe(6);
 });
 
+test("what only looks like a view is refused", async () => {
+  using dir = new TempDir();
+  await using file = await scratch(dir);
+  const imitations = [
+    Object.create(Uint8Array.prototype),
+    new Proxy(new Uint8Array(4), {}),
+    Object.setPrototypeOf({ byteLength: 4, byteOffset: 0 }, DataView.prototype),
+  ];
+  for (const data of imitations) {
+    const calls = [file.readAt(wrong(data), 0), file.writevAt([wrong(data)], 0)];
+    for (const call of calls) {
+      const error = await rejection(call);
+      expect(error.code).toBe("ERR_INVALID_ARG_TYPE");
+      expect(error.message).toContain(
+        "must be an ArrayBufferView, ArrayBuffer or SharedArrayBuffer",
+      );
+    }
+  }
+});
+
 test("memory that is detached at the call is refused", async () => {
   using dir = new TempDir();
   await using file = await scratch(dir);
   const buffer = new ArrayBuffer(8);
   const view = new Uint8Array(buffer);
+  const words = new Float64Array(buffer, 0, 0);
+  const dataView = new DataView(buffer, 2);
   const native = allocBuffer(8);
   structuredClone(buffer, { transfer: [buffer] });
   native.buffer.transfer();
-  for (const data of [buffer, view, native, native.buffer]) {
+  for (const data of [buffer, view, words, dataView, native, native.buffer]) {
     for (const call of [file.readAt(data, 0), file.writeAt(data, 0)]) {
       const error = await rejection(call);
       expect(error.code).toBe("ERR_INVALID_ARG_VALUE");
@@ -143,6 +165,28 @@ test("memory that is detached at the call is refused", async () => {
     const error = await rejection(file.readvAt([data], 0));
     expect(error.message).toContain('"data[0]" is detached');
   }
+});
+
+test("a view that its resizable buffer no longer reaches is refused", async () => {
+  using dir = new TempDir();
+  await using file = await scratch(dir);
+  const buffer = new ArrayBuffer(16, { maxByteLength: 32 });
+  const outside = [new Uint8Array(buffer, 4, 8), new DataView(buffer, 4, 8)];
+  const atTheEnd = new Uint8Array(buffer, 4);
+  buffer.resize(4);
+  for (const data of outside) {
+    for (const call of [file.readAt(data, 0), file.writeAt(data, 0)]) {
+      const error = await rejection(call);
+      expect(error.code).toBe("ERR_INVALID_ARG_VALUE");
+      expect(error.message).toContain('"data" lies outside of its buffer');
+    }
+    const error = await rejection(file.writevAt([atTheEnd, data], 0));
+    expect(error.code).toBe("ERR_INVALID_ARG_VALUE");
+    expect(error.message).toContain('"data[1]" lies outside of its buffer');
+  }
+  expect(await file.writeAt(atTheEnd, 0)).toBe(0);
+  buffer.resize(16);
+  for (const data of outside) expect(await file.readAt(data, 0)).toBe(6);
 });
 
 test("wrong options of operations", async () => {

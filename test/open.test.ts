@@ -254,6 +254,17 @@ test("a descriptor that is no device stays the caller's", async () => {
   expect(file.kind).toBe("character");
 });
 
+testUnless(noLinux, "a descriptor that only names a file is refused", async () => {
+  using dir = new TempDir();
+  const fd = fs.openSync(dir.file("x", "abc"), 0o10000000);
+  const error = await ioError(File.fromFd(fd), "EBADF");
+  expect(error.hint).toContain("O_PATH");
+  fs.closeSync(fd);
+  const directory = fs.openSync(dir.path, "r");
+  expect((await ioError(File.fromFd(directory), "EISDIR")).hint).toContain("directory");
+  fs.closeSync(directory);
+});
+
 test("wrong descriptors", async () => {
   const error = await ioError(File.fromFd(2 ** 31 - 1), "EBADF");
   expect(error.path).toBe("fd 2147483647");

@@ -193,7 +193,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
     if (status < 0) return status;
     const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
-    // Names a file without opening it; reads would say EBADF (open(2)).
+    // Such a descriptor only names the file: read(2) and write(2) would say the same (open(2)).
     if (flags.PATH) return -@as(isize, @intFromEnum(E.BADF));
     info.* = std.mem.zeroes(abi.FileInfo);
     info.fd = fd;
