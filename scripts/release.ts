@@ -15,10 +15,11 @@ function output(command: readonly string[]): string {
   throw new Error(`${command.join(" ")} failed:\n${stdout}${stderr}`);
 }
 
-function run(command: readonly string[]): void {
+function run(command: readonly string[], environment: Record<string, string> = {}): void {
   console.log(`$ ${command.join(" ")}`);
   const { exitCode } = Bun.spawnSync([...command], {
     cwd: root,
+    env: { ...process.env, ...environment },
     stdio: ["ignore", "inherit", "inherit"],
   });
   if (exitCode !== 0) throw new Error(`${command.join(" ")} failed`);
@@ -84,7 +85,10 @@ const publishing = [
 ];
 if (problems > 0 && !dryRun) process.exit(1);
 run(["npm", "pack"]);
-run([process.execPath, "test", "--timeout", "60000", "./test/once/package.ts"]);
+// What is tested is the very file that is published.
+run([process.execPath, "test", "--timeout", "60000", "./test/once/package.ts"], {
+  BUN_AIO_TARBALL: join(root, tarball),
+});
 if (dryRun) {
   console.log(`\nwould run, with ${problems} problems to solve before:`);
   for (const command of publishing) console.log(`$ ${command.join(" ")}`);

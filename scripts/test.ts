@@ -36,7 +36,7 @@ const steps: Step[] = [
   { name: "sanitize", run: () => bunTests({}, ["./test/once/native.ts"]) },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
   { name: "soak", run: soak },
-  { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts"]) },
+  { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts", "./test/once/docs_shell.ts"]) },
   ...backends.map((backend) => ({
     name: backend,
     run: () => bunTests({ BUN_AIO_BACKEND: backend }),

@@ -163,8 +163,11 @@ function chooseBackend(asked: unknown): { backend: number; forced: string | unde
   const name = fromEnvironment ? environment : (asked ?? "auto");
   const backend =
     typeof name === "string" && Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
-  if (backend !== undefined)
-    return { backend, forced: fromEnvironment ? `BUN_AIO_BACKEND=${name}` : undefined };
+  if (backend !== undefined) {
+    // `auto` forces nothing: what was passed over is still the reason.
+    const forced = fromEnvironment && name !== "auto" ? `BUN_AIO_BACKEND=${name}` : undefined;
+    return { backend, forced };
+  }
   const where = fromEnvironment ? "BUN_AIO_BACKEND" : "options.backend";
   throw argumentValue(where, `must be one of ${Object.keys(BACKENDS).join(", ")}`, name);
 }

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { allocBuffer, BlockDevice, File, Ring } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
+import { runCode } from "./support/child.ts";
 import { backend, noFaultFree, noIoUring, noLinux, testUnless } from "./support/conditions.ts";
 import { blockingReadMissing, openBlocking, rejection, sleep } from "./support/control.ts";
 import { descriptorsBelow, links } from "./support/descriptors.ts";
@@ -44,6 +45,15 @@ test("the environment chooses for auto, and backendReason says so", async () => 
   // A name in the options counts more.
   await using named = Ring.open({ backend: "threads" });
   expect(named.backend).toBe("threads");
+});
+
+test("BUN_AIO_BACKEND=auto is auto, and forces nothing", async () => {
+  const code = "console.log(Ring.default().backend, '|', Ring.default().backendReason)";
+  const unset = await runCode(code, { env: { BUN_AIO_BACKEND: undefined } });
+  const named = await runCode(code, { env: { BUN_AIO_BACKEND: "auto" } });
+  expect(named).toEqual(unset);
+  expect(named.stdout).not.toContain("BUN_AIO_BACKEND");
+  expect(named.end).toBe(0);
 });
 
 test("two rings of different backends work on one file", async () => {

@@ -1,5 +1,5 @@
 // Every TypeScript block of README.md and docs/*.md is type-checked and run, each in a folder of its own
-// with a `disk.img` of 1 MiB in it. After the fence: `ts no-run` for what cannot run here (it is only
+// (test/once/docs_shell.ts runs the others), with a `disk.img` of 1 MiB in it. After the fence: `ts no-run` for what cannot run here (it is only
 // type-checked), `ts root` for what needs root and loop devices. Runs once: `npm test -- docs`.
 
 import { afterAll, expect, test } from "bun:test";
@@ -8,45 +8,15 @@ import { basename, dirname, join } from "node:path";
 import { imageDevice } from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
 import { testUnless } from "../support/conditions.ts";
+import { type Block, blocksOf, pages, root } from "../support/doc_blocks.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
-const root = dirname(dirname(import.meta.dir));
 const dir = new TempDir();
 afterAll(() => dir[Symbol.dispose]());
 
-interface Block {
-  readonly page: string;
-  readonly line: number;
-  readonly words: readonly string[];
-  readonly code: string;
-}
-
-function pages(): string[] {
-  const docs = fs.readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
-  const top = fs.readdirSync(root).filter((name) => name.endsWith(".md"));
-  return [...top, ...docs.map((name) => join("docs", name))];
-}
-
-function blocksOf(page: string): Block[] {
-  const blocks: Block[] = [];
-  let open: { line: number; info: string; lines: string[] } | undefined;
-  const lines = fs.readFileSync(join(root, page), "utf8").split("\n");
-  lines.forEach((line, index) => {
-    const fence = /^\s*```(.*)$/.exec(line);
-    if (fence === null) open?.lines.push(line);
-    else if (open === undefined) open = { line: index + 1, info: fence[1] ?? "", lines: [] };
-    else {
-      const [language, ...words] = open.info.trim().split(/\s+/);
-      const code = open.lines.join("\n");
-      if (language === "ts") blocks.push({ page, line: open.line, words, code });
-      open = undefined;
-    }
-  });
-  return blocks;
-}
-
-const blocks = pages().flatMap(blocksOf);
+const every = pages().flatMap(blocksOf);
+const blocks = every.filter(({ language }) => language === "ts");
 fs.mkdirSync(join(dir.path, "node_modules"));
 for (const name of ["bun-types", "@types"]) {
   const there = join(root, "node_modules", name);
@@ -66,6 +36,14 @@ function fileOf(block: Block): string {
 }
 
 for (const block of blocks) fs.writeFileSync(fileOf(block), `${block.code}\nexport {};\n`);
+
+/** What docs_shell.ts runs, a drawing, and output. */
+const OTHERS = ["sh", "mermaid", ""];
+
+test("no block is of a kind that nothing runs", () => {
+  const unknown = every.filter(({ language }) => language !== "ts" && !OTHERS.includes(language));
+  expect(unknown.map(({ page, line, language }) => `${page}:${line}: ${language}`)).toEqual([]);
+});
 
 test("there are blocks, and links between pages lead somewhere", () => {
   expect(blocks.length).toBeGreaterThan(5);

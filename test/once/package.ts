@@ -7,6 +7,7 @@ import fs from "node:fs";
 import { dirname, join } from "node:path";
 import { libraryFile } from "../../src/native/library.ts";
 import { type ChildOptions, type ChildResult, run, runCode } from "../support/child.ts";
+import { testUnless, unless } from "../support/conditions.ts";
 import { TempDir } from "../support/temp.ts";
 
 const root = dirname(dirname(import.meta.dir));
@@ -23,7 +24,7 @@ let tarball: string;
 
 const USE = `
 import { allocBuffer, BlockDevice, File } from "bun-aio";
-import { writeFileSync } from "node:fs";
+import { simulatedDevice } from "bun-aio/testing";
 const path = process.argv.at(-1) + ".data";
 await using file = await File.open(path, { write: true, create: true });
 const data = allocBuffer(8192).fill(7);
@@ -33,9 +34,12 @@ const back = new Uint8Array(8192);
 await file.readExactAt(back, 4096);
 await using device = await BlockDevice.open(path, { direct: false, sectorSize: 512 });
 if (device.geometry.size !== 12288) throw new Error("size " + device.geometry.size);
-console.log(back.every((byte) => byte === 7), await file.size());
+await using fake = await simulatedDevice({ size: 1 << 20, sectorSize: 512, seed: 1 });
+fake.faults.add({ operation: "read", offset: 4096, length: 512, error: "EIO" });
+const refused = await fake.readAt(new Uint8Array(512), 4096).catch((error) => error.code);
+console.log(back.every((byte) => byte === 7), await file.size(), refused);
 `;
-const SUCCESS = "true 12288\n";
+const SUCCESS = "true 12288 EIO\n";
 
 function must({ end, stdout, stderr }: ChildResult): string {
   expect(`${end} ${end === 0 ? "" : stderr}`).toBe("0 ");
@@ -49,17 +53,24 @@ function inApp(command: readonly string[], options: ChildOptions = {}): Promise<
   return run(command, { cwd: app, timeoutMs: 120_000, ...options, env: environment });
 }
 
-beforeAll(async () => {
-  const pack =
+/** Packs, unless BUN_AIO_TARBALL names what is to be released (scripts/release.ts). */
+async function pack(): Promise<string> {
+  const given = process.env["BUN_AIO_TARBALL"];
+  if (given !== undefined && given !== "") return given;
+  const command =
     Bun.which("npm") === null
       ? [process.execPath, "pm", "pack", "--destination", dir.path]
       : ["npm", "pack", "--pack-destination", dir.path];
   // The dev dependency's Bun first: prepack runs `bun`.
   const PATH = `${bin}:${process.env["PATH"] ?? ""}`;
-  must(await run(pack, { cwd: root, env: { PATH }, timeoutMs: SETUP_MS }));
+  must(await run(command, { cwd: root, env: { PATH }, timeoutMs: SETUP_MS }));
   const [name] = fs.readdirSync(dir.path).filter((file) => file.endsWith(".tgz"));
   if (name === undefined) throw new Error("no tarball");
-  tarball = join(dir.path, name);
+  return join(dir.path, name);
+}
+
+beforeAll(async () => {
+  tarball = await pack();
   fs.mkdirSync(app);
   fs.writeFileSync(join(app, "package.json"), '{ "private": true, "type": "module" }');
   must(await inApp([process.execPath, "add", tarball]));
@@ -89,6 +100,22 @@ test("the tarball is small and holds a library for every platform", async () => 
 
 test("a script uses it", async () => {
   expect(must(await inApp([process.execPath, "use.ts", dir.file("plain")]))).toBe(SUCCESS);
+});
+
+test("the command comes with it", async () => {
+  const command = join(app, "node_modules", ".bin", "bun-aio");
+  const data = dir.file("copied-from", "x".repeat(5000));
+  const copied = dir.file("copied");
+  // As a shell starts it: by its first line, which asks for `bun`.
+  const PATH = `${bin}:${process.env["PATH"] ?? ""}`;
+  const start = (...args: string[]): Promise<ChildResult> =>
+    inApp([command, ...args], { env: { PATH } });
+  const about = JSON.parse(must(await start("info", "--json")));
+  const { version } = JSON.parse(fs.readFileSync(join(installed, "package.json"), "utf8"));
+  expect(JSON.stringify(about)).toContain(version);
+  must(await start("copy", data, copied, "--verify", "--quiet"));
+  expect(fs.readFileSync(copied, "utf8")).toBe("x".repeat(5000));
+  expect((await start("verify", data, join(app, "package.json"), "--quiet")).end).toBe(4);
 });
 
 test("with --target=bun the library lies beside the bundle", async () => {
@@ -140,6 +167,8 @@ test("BUN_AIO_LIBRARY names another copy", async () => {
     fs.renameSync(`${library}.hidden`, library);
   }
 });
+
+const noNode = unless(Bun.which("node") !== null, "node is not installed");
 
 const TRY = `
 import { Ring } from "bun-aio";
@@ -214,8 +243,7 @@ test("the working directory is never searched", async () => {
   }
 });
 
-test("other runtimes are told", async () => {
-  if (Bun.which("node") === null) return;
+testUnless(noNode, "other runtimes are told", async () => {
   fs.writeFileSync(
     join(app, "node.mjs"),
     'import("bun-aio").catch((e) => console.log(e.code, e.message));',
