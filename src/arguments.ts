@@ -110,9 +110,15 @@ export function checkIoOptions(options: IoOptions): IoOptions {
   return { signal, timeout };
 }
 
-/** One begins with `ValidateTypedArray` of ECMA-262, the other is DataView's: neither asks the view's class. */
+/**
+ * One begins with `ValidateTypedArray` of ECMA-262, the other is DataView's: neither asks the view's class.
+ * Copying no bytes has no effect but that look; `keys` looks as well, until it is compiled: then JavaScriptCore
+ * leaves out an iterator that nobody uses, and the look with it.
+ */
 const LOOKS: readonly ((() => unknown) | undefined)[] = [
-  Uint8Array.prototype.keys,
+  function (this: unknown): unknown {
+    return Uint8Array.prototype.copyWithin.call(this as Uint8Array, 0, 0, 0);
+  },
   Object.getOwnPropertyDescriptor(DataView.prototype, "byteLength")?.get,
 ];
 
