@@ -13,6 +13,8 @@ interface Counts {
   passed: number;
   failed: number;
   skipped: number;
+  /** What the failed tests printed, for the end of the run. */
+  failures?: string[];
 }
 
 interface Step {
@@ -68,8 +70,28 @@ async function output(
   return { text: texts.join("\n"), code: await child.exited };
 }
 
+/** Of a run's output, each failed test with what was printed before its verdict; else the last lines. */
+function failuresIn(text: string): string[] {
+  const found: string[] = [];
+  let lines: string[] = [];
+  // Bun repeats the failed tests after its own heading.
+  for (const line of text.split(/^\d+ tests? failed:$/m)[0]?.split("\n") ?? []) {
+    lines.push(line);
+    if (!/^\((pass|fail|skip|todo)\)/.test(line)) continue;
+    if (line.startsWith("(fail)")) found.push(lines.slice(-50).join("\n"));
+    lines = [];
+  }
+  return found.length > 0 ? found : [text.trimEnd().split("\n").slice(-50).join("\n")];
+}
+
 function sum(text: string, pattern: RegExp): number {
   return [...text.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
+}
+
+/** A run that ends badly has failed, even one without a failed test: it crashed. */
+function judged(code: number, text: string, counts: Counts): Counts {
+  const failed = code === 0 ? counts.failed : Math.max(1, counts.failed);
+  return { ...counts, failed, failures: failed === 0 ? [] : failuresIn(text) };
 }
 
 async function zigTests(): Promise<Counts> {
@@ -77,42 +99,42 @@ async function zigTests(): Promise<Counts> {
   const passed = sum(text, /Build Summary:.*?; (\d+)(?:\/\d+)? tests passed/g);
   const failed = sum(text, /Build Summary:.*?(\d+) failed/g);
   const skipped = sum(text, /Build Summary:.*?(\d+) skipped/g);
-  return { passed, failed: code === 0 ? failed : Math.max(1, failed), skipped };
+  return judged(code, text, { passed, failed, skipped });
 }
 
-/** Runs the whole suite, or only `files`. */
 /** A step of build.zig: what it counts as passed are the matches of `passed`, or the step itself. */
 async function zigStep(arguments_: string[], passed: RegExp | undefined): Promise<Counts> {
   const { text, code } = await output([zigPath(), "build", ...arguments_], {});
   const matches = passed === undefined ? 1 : [...text.matchAll(passed)].length;
-  if (code !== 0) return { passed: matches, failed: 1, skipped: 0 };
-  return { passed: matches, failed: matches === 0 ? 1 : 0, skipped: 0 };
+  return judged(code, text, { passed: matches, failed: matches === 0 ? 1 : 0, skipped: 0 });
 }
 
+/** Runs the whole suite, or only `files`. */
 async function bunTests(
   environment: Record<string, string>,
   files: readonly string[] = [],
 ): Promise<Counts> {
   const command = [process.execPath, "test", "--timeout", "60000", ...files, ...extra];
   const { text, code } = await output(command, environment);
-  const passed = sum(text, /^\s*(\d+) pass$/gm);
-  const failed = sum(text, /^\s*(\d+) fail$/gm);
-  // A run that ends without its summary has crashed: that is a failure too.
-  return {
-    passed,
-    failed: code === 0 ? failed : Math.max(1, failed),
+  return judged(code, text, {
+    passed: sum(text, /^\s*(\d+) pass$/gm),
+    failed: sum(text, /^\s*(\d+) fail$/gm),
     skipped: sum(text, /^\s*(\d+) skip$/gm),
-  };
+  });
 }
 
 /** Every backend for a share of a minute. */
 async function soak(): Promise<Counts> {
-  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const counts: Required<Counts> = { passed: 0, failed: 0, skipped: 0, failures: [] };
   for (const backend of backends) {
     const options = ["--backend", backend, "--minutes", String(1 / backends.length)];
-    const { code } = await output([process.execPath, "scripts/soak.ts", ...options], {});
-    if (code === 0) counts.passed++;
-    else counts.failed++;
+    const { code, text } = await output([process.execPath, "scripts/soak.ts", ...options], {});
+    if (code === 0) {
+      counts.passed++;
+    } else {
+      counts.failed++;
+      counts.failures.push(...failuresIn(text));
+    }
   }
   return counts;
 }
@@ -142,6 +164,7 @@ function faultFiles(): string[] {
 }
 
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
 ensureLibrary({}, (line) => console.error(line));
 for (const step of steps) {
   if (wanted.length > 0 && !wanted.includes(step.name)) continue;
@@ -152,9 +175,11 @@ for (const step of steps) {
   console.error(
     `== ${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, ${seconds} s`,
   );
+  for (const failure of counts.failures ?? []) failures.push(`== ${step.name}\n${failure}`);
   total.passed += counts.passed;
   total.failed += counts.failed;
   total.skipped += counts.skipped;
 }
+if (failures.length > 0) console.error(`\n== What failed\n\n${failures.join("\n\n")}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
