@@ -3,7 +3,9 @@
 //! of the `Sample` of job.ts. Compiled and started by contestants/bare_loop.ts.
 //!
 //! Usage: bare_loop PATH direct|cached random|sequential BLOCK_SIZE DEPTH SPAN WARM_UP_NS
-//!        MEASURED_NS SEED
+//!        MEASURED_NS SEED [FEATURE]
+//!
+//! FEATURE (default `plain`) is one of the ways io_uring has to spare the kernel work (ring_features.ts).
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -15,6 +17,8 @@ const reads_per_look = 16;
 /// Every 4 KiB block begins with its own offset (stamps.ts).
 const stamp_every_bytes = 4096;
 
+const Feature = enum { plain, registered_file, registered_buffers, submission_polling };
+
 const Job = struct {
     path: [:0]const u8,
     direct: bool,
@@ -25,6 +29,7 @@ const Job = struct {
     warm_up_ns: u64,
     measured_ns: u64,
     seed: u32,
+    feature: Feature,
 
     fn parse(args: std.process.Args) !Job {
         var it = args.iterate();
@@ -39,10 +44,16 @@ const Job = struct {
             .warm_up_ns = try number(&it, u64),
             .measured_ns = try number(&it, u64),
             .seed = try number(&it, u32),
+            .feature = try featureOf(&it),
         };
         if (job.depth == 0 or job.depth > depth_max) return error.DepthOutOfRange;
         if (job.block_size == 0 or job.span % job.block_size != 0) return error.UnevenSpan;
         return job;
+    }
+
+    fn featureOf(it: *std.process.Args.Iterator) !Feature {
+        const text = it.next() orelse return .plain;
+        return std.meta.stringToEnum(Feature, text) orelse error.UnknownFeature;
     }
 
     fn word(it: *std.process.Args.Iterator, yes: []const u8, no: []const u8) !bool {
@@ -114,7 +125,31 @@ const Loop = struct {
     fn queue(loop: *Loop, slot: u16) !void {
         const offset = loop.offsets.next(loop.job);
         loop.slot_offsets[slot] = offset;
-        _ = try loop.ring.read(slot, loop.fd, .{ .buffer = loop.buffer(slot) }, offset);
+        const memory = loop.buffer(slot);
+        switch (loop.job.feature) {
+            .plain, .submission_polling => {
+                _ = try loop.ring.read(slot, loop.fd, .{ .buffer = memory }, offset);
+            },
+            .registered_file => {
+                const sqe = try loop.ring.read(slot, 0, .{ .buffer = memory }, offset);
+                sqe.flags |= linux.IOSQE_FIXED_FILE;
+            },
+            .registered_buffers => {
+                var vector: std.posix.iovec = .{ .base = memory.ptr, .len = memory.len };
+                _ = try loop.ring.read_fixed(slot, loop.fd, &vector, offset, 0);
+            },
+        }
+    }
+
+    fn register(loop: *Loop) !void {
+        switch (loop.job.feature) {
+            .plain, .submission_polling => {},
+            .registered_file => try loop.ring.register_files(&.{loop.fd}),
+            .registered_buffers => {
+                const all: std.posix.iovec = .{ .base = loop.memory.ptr, .len = loop.memory.len };
+                try loop.ring.register_buffers(&.{all});
+            },
+        }
     }
 
     /// Submits what is queued, waits for one completion, takes all there are.
@@ -192,8 +227,13 @@ const ring_flags = [_]RingFlags{
     .{ .bits = 0, .name = "no flags" },
 };
 
-fn open_ring(depth: u16) !struct { linux.IoUring, []const u8 } {
+fn open_ring(depth: u16, feature: Feature) !struct { linux.IoUring, []const u8 } {
     const entries = try std.math.ceilPowerOfTwo(u16, depth);
+    if (feature == .submission_polling) {
+        // The kernel's thread gives entries back some time after it has taken them.
+        const room = entries * 2;
+        return .{ try linux.IoUring.init(room, linux.IORING_SETUP_SQPOLL), "SQPOLL" };
+    }
     for (ring_flags) |flags| {
         const ring = linux.IoUring.init(entries, flags.bits) catch |err| switch (err) {
             error.ArgumentsInvalid => continue,
@@ -245,7 +285,7 @@ fn resident_bytes() !u64 {
 
 pub fn main(init: std.process.Init.Minimal) !void {
     const job = try Job.parse(init.args);
-    const ring, const flags_name = try open_ring(job.depth);
+    const ring, const flags_name = try open_ring(job.depth, job.feature);
     var loop: Loop = .{
         .job = &job,
         .ring = ring,
@@ -254,6 +294,7 @@ pub fn main(init: std.process.Init.Minimal) !void {
         // Zero is the one state that xorshift never leaves.
         .offsets = .{ .state = if (job.seed == 0) 1 else job.seed },
     };
+    try loop.register();
     const marks = try loop.measure();
     try loop.check_data();
 

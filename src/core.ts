@@ -8,7 +8,7 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { bytesOf, hasLength } from "./arguments.ts";
+import { bytesOf, hasLength, isOrdinary } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
@@ -75,6 +75,9 @@ export interface Request {
 /** What a slot keeps alive: the caller's view, or one of our own requests. */
 type SlotMemory = ArrayBufferView | ArrayBufferLike | Request | undefined;
 
+/** A caller's view may have a `set` of its own. */
+const setBytes = Uint8Array.prototype.set;
+
 let capturedResolve: (value: never) => void;
 let capturedReject: (error: unknown) => void;
 /** One executor for every promise: a closure each would cost as much as the submission. */
@@ -115,6 +118,8 @@ export class Core implements OperationSource {
   readonly #slots = new Slots<FileState | undefined, SlotMemory>(undefined, undefined);
   readonly #slabs: (Slab | undefined)[] = [];
   readonly #bounce = new Bounce(abi.BOUNCE_BYTES);
+  /** By unit of bounce memory: the last view of the block that begins there. */
+  readonly #blockViews: (Uint8Array<ArrayBuffer> | undefined)[] = [];
   readonly #control = new Control((slot, cause) => this.#cancel(slot, cause));
   readonly #governed = new Map<number, Cause | undefined>();
   readonly #wake: Wake;
@@ -448,7 +453,8 @@ export class Core implements OperationSource {
     try {
       // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
       if (view.byteLength < length) return false;
-      this.#bytes.set(bytesOf(view, length), this.#bounceOffset + block);
+      const ordinary = isOrdinary(view) && view.byteLength === length;
+      this.#bytes.set(ordinary ? view : bytesOf(view, length), this.#bounceOffset + block);
       return true;
     } catch {
       return false;
@@ -573,10 +579,10 @@ export class Core implements OperationSource {
 
   /** False when the view has been detached or has shrunk: then nothing is copied. */
   #copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
-    const start = this.#bounceOffset + block;
     try {
       if (view.byteLength < length) return false;
-      bytesOf(view, transferred).set(this.#bytes.subarray(start, start + transferred));
+      const target = isOrdinary(view) ? view : bytesOf(view, transferred);
+      setBytes.call(target, this.#blockView(block, transferred));
       return true;
     } catch {
       return false;
@@ -740,6 +746,16 @@ export class Core implements OperationSource {
   blockMemory(block: number, bytes: number): Uint8Array<ArrayBuffer> {
     const start = this.#bounceOffset + block;
     return this.#bytes.subarray(start, start + bytes);
+  }
+
+  /** The same, kept: small reads of one length after the other would make one each. */
+  #blockView(block: number, bytes: number): Uint8Array<ArrayBuffer> {
+    const unit = block / abi.BOUNCE_BLOCK_BYTES_MIN;
+    const known = this.#blockViews[unit];
+    if (known !== undefined && known.byteLength === bytes) return known;
+    const view = this.blockMemory(block, bytes);
+    this.#blockViews[unit] = view;
+    return view;
   }
 
   /** A block's native address. */

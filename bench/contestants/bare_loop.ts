@@ -15,9 +15,18 @@ const benchFolder = join(import.meta.dirname, "..");
 /** Zig makes it; git ignores the name. */
 const cacheFolder = join(benchFolder, ".zig-cache");
 
-class BareLoop implements Contestant {
-  readonly name = "bare loop";
+/** Ways of io_uring to spare the kernel work; `plain` is the limit that others are measured against. */
+export type Feature = "plain" | "registered_file" | "registered_buffers" | "submission_polling";
+
+export class BareLoop implements Contestant {
+  readonly name: string;
+  readonly #feature: Feature;
   #program: string | undefined;
+
+  constructor(name = "bare loop", feature: Feature = "plain") {
+    this.name = name;
+    this.#feature = feature;
+  }
 
   async prepare(): Promise<string | undefined> {
     if (process.platform !== "linux") return "io_uring is Linux only";
@@ -50,6 +59,7 @@ class BareLoop implements Contestant {
         String(Math.round(job.warmUpSeconds * 1e9)),
         String(Math.round(job.seconds * 1e9)),
         String(job.seed),
+        this.#feature,
       ],
       { seconds: job.warmUpSeconds + job.seconds },
     );
