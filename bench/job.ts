@@ -4,7 +4,8 @@
 import { booleanAt, isRecord, numberAt, optionalNumberAt, stringAt } from "./json_fields.ts";
 
 export type Pattern = "random" | "sequential";
-export type BufferKind = "own" | "foreign";
+export type BufferKind = "own" | "pool" | "foreign";
+const BUFFER_KINDS: readonly BufferKind[] = ["own", "pool", "foreign"];
 /** What is watched in the event loop beside the reads. */
 export type ProbeKind = "delay" | "ticks";
 
@@ -23,7 +24,7 @@ export interface Job {
   readonly warmUpSeconds: number;
   readonly seconds: number;
   readonly seed: number;
-  /** `own`: allocBuffer; `foreign`: plain Uint8Arrays. Only bun-aio knows a difference. */
+  /** `own`: allocBuffer; `pool`: a BufferPool's; `foreign`: plain Uint8Arrays. Only bun-aio knows a difference. */
   readonly buffers: BufferKind;
   /** `Ring.open({ waitMicroseconds })`, for bun-aio. */
   readonly waitMicroseconds: number;
@@ -60,7 +61,7 @@ export function parseJob(text: string | undefined): Job {
     warmUpSeconds: numberAt(value, "warmUpSeconds"),
     seconds: numberAt(value, "seconds"),
     seed: numberAt(value, "seed"),
-    buffers: stringAt(value, "buffers") === "foreign" ? "foreign" : "own",
+    buffers: BUFFER_KINDS.find((kind) => kind === stringAt(value, "buffers")) ?? "own",
     waitMicroseconds: numberAt(value, "waitMicroseconds"),
     probe: stringAt(value, "probe") === "ticks" ? "ticks" : "delay",
     probeMilliseconds: numberAt(value, "probeMilliseconds"),

@@ -4,6 +4,7 @@
 
 import { type Bytes, checkInteger, checkOptions, type IoData, isSignal } from "./arguments.ts";
 import { causeError } from "./control.ts";
+import type { Core } from "./core.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";
@@ -17,6 +18,11 @@ export interface Slab {
   readonly bytes: number;
   /** Who counts operations in flight on parts of it. */
   readonly pool: BufferPool | undefined;
+  /** Of a pool: what is registered with a kernel at once (pinned); 0 for nothing. */
+  readonly chunkBytes: number;
+  /** The ring that used it last, and those that register it with their kernel. */
+  lastRing: WeakRef<Core> | undefined;
+  readonly pinnedBy: WeakRef<Core>[];
 }
 
 const slabs = new WeakMap<ArrayBufferLike, Slab>();
@@ -35,6 +41,10 @@ export function isPlausible(slab: Slab | undefined, offset: number, length: numb
 
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
+/** Chunks of pools: at least, at most, and how many (zig/backend/io_uring.zig). */
+const CHUNK_BYTES = 2 ** 18;
+const CHUNK_BYTES_MAX = 2 ** 21;
+const CHUNKS_MAX = 64;
 /** JavaScriptCore's longest ArrayBuffer (MAX_ARRAY_BUFFER_SIZE). */
 const SIZE_MAX = 2 ** 32;
 
@@ -65,7 +75,7 @@ export function slabOf(data: IoData): Slab | undefined {
 export function allocBuffer(size: number, options?: { alignment?: number | undefined }): Bytes {
   checkInteger("size", size, 1, SIZE_MAX);
   checkOptions("allocBuffer", options, ["alignment"]);
-  const memory = createSlab(size, checkAlignment(options?.alignment), undefined);
+  const memory = createSlab(size, checkAlignment(options?.alignment), undefined, 0);
   const view = new Uint8Array(memory, 0, size);
   noteHeld(memory, view);
   return view;
@@ -78,7 +88,12 @@ function checkAlignment(alignment: number | undefined): number {
   throw argumentRange("options.alignment", "a power of two", alignment);
 }
 
-function createSlab(bytes: number, alignment: number, pool: BufferPool | undefined): ArrayBuffer {
+function createSlab(
+  bytes: number,
+  alignment: number,
+  pool: BufferPool | undefined,
+  chunkBytes: number,
+): ArrayBuffer {
   const native = library();
   const info = new Float64Array(SlabInfo.SIZE / 8);
   const errno = native.ba_slab_create(bytes, alignment, info);
@@ -93,7 +108,8 @@ function createSlab(bytes: number, alignment: number, pool: BufferPool | undefin
   }
   const [header = 0, address = 0, release = 0] = info;
   const buffer = nativeBuffer(address, bytes, header, release);
-  slabs.set(buffer, { header, address, bytes, pool });
+  const slab = { header, address, bytes, pool, chunkBytes, lastRing: undefined, pinnedBy: [] };
+  slabs.set(buffer, slab);
   noteOpened("slab", buffer, () => `of ${bytes} bytes${pool === undefined ? "" : " (BufferPool)"}`);
   return buffer;
 }
@@ -115,8 +131,19 @@ type Lease = Bytes & Disposable;
  */
 export let countInFlight: (pool: BufferPool, offset: number, bytes: number, by: 1 | -1) => void;
 
+/** Pools that were dropped: the rings that have registered their memory let go of it. */
+export const droppedPools: FinalizationRegistry<{ ring: WeakRef<Core>; header: number }> =
+  new FinalizationRegistry(({ ring, header }) => ring.deref()?.unpin(header));
+
 /** Whether there ever was a pool: without one, long vectors need not be searched for its buffers. */
 export let poolsExist: () => boolean;
+
+/** Whole buffers, few enough to be pinned in about the time of a read of as many bytes; 0 if there are none. */
+function chunkOf(stride: number, count: number): number {
+  const bytes = Math.max(CHUNK_BYTES, (stride * count) / CHUNKS_MAX);
+  const chunk = Math.ceil(bytes / stride) * stride;
+  return chunk <= CHUNK_BYTES_MAX ? chunk : 0;
+}
 
 interface Waiter {
   resolve(lease: Lease): void;
@@ -170,7 +197,7 @@ export class BufferPool implements Disposable {
         count,
       );
     }
-    this.#slab = createSlab(this.#stride * count, alignment, this);
+    this.#slab = createSlab(this.#stride * count, alignment, this, chunkOf(this.#stride, count));
     noteHeld(this.#slab, this);
     this.#inFlight = new Int32Array(count);
     for (let index = count - 1; index >= 0; index--) this.#free.push(index);
@@ -233,6 +260,10 @@ export class BufferPool implements Disposable {
       waiter.reject(disposedError());
     }
     this.#waiters.clear();
+    const slab = slabs.get(this.#slab);
+    if (slab === undefined) return;
+    droppedPools.unregister(slab);
+    for (const ring of slab.pinnedBy.splice(0)) ring.deref()?.unpin(slab.header);
   }
 
   #adjust(offset: number, bytes: number, by: 1 | -1): void {

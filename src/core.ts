@@ -10,7 +10,7 @@
 
 import { bytesOf, hasLength, isOrdinary } from "./arguments.ts";
 import { Bounce, NO_BLOCK } from "./bounce.ts";
-import { countInFlight, type Slab } from "./buffer.ts";
+import { countInFlight, droppedPools, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import {
@@ -117,6 +117,9 @@ export class Core implements OperationSource {
 
   readonly #slots = new Slots<FileState | undefined, SlotMemory>(undefined, undefined);
   readonly #slabs: (Slab | undefined)[] = [];
+  /** Pools that were used here before. */
+  readonly #met = new WeakSet<Slab>();
+  readonly #self: WeakRef<Core> = new WeakRef(this);
   readonly #bounce = new Bounce(abi.BOUNCE_BYTES);
   /** By unit of bounce memory: the last view of the block that begins there. */
   readonly #blockViews: (Uint8Array<ArrayBuffer> | undefined)[] = [];
@@ -204,6 +207,7 @@ export class Core implements OperationSource {
       slots.address[slot] = slab.address + slabOffset;
       slots.slab[slot] = slab.header;
       if (slab.pool !== undefined) {
+        if (slab.lastRing !== this.#self) this.#meet(slab, slab.pool);
         this.#slabs[slot] = slab;
         countInFlight(slab.pool, slabOffset, length, 1);
       }
@@ -244,6 +248,26 @@ export class Core implements OperationSource {
       ? closedError(where)
       : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
     return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
+  }
+
+  /**
+   * A pool's memory is registered with the kernel as it is used (io_uring): direct requests on it are
+   * cheaper from then on. Where that is refused, they are as they were.
+   */
+  #meet(slab: Slab, pool: object): void {
+    slab.lastRing = this.#self;
+    if (this.#met.has(slab)) return;
+    this.#met.add(slab);
+    const { header, chunkBytes } = slab;
+    if (this.backend !== abi.Backend.ioUring || chunkBytes === 0) return;
+    if (this.#native.ba_slab_pin(this.#ring as never, header as never, chunkBytes) !== 1) return;
+    slab.pinnedBy.push(this.#self);
+    droppedPools.register(pool, { ring: this.#self, header }, slab);
+  }
+
+  /** The other way round. What is in flight on that memory stays as it is. */
+  unpin(header: number): void {
+    if (!this.#gone) this.#native.ba_slab_unpin(this.#ring as never, header as never);
   }
 
   #setOffset(slot: number, offset: number | bigint): void {

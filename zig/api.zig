@@ -102,6 +102,23 @@ pub fn slab_create(size: f64, alignment: u32, info: ?*abi.SlabInfo) callconv(.c)
     return 0;
 }
 
+/// Lets the ring register the memory of a slab with its kernel, by chunks of `chunk_bytes` as they are
+/// first used. The memory then lives at least until `slab_unpin` or the ring's end. 1 when it will, 0 where
+/// that cannot be.
+pub fn slab_pin(ring: ?*Ring, slab: ?*anyopaque, chunk_bytes: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    const s = Slab.fromAddress(@intFromPtr(slab)) orelse return invalid;
+    if (r.closed) return 0;
+    return @intFromBool(r.pinSlab(s, chunk_bytes));
+}
+
+/// Undoes `slab_pin`; of any other slab it is nothing.
+pub fn slab_unpin(ring: ?*Ring, slab: ?*anyopaque) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (!r.closed) r.unpinSlab(@intFromPtr(slab));
+    return 0;
+}
+
 /// Deallocator of a slab's memory.
 pub fn slab_release(_: ?*anyopaque, slab: ?*anyopaque) callconv(.c) void {
     const s: *Slab = @ptrCast(@alignCast(slab orelse return));

@@ -95,6 +95,8 @@ test "calls without a ring are invalid" {
     try expectEqual(invalid, api.drain(null));
     try expectEqual(invalid, api.cancel(null, 0, 0));
     try expectEqual(invalid, api.file_forget(null, 0));
+    try expectEqual(invalid, api.slab_pin(null, null, 4096));
+    try expectEqual(invalid, api.slab_unpin(null, null));
     try expectEqual(invalid, api.ring_close(null));
     api.ring_release(null, null);
     api.slab_release(null, null);
@@ -302,6 +304,32 @@ test "slabs have limits, and are zeroed and aligned" {
 
 fn header(info: abi.SlabInfo) ?*anyopaque {
     return @ptrFromInt(@as(usize, @intFromFloat(info.header)));
+}
+
+test "memory can be pinned once, and let go of by address" {
+    // Where io_uring is refused there is nothing to pin with.
+    const opened = Opened.open(.io_uring) catch return error.SkipZigTest;
+    var info: abi.SlabInfo = undefined;
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
+    try expectEqual(invalid, api.slab_pin(opened.ring, null, 4096));
+    try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 0));
+    try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 1)); // more chunks than there is room for
+    if (api.slab_pin(opened.ring, header(info), 4096) == 0) return error.SkipZigTest; // before Linux 5.19
+    try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 4096));
+    // JavaScript's reference goes: the memory stays for as long as it is pinned.
+    api.slab_release(null, header(info));
+    const bytes: [*]u8 = @ptrFromInt(@as(usize, @intFromFloat(info.address)));
+    @memset(bytes[0..4096], 0xff);
+    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(info)));
+    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(info)));
+    // What is still pinned goes with the ring.
+    for (0..20) |index| {
+        try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
+        const wanted: i32 = if (index < 16) 1 else 0;
+        try expectEqual(wanted, api.slab_pin(opened.ring, header(info), 4096));
+        api.slab_release(null, header(info));
+    }
+    try opened.close();
 }
 
 test "a slab that JavaScript has let go of lives until its operation ends" {

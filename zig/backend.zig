@@ -15,6 +15,7 @@ const options = @import("build_options");
 const os = @import("os.zig");
 const Operation = @import("operation.zig").Operation;
 const Pool = @import("pool.zig").Pool;
+const Slab = @import("slab.zig").Slab;
 const SimulatedDevice = @import("backend/simulated_device.zig").SimulatedDevice;
 const None = @import("backend/none.zig").None;
 
@@ -360,6 +361,25 @@ pub const Ring = struct {
                 if (!ring.closed and @hasDecl(@TypeOf(engine.kernel), "fileCloses")) {
                     engine.kernel.fileCloses(file);
                 }
+            },
+        }
+    }
+
+    /// Makes a slab's memory known to the kernel beforehand, where the lane can.
+    pub fn pinSlab(ring: *Ring, slab: *Slab, chunk_bytes: u32) bool {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                if (!@hasDecl(@TypeOf(engine.kernel), "pin")) return false;
+                return engine.kernel.pin(slab, chunk_bytes);
+            },
+        }
+    }
+
+    /// The address may be one where no slab is any more.
+    pub fn unpinSlab(ring: *Ring, address: u64) void {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                if (@hasDecl(@TypeOf(engine.kernel), "pin")) engine.kernel.unpin(address);
             },
         }
     }

@@ -19,6 +19,8 @@ pub const Slab = struct {
     references: std.atomic.Value(u32),
     /// The whole mapping, header included.
     mapping: []align(std.heap.page_size_min) u8,
+    /// What JavaScript sees of it.
+    memory: []u8,
 
     /// Maps `size` zeroed bytes aligned to `alignment` (a power of two), with a page before them
     /// for the header. Returns null when the system has no memory.
@@ -34,8 +36,13 @@ pub const Slab = struct {
         }
         const address = std.mem.alignForward(u64, @intFromPtr(mapping.ptr) + page, gap);
         const slab: *Slab = @ptrCast(mapping.ptr);
-        slab.* = .{ .magic = magic_alive, .references = .init(1), .mapping = mapping };
         assert(address + size <= @intFromPtr(mapping.ptr) + mapping.len);
+        slab.* = .{
+            .magic = magic_alive,
+            .references = .init(1),
+            .mapping = mapping,
+            .memory = @as([*]u8, @ptrFromInt(address))[0..size],
+        };
         return .{ .slab = slab, .address = address };
     }
 
@@ -43,6 +50,13 @@ pub const Slab = struct {
         if (address == 0 or address % std.heap.page_size_min != 0) return null;
         const slab: *Slab = @ptrFromInt(address);
         return if (slab.magic == magic_alive) slab else null;
+    }
+
+    /// Whether `bytes` bytes at `address` are all the slab's.
+    pub fn holds(slab: *const Slab, address: u64, bytes: u64) bool {
+        const begin = @intFromPtr(slab.memory.ptr);
+        if (address < begin or bytes > slab.memory.len) return false;
+        return address - begin <= slab.memory.len - bytes;
     }
 
     pub fn retain(slab: *Slab) void {

@@ -1,6 +1,6 @@
 // The contestant bun-aio: `depth` loops, each awaiting one `readAt`. What a user would write.
 
-import { allocBuffer, File, Ring } from "../../src/index.ts";
+import { allocBuffer, BufferPool, type Bytes, File, Ring } from "../../src/index.ts";
 import type { Job, Sample } from "../job.ts";
 import { checkStamps } from "../stamps.ts";
 import { runChild, runLoops } from "./child.ts";
@@ -14,9 +14,13 @@ async function measure(job: Job): Promise<Sample> {
   const meter = new Meter(job);
   const offsets = createOffsets(job);
 
+  const size = job.blockSize;
+  const pool = job.buffers === "pool" ? new BufferPool({ size, count: job.depth }) : undefined;
+
   await runLoops(job.depth, async () => {
-    const buffer =
-      job.buffers === "own" ? allocBuffer(job.blockSize) : new Uint8Array(job.blockSize);
+    let buffer: Bytes;
+    if (pool !== undefined) buffer = await pool.acquire();
+    else buffer = job.buffers === "own" ? allocBuffer(size) : new Uint8Array(size);
     let offset = 0;
     while (meter.running) {
       offset = offsets.next();

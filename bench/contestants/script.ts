@@ -44,6 +44,13 @@ export const bunAioForeign: Contestant = new ScriptContestant({
   change: { buffers: "foreign" },
 });
 
+/** With buffers of a pool, which io_uring registers. */
+export const bunAioPool: Contestant = new ScriptContestant({
+  name: "bun-aio, BufferPool",
+  script: "bun_aio.ts",
+  change: { buffers: "pool" },
+});
+
 /** With the longest wait that one can ask for. */
 export const bunAioWaiting: Contestant = new ScriptContestant({
   name: "bun-aio, waiting",

@@ -2,7 +2,7 @@
 
 import { mebibytesPerSecond } from "./metrics.ts";
 import type { Row } from "./row.ts";
-import { depthLabel, throughputCases } from "./throughput.ts";
+import { depthLabel, directCases } from "./throughput.ts";
 
 export const sequential: Row = {
   name: "sequential",
@@ -16,7 +16,7 @@ export const sequential: Row = {
     probe: "delay",
     probeMilliseconds: 5,
   },
-  cases: throughputCases(),
+  cases: directCases(),
   bars: [
     { case: depthLabel(8), of: "bun-aio", against: "fio, batch = depth", atLeast: 0.95 },
     { case: depthLabel(8), of: "bun-aio", against: "fio, batch = 1", atLeast: 0.95 },

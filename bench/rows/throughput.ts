@@ -3,7 +3,7 @@
 import { bareLoop } from "../contestants/bare_loop.ts";
 import type { Contestant } from "../contestants/contestant.ts";
 import { fioBatch, fioSingle } from "../contestants/fio.ts";
-import { bunAio, bunAioWaiting, fsPromises, readSync } from "../contestants/script.ts";
+import { bunAio, bunAioPool, bunAioWaiting, fsPromises, readSync } from "../contestants/script.ts";
 import type { Bar, Case } from "./row.ts";
 
 const DEPTHS = [1, 8, 32, 128] as const;
@@ -16,11 +16,18 @@ export function throughputCases(): Case[] {
   }));
 }
 
-/** The same, and at small depths a ring that waits for the device. */
+/** The same with registered buffers, and at small depths a ring that waits for the device. */
 export function deviceCases(): Case[] {
-  return throughputCases().map((one) =>
+  return directCases().map((one) =>
     one.depth > 8 ? one : { ...one, contestants: [...one.contestants, bunAioWaiting] },
   );
+}
+
+export function directCases(): Case[] {
+  return throughputCases().map((one) => ({
+    ...one,
+    contestants: [...one.contestants, bunAioPool],
+  }));
 }
 
 /** What the random reads of a device have to reach, against fio at its fastest and at its default. */

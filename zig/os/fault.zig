@@ -40,6 +40,10 @@ pub fn FaultOs(comptime Real: type) type {
         pub const uringWait = Real.uringWait;
         pub const uringRegisterSelf = Real.uringRegisterSelf;
         pub const uringUnregisterSelf = Real.uringUnregisterSelf;
+        pub const uringRegisterBuffers = Real.uringRegisterBuffers;
+        pub const uringPin = Real.uringPin;
+        pub const uringUnpin = Real.uringUnpin;
+        pub const unpin_max = Real.unpin_max;
         // No registered files: `cut` wants to see descriptors.
 
         var state: std.atomic.Value(u64) = .init(1);
@@ -122,7 +126,7 @@ pub fn FaultOs(comptime Real: type) type {
 
         fn shorten(sqe: anytype) void {
             switch (sqe.opcode) {
-                .READ, .WRITE => sqe.len = @intCast(cut(sqe.fd, sqe.len)),
+                .READ, .WRITE, .READ_FIXED, .WRITE_FIXED => sqe.len = @intCast(cut(sqe.fd, sqe.len)),
                 .READV, .WRITEV => {
                     if (sqe.len > 1 and happens(rates.fault_short)) {
                         sqe.len = @intCast(1 + random() % (sqe.len - 1));

@@ -604,6 +604,47 @@ pub fn uringUpdateFile(ring: *Uring, slot: u32, fd: i32) isize {
     return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES_UPDATE, &update, 1));
 }
 
+/// A table of `count` empty places for memory (IORING_REGISTER_BUFFERS2, sparse since Linux 5.19).
+pub fn uringRegisterBuffers(ring: *Uring, count: u32) isize {
+    var request: linux.io_uring_rsrc_register = .{
+        .nr = count,
+        .flags = linux.IORING_RSRC_REGISTER_SPARSE,
+        .resv2 = 0,
+        .data = 0,
+        .tags = 0,
+    };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_BUFFERS2, &request, @sizeOf(@TypeOf(request))));
+}
+
+/// Pins the pages of `memory` at a place of that table.
+pub fn uringPin(ring: *Uring, place: u32, memory: []u8) isize {
+    const vector: std.posix.iovec = .{ .base = memory.ptr, .len = memory.len };
+    return updateBuffers(ring, place, @ptrCast(&vector), 1);
+}
+
+pub const unpin_max = 64;
+
+/// Empties `count` places. Requests that are on their way keep the pages until they end.
+pub fn uringUnpin(ring: *Uring, place: u32, count: u32) isize {
+    assert(count <= unpin_max);
+    // Of an empty place the address has to be null, too.
+    const empty: [unpin_max][2]usize = @splat(.{ 0, 0 });
+    return updateBuffers(ring, place, &empty, count);
+}
+
+fn updateBuffers(ring: *Uring, place: u32, vectors: *const anyopaque, count: u32) isize {
+    const tags: [unpin_max]u64 = @splat(0);
+    var update: linux.io_uring_rsrc_update2 = .{
+        .offset = place,
+        .resv = 0,
+        .data = @intFromPtr(vectors),
+        .tags = @intFromPtr(&tags),
+        .nr = count,
+        .resv2 = 0,
+    };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_BUFFERS_UPDATE, &update, @sizeOf(@TypeOf(update))));
+}
+
 /// Sleeps, for teardown only.
 pub fn sleepMs(ms: u32) void {
     const time: linux.timespec = .{ .sec = ms / 1000, .nsec = @as(isize, ms % 1000) * std.time.ns_per_ms };
