@@ -26,7 +26,7 @@ export interface CopyOptions {
   /** Where to begin in the target. Default 0. */
   targetOffset?: Offset | undefined;
   /**
-   * Bytes of one read and one write, rounded up to what both sides ask for. Default 1 MiB, or the
+   * Bytes of one read and one write, rounded up to what both sides ask for. Default 2 MiB, or the
    * next multiple of the device's optimal request.
    */
   chunkSize?: number | undefined;

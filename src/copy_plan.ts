@@ -23,7 +23,7 @@ const OPTION_NAMES: readonly string[] = [
   ...["sync", "onReadError", "hash", "signal", "onProgress"],
 ];
 
-const CHUNK_BYTES_DEFAULT = 2 ** 20;
+const CHUNK_BYTES_DEFAULT = 2 ** 21;
 const CHUNK_BYTES_MAX = 2 ** 30;
 /** A device's own idea of a good request is followed up to here. */
 const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
@@ -165,8 +165,7 @@ function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): 
 /**
  * Chunks under way: no more than fill half of what a ring has in the kernel at once, so that others'
  * small requests find room there without waiting, and few enough before them in the device's own queue.
- * On a loop device, on a busy machine, a copy of 1 MiB chunks was as fast with 3 to 9 of them (250 to
- * 300 MiB/s); the p99 of 4 KiB reads beside it was 15 to 160 times the idle one with 9, 9 to 17 with 4.
+ * docs/performance.md has the figures for more and fewer, larger and smaller chunks.
  */
 function lanes(
   source: File | ReadableStream<Uint8Array>,

@@ -341,7 +341,8 @@ describe("onto devices", () => {
       const readBack = new Uint8Array(M);
       await target.readAt(readBack, 0);
       expect(same(readBack, before)).toBe(true);
-      const late = await rejection(copy(streamOf(pattern(M + 1), 100_000), target));
+      const stream = streamOf(pattern(M + 1), 100_000);
+      const late = await rejection(copy(stream, target, { chunkSize: M }));
       expect(late.code).toBe("ENOSPC");
       expect(late.result?.prefix).toBe(M);
       expect((await copy(source, target, { length: M })).prefix).toBe(M);

@@ -9,7 +9,7 @@ async function measure(job: Job): Promise<Sample> {
   await using source = await BlockDevice.open(job.path);
   await using target = await BlockDevice.open(job.onto, { write: true });
   const cpu = process.cpuUsage();
-  const { bytesCopied, durationMs } = await copy(source, target, { chunkSize: job.blockSize });
+  const { bytesCopied, durationMs } = await copy(source, target);
   if (bytesCopied !== job.span) throw new Error(`${bytesCopied} of ${job.span} bytes were copied`);
   const used = process.cpuUsage(cpu);
   return {
