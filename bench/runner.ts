@@ -100,7 +100,7 @@ function jobFor(step: Step, round: number, options: Options, targets: Targets): 
     path: targets.path(row.target),
     onto: row.onto === undefined ? "" : targets.path(row.onto),
     depth: step.case.depth,
-    span: targets.size,
+    span: targets.bytes(row.target),
     warmUpSeconds: options.warmUpSeconds,
     seconds: Math.max(options.seconds, row.secondsAtLeast ?? 0),
     seed: 0x9e37 + round,

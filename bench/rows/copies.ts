@@ -18,12 +18,12 @@ const bars: readonly Bar[] = [
   { case: LABEL, of: "bun-aio", against: "fio, writing", atLeast: 0.95 },
 ];
 
-function copies(name: string, title: string, target: TargetName): Row {
+function copies(name: string, title: string, target: TargetName, onto: TargetName): Row {
   return {
     name,
     title,
     target,
-    onto: "scratch",
+    onto,
     metric: mebibytesPerSecond,
     job: {
       direct: true,
@@ -38,9 +38,15 @@ function copies(name: string, title: string, target: TargetName): Row {
   };
 }
 
-export const fileCopy: Row = copies("copy-file", "copy: file to loop device, O_DIRECT", "file");
+export const fileCopy: Row = copies(
+  "copy-file",
+  "copy: file to loop device, O_DIRECT",
+  "file",
+  "scratch",
+);
 export const deviceCopy: Row = copies(
   "copy-device",
   "copy: loop device to loop device, O_DIRECT",
-  "loop",
+  "large",
+  "largeScratch",
 );

@@ -2,7 +2,7 @@
 // kernel thread that reads the image from the page cache: the disk below has no say, which makes
 // the figures repeatable.
 
-import { access, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { access, type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -16,7 +16,10 @@ export async function attachLoopDevice(imagePath: string): Promise<Target> {
 }
 
 /** One to write to, over an image in memory where the system has a folder for that. */
-export async function createScratchDevice(size: number): Promise<Target> {
+export async function createScratchDevice(
+  size: number,
+  fill?: (handle: FileHandle, size: number) => Promise<void>,
+): Promise<Target> {
   const parent = await access(MEMORY).then(
     () => MEMORY,
     () => tmpdir(),
@@ -25,8 +28,9 @@ export async function createScratchDevice(size: number): Promise<Target> {
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     const image = join(folder, "scratch");
-    await writeFile(image, "");
-    await truncate(image, size);
+    await using handle = await open(image, "wx", 0o600);
+    if (fill === undefined) await handle.truncate(size);
+    else await fill(handle, size);
     const device = await attach(image);
     return {
       path: device.path,

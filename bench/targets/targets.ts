@@ -1,11 +1,14 @@
 // The targets of one run: made at first use, removed at the end in reverse order.
 
-import { createImageFile } from "./image_file.ts";
+import { createImageFile, fill } from "./image_file.ts";
 import { attachLoopDevice, createScratchDevice } from "./loop_device.ts";
 import { type Target, Unavailable } from "./target.ts";
 import { createZramDevice } from "./zram_device.ts";
 
-export type TargetName = "file" | "loop" | "scratch" | "zram";
+export type TargetName = "file" | "loop" | "scratch" | "zram" | "large" | "largeScratch";
+
+/** The large ones, for what is over too soon otherwise. */
+const TIMES_LARGER = 4;
 
 export class Targets implements AsyncDisposable {
   readonly size: number;
@@ -31,6 +34,10 @@ export class Targets implements AsyncDisposable {
     }
   }
 
+  bytes(name: TargetName): number {
+    return name.startsWith("large") ? TIMES_LARGER * this.size : this.size;
+  }
+
   path(name: TargetName): string {
     const target = this.#made.get(name);
     if (target === undefined) throw new Error(`the target ${name} was not prepared`);
@@ -52,8 +59,11 @@ export class Targets implements AsyncDisposable {
   }
 
   async #make(name: TargetName): Promise<void> {
-    if (name === "file") this.#made.set(name, await createImageFile(this.size));
-    else if (name === "scratch") this.#made.set(name, await createScratchDevice(this.size));
+    const bytes = this.bytes(name);
+    if (name === "file") this.#made.set(name, await createImageFile(bytes));
+    else if (name === "scratch" || name === "largeScratch")
+      this.#made.set(name, await createScratchDevice(bytes));
+    else if (name === "large") this.#made.set(name, await createScratchDevice(bytes, fill));
     else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
     else {
       await this.prepare("file");
