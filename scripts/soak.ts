@@ -16,6 +16,7 @@ import {
   copyWork,
   count,
   deviceWork,
+  noteSurvived,
   regionWork,
   ringWork,
   type Soak,
@@ -82,11 +83,13 @@ async function settleDown(): Promise<void> {
 
 async function main(): Promise<number> {
   const fdsBefore = await opened();
+  const rssBefore = process.memoryUsage.rss();
   const soak: Soak = {
     random: new Random(seed),
     directory,
     deadline: performance.now() + minutes * 60_000,
     counts: new Map(),
+    survived: { operations: 0, resubmitted: 0, continued: 0, fallbacks: 0 },
     problems: [],
   };
   const path = join(directory, "data");
@@ -127,19 +130,22 @@ async function main(): Promise<number> {
   await Promise.all([...unfinished.values()]);
   stop();
   clearTimeout(warm);
-  const stats = Ring.default().stats();
+  noteSurvived(soak, Ring.default());
   await Promise.all([file.close(), direct?.close(), device?.close()]);
   await Ring.default().close();
   await settleDown();
   const [rssAfter, fdsAfter] = [process.memoryUsage.rss(), descriptors()];
   for (const [what, times] of [...soak.counts].sort())
     console.log(`${String(times).padStart(10)} ${what}`);
-  const survived = stats.resubmissions + stats.continuations + stats.fallbacks;
+  const { operations, resubmitted, continued, fallbacks } = soak.survived;
   console.log(
-    `${stats.completions} operations of the default ring, ${survived} faults survived ` +
-      `(${stats.resubmissions} resubmitted, ${stats.continuations} continued, ${stats.fallbacks} fallbacks)`,
+    `${operations} operations, ${resubmitted + continued + fallbacks} faults survived ` +
+      `(${resubmitted} resubmitted, ${continued} continued, ${fallbacks} fallbacks)`,
   );
-  console.log(`memory ${mebibytes(rss)} MiB after warm-up, ${mebibytes(rssAfter)} MiB at the end`);
+  console.log(
+    `memory ${mebibytes(rssBefore)} MiB at the start, ${mebibytes(rss)} MiB after warm-up, ` +
+      `${mebibytes(rssAfter)} MiB at the end`,
+  );
   console.log(`descriptors ${fdsBefore.length} at the start, ${fdsAfter.length} at the end`);
   if (fdsAfter.length > fdsBefore.length) {
     soak.problems.push(

@@ -6,6 +6,7 @@ import {
   allocBuffer,
   type BlockDevice,
   BufferPool,
+  type Bytes,
   copy,
   File,
   IoError,
@@ -20,11 +21,27 @@ export interface Soak {
   /** Milliseconds of performance.now() at which to stop. */
   readonly deadline: number;
   readonly counts: Map<string, number>;
+  /** Of all rings of the main thread. */
+  readonly survived: {
+    operations: number;
+    resubmitted: number;
+    continued: number;
+    fallbacks: number;
+  };
   readonly problems: string[];
 }
 
 export function count(soak: Soak, what: string, by = 1): void {
   soak.counts.set(what, (soak.counts.get(what) ?? 0) + by);
+}
+
+/** What a ring has come through, at its end. Workers take theirs with them. */
+export function noteSurvived(soak: Soak, ring: Ring): void {
+  const { completions, resubmissions, continuations, fallbacks } = ring.stats();
+  soak.survived.operations += completions;
+  soak.survived.resubmitted += resubmissions;
+  soak.survived.continued += continuations;
+  soak.survived.fallbacks += fallbacks;
 }
 
 function problem(soak: Soak, text: string): void {
@@ -57,6 +74,40 @@ function options(soak: Soak): { signal?: AbortSignal; timeout?: number } | undef
   return { signal: controller.signal };
 }
 
+/** Memory of every kind: allocBuffer's, the engine's, and a pool's that comes and goes. */
+class Memory implements Disposable {
+  readonly #random: Random;
+  #pool = new BufferPool({ size: REGION, count: 2 });
+  #lease: (Bytes & Disposable) | undefined;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** To be given back before the next is taken. */
+  async take(length: number): Promise<Bytes> {
+    const random = this.#random;
+    if (random.chance(0.02)) {
+      if (random.chance(0.5)) this.#pool[Symbol.dispose]();
+      this.#pool = new BufferPool({ size: REGION, count: random.between(1, 20) });
+    }
+    if (random.chance(0.3)) return new Uint8Array(length);
+    if (random.chance(0.5)) return allocBuffer(length);
+    this.#lease = await this.#pool.acquire();
+    return this.#lease.subarray(0, length);
+  }
+
+  give(): void {
+    this.#lease?.[Symbol.dispose]();
+    this.#lease = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.give();
+    this.#pool[Symbol.dispose]();
+  }
+}
+
 /** Random reads, writes, vectors and syncs on a range of `unit` multiples. */
 export async function regionWork(
   soak: Soak,
@@ -68,11 +119,11 @@ export async function regionWork(
   const { random } = soak;
   const oracle = new Uint8Array(REGION);
   await file.writeAt(allocBuffer(REGION), start);
+  using memory = new Memory(random);
   while (going(soak)) {
     const at = random.below(REGION / unit) * unit;
     const length = Math.min(REGION - at, random.between(1, 64) * unit);
-    const own = random.chance(0.5);
-    const buffer = own ? allocBuffer(length) : new Uint8Array(length);
+    const buffer = await memory.take(length);
     const middle = Math.floor(length / unit / 2) * unit;
     const parts = random.chance(0.3)
       ? [buffer.subarray(0, middle), buffer.subarray(middle)]
@@ -108,6 +159,8 @@ export async function regionWork(
       if (isAsked(error)) count(soak, "aborted");
       else if (isReport(error)) count(soak, "syncs that reported an aborted write");
       else problem(soak, `${name}: ${Bun.inspect(error)}`);
+    } finally {
+      memory.give();
     }
   }
 }
@@ -195,6 +248,7 @@ export async function ringWork(soak: Soak, path: string): Promise<void> {
     );
     if (random.chance(0.5)) await Promise.all(reads);
     await Promise.all([ring.close(), ...reads]);
+    noteSurvived(soak, ring);
     if (random.chance(0.8)) await file.close();
     // A file that nobody closes: the collector has to.
     void File.open(path).then((dropped) => dropped.readAt(new Uint8Array(10), 0));
