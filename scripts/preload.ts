@@ -1,6 +1,7 @@
 // Preload of `bun test` (bunfig.toml).
 import { ensureLibrary } from "./build.ts";
 
-if (process.env["BUN_AIO_LIBRARY"] === undefined) {
+// Empty is as good as unset, as in src/native/library.ts.
+if ((process.env["BUN_AIO_LIBRARY"] ?? "") === "") {
   ensureLibrary({}, (line) => console.error(line));
 }

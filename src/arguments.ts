@@ -71,15 +71,20 @@ export function checkFunction(name: string, value: unknown): void {
 }
 
 /** Refuses anything that is no plain bag of the known options: a misspelled name is never ignored. */
-export function checkOptions(where: string, options: unknown, known: readonly string[]): void {
+export function checkOptions(
+  where: string,
+  options: unknown,
+  known: readonly string[],
+  argument = "options",
+): void {
   if (options === undefined) return;
-  if (typeof options !== "object" || options === null) {
-    throw argumentType("options", `an object (options of ${where})`, options);
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw argumentType(argument, `an object (options of ${where})`, options);
   }
   for (const name in options) {
     if (known.includes(name)) continue;
     throw argumentValue(
-      `options.${name}`,
+      `${argument}.${name}`,
       `is no option of ${where}; known are ${known.join(", ")}`,
       name,
     );

@@ -165,7 +165,8 @@ function chooseBackend(asked: unknown): { backend: number; forced: string | unde
     typeof name === "string" && Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
   if (backend !== undefined) {
     // `auto` forces nothing: what was passed over is still the reason.
-    const forced = fromEnvironment && name !== "auto" ? `BUN_AIO_BACKEND=${name}` : undefined;
+    const chosen = fromEnvironment ? `BUN_AIO_BACKEND=${name}` : "chosen by its name";
+    const forced = name === "auto" ? undefined : chosen;
     return { backend, forced };
   }
   const where = fromEnvironment ? "BUN_AIO_BACKEND" : "options.backend";

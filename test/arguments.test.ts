@@ -209,6 +209,7 @@ test("wrong options of operations", async () => {
     const unknown = await rejection(call({ timeuot: 1 }));
     expect(unknown.code).toBe("ERR_INVALID_ARG_VALUE");
     expect(unknown.message).toContain('"options.timeuot" is no option of');
+    expect((await rejection(call([]))).code).toBe("ERR_INVALID_ARG_TYPE");
     for (const timeout of [-1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
       const error = await rejection(call({ timeout }));
       expect(error.code).toBe("ERR_OUT_OF_RANGE");

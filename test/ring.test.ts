@@ -45,6 +45,7 @@ test("the environment chooses for auto, and backendReason says so", async () => 
   // A name in the options counts more.
   await using named = Ring.open({ backend: "threads" });
   expect(named.backend).toBe("threads");
+  expect(named.backendReason).toBe("threads: chosen by its name");
 });
 
 test("BUN_AIO_BACKEND=auto is auto, and forces nothing", async () => {

@@ -211,13 +211,22 @@ describe("what happens", () => {
   });
 });
 
+test("a closed device takes no rules, and those it had are let go of quietly", async () => {
+  const device = await simulatedDevice({ size: 4096 });
+  const rule = device.faults.add({ operation: "read", error: "EIO" });
+  await device.close();
+  await device.ring.close();
+  expect(() => device.faults.add({ operation: "read", error: "EIO" })).toThrow("EBADF");
+  rule[Symbol.dispose]();
+});
+
 describe("wrong rules", () => {
   const wrong: [string, unknown][] = [
     ["rule", undefined],
     ["rule", { operation: "read" }],
     ["rule", { operation: "read", latency: 0 }],
     ["rule.operation", { operation: "reads", error: "EIO" }],
-    ["options.eror", { operation: "read", eror: "EIO" }],
+    ["rule.eror", { operation: "read", eror: "EIO" }],
     ["rule.error", { operation: "read", error: "EI0" }],
     ["rule.error", { operation: "read", error: "toString" }],
     ["rule.error", { operation: "read", error: 5 }],

@@ -160,12 +160,12 @@ describe("a power cut", () => {
     expect(counts["nothing"]).toBe(0);
     expect(counts["before"]).toBeGreaterThan(50);
     expect(counts["after"]).toBeGreaterThan(50);
-  });
+  }, 60_000);
 
   test("finds the missing sync of a careless writer", async () => {
     const counts = await survivors(60, { plantMissingSync: true });
     expect(counts["nothing"]).toBeGreaterThan(0);
-  });
+  }, 60_000);
 
   test("after the writer is done leaves the new table", async () => {
     const image = await formatted();

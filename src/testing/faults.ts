@@ -6,6 +6,7 @@ import { getSystemErrorMap } from "node:util";
 import { checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
 import type { Core } from "../core.ts";
 import { argumentRange, argumentType, argumentValue, IoError } from "../errors.ts";
+import { closedError } from "../failures.ts";
 import * as abi from "../native/abi.gen.ts";
 
 /**
@@ -75,7 +76,7 @@ export interface RuleLimits {
 /** The native form of a rule that makes sense; throws for any other. */
 export function nativeRule(name: string, rule: FaultRule, limits: RuleLimits): Uint8Array {
   if (typeof rule !== "object" || rule === null) throw argumentType(name, "a fault rule", rule);
-  checkOptions("a fault rule", rule, RULE_NAMES);
+  checkOptions("a fault rule", rule, RULE_NAMES, name);
   const { operation } = rule;
   if (!OPERATIONS.includes(operation)) {
     throw argumentValue(`${name}.operation`, `must be one of ${OPERATIONS.join(", ")}`, operation);
@@ -231,6 +232,7 @@ export class Faults implements FaultPlan {
   }
 
   addNamed(name: string, rule: FaultRule): Disposable {
+    if (this.#core.closing) throw closedError({ syscall: "faults.add", path: undefined });
     const bytes = nativeRule(name, rule, this.#limits);
     const place = this.#free.pop();
     if (place === undefined) {
