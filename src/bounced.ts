@@ -61,7 +61,7 @@ export async function readWidened(transfer: Transfer): Promise<number> {
   const moved = Math.max(0, Math.min(outcome.transferred - span.head, length));
   try {
     if (moved > 0) {
-      const memory = core.blockMemory(outcome.block, outcome.transferred);
+      const memory = core.bounce.memoryOf(outcome.block, outcome.transferred);
       scatter(transfer, 0, 0, memory, -span.head);
     }
   } finally {
@@ -144,7 +144,7 @@ async function runPart(
   let error: IoError | undefined;
   try {
     if (isRead && outcome.block >= 0) {
-      const memory = core.blockMemory(outcome.block, outcome.transferred);
+      const memory = core.bounce.memoryOf(outcome.block, outcome.transferred);
       scatter(transfer, index, position, memory, from - span.head);
     }
   } catch (failure) {

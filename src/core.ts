@@ -8,8 +8,9 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { bytesOf, hasLength, isOrdinary } from "./arguments.ts";
-import { Bounce, NO_BLOCK } from "./bounce.ts";
+import { hasLength } from "./arguments.ts";
+import { NO_BLOCK } from "./bounce.ts";
+import { BounceMemory } from "./bounce_memory.ts";
 import { countInFlight, droppedPools, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
@@ -75,9 +76,6 @@ export interface Request {
 /** What a slot keeps alive: the caller's view, or one of our own requests. */
 type SlotMemory = ArrayBufferView | ArrayBufferLike | Request | undefined;
 
-/** A caller's view may have a `set` of its own. */
-const setBytes = Uint8Array.prototype.set;
-
 let capturedResolve: (value: never) => void;
 let capturedReject: (error: unknown) => void;
 /** One executor for every promise: a closure each would cost as much as the submission. */
@@ -105,10 +103,7 @@ export class Core implements OperationSource {
 
   readonly #native: ReturnType<typeof library>;
   readonly #ring: number;
-  readonly #bounceAddress: number;
-  readonly #bounceOffset: number;
   readonly #operationsMax: number;
-  readonly #bytes: Uint8Array<ArrayBuffer>;
   readonly #memory32: Uint32Array<ArrayBuffer>;
   readonly #memoryF64: Float64Array<ArrayBuffer>;
   /** Rows of the tables as indexes into the views above. */
@@ -120,9 +115,8 @@ export class Core implements OperationSource {
   /** Pools that were used here before. */
   readonly #met = new WeakSet<Slab>();
   readonly #self: WeakRef<Core> = new WeakRef(this);
-  readonly #bounce = new Bounce(abi.BOUNCE_BYTES);
-  /** By unit of bounce memory: the last view of the block that begins there. */
-  readonly #blockViews: (Uint8Array<ArrayBuffer> | undefined)[] = [];
+  /** Blocks that the kernel sees instead of foreign views. */
+  readonly bounce: BounceMemory;
   readonly #control = new Control((slot, cause) => this.#cancel(slot, cause));
   readonly #governed = new Map<number, Cause | undefined>();
   readonly #wake: Wake;
@@ -165,10 +159,8 @@ export class Core implements OperationSource {
     this.queueDepth = opened.queueDepth;
     this.features = opened.features;
     this.#ring = opened.ring;
-    this.#bounceAddress = opened.bounceAddress;
-    this.#bounceOffset = opened.bounceOffset;
+    this.bounce = new BounceMemory(opened.memory, opened.bounceOffset, opened.bounceAddress);
     this.#operationsMax = opened.operationsMax;
-    this.#bytes = new Uint8Array(opened.memory);
     this.#memory32 = new Uint32Array(opened.memory);
     this.#memoryF64 = new Float64Array(opened.memory);
     this.#submissions32 = opened.submissionsOffset / 4;
@@ -463,45 +455,32 @@ export class Core implements OperationSource {
       if (hasLength(view, length)) return pinned;
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
-    const block = this.#bounce.allocate(length);
+    const block = this.bounce.allocate(length);
     if (block === NO_BLOCK) return -1;
     slots.block[slot] = block;
-    if (slots.kind[slot] === abi.Kind.write && !this.#copyIn(view, block, length)) {
+    if (slots.kind[slot] === abi.Kind.write && !this.bounce.copyIn(view, block, length)) {
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
-    return this.#bounceAddress + block;
-  }
-
-  /** False when the view has no such bytes, whatever it says. */
-  #copyIn(view: ArrayBufferView, block: number, length: number): boolean {
-    try {
-      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
-      if (view.byteLength < length) return false;
-      const ordinary = isOrdinary(view) && view.byteLength === length;
-      this.#bytes.set(ordinary ? view : bytesOf(view, length), this.#bounceOffset + block);
-      return true;
-    } catch {
-      return false;
-    }
+    return this.bounce.addressOf(block);
   }
 
   #prepareRequest(slot: number, request: Request): number {
     let block = this.#slots.block[slot] as number;
     const wanted = request.blockBytes ?? 0;
     if (block === NO_BLOCK && wanted > 0) {
-      block = this.#bounce.allocate(wanted);
+      block = this.bounce.allocate(wanted);
       if (block === NO_BLOCK) return -1;
       this.#slots.block[slot] = block;
     }
     if (block === NO_BLOCK) return 0;
     if (request.fill !== undefined) {
       try {
-        request.fill(this.blockMemory(block, Math.max(wanted, abi.BOUNCE_BLOCK_BYTES_MIN)));
+        request.fill(this.bounce.memoryOf(block, Math.max(wanted, abi.BOUNCE_BLOCK_BYTES_MIN)));
       } catch (error) {
         return this.#refuse(slot, error as IoError);
       }
     }
-    return this.#bounceAddress + block + (request.blockOffset ?? 0);
+    return this.bounce.addressOf(block) + (request.blockOffset ?? 0);
   }
 
   #writeRow(row: number, slot: number, address: number): void {
@@ -582,7 +561,7 @@ export class Core implements OperationSource {
         const gone =
           block === NO_BLOCK
             ? !hasLength(view, length)
-            : !this.#copyOut(view, block, length, transferred);
+            : !this.bounce.copyOut(view, block, length, transferred);
         if (gone) {
           this.#fail(slot, detachedError(this.#describe(slot, transferred)));
           return;
@@ -593,7 +572,7 @@ export class Core implements OperationSource {
         this.#settleAfterProbe(slot, error, transferred);
         return;
       }
-      if (block !== NO_BLOCK) this.#bounce.release(block);
+      if (block !== NO_BLOCK) this.bounce.release(block);
       this.#release(slot);
       resolve(reply === Reply.bytes ? transferred : undefined);
       return;
@@ -601,24 +580,12 @@ export class Core implements OperationSource {
     this.#settleBadly(slot, status, errno, transferred);
   }
 
-  /** False when the view has been detached or has shrunk: then nothing is copied. */
-  #copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
-    try {
-      if (view.byteLength < length) return false;
-      const target = isOrdinary(view) ? view : bytesOf(view, transferred);
-      setBytes.call(target, this.#blockView(block, transferred));
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
   #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
     const slots = this.#slots;
     const block = slots.block[slot] as number;
     // What was read before the failure is the caller's, as far as it is contiguous.
     if (block !== NO_BLOCK && slots.kind[slot] === abi.Kind.read) {
-      this.#copyOut(
+      this.bounce.copyOut(
         slots.memory[slot] as ArrayBufferView,
         block,
         slots.length[slot] as number,
@@ -653,7 +620,7 @@ export class Core implements OperationSource {
       file.writeFailed(slots.order[slot] as number, error);
     }
     const block = slots.block[slot] as number;
-    if (block !== NO_BLOCK) this.#bounce.release(block);
+    if (block !== NO_BLOCK) this.bounce.release(block);
     const probe = holding(this, file, () => deviceGone(this, file, error));
     this.#release(slot);
     void probe.then((gone) => {
@@ -671,7 +638,7 @@ export class Core implements OperationSource {
       file.writeFailed(slots.order[slot] as number, error);
     }
     const block = slots.block[slot] as number;
-    if (block !== NO_BLOCK) this.#bounce.release(block);
+    if (block !== NO_BLOCK) this.bounce.release(block);
     this.#release(slot);
     reject(error);
   }
@@ -764,37 +731,15 @@ export class Core implements OperationSource {
     };
   }
 
-  // Bounce memory for longer operations -------------------------------------------------------------
+  // Files, statistics, the end ----------------------------------------------------------------------
 
-  /** The memory of a block. */
-  blockMemory(block: number, bytes: number): Uint8Array<ArrayBuffer> {
-    const start = this.#bounceOffset + block;
-    return this.#bytes.subarray(start, start + bytes);
-  }
-
-  /** The same, kept: small reads of one length after the other would make one each. */
-  #blockView(block: number, bytes: number): Uint8Array<ArrayBuffer> {
-    const unit = block / abi.BOUNCE_BLOCK_BYTES_MIN;
-    const known = this.#blockViews[unit];
-    if (known !== undefined && known.byteLength === bytes) return known;
-    const view = this.blockMemory(block, bytes);
-    this.#blockViews[unit] = view;
-    return view;
-  }
-
-  /** A block's native address. */
-  blockAddress(block: number): number {
-    return this.#bounceAddress + block;
-  }
-
+  /** Lets go of a block that an operation of our own has used. */
   releaseBlock(block: number): void {
     if (block === NO_BLOCK) return;
-    this.#bounce.release(block);
+    this.bounce.release(block);
     // Somebody may be waiting for it with nothing in flight that would wake them.
     if (this.#head !== NO_SLOT) this.#schedule();
   }
-
-  // Files, statistics, the end ----------------------------------------------------------------------
 
   /** A free native file record. */
   takeFileIndex(): number {
@@ -843,14 +788,9 @@ export class Core implements OperationSource {
     return this.#slots.used - this.#dead;
   }
 
-  /** Bytes of bounce memory in use. */
-  get bounceBytesUsed(): number {
-    return this.#bounce.bytesUsed;
-  }
-
   /** The control block that native code keeps, for statistics. */
   get controlMemory(): DataView {
-    return new DataView(this.#bytes.buffer, 0, abi.Control.SIZE);
+    return new DataView(this.#memory32.buffer, 0, abi.Control.SIZE);
   }
 
   get closing(): boolean {

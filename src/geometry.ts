@@ -91,7 +91,7 @@ async function askDevice(core: Core, file: FileState): Promise<DataView> {
         transferred: undefined,
       });
     }
-    return new DataView(core.blockMemory(outcome.block, blockBytes).slice().buffer);
+    return new DataView(core.bounce.memoryOf(outcome.block, blockBytes).slice().buffer);
   } finally {
     core.releaseBlock(outcome.block);
   }

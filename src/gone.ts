@@ -45,7 +45,7 @@ export async function deviceGone(
   });
   try {
     if (outcome.status === abi.Status.ok) {
-      const memory = core.blockMemory(outcome.block, abi.FileInfo.SIZE);
+      const memory = core.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
       const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
       return info.getFloat64(abi.FileInfo.size, true) > 0 ? undefined : goneError(error);
     }

@@ -80,7 +80,7 @@ async function readSector(
   try {
     if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, 0);
     const bytes = new Uint8Array(unit);
-    bytes.set(core.blockMemory(outcome.block, outcome.transferred));
+    bytes.set(core.bounce.memoryOf(outcome.block, outcome.transferred));
     return { bytes, transferred: outcome.transferred };
   } finally {
     core.releaseBlock(outcome.block);
@@ -131,7 +131,7 @@ async function reachesBeyond(transfer: Transfer, length: Offset): Promise<boolea
   });
   try {
     if (outcome.status !== abi.Status.ok) return false;
-    const memory = core.blockMemory(outcome.block, abi.FileInfo.SIZE);
+    const memory = core.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
     const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
     return view.getFloat64(abi.FileInfo.size, true) > length;
   } finally {

@@ -200,7 +200,7 @@ function fillState(state: FileState, info: DataView): void {
 
 /** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
 export function copiedInfo(core: Core, block: number): DataView {
-  return new DataView(core.blockMemory(block, abi.FileInfo.SIZE).slice().buffer);
+  return new DataView(core.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
 }
 
 function checkPath(path: unknown): { text: string; bytes: Uint8Array } {

@@ -172,7 +172,7 @@ async function attach(
         transferred: undefined,
       });
     }
-    const memory = core.blockMemory(outcome.block, abi.ImageInfo.SIZE);
+    const memory = core.bounce.memoryOf(outcome.block, abi.ImageInfo.SIZE);
     const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
     return {
       fd: info.getInt32(abi.ImageInfo.fd, true),

@@ -267,7 +267,7 @@ async function readImage(core: Core, size: number): Promise<Bytes> {
     const length = Math.min(chunk, size - offset);
     const argument = abi.DeviceCommand.readImage;
     const outcome = await core.start(command({ argument, offset, length, blockBytes: length }));
-    image.set(core.blockMemory(outcome.block, length), offset);
+    image.set(core.bounce.memoryOf(outcome.block, length), offset);
     core.releaseBlock(outcome.block);
   }
   return image;

@@ -40,7 +40,7 @@ pub fn IoUring(comptime Os: type) type {
 
         pub const backend: abi.Backend = .io_uring;
 
-        ring: Os.Uring,
+        ring: Os.uring.Ring,
         /// Holds IORING_CQ_EVENTFD_DISABLED (5.8).
         cq_flags: *u32,
         /// Cancel entries at the head of the submission queue that the kernel has not taken yet.
@@ -68,7 +68,7 @@ pub fn IoUring(comptime Os: type) type {
                 8192,
             ));
             for (flag_sets, 1..) |flags, count| {
-                switch (Os.uringSetup(entries, flags)) {
+                switch (Os.uring.setup(entries, flags)) {
                     .ring => |made| {
                         self.* = .{ .ring = made.ring, .cq_flags = made.cq_flags };
                         break;
@@ -80,15 +80,15 @@ pub fn IoUring(comptime Os: type) type {
                     },
                 }
             }
-            const supported = Os.uringSupports(&self.ring, &opcodes);
+            const supported = Os.uring.supports(&self.ring, &opcodes);
             if (supported < 0) return self.refuse(supported, .opcodes);
-            const registered = Os.uringRegisterEventfd(&self.ring, wake.readFd());
+            const registered = Os.uring.registerEventfd(&self.ring, wake.readFd());
             if (registered < 0) return self.refuse(registered, .eventfd);
-            if (@hasDecl(Os, "uringRegisterFiles")) {
-                self.registers_files = Os.uringRegisterFiles(&self.ring, registered_max) >= 0;
+            if (@hasDecl(Os.uring, "registerFiles")) {
+                self.registers_files = Os.uring.registerFiles(&self.ring, registered_max) >= 0;
             }
-            if (@hasDecl(Os, "uringRegisterSelf")) {
-                self.registered_self = Os.uringRegisterSelf(&self.ring);
+            if (@hasDecl(Os.uring, "registerSelf")) {
+                self.registered_self = Os.uring.registerSelf(&self.ring);
             }
             self.disarm();
             return null;
@@ -97,19 +97,19 @@ pub fn IoUring(comptime Os: type) type {
         /// The engine has opened a file that only it will close.
         pub fn fileOpened(self: *Self, file: u32, fd: i32) void {
             if (!self.registers_files or file >= registered_max) return;
-            if (!@hasDecl(Os, "uringUpdateFile")) return;
+            if (!@hasDecl(Os.uring, "updateFile")) return;
             if (self.registered.isSet(file)) self.fileCloses(file);
-            if (Os.uringUpdateFile(&self.ring, file, fd) >= 0) self.registered.set(file);
+            if (Os.uring.updateFile(&self.ring, file, fd) >= 0) self.registered.set(file);
         }
 
         /// The file is about to be closed; nothing of it is in flight.
         pub fn fileCloses(self: *Self, file: u32) void {
             if (file >= registered_max or !self.registered.isSet(file)) return;
-            if (!@hasDecl(Os, "uringUpdateFile")) return;
+            if (!@hasDecl(Os.uring, "updateFile")) return;
             self.registered.unset(file);
             // Refused for want of memory, or by a sandbox: the table keeps the file open until the
             // slot's next one, or the ring's end.
-            _ = Os.uringUpdateFile(&self.ring, file, -1);
+            _ = Os.uring.updateFile(&self.ring, file, -1);
         }
 
         /// From now on requests on the slab's memory use registered buffers (pinned.zig).
@@ -123,15 +123,15 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
-            Os.uringClose(&self.ring);
+            Os.uring.close(&self.ring);
             return .{ .errno = @intCast(-result), .step = step };
         }
 
         pub fn deinit(self: *Self) void {
-            if (@hasDecl(Os, "uringUnregisterSelf")) {
-                if (self.registered_self) |index| Os.uringUnregisterSelf(&self.ring, index);
+            if (@hasDecl(Os.uring, "unregisterSelf")) {
+                if (self.registered_self) |index| Os.uring.unregisterSelf(&self.ring, index);
             }
-            Os.uringClose(&self.ring);
+            Os.uring.close(&self.ring);
             self.pinned.deinit();
         }
 
@@ -228,17 +228,17 @@ pub fn IoUring(comptime Os: type) type {
             if (to_submit > 0) self.submit_calls += 1;
             // What ends inside the submission is in the queue without GETEVENTS.
             const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
-            const result = Os.uringEnter(&self.ring, self.registered_self, to_submit, flags);
+            const result = Os.uring.enter(&self.ring, self.registered_self, to_submit, flags);
             self.lost = result < 0 and !isPassing(result);
             return result;
         }
 
         /// Blocks for at most `timeout_ns` until something can be reaped.
         pub fn wait(self: *Self, timeout_ns: u32) void {
-            if (!@hasDecl(Os, "uringWait") or self.lost) return;
+            if (!@hasDecl(Os.uring, "wait") or self.lost) return;
             self.system_calls += 1;
             // A time-out and a signal are as good as an event: reaping tells.
-            _ = Os.uringWait(&self.ring, self.registered_self, timeout_ns);
+            _ = Os.uring.wait(&self.ring, self.registered_self, timeout_ns);
         }
 
         /// AGAIN: no memory for requests. BUSY: completions overflowed and want reaping first. INTR: a
@@ -328,7 +328,7 @@ pub fn IoUring(comptime Os: type) type {
         /// Teardown: asks the kernel to let go of everything.
         pub fn cancelAll(self: *Self, timeout_ms: u32) void {
             self.system_calls += 1;
-            _ = Os.uringCancelAll(&self.ring, timeout_ms);
+            _ = Os.uring.cancelAll(&self.ring, timeout_ms);
         }
     };
 }

@@ -15,7 +15,7 @@ const chunks_max = 64;
 pub fn PinnedSlabs(comptime Os: type) type {
     return struct {
         const Self = @This();
-        const available = @hasDecl(Os, "uringRegisterBuffers");
+        const available = @hasDecl(Os.uring, "registerBuffers");
 
         const Entry = struct {
             slab: ?*Slab = null,
@@ -35,11 +35,11 @@ pub fn PinnedSlabs(comptime Os: type) type {
         }
 
         /// False where that is impossible: no room, a kernel before 5.19.
-        pub fn add(self: *Self, ring: *Os.Uring, slab: *Slab, chunk_bytes: u32) bool {
+        pub fn add(self: *Self, ring: *Os.uring.Ring, slab: *Slab, chunk_bytes: u32) bool {
             if (!available or chunk_bytes == 0) return false;
             if (slab.memory.len > @as(u64, chunk_bytes) * chunks_max) return false;
             if (self.table == .unknown) {
-                const made = Os.uringRegisterBuffers(ring, slabs_max * chunks_max) >= 0;
+                const made = Os.uring.registerBuffers(ring, slabs_max * chunks_max) >= 0;
                 self.table = if (made) .made else .refused;
             }
             if (self.table == .refused or self.find(@intFromPtr(slab)) != null) return false;
@@ -54,13 +54,13 @@ pub fn PinnedSlabs(comptime Os: type) type {
         }
 
         /// What is on its way on this memory stays as it is. The slab may be gone: only its address counts.
-        pub fn remove(self: *Self, ring: *Os.Uring, address: u64) void {
+        pub fn remove(self: *Self, ring: *Os.uring.Ring, address: u64) void {
             if (!available) return;
             const index = self.find(address) orelse return;
             const entry = &self.entries[index];
             if (entry.pinned.count() > 0) {
                 // Refused by a sandbox: the places keep the memory until the ring's end.
-                if (Os.uringUnpin(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
+                if (Os.uring.unpin(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
             }
             entry.slab.?.release();
             entry.* = .{};
@@ -77,7 +77,7 @@ pub fn PinnedSlabs(comptime Os: type) type {
 
         /// The place of the chunk that holds all of this memory, if there is one. It is registered now if
         /// need be: a request would pin its pages anyhow.
-        pub fn place(self: *Self, ring: *Os.Uring, slab: *Slab, address: u64, bytes: u64) ?u16 {
+        pub fn place(self: *Self, ring: *Os.uring.Ring, slab: *Slab, address: u64, bytes: u64) ?u16 {
             if (!available) return null;
             const index = self.find(@intFromPtr(slab)) orelse return null;
             if (bytes == 0 or !slab.holds(address, bytes)) return null;
@@ -90,7 +90,7 @@ pub fn PinnedSlabs(comptime Os: type) type {
             if (!entry.pinned.isSet(chunk)) {
                 const begin = chunk * entry.chunk_bytes;
                 const end = @min(begin + entry.chunk_bytes, slab.memory.len);
-                if (Os.uringPin(ring, number, slab.memory[begin..end]) < 0) {
+                if (Os.uring.pin(ring, number, slab.memory[begin..end]) < 0) {
                     // RLIMIT_MEMLOCK, or no memory: requests do without.
                     entry.refused.set(chunk);
                     return null;

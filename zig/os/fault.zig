@@ -31,21 +31,6 @@ pub fn FaultOs(comptime Real: type) type {
             return Real.attachImage(fd, sector_size, info);
         }
 
-        pub const Uring = Real.Uring;
-        pub const uringSetup = Real.uringSetup;
-        pub const uringRegisterEventfd = Real.uringRegisterEventfd;
-        pub const uringSupports = Real.uringSupports;
-        pub const uringCancelAll = Real.uringCancelAll;
-        pub const uringClose = Real.uringClose;
-        pub const uringWait = Real.uringWait;
-        pub const uringRegisterSelf = Real.uringRegisterSelf;
-        pub const uringUnregisterSelf = Real.uringUnregisterSelf;
-        pub const uringRegisterBuffers = Real.uringRegisterBuffers;
-        pub const uringPin = Real.uringPin;
-        pub const uringUnpin = Real.uringUnpin;
-        pub const unpin_max = Real.unpin_max;
-        // No registered files: `cut` wants to see descriptors.
-
         var state: std.atomic.Value(u64) = .init(1);
         var rates: abi.RingOptions = std.mem.zeroes(abi.RingOptions);
 
@@ -107,47 +92,63 @@ pub fn FaultOs(comptime Real: type) type {
             return refuses() orelse Real.syncData(fd);
         }
 
-        pub fn uringEnter(ring: *Uring, registered: ?u31, to_submit: u32, flags: u32) isize {
-            if (to_submit > 0 and happens(rates.fault_refuse)) {
-                const errnos = [_]E{ .AGAIN, .BUSY, .INTR };
-                return -@as(isize, @intFromEnum(errnos[random() % errnos.len]));
-            }
-            var count = to_submit;
-            if (count > 1 and happens(rates.fault_refuse)) count = @intCast(1 + random() % count);
-            const head = @atomicLoad(u32, ring.sq.head, .acquire);
-            for (0..count) |index| {
-                const position = ring.sq.array[(head +% @as(u32, @intCast(index))) & ring.sq.mask];
-                shorten(&ring.sq.sqes[position]);
-            }
-            const result = Real.uringEnter(ring, registered, count, flags);
-            if (happens(rates.fault_reorder)) shuffle(ring);
-            return result;
-        }
+        pub const uring = struct {
+            pub const Ring = Real.uring.Ring;
+            pub const setup = Real.uring.setup;
+            pub const registerEventfd = Real.uring.registerEventfd;
+            pub const supports = Real.uring.supports;
+            pub const cancelAll = Real.uring.cancelAll;
+            pub const close = Real.uring.close;
+            pub const wait = Real.uring.wait;
+            pub const registerSelf = Real.uring.registerSelf;
+            pub const unregisterSelf = Real.uring.unregisterSelf;
+            pub const registerBuffers = Real.uring.registerBuffers;
+            pub const pin = Real.uring.pin;
+            pub const unpin = Real.uring.unpin;
+            // No registered files: `cut` wants to see descriptors.
 
-        fn shorten(sqe: anytype) void {
-            switch (sqe.opcode) {
-                .READ, .WRITE, .READ_FIXED, .WRITE_FIXED => sqe.len = @intCast(cut(sqe.fd, sqe.len)),
-                .READV, .WRITEV => {
-                    if (sqe.len > 1 and happens(rates.fault_short)) {
-                        sqe.len = @intCast(1 + random() % (sqe.len - 1));
-                    }
-                },
-                else => {},
+            pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
+                if (to_submit > 0 and happens(rates.fault_refuse)) {
+                    const errnos = [_]E{ .AGAIN, .BUSY, .INTR };
+                    return -@as(isize, @intFromEnum(errnos[random() % errnos.len]));
+                }
+                var count = to_submit;
+                if (count > 1 and happens(rates.fault_refuse)) count = @intCast(1 + random() % count);
+                const head = @atomicLoad(u32, ring.sq.head, .acquire);
+                for (0..count) |index| {
+                    const position = ring.sq.array[(head +% @as(u32, @intCast(index))) & ring.sq.mask];
+                    shorten(&ring.sq.sqes[position]);
+                }
+                const result = Real.uring.enter(ring, registered, count, flags);
+                if (happens(rates.fault_reorder)) shuffle(ring);
+                return result;
             }
-        }
 
-        /// Entries between head and tail are ours until the head moves past them.
-        fn shuffle(ring: *Uring) void {
-            const head = ring.cq.head.*;
-            const ready = @atomicLoad(u32, ring.cq.tail, .acquire) -% head;
-            var index = ready;
-            while (index > 1) : (index -= 1) {
-                const other: u32 = @intCast(random() % index);
-                const a = &ring.cq.cqes[(head +% (index - 1)) & ring.cq.mask];
-                const b = &ring.cq.cqes[(head +% other) & ring.cq.mask];
-                std.mem.swap(@TypeOf(a.*), a, b);
+            fn shorten(sqe: anytype) void {
+                switch (sqe.opcode) {
+                    .READ, .WRITE, .READ_FIXED, .WRITE_FIXED => sqe.len = @intCast(cut(sqe.fd, sqe.len)),
+                    .READV, .WRITEV => {
+                        if (sqe.len > 1 and happens(rates.fault_short)) {
+                            sqe.len = @intCast(1 + random() % (sqe.len - 1));
+                        }
+                    },
+                    else => {},
+                }
             }
-        }
+
+            /// Entries between head and tail are ours until the head moves past them.
+            fn shuffle(ring: *Ring) void {
+                const head = ring.cq.head.*;
+                const ready = @atomicLoad(u32, ring.cq.tail, .acquire) -% head;
+                var index = ready;
+                while (index > 1) : (index -= 1) {
+                    const other: u32 = @intCast(random() % index);
+                    const a = &ring.cq.cqes[(head +% (index - 1)) & ring.cq.mask];
+                    const b = &ring.cq.cqes[(head +% other) & ring.cq.mask];
+                    std.mem.swap(@TypeOf(a.*), a, b);
+                }
+            }
+        };
 
         // POSIX AIO ----------------------------------------------------------------------------
 

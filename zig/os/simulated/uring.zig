@@ -305,84 +305,86 @@ pub const Os = struct {
             return 3;
         }
     };
-    pub const Uring = real.Uring;
+    pub const uring = struct {
+        pub const Ring = real.uring.Ring;
 
-    pub fn uringSetup(entries: u16, flags: u32) real.UringSetup {
-        const ring = current;
-        const deferred = flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
-        const cooperative = flags & linux.IORING_SETUP_COOP_TASKRUN != 0;
-        if ((deferred and ring.newest != .deferred) or (cooperative and ring.newest == .plain)) {
-            return .{ .refused = .{ .errno = @intFromEnum(E.INVAL), .step = .setup } };
+        pub fn setup(entries: u16, flags: u32) real.uring.Setup {
+            const ring = current;
+            const deferred = flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
+            const cooperative = flags & linux.IORING_SETUP_COOP_TASKRUN != 0;
+            if ((deferred and ring.newest != .deferred) or (cooperative and ring.newest == .plain)) {
+                return .{ .refused = .{ .errno = @intFromEnum(E.INVAL), .step = .setup } };
+            }
+            ring.mode = if (deferred) .deferred else if (cooperative) .cooperative else .plain;
+            ring.taskrun_flag = flags & linux.IORING_SETUP_TASKRUN_FLAG != 0;
+            ring.submit_all = flags & linux.IORING_SETUP_SUBMIT_ALL != 0;
+            ring.sq_entries = entries;
+            // Linux makes twice as many; fewer overflow more often.
+            const shift = ring.kernel.random().uintAtMost(u5, 4);
+            ring.cq_entries = @max(@as(u32, entries) * 2 >> shift, 1);
+            assert(entries <= entries_max and ring.cq_entries <= entries_max);
+            const words = &ring.words;
+            const no_memory: []align(std.heap.page_size_min) u8 = &.{};
+            return .{ .ring = .{
+                .ring = .{
+                    .fd = 3,
+                    .flags = flags,
+                    .features = 0,
+                    .sq = .{
+                        .head = &words.sq_head,
+                        .tail = &words.sq_tail,
+                        .mask = ring.sq_entries - 1,
+                        .flags = &words.sq_flags,
+                        .dropped = &words.sq_dropped,
+                        .array = ring.array[0..ring.sq_entries],
+                        .sqes = ring.sqes[0..ring.sq_entries],
+                        .mmap = no_memory,
+                        .mmap_sqes = no_memory,
+                    },
+                    .cq = .{
+                        .head = &words.cq_head,
+                        .tail = &words.cq_tail,
+                        .mask = ring.cq_entries - 1,
+                        .overflow = &words.cq_overflow,
+                        .cqes = ring.cqes[0..ring.cq_entries],
+                    },
+                },
+                .cq_flags = &words.cq_flags,
+            } };
         }
-        ring.mode = if (deferred) .deferred else if (cooperative) .cooperative else .plain;
-        ring.taskrun_flag = flags & linux.IORING_SETUP_TASKRUN_FLAG != 0;
-        ring.submit_all = flags & linux.IORING_SETUP_SUBMIT_ALL != 0;
-        ring.sq_entries = entries;
-        // Linux makes twice as many; fewer overflow more often.
-        const shift = ring.kernel.random().uintAtMost(u5, 4);
-        ring.cq_entries = @max(@as(u32, entries) * 2 >> shift, 1);
-        assert(entries <= entries_max and ring.cq_entries <= entries_max);
-        const words = &ring.words;
-        const no_memory: []align(std.heap.page_size_min) u8 = &.{};
-        return .{ .ring = .{
-            .ring = .{
-                .fd = 3,
-                .flags = flags,
-                .features = 0,
-                .sq = .{
-                    .head = &words.sq_head,
-                    .tail = &words.sq_tail,
-                    .mask = ring.sq_entries - 1,
-                    .flags = &words.sq_flags,
-                    .dropped = &words.sq_dropped,
-                    .array = ring.array[0..ring.sq_entries],
-                    .sqes = ring.sqes[0..ring.sq_entries],
-                    .mmap = no_memory,
-                    .mmap_sqes = no_memory,
-                },
-                .cq = .{
-                    .head = &words.cq_head,
-                    .tail = &words.cq_tail,
-                    .mask = ring.cq_entries - 1,
-                    .overflow = &words.cq_overflow,
-                    .cqes = ring.cqes[0..ring.cq_entries],
-                },
-            },
-            .cq_flags = &words.cq_flags,
-        } };
-    }
 
-    pub fn uringEnter(_: *Uring, _: ?u31, to_submit: u32, flags: u32) isize {
-        return current.enter(to_submit, flags);
-    }
+        pub fn enter(_: *real.uring.Ring, _: ?u31, to_submit: u32, flags: u32) isize {
+            return current.enter(to_submit, flags);
+        }
 
-    pub fn uringSupports(_: *Uring, _: []const linux.IORING_OP) isize {
-        return 0;
-    }
+        pub fn supports(_: *real.uring.Ring, _: []const linux.IORING_OP) isize {
+            return 0;
+        }
 
-    pub fn uringRegisterEventfd(_: *Uring, _: i32) isize {
-        current.registered = true;
-        return 0;
-    }
+        pub fn registerEventfd(_: *real.uring.Ring, _: i32) isize {
+            current.registered = true;
+            return 0;
+        }
 
-    pub fn uringRegisterFiles(_: *Uring, count: u32) isize {
-        assert(count <= table_max);
-        return if (current.table == null) negative(.INVAL) else 0;
-    }
+        pub fn registerFiles(_: *real.uring.Ring, count: u32) isize {
+            assert(count <= table_max);
+            return if (current.table == null) negative(.INVAL) else 0;
+        }
 
-    pub fn uringUpdateFile(_: *Uring, index: u32, fd: i32) isize {
-        const table = &current.table.?;
-        if (fd >= 0 and current.kernel.happens(current.kernel.weather.refuse)) return negative(.NOMEM);
-        if (fd >= 0 and current.kernel.diskOf(fd) == null) @panic("a closed descriptor is registered");
-        table[index] = fd;
-        return 1;
-    }
+        pub fn updateFile(_: *real.uring.Ring, index: u32, fd: i32) isize {
+            const table = &current.table.?;
+            if (fd >= 0 and current.kernel.happens(current.kernel.weather.refuse)) return negative(.NOMEM);
+            if (fd >= 0 and current.kernel.diskOf(fd) == null) @panic("a closed descriptor is registered");
+            table[index] = fd;
+            return 1;
+        }
 
-    pub fn uringCancelAll(_: *Uring, timeout_ms: u32) isize {
-        return current.cancelAll(timeout_ms);
-    }
+        pub fn cancelAll(_: *real.uring.Ring, timeout_ms: u32) isize {
+            return current.cancelAll(timeout_ms);
+        }
 
-    pub fn uringClose(_: *Uring) void {
-        assert(current.running == 0);
-    }
+        pub fn close(_: *real.uring.Ring) void {
+            assert(current.running == 0);
+        }
+    };
 };

@@ -1,0 +1,190 @@
+//! io_uring(7), the system calls alone: what they are for says backend/io_uring.zig.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const abi = @import("../abi.zig");
+const E = linux.E;
+
+fn signed(result: usize) isize {
+    return @bitCast(result);
+}
+
+pub const Ring = linux.IoUring;
+
+/// A ring, or the errno and the step that refused it.
+pub const Setup = union(enum) {
+    ring: struct { ring: Ring, cq_flags: *u32 },
+    refused: struct { errno: i32, step: abi.Step },
+};
+
+pub fn setup(entries: u16, flags: u32) Setup {
+    var params = std.mem.zeroInit(linux.io_uring_params, .{ .flags = flags });
+    const result = linux.io_uring_setup(entries, &params);
+    switch (linux.errno(result)) {
+        .SUCCESS => {},
+        else => |errno| return .{ .refused = .{ .errno = @intFromEnum(errno), .step = .setup } },
+    }
+    const fd: i32 = @intCast(result);
+    // Both arrived before READ and WRITE (5.6), the oldest operations we use.
+    if (params.features & linux.IORING_FEAT_SINGLE_MMAP == 0 or
+        params.features & linux.IORING_FEAT_NODROP == 0)
+    {
+        _ = linux.close(fd);
+        return .{ .refused = .{ .errno = @intFromEnum(E.NOSYS), .step = .setup } };
+    }
+    var sq = Ring.SubmissionQueue.init(fd, params) catch return mmapRefused(fd);
+    const cq = Ring.CompletionQueue.init(fd, params, sq) catch {
+        sq.deinit();
+        return mmapRefused(fd);
+    };
+    return .{ .ring = .{
+        .ring = .{ .fd = fd, .sq = sq, .cq = cq, .flags = params.flags, .features = params.features },
+        .cq_flags = @ptrCast(@alignCast(&sq.mmap[params.cq_off.flags])),
+    } };
+}
+
+fn mmapRefused(fd: i32) Setup {
+    _ = linux.close(fd);
+    return .{ .refused = .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap } };
+}
+
+/// `registered` is what `registerSelf` gave.
+pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
+    const fd: i32, const how: u32 = enterBy(ring, registered);
+    return signed(linux.io_uring_enter(fd, to_submit, 0, flags | how, null));
+}
+
+fn enterBy(ring: *const Ring, registered: ?u31) struct { i32, u32 } {
+    const index = registered orelse return .{ ring.fd, 0 };
+    return .{ index, linux.IORING_ENTER_REGISTERED_RING };
+}
+
+/// Blocks until a completion is there, for at most `timeout_ns` (IORING_ENTER_EXT_ARG, Linux 5.11).
+pub fn wait(ring: *Ring, registered: ?u31, timeout_ns: u32) isize {
+    assert(timeout_ns < std.time.ns_per_s);
+    if (ring.features & linux.IORING_FEAT_EXT_ARG == 0) return 0;
+    const timeout: linux.kernel_timespec = .{ .sec = 0, .nsec = timeout_ns };
+    const argument: linux.io_uring_getevents_arg = .{
+        .sigmask = 0,
+        .sigmask_sz = 0,
+        .pad = 0,
+        .ts = @intFromPtr(&timeout),
+    };
+    const fd: i32, const how: u32 = enterBy(ring, registered);
+    const flags = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG | how;
+    return signed(linux.syscall6(
+        .io_uring_enter,
+        @as(u32, @bitCast(fd)),
+        0,
+        1,
+        flags,
+        @intFromPtr(&argument),
+        @sizeOf(linux.io_uring_getevents_arg),
+    ));
+}
+
+/// Makes the ring known to this thread by an index, which spares each enter the look-up of its
+/// descriptor (IORING_REGISTER_RING_FDS, Linux 5.18; 16 for each thread). Holds the ring until
+/// `unregisterSelf` or the end of the thread. Null where there is no such thing or no place.
+pub fn registerSelf(ring: *Ring) ?u31 {
+    var update: linux.io_uring_rsrc_update = .{
+        .offset = std.math.maxInt(u32),
+        .resv = 0,
+        .data = @intCast(ring.fd),
+    };
+    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_RING_FDS, &update, 1));
+    return if (result == 1) @intCast(update.offset) else null;
+}
+
+/// On the thread that registered it. A sandbox may forbid it by now: then the thread's end does it.
+pub fn unregisterSelf(ring: *Ring, registered: u31) void {
+    var update: linux.io_uring_rsrc_update = .{ .offset = registered, .resv = 0, .data = 0 };
+    _ = linux.io_uring_register(ring.fd, .UNREGISTER_RING_FDS, &update, 1);
+}
+
+pub fn registerEventfd(ring: *Ring, fd: i32) isize {
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_EVENTFD, &fd, 1));
+}
+
+/// Which of `opcodes` this kernel has (IORING_REGISTER_PROBE, Linux 5.6).
+pub fn supports(ring: *Ring, opcodes: []const linux.IORING_OP) isize {
+    var probe = std.mem.zeroes(linux.io_uring_probe);
+    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_PROBE, &probe, probe.ops.len));
+    if (result < 0) return result;
+    for (opcodes) |opcode| {
+        if (!probe.is_supported(opcode)) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+    }
+    return 0;
+}
+
+/// Cancels whatever the ring holds and waits for it at most `timeout_ms` (Linux 6.0).
+pub fn cancelAll(ring: *Ring, timeout_ms: u32) isize {
+    // linux/io_uring.h: IORING_ASYNC_CANCEL_ALL 1, IORING_ASYNC_CANCEL_ANY 4.
+    var request = std.mem.zeroes(linux.io_uring_sync_cancel_reg);
+    request.fd = -1;
+    request.flags = 1 | 4;
+    request.timeout = .{ .sec = timeout_ms / 1000, .nsec = @as(i64, timeout_ms % 1000) * std.time.ns_per_ms };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_SYNC_CANCEL, &request, 1));
+}
+
+pub fn close(ring: *Ring) void {
+    ring.deinit();
+}
+
+/// A table of `count` empty file slots (IORING_REGISTER_FILES2, Linux 5.19): a request on a slot
+/// spares the kernel two atomic operations on the file's reference count.
+pub fn registerFiles(ring: *Ring, count: u32) isize {
+    return registerSparse(ring, .REGISTER_FILES2, count);
+}
+
+/// Puts `fd` into a slot, or with -1 empties it. The table holds the file open.
+pub fn updateFile(ring: *Ring, slot: u32, fd: i32) isize {
+    var update: linux.io_uring_rsrc_update = .{ .offset = slot, .resv = 0, .data = @intFromPtr(&fd) };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES_UPDATE, &update, 1));
+}
+
+/// A table of `count` empty places for memory (IORING_REGISTER_BUFFERS2, sparse since Linux 5.19).
+pub fn registerBuffers(ring: *Ring, count: u32) isize {
+    return registerSparse(ring, .REGISTER_BUFFERS2, count);
+}
+
+fn registerSparse(ring: *Ring, opcode: linux.IORING_REGISTER, count: u32) isize {
+    var request: linux.io_uring_rsrc_register = .{
+        .nr = count,
+        .flags = linux.IORING_RSRC_REGISTER_SPARSE,
+        .resv2 = 0,
+        .data = 0,
+        .tags = 0,
+    };
+    return signed(linux.io_uring_register(ring.fd, opcode, &request, @sizeOf(@TypeOf(request))));
+}
+
+/// Pins the pages of `memory` at a place of that table.
+pub fn pin(ring: *Ring, place: u32, memory: []u8) isize {
+    const vector: std.posix.iovec = .{ .base = memory.ptr, .len = memory.len };
+    return updateBuffers(ring, place, @ptrCast(&vector), 1);
+}
+
+pub const unpin_max = 64;
+
+/// Empties `count` places. Requests that are on their way keep the pages until they end.
+pub fn unpin(ring: *Ring, place: u32, count: u32) isize {
+    assert(count <= unpin_max);
+    // Of an empty place the address has to be null, too.
+    const empty: [unpin_max][2]usize = @splat(.{ 0, 0 });
+    return updateBuffers(ring, place, &empty, count);
+}
+
+fn updateBuffers(ring: *Ring, place: u32, vectors: *const anyopaque, count: u32) isize {
+    const tags: [unpin_max]u64 = @splat(0);
+    var update: linux.io_uring_rsrc_update2 = .{
+        .offset = place,
+        .resv = 0,
+        .data = @intFromPtr(vectors),
+        .tags = @intFromPtr(&tags),
+        .nr = count,
+        .resv2 = 0,
+    };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_BUFFERS_UPDATE, &update, @sizeOf(@TypeOf(update))));
+}
