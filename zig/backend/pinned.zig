@@ -5,6 +5,7 @@
 //! memory that somebody else has got since.
 
 const std = @import("std");
+const plant = @import("../plant.zig");
 const Slab = @import("../slab.zig").Slab;
 
 /// Few: each request on a slab looks through them.
@@ -45,7 +46,7 @@ pub fn PinnedSlabs(comptime Os: type) type {
             if (self.table == .refused or self.find(@intFromPtr(slab)) != null) return false;
             for (&self.entries) |*entry| {
                 if (entry.slab != null) continue;
-                slab.retain();
+                if (!plant.is(.pin_forget_slab)) slab.retain();
                 entry.* = .{ .slab = slab, .chunk_bytes = chunk_bytes };
                 self.count += 1;
                 return true;
@@ -67,6 +68,10 @@ pub fn PinnedSlabs(comptime Os: type) type {
             self.count -= 1;
         }
 
+        pub fn has(self: *const Self, address: u64) bool {
+            return self.find(address) != null;
+        }
+
         fn find(self: *const Self, address: u64) ?usize {
             if (self.count == 0) return null;
             for (&self.entries, 0..) |*entry, index| {
@@ -84,9 +89,9 @@ pub fn PinnedSlabs(comptime Os: type) type {
             const entry = &self.entries[index];
             const offset = address - @intFromPtr(slab.memory.ptr);
             const chunk = offset / entry.chunk_bytes;
-            if (chunk != (offset + bytes - 1) / entry.chunk_bytes) return null;
+            if (!plant.is(.pin_over_edge) and chunk != (offset + bytes - 1) / entry.chunk_bytes) return null;
             if (entry.refused.isSet(chunk)) return null;
-            const number: u16 = @intCast(index * chunks_max + chunk);
+            const number: u16 = @intCast(index * chunks_max + if (plant.is(.pin_wrong_place)) 0 else chunk);
             if (!entry.pinned.isSet(chunk)) {
                 const begin = chunk * entry.chunk_bytes;
                 const end = @min(begin + entry.chunk_bytes, slab.memory.len);

@@ -18,10 +18,13 @@ const slab_count = oracle_file.slots_max / slots_per_slab;
 pub const Memory = struct {
     slabs: [slab_count]*Slab,
     addresses: [slab_count]u64,
+    /// Slabs that the lane holds because it has registered them.
+    pinned: [slab_count]bool = @splat(false),
     /// Iovecs, then as many slab headers.
     vectors: [oracle_file.slots_max][iovecs_max * 3]u64,
 
     pub fn init(memory: *Memory) void {
+        memory.pinned = @splat(false);
         for (&memory.slabs, &memory.addresses) |*slab, *address| {
             const made = Slab.create(slot_bytes * slots_per_slab, 4096) orelse unreachable;
             slab.* = made.slab;
@@ -69,9 +72,24 @@ pub const Memory = struct {
         return ask.address >= vector and ask.address < vector + @sizeOf([iovecs_max * 3]u64);
     }
 
-    /// One reference is ours; each operation in the engine holds one for each buffer in a slab.
+    /// Has the lane register a slab, or let go of it. Either may be refused.
+    pub fn changePins(memory: *Memory, lane: anytype, random: std.Random) void {
+        const index = random.uintLessThan(usize, slab_count);
+        const slab = memory.slabs[index];
+        if (memory.pinned[index]) {
+            lane.unpin(@intFromPtr(slab));
+            memory.pinned[index] = lane.pinned.has(@intFromPtr(slab));
+            return;
+        }
+        const chunks = [_]u32{ 8192, 3 * 4096, slot_bytes, slot_bytes + 4096, slot_bytes * slots_per_slab };
+        memory.pinned[index] = lane.pin(slab, chunks[random.uintLessThan(usize, chunks.len)]);
+        if (lane.pin(slab, slot_bytes)) fail("a slab is registered twice", .{});
+    }
+
+    /// One reference is ours, one the lane's if it has registered the slab; each operation in the engine holds one for each buffer in a slab.
     pub fn checkReferences(memory: *const Memory, oracle: *const oracle_file.Oracle) void {
-        var expected: [slab_count]u32 = @splat(1);
+        var expected: [slab_count]u32 = undefined;
+        for (&expected, memory.pinned) |*count, pinned| count.* = if (pinned) 2 else 1;
         for (&oracle.calls) |*call| {
             if (call.state != .native) continue;
             const count = &expected[call.slot / slots_per_slab];

@@ -170,6 +170,9 @@ pub fn Scenario(comptime Rig: type) type {
                     4 => switch (random.uintLessThan(u32, 16)) {
                         0 => self.drain(),
                         1 => self.reopenFile(),
+                        2, 3 => if (@hasDecl(Rig.Lane, "pin")) {
+                            self.world.memory.changePins(&self.engine.kernel.inner, random);
+                        },
                         else => {},
                     },
                     else => self.wait(),
@@ -441,6 +444,8 @@ pub fn Scenario(comptime Rig: type) type {
         fn tearDown(self: *Self) void {
             self.checkEmpty();
             Rig.stop(&self.engine.kernel.inner);
+            self.world.memory.pinned = @splat(false);
+            self.oracle.memory.checkReferences(self.oracle);
             self.engine.pool.inner.deinit();
             if (self.kernel.running_count != 0) fail("the kernel still works for nobody", .{});
             if (self.plan.shutdown_at != null) return;

@@ -81,6 +81,8 @@ pub const Ring = struct {
     running: u32 = 0,
     /// IORING_REGISTER_FILES; null: this kernel has none.
     table: ?[table_max]i32 = null,
+    /// IORING_REGISTER_BUFFERS; null: this kernel has none.
+    places: ?[table_max]?[]u8 = null,
     /// Calls of io_uring_enter and synchronous cancels; those of them that submit.
     calls: u64 = 0,
     submit_calls: u64 = 0,
@@ -88,6 +90,7 @@ pub const Ring = struct {
     pub fn init(ring: *Ring, kernel: *simulated.Kernel) void {
         ring.* = .{ .kernel = kernel, .newest = kernel.random().enumValue(Mode) };
         if (kernel.random().boolean()) ring.table = @splat(-1);
+        if (kernel.random().boolean()) ring.places = @splat(null);
     }
 
     // Completions ------------------------------------------------------------------------------
@@ -226,8 +229,8 @@ pub const Ring = struct {
         const fd = if (fixed) ring.table.?[@intCast(sqe.fd)] else sqe.fd;
         var ask: simulated.Ask = .{
             .kind = switch (sqe.opcode) {
-                .READ => .read,
-                .WRITE => .write,
+                .READ, .READ_FIXED => .read,
+                .WRITE, .WRITE_FIXED => .write,
                 .READV => .readv,
                 .WRITEV => .writev,
                 .FSYNC => if (sqe.rw_flags & linux.IORING_FSYNC_DATASYNC != 0) .sync_data else .sync_all,
@@ -245,11 +248,21 @@ pub const Ring = struct {
             ask = simulated.Kernel.vector(ask.kind, fd, pointer[0..sqe.len], sqe.off);
             ask.user = sqe.user_data;
         }
+        if (sqe.opcode == .READ_FIXED or sqe.opcode == .WRITE_FIXED) ring.checkPlace(sqe);
         if (ring.kernel.diskOf(ask.fd) == null) @panic("an entry names a descriptor that is not open");
         assert(ring.find(ask.user) == null);
         _ = ring.kernel.start(.{ .context = ring, .finish = finish }, ask);
         ring.running += 1;
         return true;
+    }
+
+    /// Linux would answer EFAULT: the lane must never ask for what is not registered there.
+    fn checkPlace(ring: *const Ring, sqe: *const linux.io_uring_sqe) void {
+        const memory = ring.places.?[sqe.buf_index] orelse @panic("an entry names an empty place");
+        const begin = @intFromPtr(memory.ptr);
+        if (sqe.addr < begin or sqe.addr + sqe.len > begin + memory.len) {
+            @panic("an entry names memory outside of its place");
+        }
     }
 
     fn bad(ring: *Ring, sqe: *const linux.io_uring_sqe, errno: E) bool {
@@ -377,6 +390,25 @@ pub const Os = struct {
             if (fd >= 0 and current.kernel.diskOf(fd) == null) @panic("a closed descriptor is registered");
             table[index] = fd;
             return 1;
+        }
+
+        pub fn registerBuffers(_: *real.uring.Ring, count: u32) isize {
+            assert(count <= table_max);
+            return if (current.places == null) negative(.INVAL) else 0;
+        }
+
+        pub fn pin(_: *real.uring.Ring, place: u32, memory: []u8) isize {
+            const places = &current.places.?;
+            assert(places[place] == null);
+            if (current.kernel.happens(current.kernel.weather.refuse)) return negative(.NOMEM);
+            places[place] = memory;
+            return 1;
+        }
+
+        pub fn unpin(_: *real.uring.Ring, place: u32, count: u32) isize {
+            if (current.kernel.happens(current.kernel.weather.refuse)) return negative(.PERM);
+            @memset(current.places.?[place..][0..count], null);
+            return @intCast(count);
         }
 
         pub fn cancelAll(_: *real.uring.Ring, timeout_ms: u32) isize {
