@@ -5,6 +5,7 @@
 //! It is also one object file that needs libc and libthr only: `main` is C's, no start code of Zig's.
 
 const std = @import("std");
+const Case = @import("aio_cases.zig").Case;
 const Cases = @import("aio_cases.zig").Cases;
 const native = @import("aio_native.zig");
 const os = @import("os.zig");
@@ -104,7 +105,7 @@ fn runAll(context: *Context) c_int {
     return if (failed == 0) 0 else 1;
 }
 
-fn runChild(context: *Context, case: Cases(Context).Case) c_int {
+fn runChild(context: *Context, case: Case(Context)) c_int {
     const child = fork();
     if (child < 0) {
         say("FAIL {s}: no process\n", .{case.name});
@@ -130,7 +131,7 @@ fn runChild(context: *Context, case: Cases(Context).Case) c_int {
     return exit_failed;
 }
 
-fn runCase(context: *Context, case: Cases(Context).Case) c_int {
+fn runCase(context: *Context, case: Case(Context)) c_int {
     case.run(context) catch |err| switch (err) {
         error.Skipped => {
             say("skip {s}: {s}\n", .{ case.name, context.text });
