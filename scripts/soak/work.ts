@@ -21,6 +21,8 @@ export interface Soak {
   /** Milliseconds of performance.now() at which to stop. */
   readonly deadline: number;
   readonly counts: Map<string, number>;
+  /** Files that nobody closes: the collector has to, when it finds them. */
+  readonly dropped: WeakRef<File>[];
   /** Of all rings of the main thread. */
   readonly survived: {
     operations: number;
@@ -250,8 +252,10 @@ export async function ringWork(soak: Soak, path: string): Promise<void> {
     await Promise.all([ring.close(), ...reads]);
     noteSurvived(soak, ring);
     if (random.chance(0.8)) await file.close();
-    // A file that nobody closes: the collector has to.
-    void File.open(path).then((dropped) => dropped.readAt(new Uint8Array(10), 0));
+    void File.open(path).then((dropped) => {
+      soak.dropped.push(new WeakRef(dropped));
+      return dropped.readAt(new Uint8Array(10), 0);
+    });
     if (random.chance(0.2)) Bun.gc(true);
     count(soak, "rings");
     await Bun.sleep(random.below(40));
