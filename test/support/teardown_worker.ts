@@ -1,7 +1,7 @@
 // A worker that is terminated while it reads and writes: run by test/teardown.test.ts.
 // It says "running" when operations are in flight and goes on until it is terminated.
 
-import { allocBuffer, File, Ring } from "../../src/index.ts";
+import { allocBuffer, BufferPool, File, Ring } from "../../src/index.ts";
 
 declare const self: Worker;
 
@@ -20,15 +20,16 @@ const LENGTH = 64 * 1024;
 self.onmessage = async (event: MessageEvent<Plan>): Promise<void> => {
   const plan = event.data;
   // Buffers made before the ring are finalised after it, and the other way round.
-  const early = plan.order === "buffers first" ? buffers() : [];
+  const early = plan.order === "buffers first" ? await buffers() : [];
   const ring = Ring.open({ queueDepth: 32 });
   const source = await File.open(plan.source, { ring });
   const target = await File.open(plan.target, { write: true, ring });
-  const all = [...early, ...buffers()];
+  const all = [...early, ...(await buffers())];
   if (plan.endless !== undefined) {
     const endless = await File.open(plan.endless, { ring });
     const late = allocBuffer(8192);
     endless.readAt(late, 0).catch(ignore);
+    endless.readAt(await new BufferPool({ size: 8192, count: 1 }).acquire(), 0).catch(ignore);
     endless.readAt(new Uint8Array(8192), 0).catch(ignore);
     endless.readvAt([allocBuffer(100), late], 0).catch(ignore);
   }
@@ -45,15 +46,20 @@ self.onmessage = async (event: MessageEvent<Plan>): Promise<void> => {
     await Promise.all(calls).catch(ignore);
     // Garbage for the collector, in flight as well.
     void source.readAt(allocBuffer(LENGTH), 0).catch(ignore);
+    void source.readAt(await new BufferPool({ size: LENGTH, count: 2 }).acquire(), 0).catch(ignore);
     void File.open(plan.source, { ring }).catch(ignore);
     if (round % 8 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
 };
 
-function buffers(): Uint8Array[] {
-  return Array.from({ length: 8 }, (_, i) =>
-    i % 2 === 0 ? allocBuffer(LENGTH) : new Uint8Array(LENGTH),
-  );
+/** Of every kind: our own, the engine's, a pool's. */
+async function buffers(): Promise<Uint8Array[]> {
+  const pool = new BufferPool({ size: LENGTH, count: 3 });
+  const made = Array.from({ length: 9 }, (_, i) => {
+    if (i % 3 === 0) return allocBuffer(LENGTH);
+    return i % 3 === 1 ? new Uint8Array(LENGTH) : pool.acquire();
+  });
+  return Promise.all(made);
 }
 
 function ignore(): void {}
