@@ -194,8 +194,8 @@ export function bytesOf(view: ArrayBufferView | ArrayBufferLike, bytes: number):
  * `bytesOf`, which small transfers and vectors of thousands of pieces would feel.
  */
 export function isOrdinary(value: unknown): value is Uint8Array {
-  // The prototype alone does not make one: `Object.create(Uint8Array.prototype)`.
-  if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) return false;
+  // The prototype alone does not make one: `Object.setPrototypeOf(new Uint16Array(1), Uint8Array.prototype)`.
+  if (!types.isUint8Array(value)) return false;
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Uint8Array.prototype && prototype !== Buffer.prototype) return false;
   return (

@@ -12,14 +12,16 @@ import { noteClosed, noteHeld, noteOpened } from "./registry.ts";
 
 /** Native memory behind an ArrayBuffer. */
 export interface Slab {
+  /** Once it is detached, the memory may be gone at any time. */
+  readonly buffer: ArrayBuffer;
   /** Where the native reference count is. */
   readonly header: number;
   readonly address: number;
   readonly bytes: number;
   /** Who counts operations in flight on parts of it. */
   readonly pool: BufferPool | undefined;
-  /** Of a pool: what is registered with a kernel at once (pinned); 0 for nothing. */
-  readonly chunkBytes: number;
+  /** Of a pool: what is registered with a kernel at once (pinned); 0 for nothing, and when it is disposed of. */
+  chunkBytes: number;
   /** The ring that used it last, and those that register it with their kernel. */
   lastRing: WeakRef<Core> | undefined;
   readonly pinnedBy: WeakRef<Core>[];
@@ -108,8 +110,10 @@ function createSlab(
   }
   const [header = 0, address = 0, release = 0] = info;
   const buffer = nativeBuffer(address, bytes, header, release);
-  const slab = { header, address, bytes, pool, chunkBytes, lastRing: undefined, pinnedBy: [] };
-  slabs.set(buffer, slab);
+  slabs.set(buffer, {
+    ...{ buffer, header, address, bytes, pool, chunkBytes },
+    ...{ lastRing: undefined, pinnedBy: [] },
+  });
   noteOpened("slab", buffer, () => `of ${bytes} bytes${pool === undefined ? "" : " (BufferPool)"}`);
   return buffer;
 }
@@ -131,9 +135,28 @@ type Lease = Bytes & Disposable;
  */
 export let countInFlight: (pool: BufferPool, offset: number, bytes: number, by: 1 | -1) => void;
 
+interface Pins {
+  readonly rings: readonly WeakRef<Core>[];
+  readonly header: number;
+}
+
+function unpin({ rings, header }: Pins): void {
+  for (const ring of rings) ring.deref()?.unpin(header);
+}
+
 /** Pools that were dropped: the rings that have registered their memory let go of it. */
-export const droppedPools: FinalizationRegistry<{ ring: WeakRef<Core>; header: number }> =
-  new FinalizationRegistry(({ ring, header }) => ring.deref()?.unpin(header));
+const droppedPools = new FinalizationRegistry<Pins>(unpin);
+
+/** Notes that a ring has registered the pool's memory. Others that are over are forgotten. */
+export function notePinned(slab: Slab, pool: BufferPool, ring: WeakRef<Core>): void {
+  const { pinnedBy, header } = slab;
+  if (pinnedBy.length === 0) {
+    droppedPools.unregister(slab);
+    droppedPools.register(pool, { rings: pinnedBy, header }, slab);
+  }
+  const alive = pinnedBy.filter((other) => other.deref()?.closing === false);
+  pinnedBy.splice(0, Infinity, ...alive, ring);
+}
 
 /** Whether there ever was a pool: without one, long vectors need not be searched for its buffers. */
 export let poolsExist: () => boolean;
@@ -262,8 +285,9 @@ export class BufferPool implements Disposable {
     this.#waiters.clear();
     const slab = slabs.get(this.#slab);
     if (slab === undefined) return;
-    droppedPools.unregister(slab);
-    for (const ring of slab.pinnedBy.splice(0)) ring.deref()?.unpin(slab.header);
+    slab.chunkBytes = 0;
+    unpin({ rings: slab.pinnedBy, header: slab.header });
+    slab.pinnedBy.length = 0;
   }
 
   #adjust(offset: number, bytes: number, by: 1 | -1): void {

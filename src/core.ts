@@ -11,7 +11,7 @@
 import { hasLength } from "./arguments.ts";
 import { NO_BLOCK } from "./bounce.ts";
 import { BounceMemory } from "./bounce_memory.ts";
-import { countInFlight, droppedPools, type Slab } from "./buffer.ts";
+import { type BufferPool, countInFlight, notePinned, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import {
@@ -32,6 +32,8 @@ import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 
+/** No operation; the native side settles it as `abi.Status.invalid`. */
+const NO_KIND = 0xffff_ffff;
 /** Completions that came inline for so long, without a turn of the event loop, call for one. */
 const INLINE_MS_MAX = 1;
 /** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
@@ -68,6 +70,8 @@ export interface Request {
   readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
   readonly argument?: number;
   readonly mode?: number;
+  /** Whether memory that it names has been detached since `fill`. */
+  readonly isGone?: () => boolean;
   readonly governor?: Governor | undefined;
   /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
   readonly urgent?: boolean;
@@ -197,10 +201,11 @@ export class Core implements OperationSource {
       slots.slab[slot] = 0;
     } else {
       slots.address[slot] = slab.address + slabOffset;
-      slots.slab[slot] = slab.header;
+      // Without bytes nothing but the header would say that the memory is gone meanwhile.
+      slots.slab[slot] = length === 0 ? 0 : slab.header;
+      this.#slabs[slot] = slab;
       if (slab.pool !== undefined) {
         if (slab.lastRing !== this.#self) this.#meet(slab, slab.pool);
-        this.#slabs[slot] = slab;
         countInFlight(slab.pool, slabOffset, length, 1);
       }
     }
@@ -246,15 +251,15 @@ export class Core implements OperationSource {
    * A pool's memory is registered with the kernel as it is used (io_uring): direct requests on it are
    * cheaper from then on. Where that is refused, they are as they were.
    */
-  #meet(slab: Slab, pool: object): void {
+  #meet(slab: Slab, pool: BufferPool): void {
+    if (slab.buffer.detached) return;
     slab.lastRing = this.#self;
     if (this.#met.has(slab)) return;
     this.#met.add(slab);
     const { header, chunkBytes } = slab;
     if (this.backend !== abi.Backend.ioUring || chunkBytes === 0) return;
     if (this.#native.ba_slab_pin(this.#ring as never, header as never, chunkBytes) !== 1) return;
-    slab.pinnedBy.push(this.#self);
-    droppedPools.register(pool, { ring: this.#self, header }, slab);
+    notePinned(slab, pool, this.#self);
   }
 
   /** The other way round. What is in flight on that memory stays as it is. */
@@ -440,7 +445,26 @@ export class Core implements OperationSource {
     }
     this.#head = slot;
     if (slot === NO_SLOT) this.#tail = NO_SLOT;
+    this.#checkRows(count);
     return count;
+  }
+
+  /**
+   * A getter of a later view may have given the memory of an earlier one away: then the native side must
+   * not even look at its slab. It refuses such a row.
+   */
+  #checkRows(count: number): void {
+    const m = this.#memory32;
+    let row = this.#submissions32;
+    for (let index = 0; index < count; index++, row += 16) {
+      const slot = m[row] as number;
+      const slab = this.#slabs[slot];
+      let gone = slab?.buffer.detached === true;
+      if (slab === undefined && this.#slots.reply[slot] === Reply.outcome) {
+        gone = (this.#slots.memory[slot] as Request).isGone?.() === true;
+      }
+      if (gone) m[row + 2] = NO_KIND;
+    }
   }
 
   /** The address for the kernel; -1 if there is none now, or the operation was refused (then dead). */
@@ -592,10 +616,11 @@ export class Core implements OperationSource {
         transferred,
       );
     }
-    const error =
-      status === abi.Status.canceled
-        ? this.#causeError(slot, transferred)
-        : statusError(status, errno, this.#describe(slot, transferred));
+    let error: IoError;
+    if (status === abi.Status.canceled) error = this.#causeError(slot, transferred);
+    else if (this.#slabs[slot]?.buffer.detached === true && status === abi.Status.invalid)
+      error = detachedError(this.#describe(slot, 0));
+    else error = statusError(status, errno, this.#describe(slot, transferred));
     const file = slots.owner[slot];
     const suspect =
       file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
@@ -648,10 +673,11 @@ export class Core implements OperationSource {
     const slots = this.#slots;
     const file = slots.owner[slot];
     const slab = this.#slabs[slot];
-    if (slab?.pool !== undefined) {
+    if (slab !== undefined) {
       this.#slabs[slot] = undefined;
       const offset = (slots.address[slot] as number) - slab.address;
-      countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
+      if (slab.pool !== undefined)
+        countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
     if (slots.state[slot] === SlotState.native) {

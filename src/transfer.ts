@@ -166,6 +166,7 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
     const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
     transfer.core.releaseBlock(outcome.block);
     done += outcome.transferred;
+    if (outcome.status === abi.Status.invalid) throw gone(transfer, done);
     if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
@@ -193,6 +194,7 @@ function vectorRequest(
     argument: group.length,
     blockBytes: group.length * (IOVEC_BYTES + 8),
     fill: (memory) => fillIovecs(transfer, group, memory, done),
+    isGone: () => group.some(({ view, length }) => view.byteLength !== length),
     governor: transfer.governor,
   };
 }

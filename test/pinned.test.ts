@@ -151,6 +151,33 @@ testUnless(undefined, "a pool is disposed of while its buffers are being read in
   }
 });
 
+testUnless(
+  noPins,
+  "a pool that is disposed of is not pinned again, one that outlives rings is",
+  async () => {
+    const steps = await seen(`
+    const path = args[0];
+    const steps = [];
+    const pool = new BufferPool({ size: 65536, count: 4 });
+    const lent = await pool.acquire();
+    for (let i = 0; i < 20; i++) {
+      await using ring = Ring.open();
+      await using file = await File.open(path, { ring });
+      await file.readExactAt(lent, 0);
+      if (i === 19) steps.push(pinned() >= 256);
+    }
+    pool[Symbol.dispose]();
+    await using ring = Ring.open();
+    await using file = await File.open(path, { ring });
+    await file.readExactAt(lent, 0);
+    for (let i = 0; i < 500 && pinned() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    steps.push(pinned());
+    console.log(JSON.stringify(steps));
+  `);
+    expect(steps).toEqual([true, 0]);
+  },
+);
+
 testUnless(noPins ?? noRoot, "with little memory to lock it works all the same", async () => {
   const under = ["prlimit", "--memlock=131072:131072", "setpriv", "--bounding-set=-ipc_lock"];
   const code = `

@@ -312,10 +312,12 @@ test "memory can be pinned once, and let go of by address" {
     var info: abi.SlabInfo = undefined;
     try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
     try expectEqual(invalid, api.slab_pin(opened.ring, null, 4096));
+    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 0));
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 1)); // more chunks than there is room for
     if (api.slab_pin(opened.ring, header(info), 4096) == 0) return error.SkipZigTest; // before Linux 5.19
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 4096));
+    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
     // JavaScript's reference goes: the memory stays for as long as it is pinned.
     api.slab_release(null, header(info));
     const bytes: [*]u8 = @ptrFromInt(@as(usize, @intFromFloat(info.address)));

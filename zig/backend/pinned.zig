@@ -73,7 +73,7 @@ pub fn PinnedSlabs(comptime Os: type) type {
         }
 
         fn find(self: *const Self, address: u64) ?usize {
-            if (self.count == 0) return null;
+            if (self.count == 0 or address == 0) return null;
             for (&self.entries, 0..) |*entry, index| {
                 if (@intFromPtr(entry.slab) == address) return index;
             }
