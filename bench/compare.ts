@@ -6,13 +6,12 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { run } from "./contestants/process.ts";
-import { type Job, parseSample } from "./job.ts";
-import { allRows } from "./rows/all.ts";
+import { parseSample } from "./job.ts";
+import { inRound, jobOf, rowNamed, TARGET_BYTES } from "./standalone.ts";
 import { summarize } from "./statistics.ts";
 import { Targets } from "./targets/targets.ts";
 
 const WARM_UP_SECONDS = 0.4;
-const TARGET_BYTES = 256 * 1024 * 1024;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -23,8 +22,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: "string", default: "0.7" },
   },
 });
-const row = allRows.find(({ name }) => name === values.row);
-if (row === undefined) throw new RangeError(`there is no row "${values.row}"`);
+const row = rowNamed(values.row);
 const seconds = Number(values.seconds);
 
 await using targets = new Targets(TARGET_BYTES);
@@ -33,20 +31,13 @@ if (reason !== undefined) throw new Error(reason);
 
 const figures = new Map<string, { value: number; cpuUs: number }[]>();
 for (let round = 0; round < Number(values.rounds); round++) {
-  const first = round % positionals.length;
-  for (const library of [...positionals.slice(first), ...positionals.slice(0, first)]) {
-    const job: Job = {
-      ...row.job,
-      path: targets.path(row.target),
-      onto: "",
+  for (const library of inRound(positionals, round)) {
+    const job = jobOf(row, targets, {
       depth: Number(values.depth),
-      span: TARGET_BYTES,
       warmUpSeconds: WARM_UP_SECONDS,
       seconds,
       seed: 1 + round,
-      buffers: "own",
-      waitMicroseconds: 0,
-    };
+    });
     const child = resolve(import.meta.dirname, "children", "bun_aio.ts");
     const { stdout } = await run(
       ["env", `BUN_AIO_LIBRARY=${resolve(library)}`, process.execPath, child, JSON.stringify(job)],

@@ -8,14 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import type { Job } from "./job.ts";
-import { allRows } from "./rows/all.ts";
+import { jobOf, rowNamed, TARGET_BYTES } from "./standalone.ts";
 import { command } from "./targets/command.ts";
 import { Targets } from "./targets/targets.ts";
 
 const SAMPLES_PER_SECOND = 2000;
 const SECONDS = 2;
-const TARGET_BYTES = 256 * 1024 * 1024;
 const LINES = 30;
 
 const { values } = parseArgs({
@@ -27,25 +25,19 @@ const { values } = parseArgs({
   },
 });
 if (Bun.which("perf") === null) throw new Error("perf is not installed");
-const row = allRows.find(({ name }) => name === values.row);
-if (row === undefined) throw new RangeError(`there is no row "${values.row}"`);
+const row = rowNamed(values.row);
 
 await using targets = new Targets(TARGET_BYTES);
 const reason = await targets.prepare(row.target);
 if (reason !== undefined) throw new Error(reason);
 
-const job: Job = {
-  ...row.job,
-  path: targets.path(row.target),
-  onto: "",
+const job = jobOf(row, targets, {
   depth: Number(values.depth),
-  span: TARGET_BYTES,
   warmUpSeconds: 0.4,
   seconds: SECONDS,
   seed: 1,
   buffers: values.foreign ? "foreign" : "own",
-  waitMicroseconds: 0,
-};
+});
 const folder = await mkdtemp(join(tmpdir(), "bun-aio-profile-"));
 try {
   const data = join(folder, "perf.data");

@@ -6,13 +6,11 @@
 import { parseArgs } from "node:util";
 
 import { BareLoop, type Feature } from "./contestants/bare_loop.ts";
-import type { Job } from "./job.ts";
-import { allRows } from "./rows/all.ts";
+import { inRound, jobOf, rowNamed, TARGET_BYTES } from "./standalone.ts";
 import { summarize } from "./statistics.ts";
 import { Targets } from "./targets/targets.ts";
 
 const WARM_UP_SECONDS = 0.1;
-const TARGET_BYTES = 256 * 1024 * 1024;
 const FEATURES: readonly Feature[] = [
   "plain",
   "registered_file",
@@ -37,8 +35,7 @@ for (const loop of loops) {
 
 await using targets = new Targets(TARGET_BYTES);
 for (const name of values.rows.split(",")) {
-  const row = allRows.find((known) => known.name === name);
-  if (row === undefined) throw new RangeError(`there is no row "${name}"`);
+  const row = rowNamed(name);
   const reason = await targets.prepare(row.target);
   if (reason !== undefined) {
     console.log(`${name}: skipped: ${reason}`);
@@ -47,20 +44,10 @@ for (const name of values.rows.split(",")) {
   for (const depth of values.depths.split(",").map(Number)) {
     const figures = new Map<string, { ns: number[]; cpuNs: number[] }>();
     for (let round = 0; round < Number(values.rounds); round++) {
-      const first = round % loops.length;
-      for (const loop of [...loops.slice(first), ...loops.slice(0, first)]) {
-        const job: Job = {
-          ...row.job,
-          path: targets.path(row.target),
-          onto: "",
-          depth,
-          span: TARGET_BYTES,
-          warmUpSeconds: WARM_UP_SECONDS,
-          seconds: Number(values.seconds),
-          seed: 1 + round,
-          buffers: "own",
-          waitMicroseconds: 0,
-        };
+      for (const loop of inRound(loops, round)) {
+        const seconds = Number(values.seconds);
+        const seed = 1 + round;
+        const job = jobOf(row, targets, { depth, warmUpSeconds: WARM_UP_SECONDS, seconds, seed });
         const sample = await loop.measure(job);
         const seen = figures.get(loop.name) ?? { ns: [], cpuNs: [] };
         seen.ns.push((sample.seconds * 1e9) / sample.operations);

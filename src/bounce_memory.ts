@@ -8,8 +8,7 @@ import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES } from "./native/abi.gen.ts";
 /** A caller's view may have a `set` of its own. */
 const setBytes = Uint8Array.prototype.set;
 
-export class BounceMemory {
-  readonly #blocks = new Bounce(BOUNCE_BYTES);
+export class BounceMemory extends Bounce {
   readonly #bytes: Uint8Array<ArrayBuffer>;
   /** Where the first block is for the kernel. */
   readonly #address: number;
@@ -17,22 +16,9 @@ export class BounceMemory {
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   constructor(memory: ArrayBuffer, offset: number, address: number) {
+    super(BOUNCE_BYTES);
     this.#bytes = new Uint8Array(memory, offset, BOUNCE_BYTES);
     this.#address = address;
-  }
-
-  /** Bytes handed out. */
-  get bytesUsed(): number {
-    return this.#blocks.bytesUsed;
-  }
-
-  /** A block of at least `bytes`, or NO_BLOCK for now. */
-  allocate(bytes: number): number {
-    return this.#blocks.allocate(bytes);
-  }
-
-  release(block: number): void {
-    this.#blocks.release(block);
   }
 
   /** A block's native address. */

@@ -4,11 +4,16 @@
 
 import { type Bytes, checkInteger, checkOptions, type IoData, isSignal } from "./arguments.ts";
 import { causeError } from "./control.ts";
-import type { Core } from "./core.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
-import { SlabInfo } from "./native/abi.gen.ts";
+import { PINNED_CHUNKS_MAX, SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";
 import { noteClosed, noteHeld, noteOpened } from "./registry.ts";
+
+/** Who has registered memory of pools with a kernel: a ring (pins.ts). */
+export interface Pinner {
+  readonly over: boolean;
+  unpin(header: number): void;
+}
 
 /** Native memory behind an ArrayBuffer. */
 export interface Slab {
@@ -22,9 +27,7 @@ export interface Slab {
   readonly pool: BufferPool | undefined;
   /** Of a pool: what is registered with a kernel at once (pinned); 0 for nothing, and when it is disposed of. */
   chunkBytes: number;
-  /** The ring that used it last, and those that register it with their kernel. */
-  lastRing: WeakRef<Core> | undefined;
-  readonly pinnedBy: WeakRef<Core>[];
+  readonly pinners: WeakRef<Pinner>[];
 }
 
 const slabs = new WeakMap<ArrayBufferLike, Slab>();
@@ -43,10 +46,9 @@ export function isPlausible(slab: Slab | undefined, offset: number, length: numb
 
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
-/** Chunks of pools: at least, at most, and how many (zig/backend/io_uring.zig). */
-const CHUNK_BYTES = 2 ** 18;
+/** Chunks of pools are at least and at most so long. */
+const CHUNK_BYTES_MIN = 2 ** 18;
 const CHUNK_BYTES_MAX = 2 ** 21;
-const CHUNKS_MAX = 64;
 /** JavaScriptCore's longest ArrayBuffer (MAX_ARRAY_BUFFER_SIZE). */
 const SIZE_MAX = 2 ** 32;
 
@@ -110,10 +112,7 @@ function createSlab(
   }
   const [header = 0, address = 0, release = 0] = info;
   const buffer = nativeBuffer(address, bytes, header, release);
-  slabs.set(buffer, {
-    ...{ buffer, header, address, bytes, pool, chunkBytes },
-    ...{ lastRing: undefined, pinnedBy: [] },
-  });
+  slabs.set(buffer, { buffer, header, address, bytes, pool, chunkBytes, pinners: [] });
   noteOpened("slab", buffer, () => `of ${bytes} bytes${pool === undefined ? "" : " (BufferPool)"}`);
   return buffer;
 }
@@ -135,35 +134,12 @@ type Lease = Bytes & Disposable;
  */
 export let countInFlight: (pool: BufferPool, offset: number, bytes: number, by: 1 | -1) => void;
 
-interface Pins {
-  readonly rings: readonly WeakRef<Core>[];
-  readonly header: number;
-}
-
-function unpin({ rings, header }: Pins): void {
-  for (const ring of rings) ring.deref()?.unpin(header);
-}
-
-/** Pools that were dropped: the rings that have registered their memory let go of it. */
-const droppedPools = new FinalizationRegistry<Pins>(unpin);
-
-/** Notes that a ring has registered the pool's memory. Others that are over are forgotten. */
-export function notePinned(slab: Slab, pool: BufferPool, ring: WeakRef<Core>): void {
-  const { pinnedBy, header } = slab;
-  if (pinnedBy.length === 0) {
-    droppedPools.unregister(slab);
-    droppedPools.register(pool, { rings: pinnedBy, header }, slab);
-  }
-  const alive = pinnedBy.filter((other) => other.deref()?.closing === false);
-  pinnedBy.splice(0, Infinity, ...alive, ring);
-}
-
 /** Whether there ever was a pool: without one, long vectors need not be searched for its buffers. */
 export let poolsExist: () => boolean;
 
 /** Whole buffers, few enough to be pinned in about the time of a read of as many bytes; 0 if there are none. */
 function chunkOf(stride: number, count: number): number {
-  const bytes = Math.max(CHUNK_BYTES, (stride * count) / CHUNKS_MAX);
+  const bytes = Math.max(CHUNK_BYTES_MIN, (stride * count) / PINNED_CHUNKS_MAX);
   const chunk = Math.ceil(bytes / stride) * stride;
   return chunk <= CHUNK_BYTES_MAX ? chunk : 0;
 }
@@ -286,8 +262,7 @@ export class BufferPool implements Disposable {
     const slab = slabs.get(this.#slab);
     if (slab === undefined) return;
     slab.chunkBytes = 0;
-    unpin({ rings: slab.pinnedBy, header: slab.header });
-    slab.pinnedBy.length = 0;
+    for (const pinner of slab.pinners.splice(0)) pinner.deref()?.unpin(slab.header);
   }
 
   #adjust(offset: number, bytes: number, by: 1 | -1): void {

@@ -11,7 +11,7 @@
 import { hasLength } from "./arguments.ts";
 import { NO_BLOCK } from "./bounce.ts";
 import { BounceMemory } from "./bounce_memory.ts";
-import { type BufferPool, countInFlight, notePinned, type Slab } from "./buffer.ts";
+import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import {
@@ -28,6 +28,7 @@ import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
 import { type DeviceParameters, openRing } from "./native/open_ring.ts";
+import { Pins } from "./pins.ts";
 import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
@@ -116,9 +117,7 @@ export class Core implements OperationSource {
 
   readonly #slots = new Slots<FileState | undefined, SlotMemory>(undefined, undefined);
   readonly #slabs: (Slab | undefined)[] = [];
-  /** Pools that were used here before. */
-  readonly #met = new WeakSet<Slab>();
-  readonly #self: WeakRef<Core> = new WeakRef(this);
+  readonly #pins: Pins;
   /** Blocks that the kernel sees instead of foreign views. */
   readonly bounce: BounceMemory;
   readonly #control = new Control((slot, cause) => this.#cancel(slot, cause));
@@ -163,6 +162,7 @@ export class Core implements OperationSource {
     this.queueDepth = opened.queueDepth;
     this.features = opened.features;
     this.#ring = opened.ring;
+    this.#pins = new Pins(opened.ring, opened.memory, opened.backend);
     this.bounce = new BounceMemory(opened.memory, opened.bounceOffset, opened.bounceAddress);
     this.#operationsMax = opened.operationsMax;
     this.#memory32 = new Uint32Array(opened.memory);
@@ -205,12 +205,12 @@ export class Core implements OperationSource {
       slots.slab[slot] = length === 0 ? 0 : slab.header;
       this.#slabs[slot] = slab;
       if (slab.pool !== undefined) {
-        if (slab.lastRing !== this.#self) this.#meet(slab, slab.pool);
+        this.#pins.meet(slab, slab.pool);
         countInFlight(slab.pool, slabOffset, length, 1);
       }
     }
     slots.memory[slot] = view;
-    this.#setOffset(slot, offset);
+    slots.setOffset(slot, offset);
     if (kind === abi.Kind.write) slots.order[slot] = ++file.order;
     return this.#enqueue(slot, file, governor);
   }
@@ -228,7 +228,7 @@ export class Core implements OperationSource {
     slots.address[slot] = 0;
     slots.slab[slot] = 0;
     slots.memory[slot] = request;
-    this.#setOffset(slot, request.offset ?? 0);
+    slots.setOffset(slot, request.offset ?? 0);
     return this.#enqueue(slot, request.file, request.governor, request.urgent === true);
   }
 
@@ -245,43 +245,6 @@ export class Core implements OperationSource {
       ? closedError(where)
       : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
     return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
-  }
-
-  /**
-   * A pool's memory is registered with the kernel as it is used (io_uring): direct requests on it are
-   * cheaper from then on. Where that is refused, they are as they were.
-   */
-  #meet(slab: Slab, pool: BufferPool): void {
-    if (slab.buffer.detached) return;
-    slab.lastRing = this.#self;
-    if (this.#met.has(slab)) return;
-    this.#met.add(slab);
-    const { header, chunkBytes } = slab;
-    if (this.backend !== abi.Backend.ioUring || chunkBytes === 0) return;
-    if (this.#native.ba_slab_pin(this.#ring as never, header as never, chunkBytes) !== 1) return;
-    notePinned(slab, pool, this.#self);
-  }
-
-  /** The other way round. What is in flight on that memory stays as it is. */
-  unpin(header: number): void {
-    if (!this.#gone) this.#native.ba_slab_unpin(this.#ring as never, header as never);
-  }
-
-  #setOffset(slot: number, offset: number | bigint): void {
-    if (typeof offset === "number") {
-      this.#slots.offsetLow[slot] = offset;
-      this.#slots.offsetHigh[slot] = offset / 0x1_0000_0000;
-    } else {
-      this.#slots.offsetLow[slot] = Number(offset & 0xffff_ffffn);
-      this.#slots.offsetHigh[slot] = Number(offset >> 32n);
-    }
-  }
-
-  #offset(slot: number): number | bigint {
-    const high = this.#slots.offsetHigh[slot] ?? 0;
-    const low = this.#slots.offsetLow[slot] ?? 0;
-    if (high < 0x20_0000) return high * 0x1_0000_0000 + low;
-    return (BigInt(high) << 32n) | BigInt(low);
   }
 
   #enqueue(
@@ -632,7 +595,7 @@ export class Core implements OperationSource {
   #endsTooEarly(slot: number, transferred: number): boolean {
     const file = this.#slots.owner[slot];
     if (file === undefined || this.#slots.kind[slot] !== abi.Kind.read) return false;
-    return endsTooEarly(file, this.#offset(slot), transferred);
+    return endsTooEarly(file, this.#slots.offset(slot), transferred);
   }
 
   /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
@@ -673,11 +636,10 @@ export class Core implements OperationSource {
     const slots = this.#slots;
     const file = slots.owner[slot];
     const slab = this.#slabs[slot];
-    if (slab !== undefined) {
-      this.#slabs[slot] = undefined;
+    if (slab !== undefined) this.#slabs[slot] = undefined;
+    if (slab?.pool !== undefined) {
       const offset = (slots.address[slot] as number) - slab.address;
-      if (slab.pool !== undefined)
-        countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
+      countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
     if (slots.state[slot] === SlotState.native) {
@@ -751,7 +713,7 @@ export class Core implements OperationSource {
       file,
       syscall: syscallName(kind),
       path: file?.path,
-      offset: this.#offset(slot),
+      offset: this.#slots.offset(slot),
       length: slots.length[slot] as number,
       transferred,
     };
@@ -839,6 +801,7 @@ export class Core implements OperationSource {
     }
     this.#onIdle = undefined;
     this.#gone = true;
+    this.#pins.over = true;
     this.#forget();
     clearTimeout(this.#retryTimer);
     await this.#wake.close();

@@ -1,7 +1,7 @@
 // `File`: what a caller holds. Checks arguments, then hands operations to core.ts (one buffer) or
 // transfer.ts (vectors, large foreign views). Nothing here waits for anything but promises.
 
-import fs from "node:fs";
+import type fs from "node:fs";
 import {
   addOffset,
   type Bytes,
@@ -25,6 +25,7 @@ import { type Cause, causeError, type Governor, waitGoverned } from "./control.t
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, IoError } from "./errors.ts";
 import { closedError, type ErrorContext, statusError, syncError } from "./failures.ts";
+import { copiedInfo, statsOf } from "./file_info.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { deviceGone, emptiedError, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
@@ -33,7 +34,6 @@ import * as abi from "./native/abi.gen.ts";
 import {
   adoptFd,
   checkGovernor,
-  copiedInfo,
   type FileInit,
   type FromFdOptions,
   made,
@@ -593,26 +593,4 @@ function pieceOf(value: unknown, index: number): Uint8Array {
 
 function pieceName(index: number): string {
   return index < 0 ? "data" : `data[${index}]`;
-}
-
-/** A `node:fs` Stats with these values. */
-function statsOf(info: DataView): fs.Stats {
-  const f64 = (offset: number): number => info.getFloat64(offset, true);
-  const { FileInfo } = abi;
-  return Object.assign(Object.create(fs.Stats.prototype) as fs.Stats, {
-    dev: f64(FileInfo.dev),
-    ino: f64(FileInfo.ino),
-    mode: info.getUint32(FileInfo.mode, true),
-    nlink: f64(FileInfo.nlink),
-    uid: f64(FileInfo.uid),
-    gid: f64(FileInfo.gid),
-    rdev: f64(FileInfo.rdev),
-    size: f64(FileInfo.size),
-    blksize: f64(FileInfo.blksize),
-    blocks: f64(FileInfo.blocks),
-    atimeMs: f64(FileInfo.atimeMs),
-    mtimeMs: f64(FileInfo.mtimeMs),
-    ctimeMs: f64(FileInfo.ctimeMs),
-    birthtimeMs: f64(FileInfo.birthtimeMs),
-  });
 }

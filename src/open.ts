@@ -11,9 +11,10 @@ import {
   type IoOptions,
 } from "./arguments.ts";
 import { causeError, causeOf, type Governor, governor } from "./control.ts";
-import type { Core, Request } from "./core.ts";
+import type { Request } from "./core.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
+import { copiedInfo } from "./file_info.ts";
 import { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
 import { coreOf, Ring } from "./ring.ts";
@@ -196,11 +197,6 @@ function fillState(state: FileState, info: DataView): void {
   state.writable = u32(abi.FileInfo.writable) !== 0;
   state.setAlignment(u32(abi.FileInfo.memoryAlignment), u32(abi.FileInfo.offsetAlignment));
   if (state.kind === abi.FileKind.disk) state.mediaBytes = info.getFloat64(abi.FileInfo.size, true);
-}
-
-/** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
-export function copiedInfo(core: Core, block: number): DataView {
-  return new DataView(core.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
 }
 
 function checkPath(path: unknown): { text: string; bytes: Uint8Array } {

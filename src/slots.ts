@@ -86,6 +86,23 @@ export class Slots<Owner, Memory> {
     return this.state[slot] === SlotState.native && this.generation[slot] === generation;
   }
 
+  setOffset(slot: number, offset: number | bigint): void {
+    if (typeof offset === "number") {
+      this.offsetLow[slot] = offset;
+      this.offsetHigh[slot] = offset / 0x1_0000_0000;
+    } else {
+      this.offsetLow[slot] = Number(offset & 0xffff_ffffn);
+      this.offsetHigh[slot] = Number(offset >> 32n);
+    }
+  }
+
+  offset(slot: number): number | bigint {
+    const high = this.offsetHigh[slot] ?? 0;
+    const low = this.offsetLow[slot] ?? 0;
+    if (high < 0x20_0000) return high * 0x1_0000_0000 + low;
+    return (BigInt(high) << 32n) | BigInt(low);
+  }
+
   /** Gives a slot back and lets go of everything it held. */
   give(slot: number): void {
     this.generation[slot] = ((this.generation[slot] as number) + 1) >>> 0;

@@ -172,11 +172,14 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
   }
   // What was written is written; what was read has no place to be.
   if (transfer.kind === abi.Kind.read) {
-    for (const region of regions) {
-      if (region.view.byteLength !== region.length) throw gone(transfer, done);
-    }
+    if (regions.some(hasGone)) throw gone(transfer, done);
   }
   return done;
+}
+
+/** Views in regions are ordinary ones, or copies: what they say of themselves is so. */
+function hasGone({ view, length }: Region): boolean {
+  return view.byteLength !== length;
 }
 
 function vectorRequest(
@@ -194,7 +197,7 @@ function vectorRequest(
     argument: group.length,
     blockBytes: group.length * (IOVEC_BYTES + 8),
     fill: (memory) => fillIovecs(transfer, group, memory, done),
-    isGone: () => group.some(({ view, length }) => view.byteLength !== length),
+    isGone: () => group.some(hasGone),
     governor: transfer.governor,
   };
 }
@@ -209,8 +212,8 @@ function fillIovecs(
   done: number,
 ): void {
   const out = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-  group.forEach(({ view, slab, slabOffset, length }, index) => {
-    if (view.byteLength !== length) throw gone(transfer, done);
+  if (group.some(hasGone)) throw gone(transfer, done);
+  group.forEach(({ slab, slabOffset, length }, index) => {
     setUint64(out, index * IOVEC_BYTES, slab.address + slabOffset);
     setUint64(out, index * IOVEC_BYTES + 8, length);
     setUint64(out, group.length * IOVEC_BYTES + index * 8, slab.header);

@@ -6,13 +6,25 @@ import { File } from "../src/index.ts";
 import { runCode } from "./support/child.ts";
 import { TempDir } from "./support/temp.ts";
 
-/** `give(view)`: the memory of the view goes, for good. `one(kind)`: pinned memory of either kind. */
+/** `give(view)`: the memory of the view goes, for good. `pinned()`: memory of either kind. */
 const HELPERS = `
 const file = await File.open(args[0], { write: true });
 const code = (call) => call.then((value) => value, (error) => error.code);
 const give = (view) => {
   (() => structuredClone(view.buffer, { transfer: [view.buffer] }))();
   for (let i = 0; i < 3; i++) Bun.gc(true);
+};
+/** A write whose buffer gives \`view\` away when it is handed over. */
+const writeGiving = (view) => {
+  let on = false;
+  class Evil extends Uint8Array {
+    get byteLength() {
+      if (on) { on = false; give(view); }
+      return super.byteLength;
+    }
+  }
+  file.writeAt(new Evil(4096), 0).catch(() => {});
+  on = true;
 };
 const pinned = async () => [allocBuffer(65536), await new BufferPool({ size: 65536, count: 4 }).acquire()];
 `;
@@ -29,34 +41,16 @@ const CASES: readonly (readonly [string, string])[] = [
   [
     "by a getter of a view that is handed over later",
     `
-    let on = false;
-    class Evil extends Uint8Array {
-      get byteLength() {
-        if (on) { on = false; give(view); }
-        return super.byteLength;
-      }
-    }
-    const evil = new Evil(4096);
     call(file.readAt(view, 0));
-    file.writeAt(evil, 0).catch(() => {});
-    on = true;
+    writeGiving(view);
     `,
   ],
   [
     "by a getter of a view that is handed over later than the vector it is in",
     `
-    let on = false;
-    class Evil extends Uint8Array {
-      get byteLength() {
-        if (on) { on = false; give(view); }
-        return super.byteLength;
-      }
-    }
-    const evil = new Evil(4096);
     call(file.readvAt([view.subarray(0, 100), view.subarray(200)], 0));
     await Promise.resolve();
-    file.writeAt(evil, 0).catch(() => {});
-    on = true;
+    writeGiving(view);
     `,
   ],
   [

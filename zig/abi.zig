@@ -26,6 +26,8 @@ pub const bounce_bytes = 8 * 1024 * 1024;
 /// The smallest and largest block of the bounce memory.
 pub const bounce_block_bytes_min = 4096;
 pub const bounce_block_bytes_max = 1024 * 1024;
+/// Parts of one slab that a ring registers with its kernel one by one (registered buffers of io_uring).
+pub const pinned_chunks_max = 64;
 /// Operations beyond the queue depth that the native side holds ready, so that a completion can
 /// be followed by the next submission without a trip through JavaScript.
 pub const operations_ready = 128;

@@ -15,8 +15,8 @@ export async function attachLoopDevice(imagePath: string): Promise<Target> {
   return attach(imagePath, "--read-only");
 }
 
-/** One to write to, over an image in memory where the system has a folder for that. */
-export async function createScratchDevice(
+/** One over an image in memory, where the system has a folder for that: empty, or filled. */
+export async function createMemoryDevice(
   size: number,
   fill?: (handle: FileHandle, size: number) => Promise<void>,
 ): Promise<Target> {

@@ -1,7 +1,7 @@
 // The targets of one run: made at first use, removed at the end in reverse order.
 
 import { createImageFile, fill } from "./image_file.ts";
-import { attachLoopDevice, createScratchDevice } from "./loop_device.ts";
+import { attachLoopDevice, createMemoryDevice } from "./loop_device.ts";
 import { type Target, Unavailable } from "./target.ts";
 import { createZramDevice } from "./zram_device.ts";
 
@@ -62,8 +62,8 @@ export class Targets implements AsyncDisposable {
     const bytes = this.bytes(name);
     if (name === "file") this.#made.set(name, await createImageFile(bytes));
     else if (name === "scratch" || name === "largeScratch")
-      this.#made.set(name, await createScratchDevice(bytes));
-    else if (name === "large") this.#made.set(name, await createScratchDevice(bytes, fill));
+      this.#made.set(name, await createMemoryDevice(bytes));
+    else if (name === "large") this.#made.set(name, await createMemoryDevice(bytes, fill));
     else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
     else {
       await this.prepare("file");

@@ -153,8 +153,7 @@ pub fn IoUring(comptime Os: type) type {
             for (operations) |operation| {
                 operation.assertPhase(.in_kernel);
                 const sqe = self.ring.get_sqe() catch break;
-                prepare(sqe, operation);
-                self.usePinned(sqe, operation);
+                self.prepare(sqe, operation);
                 if (operation.file < registered_max and self.registered.isSet(operation.file)) {
                     sqe.fd = @intCast(operation.file);
                     sqe.flags |= linux.IOSQE_FIXED_FILE;
@@ -169,18 +168,23 @@ pub fn IoUring(comptime Os: type) type {
             }
         }
 
-        fn prepare(sqe: *linux.io_uring_sqe, operation: *const Operation) void {
+        fn prepare(self: *Self, sqe: *linux.io_uring_sqe, operation: *const Operation) void {
             const piece = operation.piece;
             const fd = operation.fd;
-            const length: usize = if (piece.iovec_count > 0) piece.iovec_count else piece.bytes;
+            const vector = piece.iovec_count > 0;
+            const length: usize = if (vector) piece.iovec_count else piece.bytes;
+            // One buffer that lies in registered memory needs no pinning of its own.
+            const place = self.placeOf(operation);
             switch (operation.kind) {
                 .read, .readv => {
-                    const opcode: linux.IORING_OP = if (piece.iovec_count > 0) .READV else .READ;
-                    sqe.prep_rw(opcode, fd, piece.address, length, piece.offset);
+                    const single: linux.IORING_OP = if (place == null) .READ else .READ_FIXED;
+                    sqe.prep_rw(if (vector) .READV else single, fd, piece.address, length, piece.offset);
+                    sqe.buf_index = place orelse 0;
                 },
                 .write, .writev => {
-                    const opcode: linux.IORING_OP = if (piece.iovec_count > 0) .WRITEV else .WRITE;
-                    sqe.prep_rw(opcode, fd, piece.address, length, piece.offset);
+                    const single: linux.IORING_OP = if (place == null) .WRITE else .WRITE_FIXED;
+                    sqe.prep_rw(if (vector) .WRITEV else single, fd, piece.address, length, piece.offset);
+                    sqe.buf_index = place orelse 0;
                 },
                 .sync_all => sqe.prep_fsync(fd, 0),
                 .sync_data => sqe.prep_fsync(fd, linux.IORING_FSYNC_DATASYNC),
@@ -189,19 +193,10 @@ pub fn IoUring(comptime Os: type) type {
             sqe.user_data = operation.token();
         }
 
-        /// One buffer that lies in pinned memory needs no pinning of its own: a direct read of 1 MiB then
-        /// takes a sixth of the processor time (docs/performance.md).
-        fn usePinned(self: *Self, sqe: *linux.io_uring_sqe, operation: *const Operation) void {
-            const slab = operation.slab orelse return;
-            const piece = operation.piece;
-            if (piece.iovec_count > 0) return;
-            const place = self.pinned.place(&self.ring, slab, piece.address, piece.bytes) orelse return;
-            sqe.opcode = switch (sqe.opcode) {
-                .READ => .READ_FIXED,
-                .WRITE => .WRITE_FIXED,
-                else => return,
-            };
-            sqe.buf_index = place;
+        fn placeOf(self: *Self, operation: *const Operation) ?u16 {
+            if (operation.piece.iovec_count > 0) return null;
+            const slab = operation.slab orelse return null;
+            return self.pinned.place(&self.ring, slab, operation.piece.address, operation.piece.bytes);
         }
 
         /// Gives the kernel all entries in the queue, and runs deferred completions that are known

@@ -5,13 +5,14 @@
 //! memory that somebody else has got since.
 
 const std = @import("std");
+const abi = @import("../abi.zig");
 const plant = @import("../plant.zig");
 const Slab = @import("../slab.zig").Slab;
 
 /// Few: each request on a slab looks through them.
 const slabs_max = 16;
 /// Registered one by one: none of them may take long, as all of their pages become resident.
-const chunks_max = 64;
+const chunks_max = abi.pinned_chunks_max;
 
 pub fn PinnedSlabs(comptime Os: type) type {
     return struct {

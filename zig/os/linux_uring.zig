@@ -166,7 +166,7 @@ pub fn pin(ring: *Ring, place: u32, memory: []u8) isize {
     return updateBuffers(ring, place, @ptrCast(&vector), 1);
 }
 
-pub const unpin_max = 64;
+const unpin_max = abi.pinned_chunks_max;
 
 /// Empties `count` places. Requests that are on their way keep the pages until they end.
 pub fn unpin(ring: *Ring, place: u32, count: u32) isize {
