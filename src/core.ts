@@ -201,8 +201,7 @@ export class Core implements OperationSource {
       slots.slab[slot] = 0;
     } else {
       slots.address[slot] = slab.address + slabOffset;
-      // Without bytes nothing but the header would say that the memory is gone meanwhile.
-      slots.slab[slot] = length === 0 ? 0 : slab.header;
+      slots.slab[slot] = slab.header;
       this.#slabs[slot] = slab;
       if (slab.pool !== undefined) {
         this.#pins.meet(slab, slab.pool);

@@ -52,7 +52,7 @@ async function latenciesDuring(device: File, work: Promise<unknown>): Promise<nu
 function expectFair(busy: readonly number[], idle: readonly number[]): void {
   expect(busy.length).toBeGreaterThan(20);
   expect(p99(busy)).toBeLessThan(10 * p99(idle));
-  expect(median(busy)).toBeLessThan(1.8 * median(idle));
+  expect(median(busy)).toBeLessThan(1.3 * median(idle));
 }
 
 function median(sorted: readonly number[]): number {

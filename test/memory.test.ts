@@ -300,3 +300,27 @@ test("a buffer of the pool in a vector is not lent again before the vector settl
   pool.release(lease);
   expect(pool.available).toBe(2);
 });
+
+test("a view that grows while it waits writes what it had, and into nobody else's bytes", async () => {
+  using dir = new TempDir();
+  // A ring of its own: which blocks lie beside each other depends on what came before.
+  await using ring = Ring.open();
+  await using file = await File.open(dir.file("grows"), { write: true, create: true, ring });
+  const size = 4096;
+  const blocks = 32;
+  for (let round = 0; round < 8; round++) {
+    const growing = new ArrayBuffer(size, { maxByteLength: 4 * size });
+    const views = Array.from({ length: blocks }, (_, i) =>
+      i === blocks / 2 ? new Uint8Array(growing) : new Uint8Array(size),
+    );
+    for (const [i, view] of views.entries()) view.fill(i + 1);
+    const writes = views.map((view, i) => file.writeAt(view, i * size));
+    growing.resize(4 * size);
+    new Uint8Array(growing).fill(0xee, size);
+    for (const written of await Promise.all(writes)) expect(written).toBe(size);
+    const back = new Uint8Array(blocks * size);
+    await file.readExactAt(back, 0);
+    const wrong = back.findIndex((byte, at) => byte !== Math.floor(at / size) + 1);
+    expect(`${round}: ${wrong}`).toBe(`${round}: -1`);
+  }
+});

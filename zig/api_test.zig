@@ -324,6 +324,7 @@ test "memory can be pinned once, and let go of by address" {
     @memset(bytes[0..4096], 0xff);
     try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(info)));
     try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(info)));
+    try pinnedElsewhere(opened);
     // What is still pinned goes with the ring.
     for (0..20) |index| {
         try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
@@ -332,6 +333,34 @@ test "memory can be pinned once, and let go of by address" {
         api.slab_release(null, header(info));
     }
     try opened.close();
+}
+
+/// A row that names a registered slab, but memory before, behind and across its edges, gets a plain request.
+fn pinnedElsewhere(opened: Opened) !void {
+    var info: abi.SlabInfo = undefined;
+    try expectEqual(@as(i32, 0), api.slab_create(3 * 4096, 4096, &info));
+    const middle = info.address + 4096;
+    var pinned: abi.SlabInfo = undefined;
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &pinned));
+    try expectEqual(@as(i32, 1), api.slab_pin(opened.ring, header(pinned), 4096));
+    const fd = std.c.open("/dev/zero", .{});
+    defer _ = std.c.close(fd);
+    for ([_]f64{ info.address, middle, pinned.address, middle + 4000 }, 0..) |address, index| {
+        const rows = opened.submissions();
+        rows[0] = submission(@intCast(index), .read);
+        rows[0].fd = fd;
+        rows[0].address = address;
+        rows[0].slab = pinned.header;
+        rows[0].length = 4096;
+        var ready = api.flush(opened.ring, 1);
+        while (ready == 0) ready = api.drain(opened.ring);
+        try expectEqual(@as(i32, 1), ready);
+        try expectEqual(@intFromEnum(abi.Status.ok), opened.completions()[0].status);
+        try expectEqual(@as(f64, 4096), opened.completions()[0].transferred);
+    }
+    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(pinned)));
+    api.slab_release(null, header(pinned));
+    api.slab_release(null, header(info));
 }
 
 test "a slab that JavaScript has let go of lives until its operation ends" {

@@ -340,19 +340,29 @@ static void run(const char *name, void (*test)(void)) {
     fflush(stdout);
 }
 
-static void nothing_is_left(void) {
-    /* Once, so that libc and the system have what they keep. */
-    torn_down_in_flight();
-    wait_for_threads();
-    int before = descriptors();
+/* Kibibytes that a turn of the work leaves behind. */
+static long left_by_a_turn(void) {
     long kib = mapped();
     torn_down_in_flight();
     rings_come_and_go();
     wait_for_threads();
+    return mapped() - kib;
+}
+
+static void nothing_is_left(void) {
+    /* Once, so that libc and the system have what they keep. */
+    left_by_a_turn();
+    int before = descriptors();
+    /* A leaked ring would be 8 MiB of bounce memory, a leaked slab 256 KiB each round, in every turn. What libc
+     * caches for one thread more than ever ran at once before (a stack; ThreadSanitizer has its own state for
+     * it) comes once. An emulator's own memory is in the figure as well. Valgrind weighs each byte. */
+    long least = left_by_a_turn();
+    for (int turn = 1; turn < 4 && least >= 4096; turn++) {
+        long left = left_by_a_turn();
+        if (left < least) least = left;
+    }
     CHECK(descriptors() == before);
-    /* A leaked ring would be 8 MiB of bounce memory, a leaked slab 256 KiB each turn. An emulator's own memory
-     * is in the figure as well. */
-    if (getenv("DRIVER_EMULATED") == NULL) CHECK(mapped() - kib < 4096);
+    if (getenv("DRIVER_EMULATED") == NULL) CHECK(least < 4096);
 }
 
 #ifndef LINKED
