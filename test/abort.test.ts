@@ -6,13 +6,16 @@ import { allocBuffer, File, IoError, Ring } from "../src/index.ts";
 import { simulatedDevice } from "../src/testing/index.ts";
 import { backend, faulty } from "./support/conditions.ts";
 import {
+  blockingRead,
   blockingReadMissing,
+  blockingTest,
   Folder,
   logSomething,
   logUntilSettled,
   openBlocking,
   pattern,
   rejection,
+  ScopedAbort,
   settles,
   sleep,
 } from "./support/control.ts";
@@ -121,88 +124,97 @@ test("a signal that is none is refused by name", async () => {
 describe.skipIf(blockingReadMissing !== undefined)(
   `with a read that blocks in the kernel ${blockingReadMissing ?? ""}`,
   () => {
-    test("in the kernel: rejects when the kernel has let go, and it writes no more", async () => {
-      await using ring = Ring.open();
-      await using file = await openBlocking(ring);
-      const controller = new AbortController();
-      const buffer = allocBuffer(1 << 20);
-      const read = file.readAt(buffer, 0, { signal: controller.signal });
-      expect(await settles(read, 50)).toBe(false);
-      const reason = new Error("enough");
-      controller.abort(reason);
-      if (ring.backend === "io_uring") {
-        expect(await settles(read, 1000)).toBe(true);
-      } else {
-        // A thread inside a system call cannot be called back: it settles when the call returns.
+    blockingTest(
+      "in the kernel: rejects when the kernel has let go, and it writes no more",
+      async () => {
+        await using ring = Ring.open();
+        await using file = await openBlocking(ring);
+        using controller = new ScopedAbort();
+        const buffer = allocBuffer(1 << 20);
+        const read = blockingRead(file, buffer, { signal: controller.signal });
         expect(await settles(read, 50)).toBe(false);
-        await logUntilSettled(read);
-      }
-      const error = await rejection(read);
-      expect(error.name).toBe("AbortError");
-      expect(error.cause).toBe(reason);
-      buffer.fill(0xa5);
-      for (let i = 0; i < 3; i++) {
+        const reason = new Error("enough");
+        controller.abort(reason);
+        if (ring.backend === "io_uring") {
+          expect(await settles(read, 1000)).toBe(true);
+        } else {
+          // A thread inside a system call cannot be called back: it settles when the call returns.
+          expect(await settles(read, 50)).toBe(false);
+          await logUntilSettled(read);
+        }
+        const error = await rejection(read);
+        expect(error.name).toBe("AbortError");
+        expect(error.cause).toBe(reason);
+        buffer.fill(0xa5);
+        for (let i = 0; i < 3; i++) {
+          logSomething();
+          await sleep(10);
+        }
+        expect(buffer.every((byte) => byte === 0xa5)).toBe(true);
+      },
+    );
+
+    blockingTest(
+      "a foreign view gets what was read before the abort, and `transferred` says how much",
+      async () => {
+        await using ring = Ring.open();
+        await using file = await openBlocking(ring);
+        const view = new Uint8Array(1 << 20);
+        using controller = new ScopedAbort();
+        const read = blockingRead(file, view, { signal: controller.signal });
+        await sleep(20);
         logSomething();
-        await sleep(10);
-      }
-      expect(buffer.every((byte) => byte === 0xa5)).toBe(true);
-    });
+        await sleep(20);
+        controller.abort();
+        await logUntilSettled(read);
+        const { transferred = 0 } = await rejection(read);
+        expect(view.subarray(transferred).every((byte) => byte === 0)).toBe(true);
+        expect(view.subarray(0, transferred).every((byte) => byte !== 0)).toBe(true);
+      },
+    );
 
-    test("a foreign view gets what was read before the abort, and `transferred` says how much", async () => {
-      await using ring = Ring.open();
-      await using file = await openBlocking(ring);
-      const view = new Uint8Array(1 << 20);
-      const controller = new AbortController();
-      const read = file.readAt(view, 0, { signal: controller.signal });
-      await sleep(20);
-      logSomething();
-      await sleep(20);
-      controller.abort();
-      await logUntilSettled(read);
-      const { transferred = 0 } = await rejection(read);
-      expect(view.subarray(transferred).every((byte) => byte === 0)).toBe(true);
-      expect(view.subarray(0, transferred).every((byte) => byte !== 0)).toBe(true);
-    });
+    blockingTest(
+      "queued natively, held behind a write, waiting in JavaScript: at once",
+      async () => {
+        using folder = new Folder();
+        await using ring = Ring.open({ queueDepth: 1 });
+        await using blocking = await openBlocking(ring);
+        const path = folder.file("data", pattern(SIZE));
+        await using file = await File.open(path, { write: true, ring });
+        using first = new ScopedAbort();
+        const blocker = blockingRead(blocking, allocBuffer(1 << 20), { signal: first.signal });
+        await sleep(20);
+        // The window is one operation wide, and the blocker is in it.
+        using controller = new ScopedAbort();
+        const { signal } = controller;
+        const queued = [
+          file.writeAt(new Uint8Array(512), 0, { signal }),
+          file.readAt(new Uint8Array(512), 0, { signal }),
+          file.syncAll({ signal }),
+        ];
+        const kept = file.writeAt(new Uint8Array(1), 0);
+        const held = file.syncData({ signal });
+        for (let i = 0; i < 300; i++) queued.push(file.writeAt(new Uint8Array(512), i, { signal }));
+        await sleep(20);
+        expect(ring.stats().inFlight).toBe(306);
+        controller.abort("reason");
+        const errors = await Promise.all([...queued, held].map(rejection));
+        for (const error of errors) expectAborted(error, "reason");
+        expect(await settles(kept, 5)).toBe(false);
+        first.abort();
+        await logUntilSettled(blocker);
+        expect(await kept).toBe(1);
+        expect((await rejection(blocker)).code).toBe("ABORT_ERR");
+        const expected = pattern(SIZE);
+        expected[0] = 0;
+        expect(new Uint8Array(readFileSync(path))).toEqual(expected);
+      },
+    );
 
-    test("queued natively, held behind a write, waiting in JavaScript: at once", async () => {
-      using folder = new Folder();
-      await using ring = Ring.open({ queueDepth: 1 });
-      await using blocking = await openBlocking(ring);
-      const path = folder.file("data", pattern(SIZE));
-      await using file = await File.open(path, { write: true, ring });
-      const first = new AbortController();
-      const blocker = blocking.readAt(allocBuffer(1 << 20), 0, { signal: first.signal });
-      await sleep(20);
-      // The window is one operation wide, and the blocker is in it.
-      const controller = new AbortController();
-      const { signal } = controller;
-      const queued = [
-        file.writeAt(new Uint8Array(512), 0, { signal }),
-        file.readAt(new Uint8Array(512), 0, { signal }),
-        file.syncAll({ signal }),
-      ];
-      const kept = file.writeAt(new Uint8Array(1), 0);
-      const held = file.syncData({ signal });
-      for (let i = 0; i < 300; i++) queued.push(file.writeAt(new Uint8Array(512), i, { signal }));
-      await sleep(20);
-      expect(ring.stats().inFlight).toBe(306);
-      controller.abort("reason");
-      const errors = await Promise.all([...queued, held].map(rejection));
-      for (const error of errors) expectAborted(error, "reason");
-      expect(await settles(kept, 5)).toBe(false);
-      first.abort();
-      await logUntilSettled(blocker);
-      expect(await kept).toBe(1);
-      expect((await rejection(blocker)).code).toBe("ABORT_ERR");
-      const expected = pattern(SIZE);
-      expected[0] = 0;
-      expect(new Uint8Array(readFileSync(path))).toEqual(expected);
-    });
-
-    test("closing a file waits for the aborted operation", async () => {
+    blockingTest("closing a file waits for the aborted operation", async () => {
       await using ring = Ring.open();
       const file = await openBlocking(ring);
-      const controller = new AbortController();
+      using controller = new ScopedAbort();
       const read = file.readAt(allocBuffer(4096), 0, { signal: controller.signal });
       await sleep(10);
       const closed = file.close();

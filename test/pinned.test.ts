@@ -39,7 +39,7 @@ async function seen(code: string, options: ChildOptions = {}): Promise<unknown> 
 async function whyNoPins(): Promise<string | undefined> {
   if (backend !== "io_uring") return "io_uring only";
   const kib = await seen(`
-    const file = await File.open(args[0]);
+    await using file = await File.open(args[0]);
     await use(file, new BufferPool({ size: 4096, count: 1 }));
     console.log(pinned());
   `);
@@ -49,7 +49,7 @@ const noPins = await whyNoPins();
 
 testUnless(noPins, "a pool is pinned as it is used, and no longer than it lives", async () => {
   const steps = await seen(`
-    const file = await File.open(args[0]);
+    await using file = await File.open(args[0]);
     const steps = [];
     const small = new BufferPool({ size: 4096, count: 32 });
     steps.push(pinned());
@@ -77,7 +77,7 @@ testUnless(noPins, "a pool is pinned as it is used, and no longer than it lives"
 
 testUnless(noPins, "pools that are dropped are let go of, and their memory goes back", async () => {
   const { most, left, grown } = (await seen(`
-    const file = await File.open(args[0]);
+    await using file = await File.open(args[0]);
     let most = 0;
     const once = async () => { await use(file, new BufferPool({ size: 256 * 1024, count: 4 })); };
     const turn = () => new Promise((resolve) => setTimeout(resolve, 1));
@@ -181,7 +181,7 @@ testUnless(
 testUnless(noPins ?? noRoot, "with little memory to lock it works all the same", async () => {
   const under = ["prlimit", "--memlock=131072:131072", "setpriv", "--bounding-set=-ipc_lock"];
   const code = `
-    const file = await File.open(args[0]);
+    await using file = await File.open(args[0]);
     const pool = new BufferPool({ size: 65536, count: 4 });
     for (let i = 0; i < 4; i++) await use(file, pool, i * 65536);
     console.log(JSON.stringify({ pinned: pinned(), backend: file.ring.backend }));
@@ -200,7 +200,7 @@ testUnless(
       const trace = ["-qq", "-o", dir.file("trace"), "-e", "trace=io_uring_register"];
       const left = await seen(
         `
-        const file = await File.open(args[0]);
+        await using file = await File.open(args[0]);
         const pools = Array.from({ length: 20 }, () => new BufferPool({ size: 65536, count: 4 }));
         for (const pool of pools) await use(file, pool);
         for (const pool of pools) pool[Symbol.dispose]();

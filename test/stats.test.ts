@@ -3,12 +3,15 @@
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, File, type LatencyHistogram, Ring } from "../src/index.ts";
 import {
+  blockingRead,
   blockingReadMissing,
+  blockingTest,
   Folder,
   logUntilSettled,
   openBlocking,
   pattern,
   rejection,
+  ScopedAbort,
   sleep,
 } from "./support/control.ts";
 
@@ -110,11 +113,11 @@ test("percentiles and buckets agree", async () => {
 describe.skipIf(blockingReadMissing !== undefined)(
   `with a read that blocks in the kernel ${blockingReadMissing ?? ""}`,
   () => {
-    test("a latency that is known is told at most an eighth too high", async () => {
+    blockingTest("a latency that is known is told at most an eighth too high", async () => {
       await using ring = Ring.open();
       await using file = await openBlocking(ring);
       const started = performance.now();
-      const read = file.readAt(allocBuffer(1 << 20), 0, { timeout: 80 });
+      const read = blockingRead(file, allocBuffer(1 << 20), { timeout: 80 });
       const ended = rejection(read);
       await sleep(90);
       await logUntilSettled(ended);
@@ -127,14 +130,14 @@ describe.skipIf(blockingReadMissing !== undefined)(
       expect(told).toBeLessThanOrEqual(ms * 1.125 + 1);
     });
 
-    test("so is that of an operation that was cancelled in the queue", async () => {
+    blockingTest("so is that of an operation that was cancelled in the queue", async () => {
       using folder = new Folder();
       await using ring = Ring.open({ queueDepth: 1 });
       await using blocking = await openBlocking(ring);
       await using file = await File.open(folder.file("a", "x"), { write: true, ring });
-      const controller = new AbortController();
+      using controller = new ScopedAbort();
       const { signal } = controller;
-      const blocker = rejection(blocking.readAt(allocBuffer(1 << 20), 0, { signal }));
+      const blocker = rejection(blockingRead(blocking, allocBuffer(1 << 20), { signal }));
       await sleep(10);
       // Somebody else's log message lets the queue move on: then once more.
       const data = new Uint8Array(1);

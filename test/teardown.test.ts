@@ -6,6 +6,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { runCode } from "./support/child.ts";
 import { backend, noLinux, testUnless, times } from "./support/conditions.ts";
+import { blockingReadMissing, unlessOthersLog } from "./support/control.ts";
 import { TempDir } from "./support/temp.ts";
 
 const worker = join(import.meta.dir, "support", "teardown_worker.ts");
@@ -72,74 +73,25 @@ testUnless(
   160_000,
 );
 
-/** Why /proc/kmsg cannot serve as a file whose reads never complete; it is emptied on the way. */
-function noKmsg(): string | undefined {
-  if (process.platform !== "linux") return "Linux only: /proc/kmsg is what never completes";
-  try {
-    const fd = fs.openSync("/proc/kmsg", fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    try {
-      for (;;) fs.readSync(fd, new Uint8Array(65_536));
-    } catch (error) {
-      return (error as { code?: string }).code === "EAGAIN" ? undefined : String(error);
-    } finally {
-      fs.closeSync(fd);
-    }
-  } catch (error) {
-    return `/proc/kmsg cannot be opened: ${error}`;
-  }
-}
-
-/** Runs `use` until the kernel has logged nothing meanwhile, and gives its result. */
-async function whileLogIsQuiet<T>(use: () => Promise<T>): Promise<T> {
-  for (let tries = 0; tries < 20; tries++) {
-    const log = fs.openSync("/dev/kmsg", fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    try {
-      seekToEnd(log);
-      const result = await use();
-      try {
-        fs.readSync(log, new Uint8Array(8192));
-        console.error("the kernel logged something, which ends reads of its log: once more");
-      } catch (error) {
-        if ((error as { code?: string }).code === "EAGAIN") return result;
-        throw error;
-      }
-    } finally {
-      fs.closeSync(log);
-    }
-  }
-  throw new Error("the kernel logs all the time");
-}
-
-/** Reads on /dev/kmsg give one record each, from the oldest on, and EAGAIN behind the last. */
-function seekToEnd(log: number): void {
-  try {
-    for (;;) fs.readSync(log, new Uint8Array(8192));
-  } catch (error) {
-    if ((error as { code?: string }).code === "EPIPE") seekToEnd(log);
-    else if ((error as { code?: string }).code !== "EAGAIN") throw error;
-  }
-}
-
 testUnless(
-  noKmsg(),
+  blockingReadMissing,
   "promise 3: a worker is terminated with reads that never complete",
   async () => {
     using dir = new TempDir();
     const { source, target } = files(dir);
-    const { ours, slowest } = await whileLogIsQuiet(async () => {
-      expect(noKmsg()).toBeUndefined();
+    await unlessOthersLog(async () => {
       const child = await runCode(MAIN, {
         args: [source, target, "/proc/kmsg", "4", worker],
         timeoutMs: 100_000,
       });
       expect(child).toMatchObject({ end: 0, stderr: "" });
-      return JSON.parse(child.stdout);
+      const { ours, slowest } = JSON.parse(child.stdout);
+      console.error(`${backend}: terminating took ${slowest} ms at most`);
+      // io_uring cancels; a thread inside a system call is waited for 1 s and then left behind, with the
+      // descriptor that it uses: closed, its number would be another file's.
+      expect(slowest).toBeLessThan(20_000);
+      expect(ours).toBe(backend === "io_uring" ? 0 : 4);
     });
-    console.error(`${backend}: terminating took ${slowest} ms at most`);
-    // io_uring cancels; a thread inside a system call is waited for 1 s and then left behind, with the
-    // descriptor that it uses: closed, its number would be another file's.
-    expect(slowest).toBeLessThan(20_000);
-    expect(ours).toBe(backend === "io_uring" ? 0 : 4);
   },
   120_000,
 );
@@ -196,7 +148,7 @@ testUnless(
 );
 
 testUnless(
-  noKmsg(),
+  blockingReadMissing,
   "promise 3: the process ends with a read that never completes",
   async () => {
     using dir = new TempDir();

@@ -3,12 +3,15 @@
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, File, Ring } from "../src/index.ts";
 import {
+  blockingRead,
   blockingReadMissing,
+  blockingTest,
   Folder,
   logUntilSettled,
   openBlocking,
   pattern,
   rejection,
+  ScopedAbort,
   settles,
   sleep,
 } from "./support/control.ts";
@@ -57,14 +60,14 @@ test("a timeout that is no number is refused by name", async () => {
 describe.skipIf(blockingReadMissing !== undefined)(
   `with a read that blocks in the kernel ${blockingReadMissing ?? ""}`,
   () => {
-    test("in the kernel, and queued behind it", async () => {
+    blockingTest("in the kernel, and queued behind it", async () => {
       using folder = new Folder();
       await using ring = Ring.open({ queueDepth: 1 });
       await using file = await openBlocking(ring);
       await using other = await File.open(folder.file("data", pattern(10)), { write: true, ring });
       const buffer = allocBuffer(1 << 20);
       const started = performance.now();
-      const blocked = file.readAt(buffer, 0, { timeout: 60 });
+      const blocked = blockingRead(file, buffer, { timeout: 60 });
       await sleep(10);
       const queued = rejection(other.writeAt(new Uint8Array(4), 0, { timeout: 10 }));
       const held = rejection(other.syncAll({ timeout: 20 }));
@@ -79,11 +82,11 @@ describe.skipIf(blockingReadMissing !== undefined)(
       expect(performance.now() - started).toBeGreaterThanOrEqual(59);
     });
 
-    test("a thousand deadlines in any order all come, never early", async () => {
+    blockingTest("a thousand deadlines in any order all come, never early", async () => {
       await using ring = Ring.open({ queueDepth: 1 });
       await using file = await openBlocking(ring);
-      const first = new AbortController();
-      const blocker = file.readAt(allocBuffer(1 << 20), 0, { signal: first.signal });
+      using first = new ScopedAbort();
+      const blocker = blockingRead(file, allocBuffer(1 << 20), { signal: first.signal });
       await sleep(10);
       const started = performance.now();
       const reads = Array.from({ length: 1000 }, async (_, index) => {
@@ -98,14 +101,14 @@ describe.skipIf(blockingReadMissing !== undefined)(
       await rejection(blocker);
     });
 
-    test("what came first decides: signal or timeout", async () => {
+    blockingTest("what came first decides: signal or timeout", async () => {
       await using ring = Ring.open({ queueDepth: 1 });
       await using file = await openBlocking(ring);
-      const first = new AbortController();
-      const blocker = file.readAt(allocBuffer(1 << 20), 0, { signal: first.signal });
+      using first = new ScopedAbort();
+      const blocker = blockingRead(file, allocBuffer(1 << 20), { signal: first.signal });
       await sleep(10);
       const { signal } = first;
-      const early = new AbortController();
+      using early = new ScopedAbort();
       setTimeout(() => early.abort(), 5);
       const aborted = rejection(
         file.readAt(new Uint8Array(1), 0, { signal: early.signal, timeout: 5000 }),
