@@ -3,7 +3,7 @@
 //
 // The way of a read: `startTransfer` takes a slot and schedules one flush; `#flush` hands over
 // (`#handOver` writes rows of the submission table), calls `ba_flush`, and settles what was done at
-// once; the rest comes when the wake descriptor rings (`#drain`).
+// once; the rest comes with a look in one of the next turns (`#poll`) or when the wake descriptor rings (`#drain`).
 //
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
@@ -29,6 +29,7 @@ import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
 import { type DeviceParameters, openRing } from "./native/open_ring.ts";
 import { Pins } from "./pins.ts";
+import { Polling } from "./polling.ts";
 import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
@@ -94,6 +95,8 @@ export interface CoreOptions {
   readonly queueDepth: number;
   /** How long a flush may block for the first completion; default 0. */
   readonly waitNs?: number | undefined;
+  /** How long to look for completions before the ring sleeps; default 0. */
+  readonly pollMicroseconds?: number | undefined;
   /** Of a simulated ring. */
   readonly device?: DeviceParameters | undefined;
 }
@@ -123,6 +126,8 @@ export class Core implements OperationSource {
   readonly #control = new Control((slot, cause) => this.#cancel(slot, cause));
   readonly #governed = new Map<number, Cause | undefined>();
   readonly #wake: Wake;
+  readonly #polling: Polling;
+  #pollScheduled = false;
   /** Operations of several parts that may be between two of them. */
   longOperations = 0;
 
@@ -170,6 +175,7 @@ export class Core implements OperationSource {
     this.#submissions32 = opened.submissionsOffset / 4;
     this.#completions32 = opened.completionsOffset / 4;
     this.#wake = new Wake(opened.wakeFd, this.#drain);
+    this.#polling = new Polling(options.pollMicroseconds ?? 0);
     this.#forget = addSource(this);
   }
 
@@ -313,17 +319,42 @@ export class Core implements OperationSource {
     this.#busy = true;
     const count = this.#handOver();
     this.#busy = false;
-    const settled = this.#native.ba_flush(this.#ring as never, count);
     this.#held += count;
+    const willPoll = this.#polling.wants(this.#held);
+    const settled = this.#native.ba_flush(this.#ring as never, count, willPoll ? 1 : 0);
     if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
-    this.#finishCall(settled);
+    if (count > 0) this.#polling.started(this.#now());
+    this.#finishCall(settled, willPoll);
   };
 
   readonly #drain = (): void => {
     this.#inlineSince = 0;
     if (this.#gone) return;
-    if (this.#head !== NO_SLOT || this.#busy) this.#flush();
-    else this.#finishCall(this.#native.ba_drain(this.#ring as never));
+    if (this.#head !== NO_SLOT || this.#busy) {
+      this.#flush();
+      return;
+    }
+    const willPoll = this.#polling.wants(this.#held);
+    const settled = this.#native.ba_drain(this.#ring as never, willPoll ? 1 : 0);
+    if (settled > 0) this.#polling.rang(this.#now());
+    this.#finishCall(settled, willPoll);
+  };
+
+  /** The look that was promised to the native side, in a turn of its own. */
+  readonly #poll = (): void => {
+    this.#pollScheduled = false;
+    this.#inlineSince = 0;
+    if (this.#gone || this.#held === 0) return;
+    if (this.#head !== NO_SLOT || this.#busy) {
+      this.#flush();
+      return;
+    }
+    const isLast = this.#polling.isOver(this.#now());
+    const willPoll = !isLast && this.#polling.wants(this.#held);
+    const settled = this.#native.ba_poll(this.#ring as never, willPoll ? 1 : 0);
+    if (settled > 0) this.#polling.found(this.#now());
+    else if (isLast) this.#polling.failed();
+    this.#finishCall(settled, willPoll);
   };
 
   #flushLater(): void {
@@ -355,13 +386,18 @@ export class Core implements OperationSource {
     return this.#memoryF64[abi.Control.nowMs / 8] as number;
   }
 
-  #finishCall(settled: number): void {
+  /** `willPoll`: the native side rings for nothing until the next call. */
+  #finishCall(settled: number, willPoll: boolean): void {
     if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
     this.#busy = true;
     this.#settle(settled);
     this.#busy = false;
     if (this.#held > 0) {
-      this.#wake.watch();
+      if (!willPoll) this.#wake.watch();
+      else if (!this.#pollScheduled) {
+        this.#pollScheduled = true;
+        setImmediate(this.#poll);
+      }
       const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
       if (retryMs > 0) this.#retryIn(retryMs);
     } else {

@@ -30,8 +30,18 @@ export interface RingOptions {
    * the other backends take it without effect.
    */
   waitMicroseconds?: number | undefined;
+  /**
+   * How long, in microseconds from 0 to 1000, the ring looks for completions once in each turn of the event
+   * loop, after operations were handed over or came back, before it sleeps until the kernel tells of more;
+   * default 50. It blocks nothing. It is done for up to eight operations in flight, and no longer than it pays:
+   * a ring whose device is slower stops. 0: never.
+   */
+  pollMicroseconds?: number | undefined;
 }
 
+/** bench/README.md, `--rows loop,zram --depths 1`. */
+const POLL_MICROSECONDS_DEFAULT = 50;
+const POLL_MICROSECONDS_MAX = 1000;
 const NS_PER_MICROSECOND = 1000;
 
 const BACKENDS: Readonly<Record<string, number>> = {
@@ -108,14 +118,26 @@ export class Ring implements AsyncDisposable {
   }
 
   static #open(options: RingOptions | undefined): Ring {
-    checkOptions("Ring.open", options, ["backend", "queueDepth", "waitMicroseconds"]);
+    checkOptions("Ring.open", options, [
+      "backend",
+      "queueDepth",
+      "waitMicroseconds",
+      "pollMicroseconds",
+    ]);
     const { backend, forced } = chooseBackend(options?.backend);
     const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
     const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
     const wait = options?.waitMicroseconds ?? 0;
     const waitMax = abi.WAIT_NS_MAX / NS_PER_MICROSECOND;
     const waitNs = checkInteger("options.waitMicroseconds", wait, 0, waitMax) * NS_PER_MICROSECOND;
-    const core = new Core({ backend, queueDepth, waitNs });
+    const poll = options?.pollMicroseconds ?? POLL_MICROSECONDS_DEFAULT;
+    const pollMicroseconds = checkInteger(
+      "options.pollMicroseconds",
+      poll,
+      0,
+      POLL_MICROSECONDS_MAX,
+    );
+    const core = new Core({ backend, queueDepth, waitNs, pollMicroseconds });
     return new Ring(core, reason(core, forced));
   }
 

@@ -18,6 +18,8 @@ export interface RingStats {
   readonly flushes: number;
   /** Times completions were fetched because the wake descriptor rang. */
   readonly drains: number;
+  /** Times completions were looked for in a turn of the event loop (`RingOptions.pollMicroseconds`). */
+  readonly polls: number;
   /** System calls for I/O: io_uring_enter, lio_listio, kevent, and one for each that a pool thread makes. */
   readonly systemCalls: number;
   /** Of these, io_uring_enter or lio_listio that submitted operations. */
@@ -65,6 +67,7 @@ export function readStats(core: Core): RingStats {
   return {
     flushes: at("flushes"),
     drains: at("drains"),
+    polls: at("polls"),
     systemCalls: at("systemCalls"),
     submitCalls: at("submitCalls"),
     resubmissions: at("resubmissions"),

@@ -345,6 +345,16 @@ test("Ring.open refuses wrong options by name", () => {
       "ERR_INVALID_ARG_TYPE",
       '"options.waitMicroseconds" must be a number',
     ],
+    [
+      { pollMicroseconds: 1001 },
+      "ERR_OUT_OF_RANGE",
+      '"options.pollMicroseconds" must be an integer from 0 to 1000; got 1001',
+    ],
+    [
+      { pollMicroseconds: "50" },
+      "ERR_INVALID_ARG_TYPE",
+      '"options.pollMicroseconds" must be a number',
+    ],
     [{ queuedepth: 8 }, "ERR_INVALID_ARG_VALUE", '"options.queuedepth" is no option of Ring.open'],
     [null, "ERR_INVALID_ARG_TYPE", '"options" must be an object'],
   ];

@@ -281,6 +281,7 @@ pub const histogram_buckets = 40 << histogram_steps_log2;
 pub const Stats = extern struct {
     flushes: u64 = 0,
     drains: u64 = 0,
+    polls: u64 = 0,
     /// io_uring_enter, lio_listio and the other calls of AIO, kevent to reap, and one for each
     /// operation of a pool thread.
     system_calls: u64 = 0,

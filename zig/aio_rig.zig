@@ -44,6 +44,8 @@ pub fn Rig(comptime Context: type) type {
         settled: u32,
         settled_twice: u32,
         next_slot: u32,
+        calls: u32,
+        next: engine_file.Next,
         pool_references: std.atomic.Value(u32),
 
         /// In place: lanes and threads keep pointers. `slots`: operations this rig ever carries.
@@ -68,6 +70,8 @@ pub fn Rig(comptime Context: type) type {
                 .settled = 0,
                 .settled_twice = 0,
                 .next_slot = 0,
+                .calls = 0,
+                .next = .sleep,
                 .pool_references = .init(0),
             };
             for (rig.results) |*result| result.status = -1;
@@ -158,11 +162,18 @@ pub fn Rig(comptime Context: type) type {
         pub fn flush(rig: *Self) void {
             const count = rig.pending;
             rig.pending = 0;
-            rig.collect(rig.engine.flush(count));
+            rig.collect(rig.engine.flush(count, rig.choose()));
         }
 
         pub fn drain(rig: *Self) void {
-            rig.collect(rig.engine.drain());
+            rig.collect(rig.engine.drain(rig.choose()));
+        }
+
+        /// Now and then it polls, and nothing need ring.
+        fn choose(rig: *Self) engine_file.Next {
+            rig.calls +%= 1;
+            rig.next = if (rig.calls % 4 == 0) .poll else .sleep;
+            return rig.next;
         }
 
         fn collect(rig: *Self, count: u32) void {
@@ -181,6 +192,7 @@ pub fn Rig(comptime Context: type) type {
         /// Waits for one ring, or for the retry the engine asks for, and drains.
         pub fn step(rig: *Self) void {
             const control = rig.engine.memory.control;
+            if (rig.next == .poll) return rig.collect(rig.engine.poll(rig.choose()));
             if (control.more == 0) {
                 const longest: u32 = if (control.retry_ms > 0) control.retry_ms else 1000;
                 rig.context.pause(rig.wake, longest);

@@ -9,6 +9,7 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const Ring = @import("backend.zig").Ring;
 const Slab = @import("slab.zig").Slab;
+const engine_file = @import("engine.zig");
 const hash = @import("gen_abi.zig").hash;
 
 /// Result of calls that return a count: the arguments were wrong.
@@ -33,18 +34,30 @@ pub fn ring_open(options: ?*const abi.RingOptions, info: ?*abi.RingInfo) callcon
     return info.?.refused_errno;
 }
 
-/// Takes `count` rows of the submission table; returns how many completions are in theirs.
-pub fn flush(ring: ?*Ring, count: u32) callconv(.c) i32 {
+/// Takes `count` rows of the submission table; returns how many completions are in theirs. With
+/// `will_poll` nothing rings: `poll` has to be called soon.
+pub fn flush(ring: ?*Ring, count: u32, will_poll: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;
     if (r.closed or count > r.operationsMax() - r.operationCount()) return invalid;
-    return @intCast(r.flush(count));
+    return @intCast(r.flush(count, nextOf(will_poll)));
 }
 
-/// Returns how many completions are in the table.
-pub fn drain(ring: ?*Ring) callconv(.c) i32 {
+/// To be called when the wake descriptor rang. Returns how many completions are in the table.
+pub fn drain(ring: ?*Ring, will_poll: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;
     if (r.closed) return invalid;
-    return @intCast(r.drain());
+    return @intCast(r.drain(nextOf(will_poll)));
+}
+
+/// The call that was promised with `will_poll`; otherwise as `drain`.
+pub fn poll(ring: ?*Ring, will_poll: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed) return invalid;
+    return @intCast(r.poll(nextOf(will_poll)));
+}
+
+fn nextOf(will_poll: u32) engine_file.Next {
+    return if (will_poll != 0) .poll else .sleep;
 }
 
 /// 1 when the operation was found: its completion comes with a later flush or drain.

@@ -45,7 +45,7 @@ const Opened = struct {
     /// Flushes and drains until `count` completions have come; they stand in `out`.
     fn settle(opened: Opened, submitted: u32, out: []abi.Completion) !void {
         var filled: usize = 0;
-        var ready = api.flush(opened.ring, submitted);
+        var ready = api.flush(opened.ring, submitted, 0);
         while (true) {
             try expect(ready >= 0);
             for (opened.completions()[0..@intCast(ready)]) |row| {
@@ -54,7 +54,7 @@ const Opened = struct {
             }
             if (filled == out.len) return;
             std.Thread.yield() catch {};
-            ready = api.drain(opened.ring);
+            ready = api.drain(opened.ring, 0);
         }
     }
 
@@ -91,8 +91,8 @@ test "a ring is refused for wrong options, with the reason" {
 }
 
 test "calls without a ring are invalid" {
-    try expectEqual(invalid, api.flush(null, 0));
-    try expectEqual(invalid, api.drain(null));
+    try expectEqual(invalid, api.flush(null, 0, 0));
+    try expectEqual(invalid, api.drain(null, 0));
     try expectEqual(invalid, api.cancel(null, 0, 0));
     try expectEqual(invalid, api.file_forget(null, 0));
     try expectEqual(invalid, api.slab_pin(null, null, 4096));
@@ -106,8 +106,8 @@ test "a closed ring serves nothing, and closing twice is nothing" {
     const opened: Opened = try .open(.threads);
     try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
     try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
-    try expectEqual(invalid, api.flush(opened.ring, 0));
-    try expectEqual(invalid, api.drain(opened.ring));
+    try expectEqual(invalid, api.flush(opened.ring, 0, 0));
+    try expectEqual(invalid, api.drain(opened.ring, 0));
     try expectEqual(invalid, api.cancel(opened.ring, 0, 0));
     try expectEqual(@as(i32, 0), api.file_forget(opened.ring, abi.files_max - 1));
     try expectEqual(invalid, api.file_forget(opened.ring, abi.files_max));
@@ -116,9 +116,9 @@ test "a closed ring serves nothing, and closing twice is nothing" {
 
 test "more rows than there is room for are refused" {
     const opened: Opened = try .open(.threads);
-    try expectEqual(invalid, api.flush(opened.ring, opened.info.operations_max + 1));
-    try expectEqual(invalid, api.flush(opened.ring, std.math.maxInt(u32)));
-    try expectEqual(@as(i32, 0), api.flush(opened.ring, 0));
+    try expectEqual(invalid, api.flush(opened.ring, opened.info.operations_max + 1, 0));
+    try expectEqual(invalid, api.flush(opened.ring, std.math.maxInt(u32), 0));
+    try expectEqual(@as(i32, 0), api.flush(opened.ring, 0, 0));
     try opened.close();
 }
 
@@ -250,14 +250,14 @@ test "what is unknown cannot be cancelled; what runs keeps a ring from closing" 
     try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 7));
     const rows = opened.submissions();
     rows[0] = submission(3, .sync_all);
-    const ready = api.flush(opened.ring, 1);
+    const ready = api.flush(opened.ring, 1, 0);
     try expect(ready >= 0);
     if (ready == 0) {
         // A pool thread has it.
         try expectEqual(@as(i32, 1), api.ring_close(opened.ring));
         try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 8));
         try expectEqual(@as(i32, 1), api.cancel(opened.ring, 3, 7));
-        while (api.drain(opened.ring) == 0) std.Thread.yield() catch {};
+        while (api.drain(opened.ring, 0) == 0) std.Thread.yield() catch {};
     }
     try expectEqual(@as(i32, 3), @as(i32, @intCast(opened.completions()[0].slot)));
     try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 7));
@@ -271,7 +271,7 @@ test "a ring that is released with operations running cancels them" {
         for (rows[0..8], 0..) |*row, slot| {
             row.* = submission(@intCast(slot), .sync_all);
         }
-        try expect(api.flush(opened.ring, 8) >= 0);
+        try expect(api.flush(opened.ring, 8, 0) >= 0);
         api.ring_release(null, opened.ring);
     }
 }
@@ -352,8 +352,8 @@ fn pinnedElsewhere(opened: Opened) !void {
         rows[0].address = address;
         rows[0].slab = pinned.header;
         rows[0].length = 4096;
-        var ready = api.flush(opened.ring, 1);
-        while (ready == 0) ready = api.drain(opened.ring);
+        var ready = api.flush(opened.ring, 1, 0);
+        while (ready == 0) ready = api.drain(opened.ring, 0);
         try expectEqual(@as(i32, 1), ready);
         try expectEqual(@intFromEnum(abi.Status.ok), opened.completions()[0].status);
         try expectEqual(@as(f64, 4096), opened.completions()[0].transferred);
@@ -372,9 +372,9 @@ test "a slab that JavaScript has let go of lives until its operation ends" {
     rows[0].address = info.address;
     rows[0].slab = info.header;
     rows[0].length = 4096;
-    const ready = api.flush(opened.ring, 1);
+    const ready = api.flush(opened.ring, 1, 0);
     try expect(ready >= 0);
     api.slab_release(null, header(info));
-    if (ready == 0) while (api.drain(opened.ring) == 0) std.Thread.yield() catch {};
+    if (ready == 0) while (api.drain(opened.ring, 0) == 0) std.Thread.yield() catch {};
     try opened.close();
 }

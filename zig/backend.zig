@@ -272,15 +272,21 @@ pub const Ring = struct {
         };
     }
 
-    pub fn flush(ring: *Ring, count: u32) u32 {
+    pub fn flush(ring: *Ring, count: u32, next: engine_file.Next) u32 {
         return switch (ring.engine) {
-            inline else => |*engine| engine.flush(count),
+            inline else => |*engine| engine.flush(count, next),
         };
     }
 
-    pub fn drain(ring: *Ring) u32 {
+    pub fn drain(ring: *Ring, next: engine_file.Next) u32 {
         return switch (ring.engine) {
-            inline else => |*engine| engine.drain(),
+            inline else => |*engine| engine.drain(next),
+        };
+    }
+
+    pub fn poll(ring: *Ring, next: engine_file.Next) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.poll(next),
         };
     }
 

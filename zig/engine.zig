@@ -57,6 +57,14 @@ pub const Memory = struct {
 
 pub const Limits = struct { queue_depth: u32, window_bytes: u64, wait_ns: u32 = 0 };
 
+/// What the owner does after a call.
+pub const Next = enum {
+    /// It sleeps until the wake descriptor is readable: completions have to ring.
+    sleep,
+    /// It calls again soon, whatever comes.
+    poll,
+};
+
 pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
     return struct {
         const Self = @This();
@@ -90,6 +98,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         files_ready: u32 = 0,
         /// A lane said "not now" in this call.
         refused_room: bool = false,
+        /// What the pool was told last: each time costs it its mutex.
+        pool_quiet: bool = false,
         /// Bytes this call may still submit.
         call_bytes: u64 = 0,
         now_ns: u64 = 0,
@@ -116,6 +126,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.fresh_count = 0;
             engine.files_ready = 0;
             engine.refused_room = false;
+            engine.pool_quiet = false;
             engine.call_bytes = 0;
             engine.now_ns = 0;
             memory.control.* = .{};
@@ -129,22 +140,32 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         /// Takes over `count` submissions, gives the kernel what fits and reaps once at once.
         /// Returns how many rows of the completion table are filled.
-        pub fn flush(engine: *Self, count: u32) u32 {
+        pub fn flush(engine: *Self, count: u32, next: Next) u32 {
             engine.stats().flushes += 1;
             engine.begin();
             for (engine.memory.submissions[0..count]) |*submission| engine.admit(submission);
-            engine.progress();
-            engine.waitBriefly();
+            engine.progress(next);
+            engine.waitBriefly(next);
             const inline_count = engine.completion_count;
             engine.stats().inline_completions += inline_count;
             return engine.finish();
         }
 
-        /// Reaps, refills, and returns how many rows of the completion table are filled.
-        pub fn drain(engine: *Self) u32 {
+        /// After a ring: reaps, refills, and returns how many rows of the completion table are filled.
+        pub fn drain(engine: *Self, next: Next) u32 {
             engine.stats().drains += 1;
+            return engine.look(next);
+        }
+
+        /// The same without one: the call that was promised.
+        pub fn poll(engine: *Self, next: Next) u32 {
+            engine.stats().polls += 1;
+            return engine.look(next);
+        }
+
+        fn look(engine: *Self, next: Next) u32 {
             engine.begin();
-            engine.progress();
+            engine.progress(next);
             return engine.finish();
         }
 
@@ -168,12 +189,28 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.call_bytes = call_bytes_max;
             engine.memory.control.more = 0;
             engine.memory.control.retry_ms = 0;
+            engine.disarm();
+        }
+
+        fn disarm(engine: *Self) void {
             engine.kernel.disarm();
-            if (engine.pool_count > 0) engine.pool.disarm();
+            if (engine.pool_quiet) return;
+            engine.pool_quiet = true;
+            engine.pool.disarm();
+        }
+
+        /// False: some are there already.
+        fn arm(engine: *Self) bool {
+            var quiet = true;
+            if (engine.kernel_count > 0) quiet = engine.kernel.arm();
+            if (engine.pool_count == 0) return quiet;
+            if (plant.is(.pool_stays_quiet) and engine.pool_quiet) return quiet;
+            engine.pool_quiet = false;
+            return engine.pool.arm() and quiet;
         }
 
         /// Submits and reaps until neither has anything more to do, then lets completions ring.
-        fn progress(engine: *Self) void {
+        fn progress(engine: *Self, next: Next) void {
             while (true) {
                 while (true) {
                     const submitted = engine.pump();
@@ -181,30 +218,26 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     if (submitted + reaped == 0) break;
                     if (engine.call_bytes == 0) break;
                 }
-                var quiet = true;
-                if (engine.kernel_count > 0) quiet = engine.kernel.arm();
-                if (engine.pool_count > 0) quiet = engine.pool.arm() and quiet;
+                if (next == .poll) break;
                 // Something came while we were arming: nobody will ring for that again.
-                if (quiet or plant.is(.lose_wake)) break;
+                if (engine.arm() or plant.is(.lose_wake)) break;
                 if (engine.call_bytes == 0) {
                     engine.memory.control.more = 1;
                     break;
                 }
-                engine.kernel.disarm();
-                if (engine.pool_count > 0) engine.pool.disarm();
+                engine.disarm();
             }
         }
 
         /// Where it was asked for: a device that answers within some microseconds is sooner done than
         /// the event loop hears of it.
-        fn waitBriefly(engine: *Self) void {
+        fn waitBriefly(engine: *Self, next: Next) void {
             if (!@hasDecl(Kernel, "wait")) return;
             if (engine.limits.wait_ns == 0) return;
             if (engine.completion_count > 0 or engine.kernel_count == 0) return;
-            engine.kernel.disarm();
-            if (engine.pool_count > 0) engine.pool.disarm();
+            engine.disarm();
             engine.kernel.wait(engine.limits.wait_ns);
-            engine.progress();
+            engine.progress(next);
         }
 
         fn finish(engine: *Self) u32 {

@@ -5,6 +5,7 @@ pub const Plant = enum {
     lose_eagain,
     lose_order,
     lose_wake,
+    pool_stays_quiet,
     lose_continuation,
     wait_for_nothing,
     sync_overtakes,

@@ -110,6 +110,8 @@ const Owner = struct {
     generations: [operations_max]u32,
     done: u64,
     canceled: u64,
+    calls: u32,
+    next: engine_file.Next,
 
     fn retain(_: *anyopaque) void {
         _ = threads.fetchAdd(1, .acq_rel);
@@ -124,6 +126,8 @@ const Owner = struct {
         owner.generations = @splat(0);
         owner.done = 0;
         owner.canceled = 0;
+        owner.calls = 0;
+        owner.next = .sleep;
         owner.engine.kernel = .{};
         owner.engine.pool.init(.{}, threads_max, owner, release, retain);
         owner.engine.init(.{
@@ -157,7 +161,7 @@ const Owner = struct {
             owner.submissions[count].length = memory_bytes;
             count += 1;
         }
-        owner.settle(owner.engine.flush(count));
+        owner.settle(owner.engine.flush(count, owner.choose()));
     }
 
     fn settle(owner: *Owner, rows: u32) void {
@@ -176,8 +180,16 @@ const Owner = struct {
         }
     }
 
-    /// Only a ring, or what the engine asks for, brings the owner back.
+    /// Now and then it polls, and nothing need ring.
+    fn choose(owner: *Owner) engine_file.Next {
+        owner.calls +%= 1;
+        owner.next = if (owner.calls % 3 == 0) .poll else .sleep;
+        return owner.next;
+    }
+
+    /// Only a ring, or what the engine asks for, brings the owner back, if it did not promise to come.
     fn sleep(owner: *Owner) void {
+        if (owner.next == .poll) return owner.settle(owner.engine.poll(owner.choose()));
         if (owner.control.more == 0 and owner.control.retry_ms == 0) {
             var waited_ms: u32 = 0;
             while (rings.swap(0, .acquire) == 0) {
@@ -186,7 +198,7 @@ const Owner = struct {
                 if (waited_ms > patience_ms) @panic("a wake was lost");
             }
         }
-        owner.settle(owner.engine.drain());
+        owner.settle(owner.engine.drain(owner.choose()));
     }
 };
 
@@ -207,7 +219,7 @@ pub fn main(init: std.process.Init) !void {
             if (random.uintLessThan(u32, 4) == 0) {
                 const slot = random.uintLessThan(u32, operations_max);
                 if (owner.busy[slot] and owner.engine.cancel(slot, owner.generations[slot])) {
-                    owner.settle(owner.engine.drain());
+                    owner.settle(owner.engine.drain(owner.choose()));
                 }
             }
             while (owner.engine.operation_count > 0 and random.boolean()) owner.sleep();

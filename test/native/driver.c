@@ -73,8 +73,9 @@ enum { DEPTH = 16, WINDOW = 8 << 20, BLOCK = 4096, BLOCKS = 64, ANSWER = 1 << 20
 
 #ifdef LINKED
 int32_t ba_ring_open(const struct ring_options *, struct ring_info *);
-int32_t ba_flush(void *, uint32_t);
-int32_t ba_drain(void *);
+int32_t ba_flush(void *, uint32_t, uint32_t);
+int32_t ba_drain(void *, uint32_t);
+int32_t ba_poll(void *, uint32_t);
 int32_t ba_cancel(void *, uint32_t, uint32_t);
 int32_t ba_ring_close(void *);
 void ba_ring_release(void *, void *);
@@ -84,8 +85,9 @@ int32_t ba_slab_unpin(void *, void *);
 void ba_slab_release(void *, void *);
 #else
 static int32_t (*ba_ring_open)(const struct ring_options *, struct ring_info *);
-static int32_t (*ba_flush)(void *, uint32_t);
-static int32_t (*ba_drain)(void *);
+static int32_t (*ba_flush)(void *, uint32_t, uint32_t);
+static int32_t (*ba_drain)(void *, uint32_t);
+static int32_t (*ba_poll)(void *, uint32_t);
 static int32_t (*ba_cancel)(void *, uint32_t, uint32_t);
 static int32_t (*ba_ring_close)(void *);
 static void (*ba_ring_release)(void *, void *);
@@ -158,17 +160,18 @@ static void take(struct ring *r, int32_t count) {
 static void flush(struct ring *r) {
     uint32_t count = r->queued;
     r->queued = 0;
-    take(r, ba_flush(r->handle, count));
+    take(r, ba_flush(r->handle, count, r->next_slot & 1));
 }
 
 /* Until all are settled; a lost completion is a failure, not a hang. */
 static void settle(struct ring *r) {
     time_t until = time(NULL) + 60;
     if (r->queued > 0) flush(r);
+    for (int look = 4; look >= 0; look--) take(r, ba_poll(r->handle, look > 0));
     while (r->settled < r->next_slot && time(NULL) < until) {
         struct timespec pause = {0, 200000};
         nanosleep(&pause, NULL);
-        take(r, ba_drain(r->handle));
+        take(r, ba_drain(r->handle, 0));
     }
     CHECK(r->settled == r->next_slot);
 }
@@ -378,6 +381,7 @@ static void load(const char *file) {
     ba_ring_open = symbol(library, "ba_ring_open");
     ba_flush = symbol(library, "ba_flush");
     ba_drain = symbol(library, "ba_drain");
+    ba_poll = symbol(library, "ba_poll");
     ba_cancel = symbol(library, "ba_cancel");
     ba_ring_close = symbol(library, "ba_ring_close");
     ba_ring_release = symbol(library, "ba_ring_release");

@@ -94,6 +94,8 @@ pub fn Scenario(comptime Rig: type) type {
         timer_ns: ?u64 = null,
         /// A cancel wants a drain.
         cancelled: bool = false,
+        /// The engine was told that it need not ring.
+        will_poll: bool = false,
         last_call_ns: u64 = 0,
         /// A file is being opened: JavaScript waits for it before it uses the file.
         opening: bool = false,
@@ -263,7 +265,7 @@ pub fn Scenario(comptime Rig: type) type {
             std.mem.copyForwards(*Call, self.queue[0..self.queued], self.queue[count..][0..self.queued]);
             self.entering();
             trace("flush {d} at {d} us", .{ count, self.kernel.now_ns / 1000 });
-            const rows = self.engine.flush(count);
+            const rows = self.engine.flush(count, self.choose());
             self.oracle.tally.stats.flushes += 1;
             self.oracle.tally.stats.inline_completions += rows;
             self.returned(rows);
@@ -272,9 +274,23 @@ pub fn Scenario(comptime Rig: type) type {
         fn drain(self: *Self) void {
             self.entering();
             trace("drain at {d} us", .{self.kernel.now_ns / 1000});
-            const rows = self.engine.drain();
+            const rows = self.engine.drain(self.choose());
             self.oracle.tally.stats.drains += 1;
             self.returned(rows);
+        }
+
+        fn poll(self: *Self) void {
+            self.entering();
+            trace("poll at {d} us", .{self.kernel.now_ns / 1000});
+            const rows = self.engine.poll(self.choose());
+            self.oracle.tally.stats.polls += 1;
+            self.returned(rows);
+        }
+
+        /// Whether this call is followed by `poll`, rung for or not.
+        fn choose(self: *Self) engine_file.Next {
+            self.will_poll = self.kernel.random().uintLessThan(u32, 4) == 0;
+            return if (self.will_poll) .poll else .sleep;
         }
 
         fn entering(self: *Self) void {
@@ -375,6 +391,11 @@ pub fn Scenario(comptime Rig: type) type {
             const timer_due = if (self.timer_ns) |at| at <= kernel.now_ns else false;
             if (kernel.rung or self.cancelled or timer_due or self.world.control.more == 1) {
                 return if (self.queued > 0) self.flush() else self.drain();
+            }
+            if (self.will_poll) {
+                // A turn of the event loop.
+                kernel.advance(kernel.now_ns + 1000);
+                return self.poll();
             }
             if (self.oracle.outstanding == 0) return;
             Rig.idle();
