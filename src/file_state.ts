@@ -2,7 +2,7 @@
 // collected while operations run; this record then closes the descriptor when they have settled.
 
 import type { IoError } from "./errors.ts";
-import { SubmissionFlag } from "./native/abi.gen.ts";
+import { FileKind, SubmissionFlag } from "./native/abi.gen.ts";
 import { RangeLock } from "./range_lock.ts";
 
 export interface Alignment {
@@ -82,7 +82,8 @@ export class FileState {
     this.ioMask = offset - 1;
     this.writeMask = offset - 1;
     const shift = Math.log2(offset) << SubmissionFlag.alignmentShift;
-    this.flags = offset > 1 ? SubmissionFlag.aligned | shift : 0;
+    if (offset > 1) this.flags = SubmissionFlag.aligned | shift;
+    else this.flags = this.#isCached() ? SubmissionFlag.cached : 0;
     this.#look();
   }
 
@@ -107,6 +108,10 @@ export class FileState {
   setLimit(bytes: number): void {
     this.limit = bytes;
     this.#look();
+  }
+
+  #isCached(): boolean {
+    return !this.direct && (this.kind === FileKind.regular || this.kind === FileKind.disk);
   }
 
   #look(): void {

@@ -19,6 +19,8 @@ export interface RingOptions {
   /**
    * `auto` (the default) takes the best that the system allows and says in `backendReason` what it
    * passed over. A name is taken or refused. The environment variable BUN_AIO_BACKEND replaces `auto`.
+   * On Linux, reads of at most 64 KiB that the page cache can answer are made at once, on this thread (preadv2(2)
+   * with RWF_NOWAIT): by `io_uring` one at a time, by `threads` all of them where `auto` fell back to it.
    */
   backend?: BackendName | "auto" | undefined;
   /** Operations in the kernel at once, 1 to 4096; default 128. More may be waiting, without limit. */

@@ -20,9 +20,9 @@ export interface RingStats {
   readonly drains: number;
   /** Times completions were looked for in a turn of the event loop (`RingOptions.pollMicroseconds`). */
   readonly polls: number;
-  /** System calls for I/O: io_uring_enter, lio_listio, kevent, and one for each that a pool thread makes. */
+  /** System calls for I/O: io_uring_enter, lio_listio, kevent, preadv2, and one for each that a pool thread makes. */
   readonly systemCalls: number;
-  /** Of these, io_uring_enter or lio_listio that submitted operations. */
+  /** Of these, io_uring_enter, lio_listio or a preadv2 in their place that submitted operations. */
   readonly submitCalls: number;
   /** Operations that the kernel had no room for and that were given to it again. */
   readonly resubmissions: number;

@@ -383,12 +383,13 @@ test("(a) one operation fails, its siblings are reaped", async () => {
 
 test("(b) every operation of a flush fails", async () => {
   using dir = new TempDir();
-  // In a process of its own: here the number could be another file's before the reads begin.
+  // In a process of its own, with lower numbers free: else this one could be another file's before the reads begin.
   const child = await runCode(
     `
+    const lower = Array.from({ length: 20 }, () => fs.openSync(args[0], "r"));
     const fd = fs.openSync(args[0], "r");
     const file = await File.fromFd(fd);
-    fs.closeSync(fd);
+    for (const one of [...lower, fd]) fs.closeSync(one);
     const reads = Array.from({ length: 50 }, () => file.readAt(new Uint8Array(1), 0));
     const seen = (await Promise.allSettled(reads)).map(({ reason }) => reason?.code + " " + reason?.hint);
     console.log(JSON.stringify([...new Set(seen)]));

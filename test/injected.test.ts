@@ -191,6 +191,66 @@ testUnless(
   },
 );
 
+/** Reads one at a time, each with the page cache's answer known; says what it got. */
+const SINGLY = `
+const ring = args[1] === "auto" ? Ring.default() : Ring.open({ backend: args[1] });
+fs.writeFileSync(args[0], Uint8Array.from({ length: 10_000 }, (_, i) => i));
+const file = await File.open(args[0], { ring });
+const seen = [];
+const note = async (data, call) => {
+  const parts = Array.isArray(data) ? data : [data];
+  const outcome = await call(data).then(String, (error) => error.code + " " + error.syscall + " " + error.transferred);
+  seen.push(outcome + " " + parts.map((part) => part.slice(0, 2).join()).join(" "));
+};
+await note(allocBuffer(100), (data) => file.readAt(data, 5));
+await note(new Uint8Array(100), (data) => file.readAt(data, 6));
+await note([new Uint8Array(3), allocBuffer(5)], (data) => file.readvAt(data, 7));
+await note(allocBuffer(100), (data) => file.readAt(data, 9990));
+await note(allocBuffer(100), (data) => file.readAt(data, 10_000));
+console.log(seen.join(" | "));
+console.log(ring.backend, ring.stats().inlineCompletions > 2);
+`;
+const RIGHT = "100 5,6 | 100 6,7 | 8 7,8 10,11 | 10 6,7 | 0 0,0";
+
+for (const [expected, reason, before, name] of [
+  ["io_uring", noIoUring, "", "io_uring"],
+  ["threads", undefined, `${FORBID}; forbid();`, "auto"],
+] as const) {
+  const how = name === "auto" ? "threads that auto fell back to" : name;
+  const code = before + SINGLY.replaceAll("args[1]", JSON.stringify(name));
+  testUnless(
+    noStrace ?? noFaultFree ?? reason,
+    `${how}: what is in the page cache is read at once, and an error there is the read's`,
+    async () => {
+      using dir = new TempDir();
+      const run = (injection: string): Promise<ChildResult & { hits: number }> =>
+        injected(dir, code, [injection], { BUN_AIO_BACKEND: undefined }, "only the file");
+      const failed = await run("preadv2:error=EIO:when=2");
+      const [first, ...others] = RIGHT.split(" | ");
+      expect(failed.stdout).toStartWith(
+        `${first} | EIO read 0 0,0 | ${others.slice(1).join(" | ")}`,
+      );
+      expect(failed.stdout).toContain(`${expected} true`);
+      // Not there, not on this file system, not on this kernel, not in this sandbox: it is read in the other way.
+      for (const code of ["EAGAIN", "EINTR", "EOPNOTSUPP", "ENOSYS", "EPERM", "EINVAL"]) {
+        const child = await run(`preadv2:error=${code}`);
+        expect(child.stdout).toStartWith(`${RIGHT}\n`);
+        expect(child.hits).toBeGreaterThanOrEqual(5);
+      }
+    },
+    60_000,
+  );
+}
+
+testUnless(noStrace, "threads that were asked for by name do every read", async () => {
+  using dir = new TempDir();
+  const code = SINGLY.replaceAll("args[1]", '"threads"');
+  const env = { BUN_AIO_BACKEND: undefined };
+  const child = await injected(dir, code, ["preadv2:error=EIO"], env, "only the file");
+  expect(child.stdout).toStartWith(`${RIGHT}\n`);
+  expect(child.hits).toBe(0);
+});
+
 testUnless(
   noStrace ?? noThreads,
   "pread64 and pwrite64 say EINTR and EAGAIN: nobody hears of it",

@@ -138,6 +138,8 @@ pub const SubmissionFlag = struct {
     /// The descriptor bypasses the page cache (or is a device that wants whole sectors): lengths
     /// are multiples of the alignment.
     pub const aligned: u32 = 1 << 0;
+    /// A regular file or disk behind the page cache: what is in there can be read without waiting.
+    pub const cached: u32 = 1 << 1;
     /// log2 of the alignment in bytes, when `aligned` is set.
     pub const alignment_shift: u5 = 8;
     pub const alignment_mask: u32 = 0xff << 8;

@@ -14,6 +14,7 @@ const operation_file = @import("operation.zig");
 const options = @import("build_options");
 const Operation = operation_file.Operation;
 const plant = @import("plant.zig");
+const read_now = @import("read_now.zig");
 const Slab = @import("slab.zig").Slab;
 const submission_file = @import("submission.zig");
 const List = @import("list.zig").List(Operation);
@@ -55,7 +56,13 @@ pub const Memory = struct {
     fresh: []*Operation,
 };
 
-pub const Limits = struct { queue_depth: u32, window_bytes: u64, wait_ns: u32 = 0 };
+pub const Limits = struct {
+    queue_depth: u32,
+    window_bytes: u64,
+    wait_ns: u32 = 0,
+    /// What needs no device is not handed over to a thread.
+    pool_reads_now: bool = false,
+};
 
 /// What the owner does after a call.
 pub const Next = enum {
@@ -102,6 +109,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         pool_quiet: bool = false,
         /// Bytes this call may still submit.
         call_bytes: u64 = 0,
+        /// Bytes that it may still read at once where threads could.
+        now_bytes: u64 = 0,
         now_ns: u64 = 0,
 
         /// `kernel` and `pool` are set up by the caller, in place.
@@ -128,6 +137,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.refused_room = false;
             engine.pool_quiet = false;
             engine.call_bytes = 0;
+            engine.now_bytes = 0;
             engine.now_ns = 0;
             memory.control.* = .{};
             for (memory.operations, 0..) |*operation, index| {
@@ -187,6 +197,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.now_ns = engine.pool.nowNs();
             engine.refused_room = false;
             engine.call_bytes = call_bytes_max;
+            engine.now_bytes = read_now.call_bytes_max;
             engine.memory.control.more = 0;
             engine.memory.control.retry_ms = 0;
             engine.disarm();
@@ -400,6 +411,14 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn pumpKernel(engine: *Self) u32 {
             if (engine.refused_room) return 0;
+            if (engine.fifo.count == 1) {
+                const operation = engine.fifo.peek().?;
+                if (engine.readNow(&engine.kernel, operation, &engine.call_bytes)) |result| {
+                    if (!plant.is(.read_now_keep)) _ = engine.fifo.pop();
+                    engine.endedNow(operation, result);
+                    return 1;
+                }
+            }
             const run = engine.takeRun();
             if (run.len == 0) return 0;
             const verdicts = engine.memory.verdicts[0..run.len];
@@ -426,6 +445,25 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 if (plant.is(.lose_order)) engine.requeue(run[index]) else engine.requeueFront(run[index]);
             }
             return moved;
+        }
+
+        /// A read that needs no device is done at once, if the lane knows how and this call's share allows.
+        fn readNow(_: *Self, by: anytype, operation: *Operation, share: *u64) ?isize {
+            if (!@hasDecl(@typeInfo(@TypeOf(by)).pointer.child, "readNow")) return null;
+            if (!operation.cached or share.* == 0) return null;
+            operation.assertPhase(.queued);
+            operation.preparePiece();
+            const bytes = operation.piece.bytes;
+            if (bytes == 0 or bytes > read_now.bytes_max) return null;
+            const result = by.readNow(operation) orelse return null;
+            share.* -|= bytes;
+            return result;
+        }
+
+        fn endedNow(engine: *Self, operation: *Operation, result: isize) void {
+            engine.now_ns = engine.pool.nowNs();
+            operation.place = .nowhere;
+            engine.ended(operation, result);
         }
 
         /// The longest run from the head of the queue that fits the window and this call's share.
@@ -497,20 +535,29 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (engine.pool_fifo.count == 0) return 0;
             const room = @min(engine.limits.queue_depth -| engine.pool_count, engine.memory.run.len);
             var count: u32 = 0;
-            while (count < room) : (count += 1) {
+            var done: u32 = 0;
+            while (count < room) {
                 const operation = engine.pool_fifo.pop() orelse break;
+                if (engine.limits.pool_reads_now) {
+                    if (engine.readNow(&engine.pool, operation, &engine.now_bytes)) |result| {
+                        engine.endedNow(operation, result);
+                        done += 1;
+                        continue;
+                    }
+                }
                 operation.assertPhase(.queued);
                 if (operation.isTransfer()) operation.preparePiece();
                 operation.place = .nowhere;
                 operation.phase = .in_kernel;
                 operation.incarnation +%= 1;
                 engine.memory.run[count] = operation;
+                count += 1;
             }
             const run = engine.memory.run[0..count];
-            if (run.len == 0) return 0;
+            if (run.len == 0) return done;
             if (engine.pool.submit(run)) {
                 engine.pool_count += count;
-                return count;
+                return done + count;
             }
             engine.refused_room = true;
             engine.stats().resubmissions += count;
@@ -520,7 +567,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 run[index].phase = .queued;
                 engine.requeueFront(run[index]);
             }
-            return 0;
+            return done;
         }
 
         // From the lanes to the table ----------------------------------------------------------

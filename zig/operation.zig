@@ -53,6 +53,8 @@ pub const Operation = struct {
     fd: i32 = -1,
     /// Transfers end on multiples of this, 1 where the page cache takes care of it.
     alignment: u32 = 1,
+    /// A read whose answer may be in the page cache.
+    cached: bool = false,
     argument: u32 = 0,
     mode: u32 = 0,
     offset: u64 = 0,

@@ -7,6 +7,8 @@ pub const Plant = enum {
     lose_wake,
     pool_stays_quiet,
     lose_continuation,
+    read_now_direct,
+    read_now_keep,
     wait_for_nothing,
     sync_overtakes,
     miscount_sync,

@@ -11,6 +11,7 @@ const os = @import("os.zig");
 const lane = @import("lane.zig");
 const Operation = @import("operation.zig").Operation;
 const perform = @import("perform.zig").perform;
+const readNowWith = @import("read_now.zig").readNow;
 const List = @import("list.zig").List(Operation);
 
 pub fn Pool(comptime Os: type) type {
@@ -34,6 +35,7 @@ pub fn Pool(comptime Os: type) type {
         /// Counted by threads, under the mutex.
         calls_made: u64 = 0,
         rings_made: u64 = 0,
+        calls_of_owner: u64 = 0,
         /// The owner's copies, as of its last look: it reads these without the mutex.
         system_calls: u64 = 0,
         wakes: u64 = 0,
@@ -97,13 +99,20 @@ pub fn Pool(comptime Os: type) type {
             return true;
         }
 
+        /// Without a thread, where that takes no time.
+        pub fn readNow(pool: *Self, operation: *const Operation) ?isize {
+            pool.calls_of_owner += 1;
+            pool.system_calls += 1;
+            return readNowWith(Os, operation);
+        }
+
         /// Hands out everything that is finished.
         pub fn reap(pool: *Self) List {
             pool.mutex.lock();
             defer pool.mutex.unlock();
             const taken = pool.finished;
             pool.finished = .{};
-            pool.system_calls = pool.calls_made;
+            pool.system_calls = pool.calls_made + pool.calls_of_owner;
             pool.wakes = pool.rings_made;
             return taken;
         }

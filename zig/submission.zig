@@ -4,6 +4,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 
 /// Copies a submission; false when it breaks the rules of `abi.Submission`.
@@ -24,6 +25,9 @@ pub fn read(operation: *Operation, submission: *const abi.Submission) bool {
         if (shift > 20) return false;
         operation.alignment = @as(u32, 1) << @intCast(shift);
     }
+    const is_read = operation.kind == .read or operation.kind == .readv;
+    const direct = operation.alignment > 1 and !plant.is(.read_now_direct);
+    operation.cached = is_read and !direct and submission.flags & abi.SubmissionFlag.cached != 0;
     if (operation.offset > std.math.maxInt(i64)) return false;
     if (operation.length > std.math.maxInt(i64) - operation.offset) return false;
     const slab = whole(submission.slab) orelse return false;

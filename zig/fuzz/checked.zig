@@ -73,6 +73,16 @@ pub fn Checked(comptime Inner: type) type {
             self.step();
         }
 
+        pub fn readNow(self: *Self, operation: *Operation) ?isize {
+            if (!@hasDecl(Inner, "readNow")) return null;
+            self.step();
+            const result = self.inner.readNow(operation);
+            self.step();
+            self.oracle.unsure = self.capability(operation.kind) != .yes;
+            self.oracle.readNow(operation, .kernel, result orelse return null);
+            return result;
+        }
+
         fn left(self: *Self, operation: *Operation) void {
             self.running[operation.index] = null;
             self.count -= 1;
@@ -163,6 +173,13 @@ pub const CheckedPool = struct {
         }
         pool.count();
         return taken;
+    }
+
+    pub fn readNow(pool: *CheckedPool, operation: *Operation) ?isize {
+        const result = pool.inner.readNow(operation);
+        pool.count();
+        pool.oracle.readNow(operation, .pool, result orelse return null);
+        return result;
     }
 
     fn count(pool: *CheckedPool) void {

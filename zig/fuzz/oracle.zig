@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const read_now = @import("../read_now.zig");
 const engine_file = @import("../engine.zig");
 const lane = @import("../lane.zig");
 const simulated = @import("../os/simulated.zig");
@@ -283,6 +284,20 @@ pub const Oracle = struct {
         if (call.in_lane == .none) fail("slot {d} ended without being in a lane", .{call.slot});
         call.in_lane = .none;
         oracle.ended(call, route, value, operation);
+    }
+
+    /// A lane has done a read at once.
+    pub fn readNow(oracle: *Oracle, operation: *Operation, route: Route, value: isize) void {
+        const call = oracle.callOf(operation);
+        if (!call.isRead()) fail("slot {d} is read at once and no read", .{call.slot});
+        if (oracle.models[call.file].disk.alignment > 1) fail("slot {d} is read at once from a direct file", .{call.slot});
+        if (operation.piece.bytes > read_now.bytes_max) fail("slot {d} is too long to be read at once", .{call.slot});
+        oracle.tally.now_ns = oracle.kernel.now_ns;
+        // What needs no room waits for none.
+        call.accepted_once = true;
+        oracle.run(route, &.{operation});
+        oracle.verdict(operation, .accepted);
+        oracle.result(operation, route, value);
     }
 
     /// The rules for what has to follow from a result.

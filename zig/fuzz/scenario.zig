@@ -152,6 +152,7 @@ pub fn Scenario(comptime Rig: type) type {
             engine.init(world.engineMemory(&self.plan), .{
                 .queue_depth = plan.queue_depth,
                 .window_bytes = plan.window_bytes,
+                .pool_reads_now = random.boolean(),
             });
         }
 
@@ -342,11 +343,12 @@ pub fn Scenario(comptime Rig: type) type {
             const address = if (vector) @intFromPtr(&memory.vectors[call.slot]) else memory.addressOf(call.slot);
             const flags = abi.SubmissionFlag;
             const shift: u32 = std.math.log2_int(u32, disk.alignment);
+            const cached = if (self.kernel.random().boolean()) flags.cached else 0;
             return .{
                 .slot = call.slot,
                 .generation = call.generation,
                 .kind = @intFromEnum(call.kind),
-                .flags = if (disk.alignment > 1) flags.aligned | shift << flags.alignment_shift else 0,
+                .flags = cached | if (disk.alignment > 1) flags.aligned | shift << flags.alignment_shift else 0,
                 // `open` and `probe` begin a file's record; these calls are about an open one.
                 .file = if (call.kind == .open or (call.kind == .probe and !self.opening)) abi.file_none else call.file,
                 .fd = call.fd,

@@ -104,6 +104,7 @@ pub fn makeWeather(random: std.Random) faults.Weather {
         .uncancellable = rate(random, 255),
         .stale = rate(random, 120),
         .others = rate(random, 20),
+        .uncached = rate(random, 255),
         .write_back = rate(random, 10),
         .latency_ns_max = ([_]u64{ 0, 5_000, 100_000, 2_000_000 })[random.uintLessThan(usize, 4)],
     };

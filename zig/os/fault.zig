@@ -79,6 +79,14 @@ pub fn FaultOs(comptime Real: type) type {
             return pread(fd, iovecs[0].base, iovecs[0].len, offset);
         }
 
+        pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
+            if (!@hasDecl(Real, "readNow")) return -@as(isize, @intFromEnum(E.NOSYS));
+            if (refuses()) |errno| return errno;
+            if (!happens(rates.fault_short)) return Real.readNow(fd, iovecs, offset);
+            const first = [1]Iovec{.{ .base = iovecs[0].base, .len = cut(fd, iovecs[0].len) }};
+            return Real.readNow(fd, &first, offset);
+        }
+
         pub fn pwritev(fd: i32, iovecs: []const Iovec, offset: u64) isize {
             if (!happens(rates.fault_short)) return refuses() orelse Real.pwritev(fd, iovecs, offset);
             return pwrite(fd, iovecs[0].base, iovecs[0].len, offset);

@@ -426,6 +426,11 @@ pub const Kernel = struct {
         return kernel.call(vector(.readv, fd, iovecs, offset));
     }
 
+    pub fn readNow(kernel: *Kernel, fd: i32, iovecs: []const Iovec, offset: u64) isize {
+        if (kernel.happens(kernel.weather.uncached)) return negative(.AGAIN);
+        return kernel.call(vector(.readv, fd, iovecs, offset));
+    }
+
     pub fn pwritev(kernel: *Kernel, fd: i32, iovecs: []const Iovec, offset: u64) isize {
         return kernel.call(vector(.writev, fd, iovecs, offset));
     }

@@ -33,6 +33,8 @@ pub const Weather = struct {
     stale: u8 = 0,
     /// Other processes take and give back all room of the system.
     others: u8 = 0,
+    /// What a read wants is not in the page cache.
+    uncached: u8 = 0,
     /// Dirty sectors reach the medium by themselves.
     write_back: u8 = 0,
     latency_ns_max: u64 = 1_000_000,

@@ -7,6 +7,7 @@ const lane = @import("../../lane.zig");
 const simulated = @import("../simulated.zig");
 const List = @import("../../list.zig").List(Operation);
 const Operation = @import("../../operation.zig").Operation;
+const readNowWith = @import("../../read_now.zig").readNow;
 const perform = @import("../../perform.zig").perform;
 
 pub const InlinePool = struct {
@@ -35,6 +36,11 @@ pub const InlinePool = struct {
             _ = pool.kernel.startTask(owner, @intFromPtr(operation));
         }
         return true;
+    }
+
+    pub fn readNow(pool: *InlinePool, operation: *const Operation) ?isize {
+        pool.system_calls += 1;
+        return readNowWith(pool.kernel, operation);
     }
 
     fn run(context: *anyopaque, request: *simulated.Request) void {

@@ -11,6 +11,7 @@ const real = @import("../linux.zig");
 const simulated = @import("../simulated.zig");
 const E = linux.E;
 const negative = simulated.negative;
+const Iovec = @import("../../operation.zig").Iovec;
 
 const entries_max = 256;
 const pending_max = 1024;
@@ -318,6 +319,14 @@ pub const Os = struct {
             return 3;
         }
     };
+    pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
+        const ring = current;
+        ring.calls += 1;
+        const result = ring.kernel.readNow(fd, iovecs, offset);
+        if (result > 0) ring.submit_calls += 1;
+        return result;
+    }
+
     pub const uring = struct {
         pub const Ring = real.uring.Ring;
 
