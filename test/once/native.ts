@@ -14,7 +14,8 @@ const root = dirname(dirname(import.meta.dir));
 const dir = new TempDir();
 afterAll(() => dir[Symbol.dispose]());
 
-const TIMEOUT_MS = 300_000;
+// The first test of a kind compiles its program.
+const TIMEOUT_MS = 600_000;
 const BACKENDS = ["io_uring", "threads", "posix_aio"] as const;
 const x64 = noLinux ?? unless(process.arch === "x64", "x64 only");
 const noValgrind =
