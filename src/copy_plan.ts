@@ -16,6 +16,7 @@ import type { CopyOptions } from "./copy.ts";
 import { remainder, roundUp } from "./edge.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { File, stateOf } from "./file.ts";
+import { extentOf } from "./medium.ts";
 import { WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
 
 const OPTION_NAMES: readonly string[] = [
@@ -210,13 +211,17 @@ async function refuseOverlap(
   targetOffset: Offset,
   length: number,
 ): Promise<void> {
-  const [a, b] = await Promise.all([source.stat(), target.stat()]);
-  const device = source.kind === "disk" && target.kind === "disk";
-  const same = device ? a.rdev === b.rdev : a.dev === b.dev && a.ino === b.ino;
-  if (!same || (source.kind !== "regular" && source.kind !== "disk")) return;
-  const distance = Math.abs(Number(BigInt(sourceOffset) - BigInt(targetOffset)));
+  const [from, to] = await Promise.all([extentOf(source), extentOf(target)]);
+  if (from === undefined || to === undefined || from.medium !== to.medium) return;
+  const first = BigInt(sourceOffset) + BigInt(from.start);
+  const second = BigInt(targetOffset) + BigInt(to.start);
+  const distance = Math.abs(Number(first - second));
   if (distance >= length) return;
-  throw argumentValue("target", "is the source, and the ranges overlap", target.path);
+  const is =
+    source.path === target.path
+      ? "is the source"
+      : `shares bytes with ${source.path ?? "the source"}`;
+  throw argumentValue("target", `${is}, and the ranges overlap`, target.path);
 }
 
 /** Bytes of the first chunk: it ends where the grid of the target begins. */

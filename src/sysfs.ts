@@ -40,7 +40,8 @@ export async function textOf(path: string): Promise<string | null> {
   }
 }
 
-async function numberOf(path: string): Promise<number | null> {
+/** The number that a small file holds; null if there is none. */
+export async function numberOf(path: string): Promise<number | null> {
   const text = await textOf(path);
   if (text === null) return null;
   const number = Number(text);

@@ -13,6 +13,7 @@ import {
   type OpenOptions,
   Ring,
 } from "../src/index.ts";
+import { simulatedDevice } from "../src/testing/index.ts";
 import { testUnless } from "./support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, rejection } from "./support/control.ts";
 
@@ -33,6 +34,34 @@ function streamOf(contents: Uint8Array, size: number): ReadableStream<Uint8Array
       at += size;
     },
   });
+}
+
+/** What a call rejected with that was wrong from the beginning. */
+async function refusal(promise: Promise<unknown>): Promise<Error & { code?: string }> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error & { code?: string };
+  }
+  throw new Error("expected a rejection");
+}
+
+const partitionsMissing =
+  loopMissing ?? (Bun.which("addpart") === null ? "needs addpart" : undefined);
+
+/** A partition that stands in no table; in sectors of 512 bytes. */
+class Partition implements Disposable {
+  readonly #disk: string;
+
+  constructor(disk: string, start: number, length: number) {
+    this.#disk = disk;
+    const { exitCode, stderr } = Bun.spawnSync(["addpart", disk, "1", `${start}`, `${length}`]);
+    if (exitCode !== 0) throw new Error(`addpart: ${stderr}`);
+  }
+
+  [Symbol.dispose](): void {
+    Bun.spawnSync(["delpart", this.#disk, "1"]);
+  }
 }
 
 function open(path: string, options: OpenOptions = {}): Promise<File> {
@@ -619,6 +648,60 @@ test("onto itself: refused where the ranges overlap", async () => {
   twice.set(contents);
   twice.set(contents, 10_000);
   expect(same(bytesAt(path), twice)).toBe(true);
+});
+
+test("from one simulated device to another", async () => {
+  const contents = pattern(64 * 1024);
+  await using source = await simulatedDevice({ image: contents });
+  await using target = await simulatedDevice({ size: contents.byteLength });
+  await copy(source, target, { verify: true });
+  const answer = new Uint8Array(contents.byteLength);
+  await target.readExactAt(answer, 0);
+  expect(same(answer, contents)).toBe(true);
+  expect(copy(source, source)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+});
+
+testUnless(loopMissing, "an image and the loop device over it are the same bytes", async () => {
+  using folder = new Folder();
+  const image = folder.file("image", new Uint8Array(2 ** 20));
+  using loop = new LoopDevice(image);
+  using over = new LoopDevice(loop.path);
+  await using file = await File.open(image, { write: true });
+  await using device = await File.open(loop.path, { write: true });
+  await using second = await File.open(over.path, { write: true });
+  for (const [source, target] of [
+    [file, device],
+    [device, file],
+    [device, second],
+    [second, file],
+  ] as const) {
+    const error = await refusal(copy(source, target));
+    expect(error.code).toBe("ERR_INVALID_ARG_VALUE");
+    expect(error.message).toContain(`shares bytes with ${source.path}`);
+  }
+  await copy(file, device, { length: 2 ** 19, targetOffset: 2 ** 19 });
+});
+
+testUnless(partitionsMissing, "a partition is a part of its disk", async () => {
+  using folder = new Folder();
+  using loop = new LoopDevice(folder.file("image", new Uint8Array(4 * 2 ** 20)));
+  // The second mebibyte.
+  using _part = new Partition(loop.path, 2048, 2048);
+  await using disk = await File.open(loop.path, { write: true });
+  await using part = await File.open(`${loop.path}p1`, { write: true });
+  const MiB = 2 ** 20;
+  for (const [source, target, options] of [
+    [disk, part, { length: MiB, sourceOffset: MiB + 512 }],
+    [part, disk, { targetOffset: MiB / 2 }],
+    [part, disk, { targetOffset: 2 * MiB - 512 }],
+  ] as const) {
+    const error = await refusal(copy(source, target, options));
+    expect(error.code).toBe("ERR_INVALID_ARG_VALUE");
+    expect(error.message).toContain("the ranges overlap");
+  }
+  await copy(part, disk, { targetOffset: 0 });
+  await copy(part, disk, { targetOffset: 2 * MiB });
+  await copy(disk, part, { length: MiB, sourceOffset: 2 * MiB });
 });
 
 test.each<[string, unknown]>([
