@@ -246,16 +246,10 @@ export class BlockDevice extends File {
 
   /** Keeps unaligned writes away from a range that is changed otherwise. */
   async #changing<T>(from: Offset, length: number, run: () => Promise<T>): Promise<T> {
-    return holding(coreOf(this.ring), this.#state, async () => {
-      const lock = this.#state.lock;
-      if (lock === undefined) return run();
-      const lease = await lock.acquire(from, addOffset(from, length), false);
-      try {
-        return await run();
-      } finally {
-        lock.release(lease);
-      }
-    });
+    const { lock } = this.#state;
+    return holding(coreOf(this.ring), this.#state, () =>
+      lock.during(from, addOffset(from, length), false, run),
+    );
   }
 
   #checkRange(kind: number, offset: unknown, length: unknown, mask: number): Offset {

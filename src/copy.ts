@@ -7,7 +7,7 @@ import { BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
 import { checkCopy, firstChunkBytes, noRoom, type Plan, planCopy } from "./copy_plan.ts";
 import { differs, narrowDown, Sums } from "./copy_verify.ts";
-import { growsByUnits, remainder, roundUp, writeAnywhere } from "./edge.ts";
+import { remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { IoError, setResult } from "./errors.ts";
 import { File } from "./file.ts";
 import { Input } from "./input.ts";
@@ -389,16 +389,13 @@ class Copy {
     this.#bytesSkipped += data.byteLength;
   }
 
-  /** The exact length of a regular target: a hole at the end extends nothing, a whole unit too much. */
+  /** The length of a regular target: a hole at its end extends nothing. */
   async #finishLength(): Promise<void> {
     const { target, targetOffset, sizeBefore } = this.#plan;
     if (target.kind !== "regular" || this.#prefix === 0) return;
     const end = Number(targetOffset) + this.#prefix;
     const wanted = Math.max(sizeBefore, end);
-    const size = await target.size();
-    if (size < wanted || (size > wanted && growsByUnits(target))) {
-      await target.truncate(wanted, this.#io);
-    }
+    if ((await target.size()) < wanted) await target.truncate(wanted, this.#io);
   }
 
   // Hashing, in order ---------------------------------------------------------------------------------

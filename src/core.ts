@@ -216,7 +216,11 @@ export class Core implements OperationSource {
     }
     slots.memory[slot] = view;
     slots.setOffset(slot, offset);
-    if (kind === abi.Kind.write) slots.order[slot] = ++file.order;
+    if (kind === abi.Kind.write) {
+      slots.order[slot] = ++file.order;
+      // The lock is not on: else the write would have gone the other way (transfer.ts).
+      file.lock.looseBegins();
+    }
     return this.#enqueue(slot, file, governor);
   }
 
@@ -683,7 +687,11 @@ export class Core implements OperationSource {
       slots.state[slot] = SlotState.dead;
       this.#dead++;
     }
-    if (file !== undefined && --file.inFlight === 0) file.onIdle?.();
+    if (file === undefined) return;
+    if (slots.kind[slot] === abi.Kind.write && slots.reply[slot] !== Reply.outcome) {
+      file.lock.looseEnds();
+    }
+    if (--file.inFlight === 0) file.onIdle?.();
   }
 
   /** Ends an operation that has not been handed over; `#handOver` passes over it. Returns -1. */

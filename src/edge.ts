@@ -1,12 +1,8 @@
 // The ragged ends of a sequential writer: `writable()` and `copy` send aligned requests, but where they
-// begin and end is up to the caller. On a file that wants whole units (`direct`, sectors of a device) the
-// first and the last unit are read, changed and written back; a regular file keeps its exact length.
-//
-// No lock: the writer has nothing else in flight on these units, and neither should others.
+// begin and end is up to the caller.
 
-import { addOffset, type IoOptions, type Offset } from "./arguments.ts";
-import { allocBuffer } from "./buffer.ts";
-import type { File } from "./file.ts";
+import type { IoOptions, Offset } from "./arguments.ts";
+import { type File, writeRagged } from "./file.ts";
 
 /** How far `offset` is past a multiple of `unit`. */
 export function remainder(offset: Offset, unit: number): number {
@@ -17,14 +13,9 @@ export function roundUp(bytes: number, unit: number): number {
   return Math.ceil(bytes / unit) * unit;
 }
 
-export function isAligned(file: File, offset: Offset, length: number): boolean {
-  const unit = file.alignment.offset;
-  return remainder(offset, unit) === 0 && length % unit === 0;
-}
-
 /**
- * Writes `data` wherever it begins and ends. A regular file may be longer afterwards, by less than a
- * unit: see `trimLength`.
+ * Writes `data` wherever it begins and ends, whatever the file's `unalignedWrites` says. What it shares
+ * units with is neither changed nor lost, and a regular file gets no longer than was asked for.
  */
 export async function writeAnywhere(
   file: File,
@@ -32,37 +23,7 @@ export async function writeAnywhere(
   offset: Offset,
   options: IoOptions,
 ): Promise<void> {
-  if (isAligned(file, offset, data.byteLength)) {
-    await file.writeAt(data, offset, options);
-    return;
-  }
   const unit = file.alignment.offset;
-  const head = remainder(offset, unit);
-  const start = addOffset(offset, -head);
-  const wide = roundUp(head + data.byteLength, unit);
-  const buffer = allocBuffer(wide);
-  const last = wide - unit;
-  if (head > 0) await file.readAt(buffer.subarray(0, unit), start, options);
-  const tail = (head + data.byteLength) % unit;
-  if (tail > 0 && (last > 0 || head === 0)) {
-    await file.readAt(buffer.subarray(last), addOffset(start, last), options);
-  }
-  buffer.set(data, head);
-  await file.writeAt(buffer, start, options);
-}
-
-/** Whether unaligned writes can leave a file longer than was asked for. */
-export function growsByUnits(file: File): boolean {
-  return file.kind === "regular" && file.alignment.offset > 1;
-}
-
-/** Cuts what `writeAnywhere` wrote past `end`, in a file that had `before` bytes. */
-export async function trimLength(
-  file: File,
-  before: number,
-  end: Offset,
-  options: IoOptions,
-): Promise<void> {
-  const wanted = Math.max(before, Number(end));
-  if ((await file.size()) > wanted) await file.truncate(wanted, options);
+  const aligned = remainder(offset, unit) === 0 && data.byteLength % unit === 0;
+  await (aligned ? file.writeAt(data, offset, options) : writeRagged(file, data, offset, options));
 }

@@ -64,6 +64,14 @@ export let beginOn: (
 /** Runs one native operation of what has begun; rejects with the error that names it. */
 export let runOn: (file: File, kind: number, request: Partial<Request>) => Promise<Outcome>;
 
+/** `writeAt` of a range that is not aligned, whatever the file's `unalignedWrites` says. */
+export let writeRagged: (
+  file: File,
+  data: Uint8Array,
+  offset: Offset,
+  options: IoOptions,
+) => Promise<void>;
+
 /**
  * An open file or device that is read and written at positions, asynchronously, by the kernel.
  * Bun has a global of this name: import this one.
@@ -78,6 +86,7 @@ export class File implements AsyncDisposable {
     stateOf = (file) => file.#state;
     runOn = (file, kind, request) => file.#runBegun(kind, request);
     beginOn = (file, kind, options, offset, length) => file.#begin(kind, options, offset, length);
+    writeRagged = (file, data, offset, options) => file.#writeRagged(data, offset, options);
   }
 
   /** Use `File.open` or `File.fromFd`. */
@@ -361,6 +370,13 @@ export class File implements AsyncDisposable {
     }
   }
 
+  async #writeRagged(data: Uint8Array, offset: Offset, options: IoOptions): Promise<void> {
+    const kind = abi.Kind.write;
+    const length = data.byteLength;
+    const governed = this.#begin(kind, options, offset, length);
+    await this.#long(kind, [data], [length], offset, length, Reply.nothing, governed, true);
+  }
+
   /** A transfer of several parts. The file's syncs and its close wait for all of them. */
   async #long(
     kind: number,
@@ -370,6 +386,7 @@ export class File implements AsyncDisposable {
     length: number,
     reply: number,
     governed: Governor | undefined,
+    ragged = false,
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
@@ -382,6 +399,7 @@ export class File implements AsyncDisposable {
       offset,
       length,
       governor: governed,
+      ragged,
     };
     checkTransfer(transfer);
     const order = kind === abi.Kind.write ? ++state.order : 0;
@@ -459,15 +477,7 @@ export class File implements AsyncDisposable {
     run: () => Promise<T>,
   ): Promise<T> {
     const { lock } = this.#state;
-    if (lock === undefined) return run();
-    const running = holding(this.#core, this.#state, async () => {
-      const lease = await lock.acquire(start, end, exclusive);
-      try {
-        return await run();
-      } finally {
-        lock.release(lease);
-      }
-    });
+    const running = holding(this.#core, this.#state, () => lock.during(start, end, exclusive, run));
     holdSyncs(this.#state, running);
     return running;
   }

@@ -3,7 +3,7 @@
 
 import type { IoError } from "./errors.ts";
 import { FileKind, SubmissionFlag } from "./native/abi.gen.ts";
-import { RangeLock } from "./range_lock.ts";
+import { WriteLock } from "./write_lock.ts";
 
 export interface Alignment {
   /** Bytes that addresses in memory are multiples of; 1 where nothing is required. */
@@ -55,8 +55,8 @@ export class FileState {
   limit: number = Infinity;
   /** Of a disk, when it was opened; 0 for everything else. */
   mediaBytes = 0;
-  /** What every write takes part in where some are read, modified and written back. */
-  lock: RangeLock | undefined;
+  /** What every change takes part in while some are read, modified and written back. */
+  readonly lock: WriteLock = new WriteLock();
 
   closing = false;
   closed = false;
@@ -95,13 +95,13 @@ export class FileState {
     this.alignment = { memory: this.alignment.memory, offset: size, length: size };
     this.writeMask = size - 1;
     this.offsetMask = Math.max(this.ioMask, size - 1);
-    if (this.ioMask > this.writeMask) this.lock ??= new RangeLock();
+    if (this.ioMask > this.writeMask) this.lock.keepOn();
     this.#look();
   }
 
   setUnalignedWrites(mode: "reject" | "rmw"): void {
     this.unalignedWrites = mode;
-    if (mode === "rmw" && this.offsetMask > 0) this.lock ??= new RangeLock();
+    if (mode === "rmw" && this.offsetMask > 0) this.lock.keepOn();
     this.#look();
   }
 

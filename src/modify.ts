@@ -1,6 +1,6 @@
-// Writes whose range is not aligned, with `unalignedWrites: "rmw"`: the sectors at the edges are read,
-// the caller's bytes are put over them, and the whole is written, under a range lock that every write
-// through this `File` takes part in. Used by transfer.ts.
+// Writes whose range is not aligned, with `unalignedWrites: "rmw"` or from a stream or a copy: the sectors
+// at the edges are read, the caller's bytes are put over them, and the whole is written, under a range lock
+// that every write through this `File` takes part in. Used by transfer.ts.
 //
 // Nothing is held while waiting for something else: the edges are kept in plain memory, each part has
 // its own bounce block, and a write that turns out to reach past the end of the file lets go of its
@@ -10,21 +10,21 @@ import { addOffset, type Offset } from "./arguments.ts";
 import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
 import { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
-import type { RangeLock } from "./range_lock.ts";
 import type { Transfer } from "./transfer.ts";
 import { describe, settledBadly } from "./transfer_errors.ts";
 
-export async function runModify(transfer: Transfer, lock: RangeLock): Promise<number> {
+export async function runModify(transfer: Transfer): Promise<number> {
+  const { lock } = transfer.file;
   const span = spanOf(transfer);
   const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
-  let lease = await lock.acquire(span.start, addOffset(span.start, span.bytes), true);
+  let lease = await lock.acquireAlone(span.start, addOffset(span.start, span.bytes));
   try {
     let sectors = await readEdges(transfer, span);
     if (mayGrow && sectors.tailBytes < transfer.file.ioMask + 1) {
       // The file ends within the last sector or before it: whole sectors make it too long for a
       // moment, and nobody else may make it longer before it is cut.
       lock.release(lease);
-      lease = await lock.acquire(span.start, Infinity, true);
+      lease = await lock.acquireAlone(span.start, Infinity);
       sectors = await readEdges(transfer, span);
     }
     const wide = { ...span, edges: sectors.edges };

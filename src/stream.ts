@@ -16,7 +16,7 @@ import {
 } from "./arguments.ts";
 import { allocBuffer, BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
-import { growsByUnits, remainder, roundUp, trimLength, writeAnywhere } from "./edge.ts";
+import { remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { argumentRange, IoError } from "./errors.ts";
 import type { File } from "./file.ts";
 
@@ -350,12 +350,8 @@ class WriteBehind {
   }
 
   async #finish(): Promise<void> {
-    const block = this.#block;
-    const end = addOffset(this.#position, this.#filled);
-    const tail = remainder(end, this.#file.alignment.offset) > 0 && growsByUnits(this.#file);
-    if (!tail && block !== undefined) this.#send(block);
+    if (this.#block !== undefined) this.#send(this.#block);
     await this.#settled();
-    if (tail && block !== undefined) await this.#sendTail(block, end);
     if (this.#sync) await this.#file.syncAll(this.#stopper?.options);
   }
 
@@ -398,14 +394,6 @@ class WriteBehind {
         block[Symbol.dispose]();
       });
     this.#running.add(running);
-  }
-
-  /** The end within a unit, when all else is written: then the file's length is what it should be. */
-  async #sendTail(block: Bytes & Disposable, end: Offset): Promise<void> {
-    const before = await this.#file.size();
-    this.#send(block);
-    await this.#settled();
-    await trimLength(this.#file, before, end, this.#stopper?.options ?? {});
   }
 
   async #settled(): Promise<void> {

@@ -30,6 +30,8 @@ export interface Transfer {
   /** Bytes of all views. */
   readonly length: number;
   readonly governor: Governor | undefined;
+  /** A write that may be unaligned whatever the file says. Default false. */
+  readonly ragged?: boolean;
 }
 
 /** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
@@ -44,7 +46,7 @@ export function needsCare(
   if (((lowBits(offset) | length) & file.offsetMask) !== 0) return true;
   if (slab !== undefined && (slabOffset & file.memoryMask) !== 0) return true;
   if (kind !== abi.Kind.write) return false;
-  return file.lock !== undefined || addOffset(offset, length) > file.limit;
+  return file.lock.isOn || addOffset(offset, length) > file.limit;
 }
 
 /** Throws the error for a write that must not even begin. */
@@ -52,7 +54,7 @@ export function checkTransfer(transfer: Transfer): void {
   const { file, offset, length } = transfer;
   if (transfer.kind !== abi.Kind.write || length === 0) return;
   if (file.limit !== Infinity && addOffset(offset, length) > file.limit) throw beyondEnd(transfer);
-  if (file.unalignedWrites === "rmw") return;
+  if (file.unalignedWrites === "rmw" || transfer.ragged === true) return;
   if (((lowBits(offset) | length) & file.writeMask) !== 0) throw misaligned(transfer);
 }
 
@@ -81,15 +83,10 @@ export async function checkEnd(transfer: Transfer, moved: number): Promise<void>
 
 async function runEither(transfer: Transfer): Promise<number> {
   const { file, offset, length } = transfer;
-  const lock = transfer.kind === abi.Kind.write ? file.lock : undefined;
-  if (lock === undefined) return runPlain(transfer);
-  if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer, lock);
-  const lease = await lock.acquire(offset, addOffset(offset, length), false);
-  try {
-    return await runPlain(transfer);
-  } finally {
-    lock.release(lease);
-  }
+  if (transfer.kind === abi.Kind.read) return runPlain(transfer);
+  if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer);
+  const end = addOffset(offset, length);
+  return file.lock.during(offset, end, false, () => runPlain(transfer));
 }
 
 async function runPlain(transfer: Transfer): Promise<number> {
