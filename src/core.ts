@@ -28,14 +28,13 @@ import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
 import { type DeviceParameters, openRing } from "./native/open_ring.ts";
+import { Tables } from "./native/tables.ts";
 import { Pins } from "./pins.ts";
 import { Polling } from "./polling.ts";
 import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 
-/** No operation; the native side settles it as `abi.Status.invalid`. */
-const NO_KIND = 0xffff_ffff;
 /** Completions that came inline for so long, without a turn of the event loop, call for one. */
 const INLINE_MS_MAX = 1;
 /** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
@@ -112,11 +111,7 @@ export class Core implements OperationSource {
   readonly #native: ReturnType<typeof library>;
   readonly #ring: number;
   readonly #operationsMax: number;
-  readonly #memory32: Uint32Array<ArrayBuffer>;
-  readonly #memoryF64: Float64Array<ArrayBuffer>;
-  /** Rows of the tables as indexes into the views above. */
-  readonly #submissions32: number;
-  readonly #completions32: number;
+  readonly #tables: Tables;
 
   readonly #slots = new Slots<FileState | undefined, SlotMemory>(undefined, undefined);
   readonly #slabs: (Slab | undefined)[] = [];
@@ -170,10 +165,7 @@ export class Core implements OperationSource {
     this.#pins = new Pins(opened.ring, opened.memory, opened.backend);
     this.bounce = new BounceMemory(opened.memory, opened.bounceOffset, opened.bounceAddress);
     this.#operationsMax = opened.operationsMax;
-    this.#memory32 = new Uint32Array(opened.memory);
-    this.#memoryF64 = new Float64Array(opened.memory);
-    this.#submissions32 = opened.submissionsOffset / 4;
-    this.#completions32 = opened.completionsOffset / 4;
+    this.#tables = new Tables(opened);
     this.#wake = new Wake(opened.wakeFd, this.#drain);
     this.#polling = new Polling(options.pollMicroseconds ?? 0);
     this.#forget = addSource(this);
@@ -387,7 +379,7 @@ export class Core implements OperationSource {
 
   /** Milliseconds, as of the last native call: no clock is read for it. */
   #now(): number {
-    return this.#memoryF64[abi.Control.nowMs / 8] as number;
+    return this.#tables.nowMs;
   }
 
   /** `willPoll`: the native side rings for nothing until the next call. */
@@ -402,13 +394,12 @@ export class Core implements OperationSource {
         this.#pollScheduled = true;
         setImmediate(this.#poll);
       }
-      const retryMs = this.#memory32[abi.Control.retryMs / 4] as number;
+      const retryMs = this.#tables.retryMs;
       if (retryMs > 0) this.#retryIn(retryMs);
     } else {
       this.#wake.rest();
     }
-    const more = this.#memory32[abi.Control.more / 4] === 1;
-    if (more && !this.#flushScheduled) {
+    if (this.#tables.hasMore && !this.#flushScheduled) {
       this.#flushLater();
     } else if (this.#head !== NO_SLOT && this.#held < this.#operationsMax && settled > 0) {
       this.#schedule();
@@ -438,7 +429,7 @@ export class Core implements OperationSource {
         this.#dead--;
         slots.give(slot);
       } else {
-        this.#writeRow(this.#submissions32 + count * 16, slot, address);
+        this.#writeRow(count, slot, address);
         slots.state[slot] = SlotState.native;
         slots.next[slot] = NO_SLOT;
         count++;
@@ -456,16 +447,14 @@ export class Core implements OperationSource {
    * not even look at its slab. It refuses such a row.
    */
   #checkRows(count: number): void {
-    const m = this.#memory32;
-    let row = this.#submissions32;
-    for (let index = 0; index < count; index++, row += 16) {
-      const slot = m[row] as number;
+    for (let row = 0; row < count; row++) {
+      const slot = this.#tables.slotSubmitted(row);
       const slab = this.#slabs[slot];
       let gone = slab?.buffer.detached === true;
       if (slab === undefined && this.#slots.reply[slot] === Reply.outcome) {
         gone = (this.#slots.memory[slot] as Request).isGone?.() === true;
       }
-      if (gone) m[row + 2] = NO_KIND;
+      if (gone) this.#tables.spoil(row);
     }
   }
 
@@ -510,54 +499,33 @@ export class Core implements OperationSource {
   }
 
   #writeRow(row: number, slot: number, address: number): void {
-    const m = this.#memory32;
     const slots = this.#slots;
+    const tables = this.#tables;
+    tables.setOperation(row, slots, slot, address);
     const file = slots.owner[slot];
-    m[row] = slot;
-    m[row + 1] = slots.generation[slot] as number;
-    m[row + 2] = slots.kind[slot] as number;
-    m[row + 6] = slots.offsetLow[slot] as number;
-    m[row + 7] = slots.offsetHigh[slot] as number;
-    const f = this.#memoryF64;
-    const rowF64 = row / 2;
-    f[rowF64 + 4] = address;
-    f[rowF64 + 5] = slots.length[slot] as number;
-    f[rowF64 + 6] = slots.slab[slot] as number;
     if (slots.reply[slot] !== Reply.outcome) {
-      m[row + 3] = (file as FileState).flags;
-      m[row + 4] = (file as FileState).index;
-      m[row + 5] = (file as FileState).fd;
-      m[row + 14] = 0;
-      m[row + 15] = 0;
+      const { flags, index, fd } = file as FileState;
+      tables.setTarget(row, flags, index, fd, 0, 0);
       return;
     }
     const request = slots.memory[slot] as Request;
-    m[row + 3] = file?.flags ?? 0;
-    m[row + 4] = file === undefined || file.index < 0 ? abi.FILE_NONE : file.index;
-    m[row + 5] = request.fd;
-    m[row + 14] = request.argument ?? 0;
-    m[row + 15] = request.mode ?? 0;
+    const index = file === undefined || file.index < 0 ? abi.FILE_NONE : file.index;
+    const { fd, argument = 0, mode = 0 } = request;
+    tables.setTarget(row, file?.flags ?? 0, index, fd, argument, mode);
   }
 
   // Settling --------------------------------------------------------------------------------------
 
   #settle(count: number): void {
-    const m = this.#memory32;
-    const f = this.#memoryF64;
-    let row = this.#completions32;
-    for (let i = 0; i < count; i++, row += 8) {
-      const slot = m[row] as number;
-      if (!this.#slots.isCurrent(slot, m[row + 1] as number)) {
+    const tables = this.#tables;
+    for (let row = 0; row < count; row++) {
+      const slot = tables.slot(row);
+      if (!this.#slots.isCurrent(slot, tables.generation(row))) {
         throw new Error("bun-aio: internal error: a completion for no operation");
       }
       this.#held--;
-      this.#settleOne(
-        slot,
-        m[row + 2] as number,
-        m[row + 3] as number,
-        f[row / 2 + 2] as number,
-        f[row / 2 + 3] as number,
-      );
+      const transferred = tables.transferred(row);
+      this.#settleOne(slot, tables.status(row), tables.errno(row), transferred, tables.detail(row));
     }
   }
 
@@ -821,7 +789,7 @@ export class Core implements OperationSource {
 
   /** The control block that native code keeps, for statistics. */
   get controlMemory(): DataView {
-    return new DataView(this.#memory32.buffer, 0, abi.Control.SIZE);
+    return this.#tables.control;
   }
 
   get closing(): boolean {
