@@ -4,6 +4,10 @@
 //! The hand-over is one mutex, one condition and two lists. The owner (JavaScript) thread appends
 //! to `waiting` and takes `finished` whole; threads move operations from one to the other. An
 //! operation belongs to the pool from `submit` until it is taken from `finished`.
+//!
+//! Waking a thread costs as much as a cached read. So `submit` wakes one, and a thread that was woken wakes the
+//! next one if more is waiting: calls that take long have all threads soon, short ones are done by few of them.
+//! While something waits and a thread is idle, one is on its way.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -11,7 +15,7 @@ const os = @import("os.zig");
 const lane = @import("lane.zig");
 const Operation = @import("operation.zig").Operation;
 const perform = @import("perform.zig").perform;
-const readNowWith = @import("read_now.zig").readNow;
+const read_now = @import("read_now.zig");
 const List = @import("list.zig").List(Operation);
 
 pub fn Pool(comptime Os: type) type {
@@ -77,6 +81,12 @@ pub fn Pool(comptime Os: type) type {
         /// Takes the whole run. Returns false when there is no thread and none can be started: the
         /// caller waits and tries again.
         pub fn submit(pool: *Self, operations: []const *Operation) bool {
+            const taken = pool.take(operations);
+            if (taken) pool.work.signal();
+            return taken;
+        }
+
+        fn take(pool: *Self, operations: []const *Operation) bool {
             pool.mutex.lock();
             defer pool.mutex.unlock();
             assert(!pool.stopping);
@@ -94,16 +104,15 @@ pub fn Pool(comptime Os: type) type {
             for (operations) |operation| {
                 operation.assertPhase(.in_kernel);
                 pool.waiting.push(operation);
-                if (pool.idle > 0) pool.work.signal();
             }
             return true;
         }
 
-        /// Without a thread, where that takes no time.
-        pub fn readNow(pool: *Self, operation: *const Operation) ?isize {
+        /// Without a thread.
+        pub fn readNow(pool: *Self, operation: *const Operation) read_now.Outcome {
             pool.calls_of_owner += 1;
             pool.system_calls += 1;
-            return readNowWith(Os, operation);
+            return read_now.readNow(Os, operation);
         }
 
         /// Hands out everything that is finished.
@@ -172,16 +181,21 @@ pub fn Pool(comptime Os: type) type {
         fn serve(pool: *Self) void {
             pool.mutex.lock();
             defer pool.mutex.unlock();
+            var was_woken = true;
             while (true) {
                 const operation = pool.waiting.pop() orelse {
                     if (pool.stopping) break;
                     pool.idle += 1;
                     pool.work.wait(&pool.mutex);
                     pool.idle -= 1;
+                    was_woken = true;
                     continue;
                 };
                 pool.running += 1;
+                const wake_next = was_woken and pool.waiting.count > 0 and pool.idle > 0;
+                was_woken = false;
                 pool.mutex.unlock();
+                if (wake_next) pool.work.signal();
                 operation.result = perform(Os, operation);
                 pool.mutex.lock();
                 pool.running -= 1;
