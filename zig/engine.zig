@@ -37,6 +37,8 @@ pub const FileState = struct {
     /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
     transfers_refused: bool = false,
     syncs_refused: bool = false,
+    /// Reads at once are not to be had of this file.
+    reads_now_refused: bool = false,
     /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
@@ -111,6 +113,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         call_bytes: u64 = 0,
         /// Bytes that it may still read at once where threads could.
         now_bytes: u64 = 0,
+        /// A read at once found nothing in this call: others may wait for a device in vain, too.
+        missed_now: bool = false,
         now_ns: u64 = 0,
 
         /// `kernel` and `pool` are set up by the caller, in place.
@@ -138,6 +142,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.pool_quiet = false;
             engine.call_bytes = 0;
             engine.now_bytes = 0;
+            engine.missed_now = false;
             engine.now_ns = 0;
             memory.control.* = .{};
             for (memory.operations, 0..) |*operation, index| {
@@ -198,6 +203,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.refused_room = false;
             engine.call_bytes = call_bytes_max;
             engine.now_bytes = read_now.call_bytes_max;
+            engine.missed_now = false;
             engine.memory.control.more = 0;
             engine.memory.control.retry_ms = 0;
             engine.disarm();
@@ -334,6 +340,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     // JavaScript gives a closed file's record to the next one.
                     file.transfers_refused = false;
                     file.syncs_refused = false;
+                    file.reads_now_refused = false;
                 }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
@@ -448,16 +455,25 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         /// A read that needs no device is done at once, if the lane knows how and this call's share allows.
-        fn readNow(_: *Self, by: anytype, operation: *Operation, share: *u64) ?isize {
+        fn readNow(engine: *Self, by: anytype, operation: *Operation, share: *u64) ?isize {
             if (!@hasDecl(@typeInfo(@TypeOf(by)).pointer.child, "readNow")) return null;
-            if (!operation.cached or share.* == 0) return null;
+            if (!operation.cached or operation.file == abi.file_none) return null;
+            if (share.* == 0 or engine.missed_now) return null;
+            const file = &engine.memory.files[operation.file];
+            if (file.reads_now_refused and !plant.is(.read_now_again)) return null;
             operation.assertPhase(.queued);
             operation.preparePiece();
             const bytes = operation.piece.bytes;
             if (bytes == 0 or bytes > read_now.bytes_max) return null;
-            const result = by.readNow(operation) orelse return null;
-            share.* -|= bytes;
-            return result;
+            switch (by.readNow(operation)) {
+                .ended => |result| {
+                    share.* -|= bytes;
+                    return result;
+                },
+                .missed => engine.missed_now = true,
+                .refused => file.reads_now_refused = true,
+            }
+            return null;
         }
 
         fn endedNow(engine: *Self, operation: *Operation, result: isize) void {
@@ -651,6 +667,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (operation.cancel_requested) return engine.settle(operation, .canceled, 0);
             if (plant.is(.lose_continuation)) return engine.settle(operation, .ok, 0);
             engine.stats().continuations += 1;
+            operation.attempts = 0;
             // At the end of the queue: a long transfer takes turns with the others.
             engine.requeue(operation);
         }

@@ -9,6 +9,7 @@ pub const Plant = enum {
     lose_continuation,
     read_now_direct,
     read_now_keep,
+    read_now_again,
     wait_for_nothing,
     sync_overtakes,
     miscount_sync,

@@ -1,7 +1,13 @@
 // What this run can do, and tests that say why they do not run.
 
 import { test } from "bun:test";
+import fs from "node:fs";
+import { tmpdir } from "node:os";
 import { Ring } from "../../src/index.ts";
+
+/** linux/magic.h */
+const TMPFS_MAGIC = 0x01021994;
+const OVERLAYFS_MAGIC = 0x794c7630;
 
 /** The backend under test. */
 export const backend: string = Ring.default().backend;
@@ -24,6 +30,13 @@ export const noStrace: string | undefined =
   noLinux ?? unless(Bun.which("strace") !== null, "strace is not installed: apt install strace");
 export const noIoUring: string | undefined = unless(backend === "io_uring", "io_uring only");
 export const noThreads: string | undefined = unless(backend === "threads", "threads only");
+/** Whether files in the folder for temporary files can be read without waiting (preadv2(2), RWF_NOWAIT). */
+export const noNowait: string | undefined =
+  noLinux ??
+  unless(
+    ![TMPFS_MAGIC, OVERLAYFS_MAGIC].includes(fs.statfsSync(tmpdir()).type),
+    "tmpfs and overlayfs know no RWF_NOWAIT: set TMPDIR",
+  );
 export const noFaultFree: string | undefined = unless(!faulty, "exact only without faults");
 
 /** `test`, or a skipped test whose name says why. */

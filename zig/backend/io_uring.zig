@@ -10,7 +10,7 @@ const lane = @import("../lane.zig");
 const os = @import("../os.zig");
 const plant = @import("../plant.zig");
 const Operation = @import("../operation.zig").Operation;
-const readNowWith = @import("../read_now.zig").readNow;
+const read_now = @import("../read_now.zig");
 const PinnedSlabs = @import("pinned.zig").PinnedSlabs;
 const Slab = @import("../slab.zig").Slab;
 const E = linux.E;
@@ -171,12 +171,12 @@ pub fn IoUring(comptime Os: type) type {
 
         /// A single read of what is in the page cache is sooner done without an entry: of several, one enter takes
         /// less time (docs/performance.md).
-        pub fn readNow(self: *Self, operation: *const Operation) ?isize {
-            if (self.lost) return null;
+        pub fn readNow(self: *Self, operation: *const Operation) read_now.Outcome {
+            if (self.lost) return .missed;
             self.system_calls += 1;
-            const result = readNowWith(Os, operation) orelse return null;
-            if (result > 0) self.submit_calls += 1;
-            return result;
+            const outcome = read_now.readNow(Os, operation);
+            if (outcome == .ended and outcome.ended > 0) self.submit_calls += 1;
+            return outcome;
         }
 
         fn prepare(self: *Self, sqe: *linux.io_uring_sqe, operation: *const Operation) void {

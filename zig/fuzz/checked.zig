@@ -8,6 +8,7 @@ const simulated = @import("../os/simulated.zig");
 const InlinePool = @import("../os/simulated/pool.zig").InlinePool;
 const List = @import("../list.zig").List(Operation);
 const Operation = @import("../operation.zig").Operation;
+const read_now = @import("../read_now.zig");
 const Oracle = @import("oracle.zig").Oracle;
 const fail = @import("report.zig").fail;
 
@@ -73,14 +74,14 @@ pub fn Checked(comptime Inner: type) type {
             self.step();
         }
 
-        pub fn readNow(self: *Self, operation: *Operation) ?isize {
-            if (!@hasDecl(Inner, "readNow")) return null;
+        pub fn readNow(self: *Self, operation: *Operation) read_now.Outcome {
+            if (!@hasDecl(Inner, "readNow")) return .refused;
             self.step();
-            const result = self.inner.readNow(operation);
+            const outcome = self.inner.readNow(operation);
             self.step();
             self.oracle.unsure = self.capability(operation.kind) != .yes;
-            self.oracle.readNow(operation, .kernel, result orelse return null);
-            return result;
+            if (outcome == .ended) self.oracle.readNow(operation, .kernel, outcome.ended);
+            return outcome;
         }
 
         fn left(self: *Self, operation: *Operation) void {
@@ -175,11 +176,11 @@ pub const CheckedPool = struct {
         return taken;
     }
 
-    pub fn readNow(pool: *CheckedPool, operation: *Operation) ?isize {
-        const result = pool.inner.readNow(operation);
+    pub fn readNow(pool: *CheckedPool, operation: *Operation) read_now.Outcome {
+        const outcome = pool.inner.readNow(operation);
         pool.count();
-        pool.oracle.readNow(operation, .pool, result orelse return null);
-        return result;
+        if (outcome == .ended) pool.oracle.readNow(operation, .pool, outcome.ended);
+        return outcome;
     }
 
     fn count(pool: *CheckedPool) void {

@@ -48,7 +48,9 @@ pub const Call = struct {
     refused_at: u64 = 0,
     moved: u64 = 0,
     idle_writes: u32 = 0,
+    /// Times in a row, and whether they were too many.
     again_count: u32 = 0,
+    gave_up: bool = false,
     /// The row that has to come with this very call, and since when.
     due: ?Row = null,
     due_ns: u64 = 0,
@@ -189,18 +191,17 @@ pub const Oracle = struct {
     fn checkRoute(oracle: *Oracle, call: *const Call, route: Route, operation: *const Operation) void {
         if (!call.isTransfer() and !call.isSync()) return;
         const refused = oracle.refusedAt(call).*;
-        const gave_up = call.again_count >= engine_file.attempts_max;
         switch (route) {
             .kernel => {
                 if (oracle.no_room) fail("slot {d} is given to a kernel without room", .{call.slot});
-                if (gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
+                if (call.gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
                 const known = refused > 0 and call.order > refused;
                 // A lane that was lost and answers again is asked again.
                 if (known and !oracle.may_be_lost) fail("file {d} was refused before", .{call.file});
                 if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
                 oracle.call_bytes += operation.piece.bytes;
             },
-            .pool => if (call.isTransfer() and refused == 0 and !gave_up and !oracle.may_be_lost) {
+            .pool => if (call.isTransfer() and refused == 0 and !call.gave_up and !oracle.may_be_lost) {
                 fail("slot {d} goes to the pool, though its file was never refused", .{call.slot});
             },
         }
@@ -317,6 +318,7 @@ pub const Oracle = struct {
                     oracle.no_room = true;
                     const gives_up = route == .kernel and call.again_count >= engine_file.attempts_max;
                     oracle.tally.stats.fallbacks += @intFromBool(gives_up);
+                    call.gave_up = call.gave_up or gives_up;
                     break :again null;
                 },
                 .CANCELED => interrupted orelse .{ .status = .failed, .errno = errno },
@@ -344,7 +346,7 @@ pub const Oracle = struct {
             call.moved += bytes;
             const end_of_file = bytes == 0 or bytes % alignment != 0;
             call.due = if (all or end_of_file) .{ .status = .ok } else interrupted;
-            oracle.tally.stats.continuations += @intFromBool(call.due == null);
+            oracle.goesOn(call);
             return;
         }
         const kept = if (all) bytes else bytes - bytes % alignment;
@@ -353,7 +355,13 @@ pub const Oracle = struct {
         call.due = if (all)
             .{ .status = .ok }
         else if (kept == 0 and call.idle_writes >= 2) .{ .status = .no_progress } else interrupted;
-        oracle.tally.stats.continuations += @intFromBool(call.due == null);
+        oracle.goesOn(call);
+    }
+
+    fn goesOn(oracle: *Oracle, call: *Call) void {
+        if (call.due != null) return;
+        oracle.tally.stats.continuations += 1;
+        call.again_count = 0;
     }
 
     pub fn removedFromLane(oracle: *Oracle, operation: *const Operation) void {

@@ -160,6 +160,7 @@ pub fn makeDisk(random: std.Random, disk: *simulated.Disk) void {
             .size = size,
             .grows = grows,
         },
+        .refuses_now = random.uintLessThan(u32, 4) == 0,
         .alignment = if (strict) sector else 1,
         .memory_alignment = if (strict) 512 else 1,
         .kind = if (grows) .regular else .disk,

@@ -26,6 +26,9 @@ pub const Disk = struct {
     kind: abi.FileKind = .disk,
     /// POSIX AIO says EOPNOTSUPP (platform-notes.md: /dev/null, raw disks above maxphys, ...).
     refuses_aio: bool = false,
+    /// Reads at once are not to be had (tmpfs, overlayfs), and whether that was said since it was opened.
+    refuses_now: bool = false,
+    refused_now: bool = false,
     nature: enum {
         medium,
         /// /dev/null: nothing to read, and it swallows what is written.
@@ -250,6 +253,7 @@ pub const Kernel = struct {
         for (kernel.files, 0..) |*file, index| {
             if (file.disk != null) continue;
             file.* = .{ .disk = disk };
+            disk.refused_now = false;
             return @intCast(fd_first + index);
         }
         return null;
@@ -427,6 +431,11 @@ pub const Kernel = struct {
     }
 
     pub fn readNow(kernel: *Kernel, fd: i32, iovecs: []const Iovec, offset: u64) isize {
+        if (kernel.diskOf(fd)) |disk| if (disk.refuses_now) {
+            if (disk.refused_now) @panic("asks for a read at once again");
+            disk.refused_now = true;
+            return negative(.OPNOTSUPP);
+        };
         if (kernel.happens(kernel.weather.uncached)) return negative(.AGAIN);
         return kernel.call(vector(.readv, fd, iovecs, offset));
     }

@@ -7,7 +7,7 @@ const lane = @import("../../lane.zig");
 const simulated = @import("../simulated.zig");
 const List = @import("../../list.zig").List(Operation);
 const Operation = @import("../../operation.zig").Operation;
-const readNowWith = @import("../../read_now.zig").readNow;
+const read_now = @import("../../read_now.zig");
 const perform = @import("../../perform.zig").perform;
 
 pub const InlinePool = struct {
@@ -38,9 +38,9 @@ pub const InlinePool = struct {
         return true;
     }
 
-    pub fn readNow(pool: *InlinePool, operation: *const Operation) ?isize {
+    pub fn readNow(pool: *InlinePool, operation: *const Operation) read_now.Outcome {
         pool.system_calls += 1;
-        return readNowWith(pool.kernel, operation);
+        return read_now.readNow(pool.kernel, operation);
     }
 
     fn run(context: *anyopaque, request: *simulated.Request) void {
