@@ -14,7 +14,7 @@ import {
 import { busyHint, loopHint } from "./busy.ts";
 import type { Governor } from "./control.ts";
 import { argumentRange, argumentValue, errnoOf, IoError, systemError } from "./errors.ts";
-import { beginOn, File, runOn } from "./file.ts";
+import { beginOn, File, lockedOn, runOn } from "./file.ts";
 import type { FileState } from "./file_state.ts";
 import { type Geometry, imageGeometry, readGeometry } from "./geometry.ts";
 import { syscallName } from "./hints.ts";
@@ -141,7 +141,7 @@ export class BlockDevice extends File {
     const kind = abi.Kind.discard;
     const from = this.#checkRange(kind, offset, length, this.#sectorMask());
     const governed = beginOn(this, kind, options, from, length);
-    const running = this.#changing(from, length, () =>
+    const running = lockedOn(this, kind, from, length, governed, () =>
       this.#eachChunk(kind, from, length, DISCARD_BYTES_MAX, governed),
     );
     holdSyncs(this.#state, running);
@@ -171,7 +171,7 @@ export class BlockDevice extends File {
     try {
       return { method: await running };
     } catch (error) {
-      if (error instanceof IoError) state.writeFailed(order, error);
+      if (error instanceof IoError) state.writeFailed(order, error, true);
       throw error;
     }
   }
@@ -215,8 +215,9 @@ export class BlockDevice extends File {
       await write(addOffset(from, head + middle), length - head - middle);
       if (middle === 0) return "write";
       const start = addOffset(from, head);
-      const method = await this.#changing(start, middle, () =>
-        this.#eachChunk(abi.Kind.writeZeroes, start, middle, ZERO_BYTES_MAX, governor),
+      const kind = abi.Kind.writeZeroes;
+      const method = await lockedOn(this, kind, start, middle, governor, () =>
+        this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor),
       );
       if (method === abi.Method.punch) return "punch";
       if (method === abi.Method.zeroout) return "zeroout";
@@ -242,14 +243,6 @@ export class BlockDevice extends File {
       if (method === abi.Method.unsupported) break;
     }
     return method;
-  }
-
-  /** Keeps unaligned writes away from a range that is changed otherwise. */
-  async #changing<T>(from: Offset, length: number, run: () => Promise<T>): Promise<T> {
-    const { lock } = this.#state;
-    return holding(coreOf(this.ring), this.#state, () =>
-      lock.during(from, addOffset(from, length), false, run),
-    );
   }
 
   #checkRange(kind: number, offset: unknown, length: unknown, mask: number): Offset {

@@ -131,6 +131,7 @@ async function runPart(
     }
     gather(transfer, index, position, memory, from - span.head, bytes);
   };
+  if (!isRead) transfer.hasBegun = true;
   const outcome = await core.start({
     kind,
     fd: file.fd,

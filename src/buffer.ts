@@ -5,6 +5,7 @@
 import { type Bytes, checkInteger, checkOptions, type IoData, isSignal } from "./arguments.ts";
 import { causeError } from "./control.ts";
 import { argumentRange, argumentType, argumentValue, IoError, systemError } from "./errors.ts";
+import { listen, unlisten } from "./event_loop.ts";
 import { PINNED_CHUNKS_MAX, SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";
 import { noteClosed, noteHeld, noteOpened } from "./registry.ts";
@@ -307,9 +308,9 @@ export class BufferPool implements Disposable {
       this.#waiters.delete(waiter);
       if (signal !== undefined) reject(abortedError(signal));
     };
-    const stop = (): void => signal?.removeEventListener("abort", aborted);
+    const stop = (): void => unlisten(signal, aborted);
     const waiter: Waiter = { resolve, reject, stop };
-    signal?.addEventListener("abort", aborted, { once: true });
+    listen(signal, aborted);
     this.#waiters.add(waiter);
     return promise;
   }

@@ -3,6 +3,7 @@
 // Knows slots only as numbers; what cancelling means is told by the callback.
 
 import { IoError, type IoErrorInit } from "./errors.ts";
+import { listen, unlisten } from "./event_loop.ts";
 
 /** What governs an operation, or all the parts of a longer one. */
 export interface Governor {
@@ -65,10 +66,10 @@ export function waitGoverned(
     };
     const done = (cause: Cause | undefined): void => {
       clearTimeout(timer);
-      governor?.signal?.removeEventListener("abort", check);
+      unlisten(governor?.signal, check);
       resolve(cause);
     };
-    governor?.signal?.addEventListener("abort", check, { once: true });
+    listen(governor?.signal, check);
     work.then(
       () => done(undefined),
       () => done(undefined),
@@ -118,7 +119,7 @@ export class Control {
       const listener = (): void => this.#aborted(signal, slots);
       listening = { slots, listener };
       this.#bySignal.set(signal, listening);
-      signal.addEventListener("abort", listener, { once: true });
+      listen(signal, listener);
     }
     listening.slots.add(slot);
   }
@@ -130,7 +131,7 @@ export class Control {
     listening.slots.delete(slot);
     if (listening.slots.size > 0) return;
     this.#bySignal.delete(signal);
-    signal.removeEventListener("abort", listening.listener);
+    unlisten(signal, listening.listener);
   }
 
   #aborted(signal: AbortSignal, slots: Set<number>): void {

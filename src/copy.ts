@@ -9,6 +9,7 @@ import { checkCopy, firstChunkBytes, noRoom, type Plan, planCopy } from "./copy_
 import { differs, narrowDown, Sums } from "./copy_verify.ts";
 import { remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { IoError, setResult } from "./errors.ts";
+import { listen, setImmediate, unlisten } from "./event_loop.ts";
 import { File } from "./file.ts";
 import { Input } from "./input.ts";
 import { Meter } from "./meter.ts";
@@ -175,14 +176,14 @@ class Copy {
       this.#fail(aborted(signal, this.#plan.target));
       this.#own.abort(signal.reason);
     };
-    signal?.addEventListener("abort", stop, { once: true });
+    listen(signal, stop);
     try {
       if (signal?.aborted === true) stop();
       else await this.#steps();
     } catch (error) {
       this.#fail(error);
     } finally {
-      signal?.removeEventListener("abort", stop);
+      unlisten(signal, stop);
       this.#pool[Symbol.dispose]();
     }
     const result = this.#result();
@@ -391,11 +392,12 @@ class Copy {
 
   /** The length of a regular target: a hole at its end extends nothing. */
   async #finishLength(): Promise<void> {
-    const { target, targetOffset, sizeBefore } = this.#plan;
+    const { target, targetOffset } = this.#plan;
     if (target.kind !== "regular" || this.#prefix === 0) return;
-    const end = Number(targetOffset) + this.#prefix;
-    const wanted = Math.max(sizeBefore, end);
-    if ((await target.size()) < wanted) await target.truncate(wanted, this.#io);
+    const end = addOffset(targetOffset, this.#prefix);
+    if ((await target.size()) >= end) return;
+    // Not by truncate: somebody may write behind it in this moment.
+    await writeAnywhere(target, new Uint8Array(1), addOffset(end, -1), this.#io);
   }
 
   // Hashing, in order ---------------------------------------------------------------------------------

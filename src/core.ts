@@ -8,12 +8,13 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { hasLength } from "./arguments.ts";
+import { addOffset, hasLength, type Offset } from "./arguments.ts";
 import { NO_BLOCK } from "./bounce.ts";
 import { BounceMemory } from "./bounce_memory.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
+import { clearTimeout, setImmediate, setTimeout } from "./event_loop.ts";
 import {
   closedError,
   detachedError,
@@ -208,11 +209,7 @@ export class Core implements OperationSource {
     }
     slots.memory[slot] = view;
     slots.setOffset(slot, offset);
-    if (kind === abi.Kind.write) {
-      slots.order[slot] = ++file.order;
-      // The lock is not on: else the write would have gone the other way (transfer.ts).
-      file.lock.looseBegins();
-    }
+    if (kind === abi.Kind.write) slots.order[slot] = ++file.order;
     return this.#enqueue(slot, file, governor);
   }
 
@@ -312,14 +309,12 @@ export class Core implements OperationSource {
       this.#flushLater();
       return;
     }
-    this.#busy = true;
     const count = this.#handOver();
-    this.#busy = false;
     this.#held += count;
-    const willPoll = this.#polling.wants(this.#held);
+    const willPoll = this.#polling.begin(this.#now(), count, this.#held, false);
     const settled = this.#native.ba_flush(this.#ring as never, count, willPoll ? 1 : 0);
     if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
-    if (count > 0) this.#polling.started(this.#now());
+    this.#polling.end(this.#now(), count, settled, false);
     this.#finishCall(settled, willPoll);
   };
 
@@ -330,9 +325,9 @@ export class Core implements OperationSource {
       this.#flush();
       return;
     }
-    const willPoll = this.#polling.wants(this.#held);
+    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, true);
     const settled = this.#native.ba_drain(this.#ring as never, willPoll ? 1 : 0);
-    if (settled > 0) this.#polling.rang(this.#now());
+    this.#polling.end(this.#now(), 0, settled, true);
     this.#finishCall(settled, willPoll);
   };
 
@@ -345,11 +340,9 @@ export class Core implements OperationSource {
       this.#flush();
       return;
     }
-    const isLast = this.#polling.isOver(this.#now());
-    const willPoll = !isLast && this.#polling.wants(this.#held);
+    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, false);
     const settled = this.#native.ba_poll(this.#ring as never, willPoll ? 1 : 0);
-    if (settled > 0) this.#polling.found(this.#now());
-    else if (isLast) this.#polling.failed();
+    this.#polling.end(this.#now(), 0, settled, false);
     this.#finishCall(settled, willPoll);
   };
 
@@ -386,8 +379,11 @@ export class Core implements OperationSource {
   #finishCall(settled: number, willPoll: boolean): void {
     if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
     this.#busy = true;
-    this.#settle(settled);
-    this.#busy = false;
+    try {
+      this.#settle(settled);
+    } finally {
+      this.#busy = false;
+    }
     if (this.#held > 0) {
       if (!willPoll) this.#wake.watch();
       else if (!this.#pollScheduled) {
@@ -416,6 +412,7 @@ export class Core implements OperationSource {
   /** Writes rows for what waits, as far as there is room. Returns how many. */
   #handOver(): number {
     const slots = this.#slots;
+    this.#busy = true;
     let count = 0;
     let slot = this.#head;
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
@@ -439,6 +436,7 @@ export class Core implements OperationSource {
     this.#head = slot;
     if (slot === NO_SLOT) this.#tail = NO_SLOT;
     this.#checkRows(count);
+    this.#busy = false;
     return count;
   }
 
@@ -612,7 +610,7 @@ export class Core implements OperationSource {
     const resolve = slots.resolve[slot] as (value: unknown) => void;
     const reject = slots.reject[slot] as (error: unknown) => void;
     if (slots.kind[slot] === abi.Kind.write) {
-      file.writeFailed(slots.order[slot] as number, error);
+      file.writeFailed(slots.order[slot] as number, error, true);
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);
@@ -630,7 +628,8 @@ export class Core implements OperationSource {
     const reject = slots.reject[slot] as (error: unknown) => void;
     const file = slots.owner[slot];
     if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
-      file.writeFailed(slots.order[slot] as number, error);
+      const hadBegun = slots.state[slot] === SlotState.native;
+      file.writeFailed(slots.order[slot] as number, error, hadBegun);
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);
@@ -656,9 +655,7 @@ export class Core implements OperationSource {
       this.#dead++;
     }
     if (file === undefined) return;
-    if (slots.kind[slot] === abi.Kind.write && slots.reply[slot] !== Reply.outcome) {
-      file.lock.looseEnds();
-    }
+    if (slots.kind[slot] === abi.Kind.write) file.lock.looseEnded();
     if (--file.inFlight === 0) file.onIdle?.();
   }
 
@@ -780,6 +777,18 @@ export class Core implements OperationSource {
       found.set(`${slot}:${slots.generation[slot]}`, words);
     }
     return found;
+  }
+
+  /** Whether a write of `startTransfer` is under way in the range. It takes no part in the file's lock. */
+  isWriting(file: FileState, start: Offset, end: Offset): boolean {
+    const slots = this.#slots;
+    for (let slot = 0; slot < slots.capacity; slot++) {
+      if (slots.owner[slot] !== file || slots.kind[slot] !== abi.Kind.write) continue;
+      if (slots.reply[slot] === Reply.outcome || slots.state[slot] === SlotState.dead) continue;
+      const offset = slots.offset(slot);
+      if (offset < end && addOffset(offset, slots.length[slot] as number) > start) return true;
+    }
+    return false;
   }
 
   /** Operations that have not settled. */

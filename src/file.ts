@@ -64,6 +64,15 @@ export let beginOn: (
 /** Runs one native operation of what has begun; rejects with the error that names it. */
 export let runOn: (file: File, kind: number, request: Partial<Request>) => Promise<Outcome>;
 
+/** Runs a change of a range, beside which no unaligned write is read, modified and written back. Syncs wait for it. */
+export let lockedOn: <T>(
+  file: File,
+  kind: number,
+  start: Offset,
+  length: number,
+  governor: Governor | undefined,
+  run: () => Promise<T>,
+) => Promise<T>;
 /** `writeAt` of a range that is not aligned, whatever the file's `unalignedWrites` says. */
 export let writeRagged: (
   file: File,
@@ -86,6 +95,8 @@ export class File implements AsyncDisposable {
     stateOf = (file) => file.#state;
     runOn = (file, kind, request) => file.#runBegun(kind, request);
     beginOn = (file, kind, options, offset, length) => file.#begin(kind, options, offset, length);
+    lockedOn = (file, kind, start, length, governor, run) =>
+      file.#locked(kind, start, addOffset(start, length), governor, run);
     writeRagged = (file, data, offset, options) => file.#writeRagged(data, offset, options);
   }
 
@@ -197,7 +208,7 @@ export class File implements AsyncDisposable {
     const offset = checkOffset("size", size);
     const kind = abi.Kind.truncate;
     const governed = this.#begin(kind, options, offset, undefined);
-    await this.#locked(offset, Infinity, true, () =>
+    await this.#locked(kind, offset, Infinity, governed, () =>
       this.#runBegun(kind, { offset, governor: governed }),
     );
   }
@@ -209,7 +220,7 @@ export class File implements AsyncDisposable {
     checkRange(from, length);
     const kind = abi.Kind.allocate;
     const governed = this.#begin(kind, options, from, length);
-    await this.#locked(from, addOffset(from, length), false, () =>
+    await this.#locked(kind, from, addOffset(from, length), governed, () =>
       this.#runBegun(kind, { offset: from, length, governor: governed }),
     );
   }
@@ -409,7 +420,9 @@ export class File implements AsyncDisposable {
     try {
       transferred = await running;
     } catch (error) {
-      if (kind === abi.Kind.write && error instanceof IoError) state.writeFailed(order, error);
+      if (kind === abi.Kind.write && error instanceof IoError) {
+        state.writeFailed(order, error, transfer.hasBegun === true);
+      }
       throw error;
     }
     if (reply === Reply.bytes) return transferred;
@@ -471,13 +484,18 @@ export class File implements AsyncDisposable {
 
   /** Keeps clear of unaligned writes that are being read, modified and written back. */
   async #locked<T>(
+    kind: number,
     start: Offset,
     end: Offset,
-    exclusive: boolean,
+    governor: Governor | undefined,
     run: () => Promise<T>,
   ): Promise<T> {
     const { lock } = this.#state;
-    const running = holding(this.#core, this.#state, () => lock.during(start, end, exclusive, run));
+    const stopped = (cause: Cause): IoError => this.#stoppedError(kind, cause);
+    const alone = kind === abi.Kind.truncate;
+    const running = holding(this.#core, this.#state, () =>
+      lock.during(start, end, alone, { governor, stopped }, run),
+    );
     holdSyncs(this.#state, running);
     return running;
   }

@@ -118,15 +118,21 @@ export class FileState {
     this.careful = this.offsetMask > 0 || this.memoryMask > 0 || this.limit !== Infinity;
   }
 
-  /** A write that had reached the kernel failed: no sync that covers it may succeed. */
-  writeFailed(order: number, error: IoError): void {
+  /**
+   * A write failed: no sync that covers it may succeed. If it had begun, none that comes later, either: the medium
+   * lacks something.
+   */
+  writeFailed(order: number, error: IoError, hadBegun: boolean): void {
     let reported = false;
     for (const sync of this.pendingSyncs) {
       if (sync.order <= order) continue;
       sync.cause ??= error;
       reported = true;
     }
-    if (!wasAsked(error)) this.syncFailure ??= error;
-    else if (!reported) this.unreported ??= error;
+    if (wasAsked(error)) {
+      if (!reported) this.unreported ??= error;
+    } else if (hadBegun) {
+      this.syncFailure ??= error;
+    }
   }
 }

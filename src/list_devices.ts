@@ -200,5 +200,6 @@ async function descend(
     await descend(paths, mounts, below, found);
   }
   const backing = await backingFile(directory);
-  if (backing !== null) await descend(paths, mounts, await deviceOf(paths, mounts, backing), found);
+  if (backing === null) return;
+  await descend(paths, mounts, await deviceOf(paths, mounts, backing.path), found);
 }

@@ -55,9 +55,10 @@ async function behindLoop(
   directory: string,
   depth: number,
 ): Promise<Extent | undefined> {
-  const path = await backingFile(directory);
-  if (path === null) return undefined;
-  const found = await stat(path).catch(() => undefined);
+  const backing = await backingFile(directory);
+  // Another file may have the name of one that was deleted.
+  if (backing?.exists !== true) return undefined;
+  const found = await stat(backing.path).catch(() => undefined);
   if (found === undefined) return undefined;
   const offset = (await numberOf(join(directory, "loop", "offset"))) ?? 0;
   const { medium, start } = found.isBlockDevice()

@@ -2,8 +2,8 @@
 // at the edges are read, the caller's bytes are put over them, and the whole is written, under a range lock
 // that every write through this `File` takes part in. Used by transfer.ts.
 //
-// Nothing is held while waiting for something else: the edges are kept in plain memory, each part has
-// its own bounce block, and a write that turns out to reach past the end of the file lets go of its
+// Nothing is held while waiting for whoever may wait for it: the edges are kept in plain memory, each part
+// has its own bounce block, and a write that turns out to reach past the end of the file lets go of its
 // range before it asks for the larger one.
 
 import { addOffset, type Offset } from "./arguments.ts";
@@ -11,20 +11,29 @@ import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
 import { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Transfer } from "./transfer.ts";
-import { describe, settledBadly } from "./transfer_errors.ts";
+import { describe, settledBadly, waiterOf } from "./transfer_errors.ts";
+import type { IsWriting } from "./write_lock.ts";
 
 export async function runModify(transfer: Transfer): Promise<number> {
-  const { lock } = transfer.file;
+  const { core, file } = transfer;
+  const { lock } = file;
+  const waiter = waiterOf(transfer);
+  const isWriting: IsWriting = (start, end) => core.isWriting(file, start, end);
   const span = spanOf(transfer);
   const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
-  let lease = await lock.acquireAlone(span.start, addOffset(span.start, span.bytes));
+  let lease = await lock.acquireAlone(
+    span.start,
+    addOffset(span.start, span.bytes),
+    waiter,
+    isWriting,
+  );
   try {
     let sectors = await readEdges(transfer, span);
     if (mayGrow && sectors.tailBytes < transfer.file.ioMask + 1) {
       // The file ends within the last sector or before it: whole sectors make it too long for a
       // moment, and nobody else may make it longer before it is cut.
       lock.release(lease);
-      lease = await lock.acquireAlone(span.start, Infinity);
+      lease = await lock.acquireAlone(span.start, Infinity, waiter, isWriting);
       sectors = await readEdges(transfer, span);
     }
     const wide = { ...span, edges: sectors.edges };
@@ -78,8 +87,13 @@ async function readSector(
     governor,
   });
   try {
-    if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, 0);
     const bytes = new Uint8Array(unit);
+    if (outcome.status !== abi.Status.ok) {
+      // It is the read that failed: what has to be mended is said of that.
+      const views = [bytes];
+      const read = { ...transfer, kind: abi.Kind.read, views, offset, length: unit };
+      throw await settledBadly(read, outcome, outcome.transferred);
+    }
     bytes.set(core.bounce.memoryOf(outcome.block, outcome.transferred));
     return { bytes, transferred: outcome.transferred };
   } finally {
@@ -99,7 +113,11 @@ async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Pr
     await cut(transfer, length);
     return moved;
   } catch (error) {
-    if (await reachesBeyond(transfer, length)) await cut(transfer, length);
+    try {
+      if (await reachesBeyond(transfer, length)) await cut(transfer, length);
+    } catch {
+      // Why the write failed is what the caller has to know.
+    }
     throw error;
   }
 }

@@ -15,7 +15,7 @@ const PENALTY_MAX = 64;
 /** From a ring to the drain it causes, in ms: bench/wake.ts. */
 const WAKE_MS = 0.025;
 
-/** Times are of the ring's clock, in ms. */
+/** Told of every native call, before and after. Times are of the ring's clock, in ms. */
 export class Polling {
   /** How long to look since something was handed over or came back; 0: never. */
   readonly #ms: number;
@@ -23,42 +23,39 @@ export class Polling {
   #credit = 0;
   #penalty = PENALTY_MIN;
   #since = 0;
+  /** Whether the last call was promised another one, which then is a look. */
+  #promised = false;
+  #looks = false;
+  #isLast = false;
 
   constructor(microseconds: number) {
     this.#ms = microseconds / 1000;
   }
 
-  /** Whether to look for `held` operations. */
-  wants(held: number): boolean {
-    return held <= HELD_MAX && this.#credit >= 0 && this.#ms > 0;
+  /**
+   * Before a call that hands `count` operations over and leaves `held`, `rang` if the wake descriptor caused it:
+   * whether to promise the native side a look in the next turn.
+   */
+  begin(now: number, count: number, held: number, rang: boolean): boolean {
+    this.#looks = this.#promised;
+    this.#isLast = count === 0 && !rang && now - this.#since >= this.#ms;
+    this.#promised = !this.#isLast && held <= HELD_MAX && this.#credit >= 0 && this.#ms > 0;
+    return this.#promised;
   }
 
-  /** Operations were handed over. */
-  started(now: number): void {
-    this.#since = now;
-  }
-
-  /** Whether this look would be the last one. */
-  isOver(now: number): boolean {
-    return now - this.#since >= this.#ms;
-  }
-
-  /** A look found something. */
-  found(now: number): void {
-    this.#since = now;
-    this.#penalty = PENALTY_MIN;
-    if (this.#credit < CREDIT_MAX) this.#credit++;
-  }
-
-  /** The last look found nothing. */
-  failed(): void {
-    this.#credit -= this.#penalty;
-    this.#penalty = Math.min(this.#penalty * 2, PENALTY_MAX);
-  }
-
-  /** The wake descriptor told of something: would a look have found it? */
-  rang(now: number): void {
-    if (now - this.#since <= this.#ms + WAKE_MS && this.#credit < CREDIT_MAX) this.#credit++;
-    this.#since = now;
+  /** After it: what it settled. */
+  end(now: number, count: number, settled: number, rang: boolean): void {
+    if (count > 0) {
+      this.#since = now;
+    } else if (settled > 0) {
+      // What the descriptor told of in time, a look would have found.
+      const paid = rang ? now - this.#since <= this.#ms + WAKE_MS : this.#looks;
+      if (paid && this.#credit < CREDIT_MAX) this.#credit++;
+      if (paid && !rang) this.#penalty = PENALTY_MIN;
+      this.#since = now;
+    } else if (this.#looks && this.#isLast) {
+      this.#credit -= this.#penalty;
+      this.#penalty = Math.min(this.#penalty * 2, PENALTY_MAX);
+    }
   }
 }

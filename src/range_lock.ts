@@ -1,5 +1,5 @@
 // Which ranges of one file may be changed at the same time. Pure: no I/O, no timers
-// (test/range_lock.test.ts). Used by modify.ts.
+// (test/range_lock.test.ts). Used by write_lock.ts.
 //
 // First come, first served among ranges that overlap: whoever waits is overtaken by nobody it
 // conflicts with, so nobody starves. A holder never asks for a second range, so nothing deadlocks.
@@ -50,10 +50,10 @@ export class RangeLock {
   }
 
   /**
-   * Shared leases overlap each other, exclusive ones nobody. Resolves when every earlier lease that
-   * conflicts has been released.
+   * Shared leases overlap each other, exclusive ones nobody. A promise if an earlier lease conflicts: it
+   * resolves when all of these have been released.
    */
-  acquire(start: Offset, end: Offset, exclusive: boolean): Promise<Lease> {
+  acquire(start: Offset, end: Offset, exclusive: boolean): Lease | Promise<Lease> {
     const entry: Entry = {
       ...{ start, end, exclusive, order: this.#order++ },
       ...{ released: false, blockers: 0, dependents: [], grant: undefined },
@@ -62,7 +62,7 @@ export class RangeLock {
     this.#block(entry, buckets);
     this.#size++;
     for (const line of this.#linesOf(buckets)) line.entries.push(entry);
-    if (entry.blockers === 0) return Promise.resolve(entry);
+    if (entry.blockers === 0) return entry;
     return new Promise((resolve) => {
       entry.grant = resolve;
     });

@@ -18,6 +18,7 @@ import { allocBuffer, BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
 import { remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { argumentRange, IoError } from "./errors.ts";
+import { listen, unlisten } from "./event_loop.ts";
 import type { File } from "./file.ts";
 
 export interface ReadableOptions {
@@ -68,12 +69,12 @@ class Stopper {
     this.#onAbort = () => {
       if (signal !== undefined) onAbort(signal);
     };
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    listen(signal, this.#onAbort);
   }
 
   /** The stream is over: nothing of it listens any more. */
   release(): void {
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    unlisten(this.#signal, this.#onAbort);
   }
 
   stop(reason: unknown): void {
@@ -308,7 +309,7 @@ class WriteBehind {
     this.#stopper = new Stopper(signal, (by) => this.#fail(aborted(by, "write", this.#file)));
     // `abort` below is not called before a write() that waits is over; this says so at once.
     const own = signalOf(controller);
-    own?.addEventListener("abort", () => this.#halt(own.reason), { once: true });
+    listen(own, () => this.#halt(own?.reason));
   }
 
   /** Resolves when the chunk has been copied: its memory is the caller's again. */

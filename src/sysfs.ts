@@ -267,10 +267,14 @@ export async function readSwaps(paths: SystemPaths): Promise<string[]> {
     .filter((path) => path !== "");
 }
 
-/** The file behind a loop device's directory. */
-export async function backingFile(directory: string): Promise<string | null> {
+const DELETED = / \(deleted\)$/;
+
+/** The file behind a loop device's directory. `exists`: it still has that name. */
+export async function backingFile(
+  directory: string,
+): Promise<{ path: string; exists: boolean } | null> {
   const text = await textOf(join(directory, "loop", "backing_file"));
-  return text === null ? null : text.replace(/ \(deleted\)$/, "");
+  return text === null ? null : { path: text.replace(DELETED, ""), exists: !DELETED.test(text) };
 }
 
 /** Names of loop devices and the files behind them. */
@@ -282,7 +286,7 @@ export async function readLoops(
     if (!name.startsWith("loop")) continue;
     const directory = await diskDirectory(paths, name);
     const backing = directory === null ? null : await backingFile(directory);
-    if (directory !== null && backing !== null) found.push({ directory, backing });
+    if (directory !== null && backing !== null) found.push({ directory, backing: backing.path });
   }
   return found;
 }

@@ -16,7 +16,14 @@ import type { FileState } from "./file_state.ts";
 import { deviceGone, endsTooEarly } from "./gone.ts";
 import { runModify } from "./modify.ts";
 import * as abi from "./native/abi.gen.ts";
-import { beyondEnd, describe, gone, misaligned, settledBadly } from "./transfer_errors.ts";
+import {
+  beyondEnd,
+  describe,
+  gone,
+  misaligned,
+  settledBadly,
+  waiterOf,
+} from "./transfer_errors.ts";
 
 export interface Transfer {
   readonly core: Core;
@@ -32,6 +39,8 @@ export interface Transfer {
   readonly governor: Governor | undefined;
   /** A write that may be unaligned whatever the file says. Default false. */
   readonly ragged?: boolean;
+  /** Whether any of it has been handed over to be written. */
+  hasBegun?: boolean;
 }
 
 /** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
@@ -86,7 +95,7 @@ async function runEither(transfer: Transfer): Promise<number> {
   if (transfer.kind === abi.Kind.read) return runPlain(transfer);
   if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer);
   const end = addOffset(offset, length);
-  return file.lock.during(offset, end, false, () => runPlain(transfer));
+  return file.lock.during(offset, end, false, waiterOf(transfer), () => runPlain(transfer));
 }
 
 async function runPlain(transfer: Transfer): Promise<number> {
@@ -160,6 +169,7 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
   for (let first = 0; first < regions.length; first += abi.IOVECS_MAX) {
     const group = regions.slice(first, first + abi.IOVECS_MAX);
     const length = group.reduce((sum, region) => sum + region.length, 0);
+    if (transfer.kind === abi.Kind.write) transfer.hasBegun = true;
     const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
     transfer.core.releaseBlock(outcome.block);
     done += outcome.transferred;

@@ -2,6 +2,7 @@
 
 import { addOffset } from "./arguments.ts";
 import { slabOf } from "./buffer.ts";
+import { causeError } from "./control.ts";
 import type { Outcome } from "./core.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
@@ -9,6 +10,18 @@ import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Transfer } from "./transfer.ts";
+import type { Waiter } from "./write_lock.ts";
+
+/** Waits outside of the kernel end with the transfer's own error. */
+export function waiterOf(transfer: Transfer): Waiter {
+  return {
+    governor: transfer.governor,
+    stopped: (cause) => {
+      const { kind: _kind, file: _file, ...init } = describe(transfer, 0);
+      return causeError(cause, init);
+    },
+  };
+}
 
 /** The error for a part that did not end well; `transferred` bytes of the whole are done. */
 export async function settledBadly(

@@ -11,6 +11,8 @@
 // A socket is sooner, but io_uring can ring nothing but an eventfd; postMessage needs a thread that blocks;
 // spinning burns a processor; a threadsafe callback into a worker that was terminated ends the process.
 
+import { clearTimeout, setTimeout } from "./event_loop.ts";
+
 /** How long after the last operation the process is kept alive. */
 const IDLE_MS = 3;
 /** Between looks where there is no stream: it duplicates the descriptor, and none may be free (EMFILE). */

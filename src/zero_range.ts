@@ -4,7 +4,7 @@ import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.
 import { allocBuffer } from "./buffer.ts";
 import { writeAnywhere } from "./edge.ts";
 import { statusError } from "./failures.ts";
-import { beginOn, type File, stateOf } from "./file.ts";
+import { beginOn, type File, lockedOn, stateOf } from "./file.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 import { coreOf } from "./ring.ts";
@@ -34,15 +34,17 @@ export async function zeroRange(
   const state = stateOf(file);
   const kind = abi.Kind.writeZeroes;
   const governor = beginOn(file, kind, options, offset, length);
-  const outcome = await coreOf(file.ring).start({
-    kind,
-    fd: state.fd,
-    file: state,
-    offset,
-    length,
-    mode: state.kind,
-    governor,
-  });
+  const outcome = await lockedOn(file, kind, offset, length, governor, () =>
+    coreOf(file.ring).start({
+      kind,
+      fd: state.fd,
+      file: state,
+      offset,
+      length,
+      mode: state.kind,
+      governor,
+    }),
+  );
   if (outcome.error !== undefined) throw outcome.error;
   if (outcome.status === abi.Status.ok && outcome.detail !== abi.Method.unsupported) return;
   const error =

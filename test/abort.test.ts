@@ -461,3 +461,19 @@ test("in the simulator, with seeds: at every phase, and what was let go is writt
   }
   expect([...codes.keys()].sort()).toEqual(["ABORT_ERR", "ERR_TIMEOUT", "done"]);
 });
+
+test("a signal whose methods throw governs like any other", async () => {
+  using folder = new Folder();
+  await using file = await File.open(folder.file("data", "0123456789"));
+  const controller = new AbortController();
+  const broken = (): never => {
+    throw new Error("mine");
+  };
+  Object.assign(controller.signal, { addEventListener: broken, removeEventListener: broken });
+  const data = new Uint8Array(10);
+  expect(await file.readAt(data, 0, { signal: controller.signal })).toBe(10);
+  const aborted = rejection(file.readAt(data, 0, { signal: controller.signal }));
+  controller.abort();
+  expect((await aborted).code).toBe("ABORT_ERR");
+  expect(await file.readAt(data, 0)).toBe(10);
+});

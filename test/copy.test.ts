@@ -1,7 +1,7 @@
 // `copy`: every pair of sides, every length, holes, verification, failures and how to go on after them.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import {
   type CopyOptions,
@@ -680,6 +680,18 @@ testUnless(loopMissing, "an image and the loop device over it are the same bytes
     expect(error.message).toContain(`shares bytes with ${source.path}`);
   }
   await copy(file, device, { length: 2 ** 19, targetOffset: 2 ** 19 });
+});
+
+testUnless(loopMissing, "a deleted image is rescued to a file of its name", async () => {
+  using folder = new Folder();
+  const contents = pattern(2 ** 20);
+  const image = folder.file("image", contents);
+  using loop = new LoopDevice(image);
+  rmSync(image);
+  await using source = await File.open(loop.path);
+  await using target = await File.open(image, { write: true, createNew: true });
+  await copy(source, target);
+  expect(same(bytesAt(image), contents)).toBe(true);
 });
 
 testUnless(partitionsMissing, "a partition is a part of its disk", async () => {

@@ -17,76 +17,99 @@ import {
 import { TempDir } from "./support/temp.ts";
 
 describe("whether it pays", () => {
-  /** Looks until it gives up, `ms` apart. Returns how many looks that took. */
-  function giveUp(polling: Polling, now: number, ms = 0.01): number {
-    polling.started(now);
+  /** Hands `held` operations over. Returns whether they will be looked for. */
+  function starts(polling: Polling, now: number, held = 1): boolean {
+    const promised = polling.begin(now, held, held, false);
+    polling.end(now, held, 0, false);
+    return promised;
+  }
+
+  /** A look, or a call that a ring has caused. Returns whether another look follows. */
+  function call(polling: Polling, now: number, settled: number, rang = false): boolean {
+    const promised = polling.begin(now, 0, 1, rang);
+    polling.end(now, 0, settled, rang);
+    return promised;
+  }
+
+  /** Looks in vain until it gives up, `ms` apart. Returns how many looks that took. */
+  function giveUp(polling: Polling, start: number, ms = 0.01): number {
+    if (!starts(polling, start)) return 0;
     let looks = 1;
-    for (; !polling.isOver(now); looks++) now += ms;
-    polling.failed();
+    for (let now = start + ms; call(polling, now, 0); now += ms) looks++;
     return looks;
   }
 
   test("it begins with looking, for as long as was asked for", () => {
     const polling = new Polling(50);
-    expect(polling.wants(1)).toBe(true);
-    expect(giveUp(polling, 1000, 0.0125)).toBe(5);
-    expect(polling.wants(1)).toBe(false);
+    expect(giveUp(polling, 1000, 0.0125)).toBe(4);
+    expect(starts(polling, 1001)).toBe(false);
   });
 
   test("0 is never", () => {
     const polling = new Polling(0);
-    expect(polling.wants(1)).toBe(false);
-    for (let i = 0; i < 100; i++) polling.rang(0);
-    expect(polling.wants(1)).toBe(false);
+    expect(starts(polling, 0)).toBe(false);
+    for (let i = 0; i < 100; i++) call(polling, 0, 1, true);
+    expect(starts(polling, 0)).toBe(false);
   });
 
   test("not for many operations at once", () => {
     const polling = new Polling(50);
-    expect(polling.wants(8)).toBe(true);
-    expect(polling.wants(9)).toBe(false);
+    expect(starts(polling, 0, 8)).toBe(true);
+    expect(starts(polling, 0, 9)).toBe(false);
   });
 
   test("answers that are told of soon bring it back, late ones do not", () => {
     const polling = new Polling(50);
     giveUp(polling, 0);
-    polling.started(1);
-    polling.rang(1.07);
-    expect(polling.wants(1)).toBe(false);
-    for (let i = 0; i < 100; i++) {
-      polling.started(i + 2);
-      polling.rang(i + 2.08);
+    starts(polling, 1);
+    call(polling, 1.07, 1, true);
+    for (let i = 2; i < 100; i++) {
+      expect(starts(polling, i)).toBe(false);
+      call(polling, i + 0.08, 1, true);
     }
-    expect(polling.wants(1)).toBe(false);
-    polling.started(200);
-    polling.rang(200.07);
-    expect(polling.wants(1)).toBe(true);
+    expect(starts(polling, 200)).toBe(false);
+    call(polling, 200.07, 1, true);
+    expect(starts(polling, 201)).toBe(true);
   });
 
   test("each failure in a row makes it rarer", () => {
     const polling = new Polling(50);
     const needed: number[] = [];
     for (let i = 0; i < 8; i++) {
-      giveUp(polling, i);
+      expect(giveUp(polling, i)).toBeGreaterThan(0);
       let rings = 0;
-      for (; !polling.wants(1); rings++) {
-        polling.started(i);
-        polling.rang(i + 0.01);
-      }
+      for (; !starts(polling, i + 0.5); rings++) call(polling, i + 0.51, 1, true);
       needed.push(rings);
     }
     expect(needed).toEqual([2, 4, 8, 16, 32, 64, 64, 64]);
-    polling.found(10);
-    polling.found(10);
+    // A look that finds something is the end of the row.
+    for (const now of [9, 10]) {
+      starts(polling, now);
+      call(polling, now + 0.01, 1);
+    }
     giveUp(polling, 11);
-    expect(polling.wants(1)).toBe(true);
+    expect(starts(polling, 12)).toBe(true);
   });
 
   test("after any luck three failures are the end", () => {
     const polling = new Polling(50);
-    for (let i = 0; i < 1000; i++) polling.found(i);
+    for (let i = 0; i < 1000; i++) {
+      starts(polling, i);
+      call(polling, i + 0.01, 1);
+    }
     let failures = 0;
-    for (; polling.wants(1); failures++) giveUp(polling, failures);
+    while (giveUp(polling, 2000 + failures) > 0) failures++;
     expect(failures).toBe(3);
+  });
+
+  test("with nothing handed over a flush is a look, too, and ends", () => {
+    const polling = new Polling(50);
+    starts(polling, 0, 8);
+    let looks = 0;
+    // What waits for memory is tried again in every turn.
+    for (let now = 0; looks < 100 && call(polling, now, 0); now += 0.01) looks++;
+    expect(looks).toBe(5);
+    expect(starts(polling, 10, 8)).toBe(false);
   });
 });
 
@@ -174,3 +197,43 @@ testUnless(
       expect(ring.stats().polls).toBe(polls);
     }),
 );
+
+testUnless(
+  noIoUring ?? blockingReadMissing,
+  "while operations wait for bounce memory, the ring sleeps",
+  () =>
+    unlessOthersLog(async () => {
+      await using ring = Ring.open();
+      await using file = await openBlocking(ring);
+      using controller = new ScopedAbort();
+      const { signal } = controller;
+      // Eight of them have all there is.
+      const reads = Array.from({ length: 9 }, () =>
+        rejection(blockingRead(file, new Uint8Array(1 << 20), { signal })),
+      );
+      await sleep(50);
+      const { flushes, polls } = ring.stats();
+      expect(flushes + polls).toBeLessThan(100);
+      controller.abort();
+      await Promise.all(reads);
+    }),
+);
+
+test("a clock that a test puts in the place of the system's does not stop a ring", async () => {
+  using dir = new TempDir();
+  await using ring = Ring.open();
+  await using file = await File.open(dir.file("a", "0123456789"), { ring });
+  const { setImmediate, setTimeout, clearTimeout } = globalThis;
+  const never = (() => 0) as never;
+  Object.assign(globalThis, { setImmediate: never, setTimeout: never, clearTimeout: never });
+  try {
+    const data = new Uint8Array(10);
+    for (let i = 0; i < 100; i++) {
+      expect(await file.size()).toBe(10);
+      await file.readExactAt(data, 0);
+      await file.syncAll();
+    }
+  } finally {
+    Object.assign(globalThis, { setImmediate, setTimeout, clearTimeout });
+  }
+});

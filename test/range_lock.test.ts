@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { type Lease, RangeLock } from "../src/range_lock.ts";
 
 /** Whether `promise` has settled by the end of this turn's microtasks. */
-async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+async function isSettled(promise: unknown): Promise<boolean> {
   let settled = false;
-  void promise.then(() => {
+  void Promise.resolve(promise).then(() => {
     settled = true;
   });
   for (let i = 0; i < 4; i++) await Promise.resolve();

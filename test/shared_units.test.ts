@@ -2,10 +2,11 @@
 // and write back that unit. Whoever writes the rest of it at the same time, or makes the file longer, loses nothing.
 
 import { describe, expect, test } from "bun:test";
-import { copy, File, type IoData } from "../src/index.ts";
+import { readFileSync } from "node:fs";
+import { allocBuffer, copy, File, type IoData } from "../src/index.ts";
 import { simulatedDevice } from "../src/testing/index.ts";
 import { testUnless } from "./support/conditions.ts";
-import { Folder, LoopDevice, loopMissing, pattern } from "./support/control.ts";
+import { Folder, LoopDevice, loopMissing, pattern, rejection, sleep } from "./support/control.ts";
 
 const UNIT = 512;
 
@@ -102,5 +103,111 @@ describe.each(["reject", "rmw"] as const)("unalignedWrites: %p", (unalignedWrite
       expect(Buffer.compare(answer.subarray(0, 5000), tail)).toBe(0);
       expect(Buffer.compare(answer.subarray(8192), rest)).toBe(0);
     }
+  });
+});
+
+test("zeroes that a copy leaves out lose nothing of a neighbour, and nothing of themselves", async () => {
+  using folder = new Folder();
+  await using source = await File.open(folder.file("zeroes", new Uint8Array(128)));
+  const path = folder.file("data");
+  const options = { write: true, direct: true, unalignedWrites: "rmw" } as const;
+  for (let trial = 0; trial < 60; trial++) {
+    folder.file("data", new Uint8Array(4096).fill(0xaa));
+    await using file = await File.open(path, options);
+    let stopped = false;
+    const writing = (async () => {
+      while (!stopped) await file.writeAt(new Uint8Array(100).fill(0xbb), 64);
+    })();
+    await copy(source, file, { targetOffset: 300, sparse: true, sync: false });
+    stopped = true;
+    await writing;
+    const expected = new Uint8Array(4096).fill(0xaa).fill(0xbb, 64, 164).fill(0, 300, 428);
+    expect(Buffer.compare(readFileSync(path), expected)).toBe(0);
+  }
+});
+
+test.each([false, true])(
+  "a copy that ends with a hole cuts nothing behind it: direct %p",
+  async (direct) => {
+    using folder = new Folder();
+    const contents = new Uint8Array(2 * 65_536).fill(1, 0, 65_536);
+    await using source = await File.open(folder.file("source", contents));
+    const options = { write: true, create: true, direct };
+    for (let trial = 0; trial < 200; trial++) {
+      await using file = await File.open(folder.file(`${trial}`), options);
+      const behind = async (): Promise<void> => {
+        for (let turn = 0; turn < trial; turn += 4) await new Promise(setImmediate);
+        await file.writeAt(new Uint8Array(4096).fill(9), 262_144);
+      };
+      await Promise.all([copy(source, file, { sparse: true, sync: false }), behind()]);
+      expect(await file.size()).toBe(262_144 + 4096);
+      const answer = await readAll(file);
+      expect(Buffer.compare(answer.subarray(0, contents.byteLength), contents)).toBe(0);
+      expect(answer[262_144]).toBe(9);
+    }
+  },
+);
+
+test("what waits for a neighbour in its unit can be aborted, and times out", async () => {
+  const faults = [{ operation: "write", offset: 0, length: 512, latency: 300 }] as const;
+  await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "reject" });
+  const slow = writeStream(file, new Uint8Array(50).fill(1), 100);
+  await sleep(20);
+  const started = performance.now();
+  const abort = new AbortController();
+  const timed = rejection(file.writeAt(allocBuffer(512), 0, { timeout: 20 }));
+  const aborted = rejection(file.writeAt(allocBuffer(512), 0, { signal: abort.signal }));
+  abort.abort();
+  expect((await aborted).code).toBe("ABORT_ERR");
+  expect((await timed).code).toBe("ERR_TIMEOUT");
+  expect((await timed).message).toContain("write");
+  expect(performance.now() - started).toBeLessThan(200);
+  // Others come later than those that gave up, and after the neighbour.
+  const later = file.writeAt(allocBuffer(512).fill(2), 0);
+  await Promise.all([slow, later]);
+  const answer = await readAll(file);
+  expect(answer[100]).toBe(2);
+});
+
+test("an unaligned end waits for nothing but its own unit", async () => {
+  const faults = [{ operation: "write", offset: 32_768, length: 512, latency: 300 }] as const;
+  await using file = await simulatedDevice({ size: 65_536, faults });
+  const far = file.writeAt(allocBuffer(512), 32_768);
+  await sleep(10);
+  await writeStream(file, new Uint8Array(50), 100);
+  await file.writeAt(allocBuffer(512), 0);
+  expect(Bun.peek.status(far)).toBe("pending");
+  await far;
+});
+
+describe("when the unit around an unaligned end cannot be read", () => {
+  test("a file opened for writing only says what to do, and later syncs are good", async () => {
+    using folder = new Folder();
+    const path = folder.file("data", new Uint8Array(4096));
+    await using file = await File.open(path, { read: false, write: true, direct: true });
+    const error = await rejection(writeStream(file, new Uint8Array(50), 100));
+    expect(error.code).toBe("EBADF");
+    expect(error.syscall).toBe("read");
+    expect(error.message).toContain("{ read: true }");
+    await file.writeAt(allocBuffer(512), 512);
+    await file.syncAll();
+  });
+
+  test("the error is of that read, nothing was written, and later syncs are good", async () => {
+    const faults = [{ operation: "read", error: "EIO", times: 1 }] as const;
+    await using file = await simulatedDevice({ size: 65_536, faults });
+    const error = await rejection(writeStream(file, new Uint8Array(50), 600));
+    expect(error).toMatchObject({ code: "EIO", syscall: "read", offset: 512, length: 512 });
+    await file.writeAt(allocBuffer(512), 0);
+    await file.syncAll();
+  });
+
+  test("a sync called before it failed tells of it", async () => {
+    const faults = [{ operation: "read", error: "EIO", times: 1 }] as const;
+    await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "rmw" });
+    const write = rejection(file.writeAt(new Uint8Array(50), 600));
+    const sync = rejection(file.syncAll());
+    expect((await sync).cause).toBe(await write);
+    await file.syncAll();
   });
 });
