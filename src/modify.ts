@@ -15,35 +15,36 @@ import { describe, settledBadly, waiterOf } from "./transfer_errors.ts";
 import type { IsWriting } from "./write_lock.ts";
 
 export async function runModify(transfer: Transfer): Promise<number> {
-  const { core, file } = transfer;
-  const { lock } = file;
-  const waiter = waiterOf(transfer);
-  const isWriting: IsWriting = (start, end) => core.isWriting(file, start, end);
   const span = spanOf(transfer);
   const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
-  let lease = await lock.acquireAlone(
-    span.start,
-    addOffset(span.start, span.bytes),
-    waiter,
-    isWriting,
-  );
-  try {
-    let sectors = await readEdges(transfer, span);
-    if (mayGrow && sectors.tailBytes < transfer.file.ioMask + 1) {
-      // The file ends within the last sector or before it: whole sectors make it too long for a
-      // moment, and nobody else may make it longer before it is cut.
-      lock.release(lease);
-      lease = await lock.acquireAlone(span.start, Infinity, waiter, isWriting);
-      sectors = await readEdges(transfer, span);
-    }
+  const unit = transfer.file.ioMask + 1;
+  const end = addOffset(span.start, span.bytes);
+  const moved = await alone(transfer, span.start, end, async () => {
+    const sectors = await readEdges(transfer, span);
+    if (mayGrow && sectors.tailBytes < unit) return undefined;
+    return runBounced(transfer, { ...span, edges: sectors.edges });
+  });
+  if (moved !== undefined) return moved;
+  // The file ends within the last sector or before it: whole sectors make it too long for a moment, and
+  // nobody else may make it longer before it is cut.
+  return alone(transfer, span.start, Infinity, async () => {
+    const sectors = await readEdges(transfer, span);
     const wide = { ...span, edges: sectors.edges };
-    const grows = mayGrow && sectors.tailBytes < transfer.file.ioMask + 1;
-    return await (grows
-      ? runPastEnd(transfer, wide, sectors.tailBytes)
-      : runBounced(transfer, wide));
-  } finally {
-    lock.release(lease);
-  }
+    if (sectors.tailBytes === unit) return runBounced(transfer, wide);
+    return runPastEnd(transfer, wide, sectors.tailBytes);
+  });
+}
+
+/** Runs `use` while no other change of the file is under way in the range. */
+function alone<T>(
+  transfer: Transfer,
+  start: Offset,
+  end: Offset,
+  use: () => Promise<T>,
+): Promise<T> {
+  const { core, file } = transfer;
+  const isWriting: IsWriting = (from, to) => core.isWriting(file, from, to);
+  return file.lock.alone(start, end, waiterOf(transfer), isWriting, use);
 }
 
 interface Sectors {

@@ -59,7 +59,7 @@ export class WriteLock {
     try {
       return await run();
     } finally {
-      this.release(lease);
+      this.#release(lease);
     }
   }
 
@@ -74,25 +74,28 @@ export class WriteLock {
   }
 
   /**
-   * A range for one change alone; give it to `release`. Turns the lock on, and waits for what began before
-   * that: it holds nothing that anybody waits for.
+   * Runs a change beside no other of its range. Turns the lock on, and waits for what began before that: it
+   * holds nothing that anybody waits for.
    */
-  async acquireAlone(
+  async alone<T>(
     start: Offset,
     end: Offset,
     waiter: Waiter,
     isWriting: IsWriting,
-  ): Promise<Lease> {
+    run: () => Promise<T>,
+  ): Promise<T> {
     this.#ranges ??= new RangeLock();
     const lease = await this.#acquire(this.#ranges, start, end, true, waiter);
-    while (this.#isLoose(start, end) || isWriting(start, end)) {
-      const ended = new Promise<void>((resolve) => this.#onLooseEnd.push(resolve));
-      const cause = await waitGoverned(ended, waiter.governor);
-      if (cause === undefined) continue;
-      this.release(lease);
-      throw waiter.stopped(cause);
+    try {
+      while (this.#isLoose(start, end) || isWriting(start, end)) {
+        const ended = new Promise<void>((resolve) => this.#onLooseEnd.push(resolve));
+        const cause = await waitGoverned(ended, waiter.governor);
+        if (cause !== undefined) throw waiter.stopped(cause);
+      }
+      return await run();
+    } finally {
+      this.#release(lease);
     }
-    return lease;
   }
 
   async #acquire(
@@ -108,11 +111,11 @@ export class WriteLock {
     const cause = await waitGoverned(lease, waiter.governor);
     if (cause === undefined) return lease;
     // Others may wait for this one instead of for those before it: it keeps its place in the line.
-    void lease.then((late) => this.release(late));
+    void lease.then((late) => this.#release(late));
     throw waiter.stopped(cause);
   }
 
-  release(lease: Lease): void {
+  #release(lease: Lease): void {
     this.#ranges?.release(lease);
     if (!this.#keeps && this.#ranges?.size === 0) this.#ranges = undefined;
   }

@@ -169,6 +169,25 @@ test("what waits for a neighbour in its unit can be aborted, and times out", asy
   expect(answer[100]).toBe(2);
 });
 
+test("a write past the end that is aborted while it waits for the end leaves the lock free", async () => {
+  using folder = new Folder();
+  const options = { write: true, create: true, direct: true, unalignedWrites: "rmw" } as const;
+  await using file = await File.open(folder.file("data", new Uint8Array(100)), options);
+  for (let round = 0; round < 50; round++) {
+    const abort = new AbortController();
+    const { signal } = abort;
+    const writes = Array.from({ length: 8 }, (_, i) =>
+      file.writeAt(new Uint8Array([i]), 100 + 700 * round + i, { signal }),
+    );
+    for (let turn = 0; turn < round % 10; turn++) await new Promise(setImmediate);
+    abort.abort();
+    for (const result of await Promise.allSettled(writes)) {
+      if (result.status === "rejected") expect(result.reason.code).toBe("ABORT_ERR");
+    }
+    expect(await file.writeAt(new Uint8Array([9]), 700 * round)).toBe(1);
+  }
+});
+
 test("an unaligned end waits for nothing but its own unit", async () => {
   const faults = [{ operation: "write", offset: 32_768, length: 512, latency: 300 }] as const;
   await using file = await simulatedDevice({ size: 65_536, faults });
