@@ -29,6 +29,7 @@ import {
   openFile,
 } from "./open.ts";
 import { coreOf } from "./ring.ts";
+import type { Change } from "./transfer.ts";
 import { writeZeroChunks } from "./zeroes.ts";
 
 export interface BlockDeviceOptions extends OpenOptions {
@@ -164,14 +165,15 @@ export class BlockDevice extends File {
     const mask = this.#sectorMask();
     const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);
     const governed = beginOn(this, abi.Kind.writeZeroes, options, from, length);
-    const running = this.#zero(from, length, mask, governed);
+    const change: Change = { hasBegun: false };
+    const running = this.#zero(from, length, mask, governed, change);
     const state = this.#state;
     const order = ++state.order;
     holdSyncs(state, running);
     try {
       return { method: await running };
     } catch (error) {
-      if (error instanceof IoError) state.writeFailed(order, error, true);
+      if (error instanceof IoError) state.writeFailed(order, error, change.hasBegun);
       throw error;
     }
   }
@@ -201,11 +203,12 @@ export class BlockDevice extends File {
     length: number,
     mask: number,
     governor: Governor | undefined,
+    change: Change,
   ): Promise<"zeroout" | "punch" | "write"> {
     const core = coreOf(this.ring);
     const state = this.#state;
     const write = (at: Offset, bytes: number): Promise<void> =>
-      writeZeroChunks(core, state, at, bytes, governor);
+      writeZeroChunks(core, state, at, bytes, governor, change);
     return holding(core, state, async () => {
       // With "rmw" the edges are written, the sectors between them zeroed.
       const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);
@@ -216,9 +219,10 @@ export class BlockDevice extends File {
       if (middle === 0) return "write";
       const start = addOffset(from, head);
       const kind = abi.Kind.writeZeroes;
-      const method = await lockedOn(this, kind, start, middle, governor, () =>
-        this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor),
-      );
+      const method = await lockedOn(this, kind, start, middle, governor, () => {
+        change.hasBegun = true;
+        return this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor);
+      });
       if (method === abi.Method.punch) return "punch";
       if (method === abi.Method.zeroout) return "zeroout";
       await write(start, middle);

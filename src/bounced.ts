@@ -130,8 +130,8 @@ async function runPart(
       if (edge.at >= from && edge.at < from + bytes) memory.set(edge.bytes, edge.at - from);
     }
     gather(transfer, index, position, memory, from - span.head, bytes);
+    if (transfer.change !== undefined) transfer.change.hasBegun = true;
   };
-  if (!isRead) transfer.hasBegun = true;
   const outcome = await core.start({
     kind,
     fd: file.fd,

@@ -397,7 +397,13 @@ class Copy {
     const end = addOffset(targetOffset, this.#prefix);
     if ((await target.size()) >= end) return;
     // Not by truncate: somebody may write behind it in this moment.
-    await writeAnywhere(target, new Uint8Array(1), addOffset(end, -1), this.#io);
+    const last = addOffset(end, -1);
+    try {
+      await target.allocate(last, 1, this.#io);
+    } catch (error) {
+      if (!(error instanceof IoError) || error.code !== "ENOTSUP") throw error;
+      await writeAnywhere(target, new Uint8Array(1), last, this.#io);
+    }
   }
 
   // Hashing, in order ---------------------------------------------------------------------------------

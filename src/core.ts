@@ -8,7 +8,7 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { addOffset, hasLength, type Offset } from "./arguments.ts";
+import { addOffset, hasLength } from "./arguments.ts";
 import { NO_BLOCK } from "./bounce.ts";
 import { BounceMemory } from "./bounce_memory.ts";
 import { countInFlight, type Slab } from "./buffer.ts";
@@ -35,6 +35,7 @@ import { Polling } from "./polling.ts";
 import { addSource, type OperationSource } from "./registry.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
+import type { EachWrite } from "./write_lock.ts";
 
 /** Completions that came inline for so long, without a turn of the event loop, call for one. */
 const INLINE_MS_MAX = 1;
@@ -209,7 +210,10 @@ export class Core implements OperationSource {
     }
     slots.memory[slot] = view;
     slots.setOffset(slot, offset);
-    if (kind === abi.Kind.write) slots.order[slot] = ++file.order;
+    if (kind === abi.Kind.write) {
+      slots.order[slot] = ++file.order;
+      file.lock.fastBegins();
+    }
     return this.#enqueue(slot, file, governor);
   }
 
@@ -335,7 +339,10 @@ export class Core implements OperationSource {
   readonly #poll = (): void => {
     this.#pollScheduled = false;
     this.#inlineSince = 0;
-    if (this.#gone || this.#held === 0) return;
+    if (this.#gone || this.#held === 0) {
+      this.#polling.rest();
+      return;
+    }
     if (this.#head !== NO_SLOT || this.#busy) {
       this.#flush();
       return;
@@ -593,7 +600,7 @@ export class Core implements OperationSource {
     const suspect =
       file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
     if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
-    else this.#fail(slot, error);
+    else this.#fail(slot, error, status);
   }
 
   /** A read that stopped before the end of its device. */
@@ -623,12 +630,14 @@ export class Core implements OperationSource {
     });
   }
 
-  #fail(slot: number, error: IoError): void {
+  /** `status`: what the native side said, if it was asked. */
+  #fail(slot: number, error: IoError, status: number = abi.Status.failed): void {
     const slots = this.#slots;
     const reject = slots.reject[slot] as (error: unknown) => void;
     const file = slots.owner[slot];
     if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
-      const hadBegun = slots.state[slot] === SlotState.native;
+      // The native side has not looked at what it calls invalid.
+      const hadBegun = slots.state[slot] === SlotState.native && status !== abi.Status.invalid;
       file.writeFailed(slots.order[slot] as number, error, hadBegun);
     }
     const block = slots.block[slot] as number;
@@ -655,8 +664,14 @@ export class Core implements OperationSource {
       this.#dead++;
     }
     if (file === undefined) return;
-    if (slots.kind[slot] === abi.Kind.write) file.lock.looseEnded();
+    if (this.#isFastWrite(slot)) file.lock.fastEnds(slot);
     if (--file.inFlight === 0) file.onIdle?.();
+  }
+
+  /** One of `startTransfer`, which takes no part in its file's lock. */
+  #isFastWrite(slot: number): boolean {
+    const { kind, reply } = this.#slots;
+    return kind[slot] === abi.Kind.write && reply[slot] !== Reply.outcome;
   }
 
   /** Ends an operation that has not been handed over; `#handOver` passes over it. Returns -1. */
@@ -779,16 +794,15 @@ export class Core implements OperationSource {
     return found;
   }
 
-  /** Whether a write of `startTransfer` is under way in the range. It takes no part in the file's lock. */
-  isWriting(file: FileState, start: Offset, end: Offset): boolean {
+  /** Calls back for each of the file's writes that take no part in its lock. */
+  eachFastWrite(file: FileState, found: Parameters<EachWrite>[0]): void {
     const slots = this.#slots;
     for (let slot = 0; slot < slots.capacity; slot++) {
-      if (slots.owner[slot] !== file || slots.kind[slot] !== abi.Kind.write) continue;
-      if (slots.reply[slot] === Reply.outcome || slots.state[slot] === SlotState.dead) continue;
+      if (slots.owner[slot] !== file || !this.#isFastWrite(slot)) continue;
+      if (slots.state[slot] === SlotState.dead) continue;
       const offset = slots.offset(slot);
-      if (offset < end && addOffset(offset, slots.length[slot] as number) > start) return true;
+      found(slot, offset, addOffset(offset, slots.length[slot] as number));
     }
-    return false;
   }
 
   /** Operations that have not settled. */

@@ -45,7 +45,7 @@ import { noteClosed, noteOpened } from "./registry.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
 import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./stream.ts";
-import { checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
+import { type Change, checkTransfer, needsCare, runTransfer, type Transfer } from "./transfer.ts";
 
 /** What was opened; `disk` answers a media-size ioctl. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -180,7 +180,7 @@ export class File implements AsyncDisposable {
   /**
    * Resolves when every write called on this file before, awaited or not, and its metadata, is on the
    * medium: fsync(2); on devices this flushes the drive's cache; F_FULLFSYNC on macOS. Rejects if a
-   * write it covers failed (`cause`), and for good after a sync has failed.
+   * write it covers failed (`cause`), and for good after a sync or a write has failed on its way.
    */
   syncAll(options?: IoOptions): Promise<void> {
     return this.#sync(abi.Kind.syncAll, options);
@@ -401,6 +401,7 @@ export class File implements AsyncDisposable {
   ): Promise<number | undefined> {
     const state = this.#state;
     const core = this.#core;
+    const change: Change = { hasBegun: false };
     const transfer: Transfer = {
       core,
       file: state,
@@ -411,6 +412,7 @@ export class File implements AsyncDisposable {
       length,
       governor: governed,
       ragged,
+      change: kind === abi.Kind.write ? change : undefined,
     };
     checkTransfer(transfer);
     const order = kind === abi.Kind.write ? ++state.order : 0;
@@ -421,7 +423,7 @@ export class File implements AsyncDisposable {
       transferred = await running;
     } catch (error) {
       if (kind === abi.Kind.write && error instanceof IoError) {
-        state.writeFailed(order, error, transfer.hasBegun === true);
+        state.writeFailed(order, error, change.hasBegun);
       }
       throw error;
     }

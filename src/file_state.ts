@@ -41,7 +41,7 @@ export class FileState {
   alignment: Alignment = { memory: 1, offset: 1, length: 1 };
   /** Bits of `Submission.flags` for every transfer. */
   flags = 0;
-  /** Whether transfers have to be looked at twice: none of the fields below is at its default. */
+  /** Whether transfers have to be looked at twice: some of the fields below are not at their defaults. */
   careful = false;
   /** Low bits that must be 0 for a transfer to go straight to the kernel: of offsets and lengths ... */
   offsetMask = 0;
@@ -69,7 +69,7 @@ export class FileState {
   readonly pendingSyncs: Set<PendingSync> = new Set();
   /** Why no sync can succeed any more: the medium lacks data that was written. */
   syncFailure: IoError | undefined;
-  /** An aborted write that no sync has reported yet. */
+  /** A write that was aborted, or never began, and that no sync has reported yet. */
   unreported: IoError | undefined;
   /** Writes of several native operations that are not over; syncs wait for them. */
   readonly longWrites: Set<Promise<unknown>> = new Set();
@@ -119,8 +119,8 @@ export class FileState {
   }
 
   /**
-   * A write failed: no sync that covers it may succeed. If it had begun, none that comes later, either: the medium
-   * lacks something.
+   * A write failed: a sync that covers it has to tell. If it had begun, every later one, too: nobody knows what the
+   * medium lacks. One that was aborted, or never began, is told of once.
    */
   writeFailed(order: number, error: IoError, hadBegun: boolean): void {
     let reported = false;
@@ -129,10 +129,7 @@ export class FileState {
       sync.cause ??= error;
       reported = true;
     }
-    if (wasAsked(error)) {
-      if (!reported) this.unreported ??= error;
-    } else if (hadBegun) {
-      this.syncFailure ??= error;
-    }
+    if (hadBegun && !wasAsked(error)) this.syncFailure ??= error;
+    else if (!reported) this.unreported ??= error;
   }
 }

@@ -12,7 +12,7 @@ import { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Transfer } from "./transfer.ts";
 import { describe, settledBadly, waiterOf } from "./transfer_errors.ts";
-import type { IsWriting } from "./write_lock.ts";
+import type { EachWrite } from "./write_lock.ts";
 
 export async function runModify(transfer: Transfer): Promise<number> {
   const span = spanOf(transfer);
@@ -43,8 +43,8 @@ function alone<T>(
   use: () => Promise<T>,
 ): Promise<T> {
   const { core, file } = transfer;
-  const isWriting: IsWriting = (from, to) => core.isWriting(file, from, to);
-  return file.lock.alone(start, end, waiterOf(transfer), isWriting, use);
+  const eachWrite: EachWrite = (found) => core.eachFastWrite(file, found);
+  return file.lock.alone(start, end, waiterOf(transfer), eachWrite, use);
 }
 
 interface Sectors {
@@ -89,6 +89,8 @@ async function readSector(
   });
   try {
     const bytes = new Uint8Array(unit);
+    // Aborted or timed out: what the caller called.
+    if (outcome.error !== undefined) throw await settledBadly(transfer, outcome, 0);
     if (outcome.status !== abi.Status.ok) {
       // It is the read that failed: what has to be mended is said of that.
       const views = [bytes];

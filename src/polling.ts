@@ -43,6 +43,11 @@ export class Polling {
     return this.#promised;
   }
 
+  /** There is nothing to look for any more. */
+  rest(): void {
+    this.#promised = false;
+  }
+
   /** After it: what it settled. */
   end(now: number, count: number, settled: number, rang: boolean): void {
     if (count > 0) {

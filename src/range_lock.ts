@@ -12,6 +12,8 @@ export interface Lease {
   /** First byte behind it; Infinity for "to the end of the file and beyond". */
   readonly end: Offset;
   readonly exclusive: boolean;
+  /** Resolves when the range is held; undefined if it is so from the beginning. */
+  readonly granted: Promise<void> | undefined;
 }
 
 interface Entry extends Lease {
@@ -22,7 +24,8 @@ interface Entry extends Lease {
   blockers: number;
   /** Later entries that wait for this one. */
   readonly dependents: Entry[];
-  grant: ((lease: Lease) => void) | undefined;
+  granted: Promise<void> | undefined;
+  grant: (() => void) | undefined;
 }
 
 /** Entries in the order of their calls; released ones leave it now and then. */
@@ -50,27 +53,30 @@ export class RangeLock {
   }
 
   /**
-   * Shared leases overlap each other, exclusive ones nobody. A promise if an earlier lease conflicts: it
-   * resolves when all of these have been released.
+   * Shared leases overlap each other, exclusive ones nobody. The range is held when every earlier lease that
+   * conflicts has been released: see `granted`.
    */
-  acquire(start: Offset, end: Offset, exclusive: boolean): Lease | Promise<Lease> {
+  acquire(start: Offset, end: Offset, exclusive: boolean): Lease {
     const entry: Entry = {
-      ...{ start, end, exclusive, order: this.#order++ },
-      ...{ released: false, blockers: 0, dependents: [], grant: undefined },
+      ...{ start, end, exclusive, order: this.#order++, released: false, blockers: 0 },
+      ...{ dependents: [], granted: undefined, grant: undefined },
     };
     const buckets = bucketsOf(entry);
     this.#block(entry, buckets);
     this.#size++;
     for (const line of this.#linesOf(buckets)) line.entries.push(entry);
     if (entry.blockers === 0) return entry;
-    return new Promise((resolve) => {
+    entry.granted = new Promise((resolve) => {
       entry.grant = resolve;
     });
+    return entry;
   }
 
+  /** Gives back a range that is held, or gives up waiting for it. */
   release(lease: Lease): void {
     const entry = lease as Entry;
     if (entry.released) throw new Error("the range is not held");
+    if (entry.blockers > 0) this.#passOn(entry);
     entry.released = true;
     this.#size--;
     const buckets = bucketsOf(entry);
@@ -80,7 +86,18 @@ export class RangeLock {
     }
     for (const dependent of entry.dependents) {
       dependent.blockers--;
-      if (dependent.blockers === 0) dependent.grant?.(dependent);
+      if (dependent.blockers === 0) dependent.grant?.();
+    }
+  }
+
+  /** Who waited for this one, which gives up, waits for those before it, where they conflict. */
+  #passOn(entry: Entry): void {
+    entry.grant = undefined;
+    for (const dependent of entry.dependents) {
+      for (const other of this.#all.entries) {
+        if (other.order >= entry.order) break;
+        if (!other.released && !other.dependents.includes(dependent)) blockOn(dependent, other);
+      }
     }
   }
 

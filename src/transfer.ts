@@ -25,6 +25,12 @@ import {
   waiterOf,
 } from "./transfer_errors.ts";
 
+/** What is changed by a call, however many transfers that takes. */
+export interface Change {
+  /** Whether anything of it was handed over: then the medium may lack some of it. */
+  hasBegun: boolean;
+}
+
 export interface Transfer {
   readonly core: Core;
   readonly file: FileState;
@@ -39,8 +45,8 @@ export interface Transfer {
   readonly governor: Governor | undefined;
   /** A write that may be unaligned whatever the file says. Default false. */
   readonly ragged?: boolean;
-  /** Whether any of it has been handed over to be written. */
-  hasBegun?: boolean;
+  /** Of a write whose failure syncs have to know of. */
+  readonly change?: Change | undefined;
 }
 
 /** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
@@ -169,7 +175,6 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
   for (let first = 0; first < regions.length; first += abi.IOVECS_MAX) {
     const group = regions.slice(first, first + abi.IOVECS_MAX);
     const length = group.reduce((sum, region) => sum + region.length, 0);
-    if (transfer.kind === abi.Kind.write) transfer.hasBegun = true;
     const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
     transfer.core.releaseBlock(outcome.block);
     done += outcome.transferred;
@@ -225,6 +230,7 @@ function fillIovecs(
     setUint64(out, index * IOVEC_BYTES + 8, length);
     setUint64(out, group.length * IOVEC_BYTES + index * 8, slab.header);
   });
+  if (transfer.change !== undefined) transfer.change.hasBegun = true;
 }
 
 function setUint64(out: DataView, at: number, value: number): void {

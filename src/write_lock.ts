@@ -14,20 +14,38 @@ export interface Waiter {
   stopped(cause: Cause): Error;
 }
 
-interface Range {
+/** A change that runs loose. */
+class Loose {
   readonly start: Offset;
   readonly end: Offset;
+  #over: PromiseWithResolvers<void> | undefined;
+
+  constructor(start: Offset, end: Offset) {
+    this.start = start;
+    this.end = end;
+  }
+
+  get over(): Promise<void> {
+    this.#over ??= Promise.withResolvers();
+    return this.#over.promise;
+  }
+
+  finish(): void {
+    this.#over?.resolve();
+  }
 }
 
-/** Whether a write of the fast way (core.ts) is under way in the range. */
-export type IsWriting = (start: Offset, end: Offset) => boolean;
+/** Calls back for each write of the fast way (core.ts) that is under way. */
+export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
 
 export class WriteLock {
   #ranges: RangeLock | undefined;
   #keeps = false;
-  /** Loose changes, but for the writes of the fast way: these are in the slots of core.ts. */
-  readonly #loose = new Set<Range>();
-  readonly #onLooseEnd: (() => void)[] = [];
+  readonly #loose = new Set<Loose>();
+  /** Writes of the fast way that were under way when the lock was turned on, by slot. */
+  readonly #fast = new Map<number, Loose>();
+  /** Writes of the fast way that are under way. */
+  #fastCount = 0;
 
   /** Whether every change has to take part. */
   get isOn(): boolean {
@@ -40,10 +58,19 @@ export class WriteLock {
     this.#ranges ??= new RangeLock();
   }
 
-  /** A loose change is over. */
-  looseEnded(): void {
-    if (this.#onLooseEnd.length === 0) return;
-    for (const resolve of this.#onLooseEnd.splice(0)) resolve();
+  /** A write of the fast way begins: the lock is off, or the file has no sectors. */
+  fastBegins(): void {
+    this.#fastCount++;
+  }
+
+  fastEnds(slot: number): void {
+    this.#fastCount--;
+    if (this.#fast.size === 0) return;
+    const loose = this.#fast.get(slot);
+    if (loose === undefined) return;
+    this.#fast.delete(slot);
+    this.#loose.delete(loose);
+    loose.finish();
   }
 
   /** Runs a change that shares its range with others, or with nobody. Begins in this turn if it may. */
@@ -54,7 +81,7 @@ export class WriteLock {
     waiter: Waiter,
     run: () => Promise<T>,
   ): Promise<T> {
-    if (this.#ranges === undefined) return this.#runLoose({ start, end }, run);
+    if (this.#ranges === undefined) return this.#runLoose(new Loose(start, end), run);
     const lease = await this.#acquire(this.#ranges, start, end, exclusive, waiter);
     try {
       return await run();
@@ -63,13 +90,13 @@ export class WriteLock {
     }
   }
 
-  async #runLoose<T>(range: Range, run: () => Promise<T>): Promise<T> {
-    this.#loose.add(range);
+  async #runLoose<T>(loose: Loose, run: () => Promise<T>): Promise<T> {
+    this.#loose.add(loose);
     try {
       return await run();
     } finally {
-      this.#loose.delete(range);
-      this.looseEnded();
+      this.#loose.delete(loose);
+      loose.finish();
     }
   }
 
@@ -81,21 +108,42 @@ export class WriteLock {
     start: Offset,
     end: Offset,
     waiter: Waiter,
-    isWriting: IsWriting,
+    eachWrite: EachWrite,
     run: () => Promise<T>,
   ): Promise<T> {
-    this.#ranges ??= new RangeLock();
-    const lease = await this.#acquire(this.#ranges, start, end, true, waiter);
+    const ranges = this.#turnOn(eachWrite);
+    const lease = await this.#acquire(ranges, start, end, true, waiter);
     try {
-      while (this.#isLoose(start, end) || isWriting(start, end)) {
-        const ended = new Promise<void>((resolve) => this.#onLooseEnd.push(resolve));
-        const cause = await waitGoverned(ended, waiter.governor);
-        if (cause !== undefined) throw waiter.stopped(cause);
-      }
+      await this.#waitForLoose(start, end, waiter);
       return await run();
     } finally {
       this.#release(lease);
     }
+  }
+
+  #turnOn(eachWrite: EachWrite): RangeLock {
+    if (this.#ranges !== undefined) return this.#ranges;
+    this.#ranges = new RangeLock();
+    if (this.#fastCount > 0) {
+      eachWrite((slot, start, end) => {
+        if (this.#fast.has(slot)) return;
+        const loose = new Loose(start, end);
+        this.#fast.set(slot, loose);
+        this.#loose.add(loose);
+      });
+    }
+    return this.#ranges;
+  }
+
+  /** Nothing new runs loose while the lock is on. */
+  async #waitForLoose(start: Offset, end: Offset, waiter: Waiter): Promise<void> {
+    const running: Promise<void>[] = [];
+    for (const loose of this.#loose) {
+      if (loose.start < end && loose.end > start) running.push(loose.over);
+    }
+    if (running.length === 0) return;
+    const cause = await waitGoverned(Promise.all(running), waiter.governor);
+    if (cause !== undefined) throw waiter.stopped(cause);
   }
 
   async #acquire(
@@ -106,22 +154,17 @@ export class WriteLock {
     waiter: Waiter,
   ): Promise<Lease> {
     const lease = ranges.acquire(start, end, exclusive);
-    if (!(lease instanceof Promise)) return lease;
-    if (waiter.governor === undefined) return lease;
-    const cause = await waitGoverned(lease, waiter.governor);
+    const { granted } = lease;
+    if (granted === undefined) return lease;
+    const cause =
+      waiter.governor === undefined ? await granted : await waitGoverned(granted, waiter.governor);
     if (cause === undefined) return lease;
-    // Others may wait for this one instead of for those before it: it keeps its place in the line.
-    void lease.then((late) => this.#release(late));
+    this.#release(lease);
     throw waiter.stopped(cause);
   }
 
   #release(lease: Lease): void {
     this.#ranges?.release(lease);
     if (!this.#keeps && this.#ranges?.size === 0) this.#ranges = undefined;
-  }
-
-  #isLoose(start: Offset, end: Offset): boolean {
-    for (const range of this.#loose) if (range.start < end && range.end > start) return true;
-    return false;
   }
 }

@@ -34,6 +34,7 @@ export async function zeroRange(
   const state = stateOf(file);
   const kind = abi.Kind.writeZeroes;
   const governor = beginOn(file, kind, options, offset, length);
+  const order = ++state.order;
   const outcome = await lockedOn(file, kind, offset, length, governor, () =>
     coreOf(file.ring).start({
       kind,
@@ -45,22 +46,18 @@ export async function zeroRange(
       governor,
     }),
   );
-  if (outcome.error !== undefined) throw outcome.error;
   if (outcome.status === abi.Status.ok && outcome.detail !== abi.Method.unsupported) return;
-  const error =
-    outcome.status === abi.Status.ok
-      ? undefined
-      : statusError(outcome.status, outcome.errno, {
-          kind,
-          file: state,
-          syscall: syscallName(kind),
-          path: state.path,
-          offset,
-          length,
-          transferred: undefined,
-        });
-  // EINVAL: a range that is not aligned to the device's sectors.
-  if (error !== undefined && error.code !== "EINVAL" && error.code !== "ENOTSUP") throw error;
+  if (outcome.status !== abi.Status.ok) {
+    const context = { kind, file: state, syscall: syscallName(kind), path: state.path };
+    const range = { offset, length, transferred: undefined };
+    const error =
+      outcome.error ?? statusError(outcome.status, outcome.errno, { ...context, ...range });
+    // EINVAL: a range that is not aligned to the device's sectors.
+    if (error.code !== "EINVAL" && error.code !== "ENOTSUP") {
+      state.writeFailed(order, error, true);
+      throw error;
+    }
+  }
   await writeZeroes(file, offset, length, options);
 }
 

@@ -6,7 +6,7 @@ import type { Governor } from "./control.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
-import { runTransfer } from "./transfer.ts";
+import { type Change, runTransfer } from "./transfer.ts";
 
 const CHUNK_BYTES = 2 ** 20;
 const IN_FLIGHT_MAX = 4;
@@ -18,6 +18,7 @@ export async function writeZeroChunks(
   from: Offset,
   length: number,
   governor: Governor | undefined,
+  change: Change,
 ): Promise<void> {
   if (length === 0) return;
   const zeroes = allocBuffer(Math.min(length, CHUNK_BYTES));
@@ -31,7 +32,7 @@ export async function writeZeroChunks(
       if (running.length === IN_FLIGHT_MAX) await running.shift();
       const lengths = [bytes];
       running.push(
-        runTransfer({ core, file, kind, views, lengths, offset, length: bytes, governor }),
+        runTransfer({ core, file, kind, views, lengths, offset, length: bytes, governor, change }),
       );
     }
     while (running.length > 0) await running.shift();

@@ -650,6 +650,16 @@ test("onto itself: refused where the ranges overlap", async () => {
   expect(same(bytesAt(path), twice)).toBe(true);
 });
 
+test("sparse, onto a direct file that is open for writing only, with a hole at the end", async () => {
+  using folder = new Folder();
+  const contents = new Uint8Array(2 * 65_536 + 100).fill(1, 0, 65_536);
+  await using source = await File.open(folder.file("a", contents));
+  const path = folder.file("b");
+  await using target = await open(path, { read: false, direct: true });
+  await copy(source, target, { sparse: true });
+  expect(same(bytesAt(path), contents)).toBe(true);
+});
+
 test("from one simulated device to another", async () => {
   const contents = pattern(64 * 1024);
   await using source = await simulatedDevice({ image: contents });

@@ -199,8 +199,27 @@ test("an unaligned end waits for nothing but its own unit", async () => {
   await far;
 });
 
-describe("when the unit around an unaligned end cannot be read", () => {
-  test("a file opened for writing only says what to do, and later syncs are good", async () => {
+test("who gave up waiting keeps nobody else waiting", async () => {
+  const faults = [{ operation: "write", offset: 0, length: 512, latency: 300 }] as const;
+  await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "rmw" });
+  const slow = file.writeAt(allocBuffer(512), 0);
+  await sleep(10);
+  const wide = rejection(file.writeAt(new Uint8Array(60_000), 200, { timeout: 10 }));
+  expect((await wide).code).toBe("ERR_TIMEOUT");
+  await file.writeAt(allocBuffer(512), 32_768);
+  expect(Bun.peek.status(slow)).toBe("pending");
+  await slow;
+});
+
+describe("a write that never began is told of by one sync, and no other", () => {
+  async function oneSyncTells(file: File, error: Error): Promise<void> {
+    expect((await rejection(file.syncAll())).cause).toBe(error);
+    await file.syncAll();
+    await file.writeAt(allocBuffer(512), 0);
+    await file.syncData();
+  }
+
+  test("a file opened for writing only: the error says what to do", async () => {
     using folder = new Folder();
     const path = folder.file("data", new Uint8Array(4096));
     await using file = await File.open(path, { read: false, write: true, direct: true });
@@ -208,20 +227,35 @@ describe("when the unit around an unaligned end cannot be read", () => {
     expect(error.code).toBe("EBADF");
     expect(error.syscall).toBe("read");
     expect(error.message).toContain("{ read: true }");
-    await file.writeAt(allocBuffer(512), 512);
-    await file.syncAll();
+    await oneSyncTells(file, error);
   });
 
-  test("the error is of that read, nothing was written, and later syncs are good", async () => {
+  test("the unit around it cannot be read: the error is of that read", async () => {
     const faults = [{ operation: "read", error: "EIO", times: 1 }] as const;
     await using file = await simulatedDevice({ size: 65_536, faults });
     const error = await rejection(writeStream(file, new Uint8Array(50), 600));
     expect(error).toMatchObject({ code: "EIO", syscall: "read", offset: 512, length: 512 });
-    await file.writeAt(allocBuffer(512), 0);
-    await file.syncAll();
+    await oneSyncTells(file, error);
   });
 
-  test("a sync called before it failed tells of it", async () => {
+  test("the same, under zeroes", async () => {
+    const faults = [{ operation: "read", error: "EIO", times: 1 }] as const;
+    await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "rmw" });
+    await oneSyncTells(file, await rejection(file.writeZeroes(600, 50)));
+  });
+
+  test("its memory was given away", async () => {
+    using folder = new Folder();
+    await using file = await File.open(folder.file("data"), { write: true, create: true });
+    const views = [new Uint8Array(100), allocBuffer(100)];
+    const write = rejection(file.writevAt(views, 0));
+    for (const view of views) structuredClone(view.buffer, { transfer: [view.buffer] });
+    const error = await write;
+    expect(error.code).toBe("ERR_BUFFER_DETACHED");
+    await oneSyncTells(file, error);
+  });
+
+  test("a sync called before it failed", async () => {
     const faults = [{ operation: "read", error: "EIO", times: 1 }] as const;
     await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "rmw" });
     const write = rejection(file.writeAt(new Uint8Array(50), 600));
@@ -229,4 +263,21 @@ describe("when the unit around an unaligned end cannot be read", () => {
     expect((await sync).cause).toBe(await write);
     await file.syncAll();
   });
+});
+
+test("a write that times out while its unit is read is named as it was called", async () => {
+  const faults = [{ operation: "read", latency: 200 }] as const;
+  await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "rmw" });
+  const error = await rejection(file.writeAt(new Uint8Array(5000), 100, { timeout: 20 }));
+  const call = { syscall: "write", offset: 100, length: 5000 };
+  expect(error).toMatchObject({ code: "ERR_TIMEOUT", ...call });
+});
+
+test("zeroes of a copy that fail are told of by syncs", async () => {
+  const faults = [{ operation: "write", error: "EIO", times: 1 }] as const;
+  await using file = await simulatedDevice({ size: 2 ** 20, faults });
+  await using source = await simulatedDevice({ size: 2 ** 20 });
+  const error = await rejection(copy(source, file, { sparse: true, sync: false }));
+  expect(error.code).toBe("EIO");
+  for (let i = 0; i < 2; i++) expect((await rejection(file.syncAll())).cause).toBeDefined();
 });
