@@ -404,7 +404,7 @@ export class Core implements OperationSource {
     }
     if (this.#tables.hasMore && !this.#flushScheduled) {
       this.#flushLater();
-    } else if (this.#head !== NO_SLOT && this.#held < this.#operationsMax && settled > 0) {
+    } else if (this.#head !== NO_SLOT && this.#held < this.#room && settled > 0) {
       this.#schedule();
     }
     this.noteIdle();
@@ -416,13 +416,19 @@ export class Core implements OperationSource {
       this.#onIdle();
   }
 
+  /** Operations that the native side can hold. */
+  get #room(): number {
+    return this.#operationsMax - this.#tables.abandoned;
+  }
+
   /** Writes rows for what waits, as far as there is room. Returns how many. */
   #handOver(): number {
     const slots = this.#slots;
     this.#busy = true;
     let count = 0;
     let slot = this.#head;
-    while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
+    const room = this.#room;
+    while (slot !== NO_SLOT && this.#held + count < room) {
       const dead = slots.state[slot] === SlotState.dead;
       const address = dead ? -1 : this.#prepareMemory(slot);
       // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
@@ -476,7 +482,7 @@ export class Core implements OperationSource {
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.bounce.allocate(length);
-    if (block === NO_BLOCK) return -1;
+    if (block === NO_BLOCK) return this.#waitOrRefuse(slot, length);
     slots.block[slot] = block;
     if (slots.kind[slot] === abi.Kind.write && !this.bounce.copyIn(view, block, length)) {
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
@@ -484,12 +490,25 @@ export class Core implements OperationSource {
     return this.bounce.addressOf(block);
   }
 
+  /** Bounce memory is short: it comes back, unless too much of it is the kernel's for ever. */
+  #waitOrRefuse(slot: number, bytes: number): -1 {
+    if (this.bounce.canHave(bytes)) return -1;
+    const { kind: _kind, file: _file, ...init } = this.#describe(slot, 0);
+    const error = new IoError("ENOMEM", {
+      ...init,
+      errno: -errnoOf("ENOMEM"),
+      reason: "the kernel has kept the ring's memory for foreign views (ERR_OUTCOME_UNKNOWN)",
+      hint: "Use memory from allocBuffer, or open another Ring",
+    });
+    return this.#refuse(slot, error);
+  }
+
   #prepareRequest(slot: number, request: Request): number {
     let block = this.#slots.block[slot] as number;
     const wanted = request.blockBytes ?? 0;
     if (block === NO_BLOCK && wanted > 0) {
       block = this.bounce.allocate(wanted);
-      if (block === NO_BLOCK) return -1;
+      if (block === NO_BLOCK) return this.#waitOrRefuse(slot, wanted);
       this.#slots.block[slot] = block;
     }
     if (block === NO_BLOCK) return 0;
@@ -547,9 +566,10 @@ export class Core implements OperationSource {
     if (reply === Reply.outcome) {
       const error =
         status === abi.Status.canceled ? this.#causeError(slot, transferred) : undefined;
+      const moved = status === abi.Status.abandoned ? this.#leave(slot, transferred) : transferred;
       const block = slots.block[slot] as number;
       this.#release(slot);
-      resolve({ status, errno, transferred, detail, block, error } satisfies Outcome);
+      resolve({ status, errno, transferred: moved, detail, block, error } satisfies Outcome);
       return;
     }
     const length = slots.length[slot] as number;
@@ -581,6 +601,11 @@ export class Core implements OperationSource {
 
   #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
     const slots = this.#slots;
+    if (status === abi.Status.abandoned) {
+      const moved = this.#leave(slot, transferred);
+      this.#fail(slot, statusError(status, errno, this.#describe(slot, moved)));
+      return;
+    }
     const block = slots.block[slot] as number;
     // What was read before the failure is the caller's, as far as it is contiguous.
     if (block !== NO_BLOCK && slots.kind[slot] === abi.Kind.read) {
@@ -628,6 +653,20 @@ export class Core implements OperationSource {
       else if (transferred !== undefined) resolve(transferred);
       else reject(error);
     });
+  }
+
+  /**
+   * The kernel may use an abandoned operation's memory for ever: neither block nor buffer is lent again.
+   * Returns the bytes that the caller has.
+   */
+  #leave(slot: number, transferred: number): number {
+    const slots = this.#slots;
+    const block = slots.block[slot] as number;
+    slots.block[slot] = NO_BLOCK;
+    this.#slabs[slot] = undefined;
+    if (block === NO_BLOCK) return transferred;
+    this.bounce.lose(block);
+    return slots.kind[slot] === abi.Kind.read ? 0 : transferred;
   }
 
   /** `status`: what the native side said, if it was asked. */

@@ -16,6 +16,9 @@ export interface ErrorContext {
   readonly transferred: number | undefined;
 }
 
+/** The kernel refuses to say how an operation ended. */
+export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
+
 /** The error for a native status that is not ok. */
 export function statusError(status: number, errno: number, context: ErrorContext): IoError {
   const { kind, file, ...init } = context;
@@ -24,6 +27,17 @@ export function statusError(status: number, errno: number, context: ErrorContext
     const error = { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) };
     const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
     return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
+  }
+  if (status === abi.Status.abandoned) {
+    const { code, reason } = systemError(errno);
+    return new IoError(OUTCOME_UNKNOWN, {
+      ...init,
+      errno: -errno,
+      reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
+      hint:
+        "Do not use its buffer again: the kernel may. A sandbox that forbids io_uring has to be there before " +
+        'the first Ring is opened, or the backend has to be "threads"',
+    });
   }
   if (status === abi.Status.noProgress) {
     return new IoError("EIO", {

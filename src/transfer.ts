@@ -11,7 +11,8 @@ import { runBounced, spanOf } from "./bounced.ts";
 import { countInFlight, isPlausible, poolsExist, type Slab, slabOf } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Request } from "./core.ts";
-import { statusError } from "./failures.ts";
+import { IoError } from "./errors.ts";
+import { OUTCOME_UNKNOWN, statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import { deviceGone, endsTooEarly } from "./gone.ts";
 import { runModify } from "./modify.ts";
@@ -78,12 +79,18 @@ export async function runTransfer(transfer: Transfer): Promise<number> {
   if (transfer.length === 0) return 0;
   const leases = pooledParts(transfer);
   for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, 1);
+  let isOver = true;
   try {
     const moved = await runEither(transfer);
     if (moved < transfer.length) await checkEnd(transfer, moved);
     return moved;
+  } catch (error) {
+    isOver = !(error instanceof IoError) || error.code !== OUTCOME_UNKNOWN;
+    throw error;
   } finally {
-    for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
+    // What the kernel may still use is never lent again.
+    if (isOver)
+      for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
   }
 }
 

@@ -192,6 +192,70 @@ testUnless(
   },
 );
 
+testUnless(
+  noLinux ?? noIoUring,
+  "a sandbox forbids io_uring while it works: every call settles, and no memory of theirs is used again",
+  async () => {
+    using dir = new TempDir();
+    // Writes through to the medium: still in the kernel when their submission returns.
+    const child = await runCode(
+      `${FORBID}
+      const options = { write: true, create: true, dsync: true };
+      const files = await Promise.all([0, 1, 2].map((i) => File.open(args[0] + i, options)));
+      const [first, second, third] = files;
+      await first.writeAt(new Uint8Array(64).fill(7), 0);
+      const pool = new BufferPool({ size: 1 << 16, count: 3 });
+      const lent = await pool.acquire();
+      const lentToo = await pool.acquire();
+      const foreign = Array.from({ length: 60 }, (_, i) => second.writeAt(new Uint8Array(1 << 16), i << 16));
+      const calls = [
+        ...foreign,
+        first.writeAt(lent, 1 << 20),
+        first.writevAt([lentToo, allocBuffer(4096)], 2 << 20),
+        first.writeAt(allocBuffer(1 << 16), 0),
+        third.writeAt(new Uint8Array((1 << 20) + 1), 0),
+      ];
+      const syncs = [first.syncAll(), second.syncData()];
+      for (let i = 0; i < 2; i++) await undefined;
+      forbid();
+      const told = (promise) => promise.then(() => "ok", (error) => error.code);
+      const begun = performance.now();
+      const outcomes = await Promise.all(calls.map(told));
+      const ms = performance.now() - begun;
+      const synced = await Promise.all(syncs.map(told));
+      lent[Symbol.dispose]();
+      lentToo[Symbol.dispose]();
+      const readable = await third.readAt(allocBuffer(10), 0) <= 10;
+      const foreignAfter = await Promise.all(
+        Array.from({ length: 40 }, () => told(first.readAt(new Uint8Array(200_000), 0))));
+      await Promise.all(files.map((file) => file.close()));
+      const { inFlight } = Ring.default().stats();
+      const { available } = pool;
+      console.log(JSON.stringify({ outcomes, ms, synced, readable, foreignAfter, available, inFlight }));
+      `,
+      { args: [dir.file("data")], timeoutMs: 30_000 },
+    );
+    expect(child).toMatchObject({ end: 0, stderr: "" });
+    const seen = JSON.parse(child.stdout);
+    const { outcomes, foreignAfter } = seen;
+    const unknown = (from: number, to: number): number =>
+      outcomes.slice(from, to).filter((outcome: string) => outcome === "ERR_OUTCOME_UNKNOWN")
+        .length;
+    expect(unknown(0, 64)).toBeGreaterThan(0);
+    for (const outcome of [...outcomes, ...foreignAfter]) {
+      expect(["ok", "ERR_OUTCOME_UNKNOWN", "ENOMEM"]).toContain(outcome);
+    }
+    expect(seen.ms).toBeWithin(900, 10_000);
+    // Nobody knows whether these are on the medium.
+    if (unknown(60, 63) > 0) expect(seen.synced[0]).toBe("ERR_OUTCOME_UNKNOWN");
+    if (unknown(0, 60) > 0) expect(seen.synced[1]).toBe("ERR_OUTCOME_UNKNOWN");
+    // What the kernel may still read is not lent again.
+    expect(seen.available).toBe(3 - unknown(60, 62));
+    expect(seen).toMatchObject({ readable: true, inFlight: 0 });
+  },
+  60_000,
+);
+
 /** Reads one at a time, each with the page cache's answer known; says what it got. */
 const SINGLY = `
 const ring = args[1] === "auto" ? Ring.default() : Ring.open({ backend: args[1] });

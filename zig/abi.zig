@@ -35,6 +35,8 @@ pub const operations_ready = 128;
 pub const wait_ns_max = 50_000;
 /// How long teardown waits for the kernel before it leaks what the kernel may still write.
 pub const teardown_ms_max = 1000;
+/// How long a kernel may refuse to say what became of operations before they are settled without it.
+pub const mute_ms_max = 1000;
 
 pub const Backend = enum(u32) {
     automatic = 0,
@@ -191,6 +193,8 @@ pub const Status = enum(i32) {
     invalid = 3,
     /// A write made no progress although the kernel reported success.
     no_progress = 4,
+    /// The kernel refuses, with `errno`, to say what became of it; it may still use the memory.
+    abandoned = 5,
 };
 
 pub const Completion = extern struct {
@@ -326,6 +330,9 @@ pub const Control = extern struct {
     /// Not 0: drain again after so many ms, though nothing may ring: the kernel has no room and
     /// nothing of ours need end there, or (libc's POSIX AIO on Linux) a notification can be lost.
     retry_ms: u32 = 0,
+    /// Operations settled as abandoned that the kernel has not let go of: so many fewer can be submitted.
+    abandoned: u32 = 0,
+    reserved: u32 = 0,
     /// CLOCK_MONOTONIC in milliseconds at the end of the last call.
     now_ms: f64 = 0,
     stats: Stats = .{},

@@ -25,6 +25,8 @@ const E = os.E;
 pub const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1024;
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
 pub const attempts_max = 16;
+/// How long the kernel may keep to itself what became of operations.
+const mute_ns_max: u64 = @as(u64, abi.mute_ms_max) * std.time.ns_per_ms;
 /// Pauses before the kernel is asked again for room.
 pub const retry_ms_idle = 1;
 pub const retry_ms_busy = 20;
@@ -116,6 +118,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// A read at once found nothing in this call: others may wait for a device in vain, too.
         missed_now: bool = false,
         now_ns: u64 = 0,
+        /// Since when the kernel refuses to say what became of operations, or 0.
+        mute_since_ns: u64 = 0,
+        /// Operations settled without its word, whose memory it may still use.
+        abandoned_count: u32 = 0,
 
         /// `kernel` and `pool` are set up by the caller, in place.
         pub fn init(engine: *Self, memory: Memory, limits: Limits) void {
@@ -144,6 +150,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.now_bytes = 0;
             engine.missed_now = false;
             engine.now_ns = 0;
+            engine.mute_since_ns = 0;
+            engine.abandoned_count = 0;
             memory.control.* = .{};
             for (memory.operations, 0..) |*operation, index| {
                 operation.* = .{ .index = @intCast(index) };
@@ -190,7 +198,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             // What never reached a lane settles here: its latency ends now.
             engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
-                if (operation.phase == .free) continue;
+                if (operation.phase == .free or operation.phase == .abandoned) continue;
                 if (operation.slot != slot or operation.generation != generation) continue;
                 engine.cancelOperation(operation);
                 return true;
@@ -232,7 +240,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 while (true) {
                     const submitted = engine.pump();
                     const reaped = engine.collect();
-                    if (submitted + reaped == 0) break;
+                    const abandoned = engine.abandonMute();
+                    if (submitted + reaped + abandoned == 0) break;
                     if (engine.call_bytes == 0) break;
                 }
                 if (next == .poll) break;
@@ -280,11 +289,16 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             {
                 control.retry_ms = retry_ms_busy;
             }
+            // What stands in the way of these ends without a ring: nobody waits for it.
+            if (engine.abandoned_count > 0 and waiting > 0 and control.retry_ms == 0) {
+                control.retry_ms = retry_ms_busy;
+            }
             if (@hasDecl(Kernel, "dueMs")) {
                 if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
             }
             const count = engine.takeRows();
             control.operations = engine.operation_count;
+            control.abandoned = engine.abandoned_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
             control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
             engine.syncStats();
@@ -484,8 +498,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         /// The longest run from the head of the queue that fits the window and this call's share.
         fn takeRun(engine: *Self) []*Operation {
-            const control_room = engine.limits.queue_depth - engine.kernel_count;
-            const room = @min(control_room, engine.memory.run.len);
+            const in_kernel = engine.kernel_count + engine.abandoned_count;
+            const room = @min(engine.limits.queue_depth -| in_kernel, engine.memory.run.len);
             var count: usize = 0;
             while (count < room) {
                 const operation = engine.fifo.peek() orelse break;
@@ -591,7 +605,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Returns how many submissions have ended.
         fn collect(engine: *Self) u32 {
             var count: u32 = 0;
-            if (engine.kernel_count > 0) {
+            if (engine.kernel_count + engine.abandoned_count > 0) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
                 if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| engine.collectOne(event);
@@ -615,6 +629,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const index: u32 = @truncate(event.token);
             assert(index < engine.memory.operations.len);
             const operation = &engine.memory.operations[index];
+            if (operation.phase == .abandoned and operation.token() == event.token) {
+                return engine.takeBack(operation);
+            }
             const current = operation.phase == .in_kernel and operation.route == .kernel and
                 (operation.token() == event.token or plant.is(.accept_stale));
             if (!current) {
@@ -703,6 +720,49 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.settle(operation, .failed, errno);
         }
 
+        /// A kernel that keeps to itself what it has done, for too long: no promise may hang for that.
+        /// Returns how many operations are settled without its word.
+        fn abandonMute(engine: *Self) u32 {
+            if (!@hasDecl(Kernel, "muteErrno")) return 0;
+            const errno = engine.kernel.muteErrno() orelse 0;
+            if (errno == 0 or engine.kernel_count == 0) {
+                engine.mute_since_ns = 0;
+                return 0;
+            }
+            if (engine.mute_since_ns == 0) engine.mute_since_ns = engine.now_ns;
+            const mute_ns = engine.now_ns - engine.mute_since_ns;
+            if (mute_ns < mute_ns_max or plant.is(.abandon_never)) return 0;
+            const count = engine.kernel_count;
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase == .in_kernel and operation.route == .kernel) engine.abandon(operation, errno);
+            }
+            assert(engine.kernel_count == 0);
+            return count;
+        }
+
+        /// Its row says that nobody knows; its memory and its place in the table stay the kernel's.
+        fn abandon(engine: *Self, operation: *Operation, errno: i32) void {
+            engine.leaveKernel(operation);
+            operation.phase = .abandoned;
+            operation.status = .abandoned;
+            operation.errno = errno;
+            operation.assertPhase(.abandoned);
+            engine.abandoned_count += 1;
+            if (plant.is(.abandon_memory)) releaseSlabs(operation);
+            if (operation.changesMedium()) engine.releaseHeld(operation);
+            engine.fillRow(operation);
+        }
+
+        /// The kernel has let go of what was abandoned. Nobody waits to hear how it ended.
+        fn takeBack(engine: *Self, operation: *Operation) void {
+            operation.assertPhase(.abandoned);
+            engine.abandoned_count -= 1;
+            releaseSlabs(operation);
+            operation.phase = .done;
+            operation.reset();
+            engine.free.push(operation);
+        }
+
         /// Ends an operation: lets go of its memory, frees the syncs behind it, fills its row.
         fn settle(engine: *Self, operation: *Operation, status: abi.Status, errno: i32) void {
             operation.assertPhase(.queued);
@@ -719,16 +779,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 releaseSlabs(operation);
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
-            engine.countSettled(operation);
-            engine.memory.completions[engine.completion_count] = .{
-                .slot = operation.slot,
-                .generation = operation.generation,
-                .status = @intFromEnum(status),
-                .errno = errno,
-                .transferred = @floatFromInt(operation.transferred),
-                .detail = @floatFromInt(operation.detail),
-            };
-            engine.completion_count += 1;
+            engine.fillRow(operation);
             if (plant.is(.settle_twice)) {
                 const table = engine.memory.completions;
                 if (engine.completion_count < table.len) {
@@ -739,6 +790,19 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
             operation.reset();
             engine.free.push(operation);
+        }
+
+        fn fillRow(engine: *Self, operation: *const Operation) void {
+            engine.countSettled(operation);
+            engine.memory.completions[engine.completion_count] = .{
+                .slot = operation.slot,
+                .generation = operation.generation,
+                .status = @intFromEnum(operation.status),
+                .errno = operation.errno,
+                .transferred = @floatFromInt(operation.transferred),
+                .detail = @floatFromInt(operation.detail),
+            };
+            engine.completion_count += 1;
         }
 
         /// Remembers which descriptors are ours, for a thread that ends with files open.
@@ -806,7 +870,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             switch (operation.status) {
                 .ok => {},
                 .canceled => s.canceled += 1,
-                .failed, .invalid, .no_progress => s.failures += 1,
+                .failed, .invalid, .no_progress, .abandoned => s.failures += 1,
             }
             const latency_ns = engine.now_ns -| operation.submitted_ns;
             Histogram.record(&engine.memory.control.histogram, class, latency_ns);
@@ -816,7 +880,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn cancelOperation(engine: *Self, operation: *Operation) void {
             switch (operation.phase) {
-                .free, .done => unreachable, // done rows are filled and freed in one step
+                .free, .done, .abandoned => unreachable, // done rows are filled and freed in one step
                 .queued => {
                     const list = switch (operation.place) {
                         .held => &engine.memory.files[operation.file].held,
@@ -859,22 +923,28 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         pub fn shutdown(engine: *Self, timeout_ms: u32) bool {
             engine.kernel.disarm();
             for (engine.memory.operations) |*operation| {
-                if (operation.phase == .free) continue;
+                if (operation.phase == .free or operation.phase == .abandoned) continue;
                 engine.cancelOperation(operation);
                 _ = engine.takeRows();
             }
-            if (engine.kernel_count > 0) engine.kernel.cancelAll(timeout_ms);
+            if (engine.kernel_count + engine.abandoned_count > 0) engine.kernel.cancelAll(timeout_ms);
             const deadline = engine.pool.nowNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
-            while (engine.kernel_count + engine.pool_count > 0) {
+            while (engine.kernel_count + engine.pool_count + engine.abandoned_count > 0) {
                 const reaped = engine.collect();
                 _ = engine.takeRows();
                 engine.dropQueued();
                 if (reaped > 0) continue;
+                // It had its time.
+                if (engine.kernel_count + engine.pool_count == 0 and engine.isMute()) return false;
                 if (engine.pool.nowNs() >= deadline) return false;
                 engine.pool.pause();
             }
             engine.dropQueued();
             return true;
+        }
+
+        fn isMute(engine: *const Self) bool {
+            return @hasDecl(Kernel, "muteErrno") and engine.kernel.muteErrno() != null;
         }
 
         /// For teardown in haste: a descriptor that a system call may be using is not ours to close.

@@ -17,8 +17,9 @@ pub const Iovec = extern struct {
 };
 
 /// `free -> queued -> in_kernel -> done -> free`; back from `in_kernel` to `queued` when the kernel
-/// had no room or did only a part.
-pub const Phase = enum(u8) { free, queued, in_kernel, done };
+/// had no room or did only a part. From `in_kernel` to `abandoned`, settled, when the kernel refuses to
+/// say what became of it: it is `free` again if the kernel says so after all.
+pub const Phase = enum(u8) { free, queued, in_kernel, done, abandoned };
 
 /// Which lane an operation is on: decided when it is queued, so that cancellation follows it.
 pub const Route = enum(u8) { kernel, pool };
@@ -161,6 +162,12 @@ pub const Operation = struct {
                     assert(operation.piece.bytes <= operation.length - operation.transferred);
                     assert(operation.piece.offset == operation.offset + operation.transferred);
                 }
+            },
+            .abandoned => {
+                assert(operation.place == .nowhere);
+                assert(operation.route == .kernel);
+                assert(operation.status == .abandoned);
+                assert(operation.errno != 0);
             },
             .done => {
                 assert(operation.place == .nowhere);

@@ -19,6 +19,8 @@ pub const Plant = enum {
     accept_stale,
     settle_twice,
     drop_cancel,
+    abandon_never,
+    abandon_memory,
     report_eintr,
     trust_short_read,
     keep_iovec_done,

@@ -41,6 +41,11 @@ export class Tables {
     return this.#u32[Control.more / 4] === 1;
   }
 
+  /** Operations that have settled, whose places the kernel still has. */
+  get abandoned(): number {
+    return this.#u32[Control.abandoned / 4] as number;
+  }
+
   /** For statistics. */
   get control(): DataView {
     return new DataView(this.#u32.buffer, 0, Control.SIZE);

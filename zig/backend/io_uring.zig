@@ -57,6 +57,8 @@ pub fn IoUring(comptime Os: type) type {
         /// or somebody closed our descriptor. The pool gets everything; what is in the kernel can only
         /// be asked for again later.
         lost: bool = false,
+        /// Why, as a positive errno.
+        lost_errno: i32 = 0,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
@@ -236,6 +238,7 @@ pub fn IoUring(comptime Os: type) type {
             const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
             const result = Os.uring.enter(&self.ring, self.registered_self, to_submit, flags);
             self.lost = result < 0 and !isPassing(result);
+            if (self.lost) self.lost_errno = @intCast(-result);
             return result;
         }
 
@@ -270,7 +273,7 @@ pub fn IoUring(comptime Os: type) type {
         pub fn reap(self: *Self, out: []lane.Reaped) usize {
             if (self.cancels > 0) _ = self.enterSubmissions(0);
             var count = self.take(out);
-            while (count == 0 and self.holdsBack()) {
+            while (count == 0 and (self.lost or self.holdsBack())) {
                 const result = self.enter(0);
                 count = self.take(out);
                 if (result < 0 and count == 0) break;
@@ -316,6 +319,14 @@ pub fn IoUring(comptime Os: type) type {
         /// Cancel requests that the kernel has refused to take so far, or completions it will not give.
         pub fn unsent(self: *const Self) bool {
             return (self.cancels > 0 or self.lost) and !plant.is(.uring_forget_cancel);
+        }
+
+        /// Deferred completions and those that overflowed come by our own enter and in no other way; without
+        /// DEFER_TASKRUN any system call brings the others.
+        pub fn muteErrno(self: *const Self) ?i32 {
+            if (!self.lost) return null;
+            const deferred = self.ring.flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
+            return if (deferred or self.holdsBack()) self.lost_errno else null;
         }
 
         pub fn arm(self: *Self) bool {

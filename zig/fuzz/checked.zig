@@ -61,7 +61,8 @@ pub fn Checked(comptime Inner: type) type {
                 self.bytes += operation.piece.bytes;
             }
             if (self.count > self.limit_count) fail("{d} operations in the window", .{self.count});
-            if (self.bytes > self.limit_bytes) fail("{d} bytes in the window", .{self.bytes});
+            const bytes = self.bytes - self.abandonedBytes();
+            if (bytes > self.limit_bytes) fail("{d} bytes in the window", .{bytes});
             const hard_refusals = self.kernel.hard_refusals;
             self.inner.submit(operations, verdicts);
             const broken = self.kernel.hard_refusals > hard_refusals;
@@ -82,6 +83,16 @@ pub fn Checked(comptime Inner: type) type {
             self.oracle.unsure = self.capability(operation.kind) != .yes;
             if (outcome == .ended) self.oracle.readNow(operation, .kernel, outcome.ended);
             return outcome;
+        }
+
+        /// The window is for what is waited for.
+        fn abandonedBytes(self: *const Self) u64 {
+            var bytes: u64 = 0;
+            for (self.running) |running| {
+                const operation = running orelse continue;
+                if (operation.phase == .abandoned) bytes += operation.piece.bytes;
+            }
+            return bytes;
         }
 
         fn left(self: *Self, operation: *Operation) void {
@@ -135,6 +146,13 @@ pub fn Checked(comptime Inner: type) type {
 
         pub fn unsent(self: *const Self) bool {
             return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
+        }
+
+        pub fn muteErrno(self: *const Self) ?i32 {
+            if (!@hasDecl(Inner, "muteErrno")) return null;
+            const errno = self.inner.muteErrno();
+            self.oracle.mute(errno);
+            return errno;
         }
 
         pub fn wakes(self: *Self) u64 {

@@ -22,7 +22,7 @@ pub const files_max = 4;
 
 /// One call as JavaScript made it.
 pub const Call = struct {
-    state: enum { free, waiting, native } = .free,
+    state: enum { free, waiting, native, abandoned } = .free,
     slot: u32,
     generation: u32 = 0,
     kind: abi.Kind = .read,
@@ -99,6 +99,8 @@ pub const Oracle = struct {
     refusals: u64 = 0,
     outstanding: u32 = 0,
     native: u32 = 0,
+    /// Since when the kernel lane refuses to say what became of operations, or 0.
+    mute_since_ns: u64 = 0,
     /// In the current call into the engine a lane had no room.
     no_room: bool = false,
     /// Bytes that this call has given to the kernel lane.
@@ -156,7 +158,7 @@ pub const Oracle = struct {
 
     fn callOf(oracle: *Oracle, operation: *const Operation) *Call {
         const call = &oracle.calls[operation.slot];
-        if (call.state != .native) fail("a lane was given slot {d}, which has no call", .{operation.slot});
+        if (call.state != .native and call.state != .abandoned) fail("a lane was given slot {d}, which has no call", .{operation.slot});
         if (call.generation != operation.generation) fail("a lane was given an old generation", .{});
         return call;
     }
@@ -165,6 +167,7 @@ pub const Oracle = struct {
         for (operations, 0..) |operation, index| {
             const call = oracle.callOf(operation);
             trace("  {t} <- slot {d}, call {d}, {t}", .{ route, call.slot, call.order, call.kind });
+            if (call.state == .abandoned) fail("slot {d} was given up, and goes on", .{call.slot});
             if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
             if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
             if (call.isTransfer()) oracle.checkPiece(call, operation);
@@ -227,6 +230,7 @@ pub const Oracle = struct {
     fn checkSync(oracle: *const Oracle, sync: *const Call) void {
         for (&oracle.calls) |*call| {
             if (call.state == .free or call.file != sync.file or !call.changes()) continue;
+            if (call.state == .abandoned) continue;
             if (call.order < sync.order and call.due == null) {
                 fail("sync {d} overtakes write {d} of its file", .{ sync.order, call.order });
             }
@@ -282,9 +286,43 @@ pub const Oracle = struct {
     pub fn result(oracle: *Oracle, operation: *const Operation, route: Route, value: isize) void {
         const call = oracle.callOf(operation);
         trace("  {t} -> slot {d}: {d}", .{ route, call.slot, value });
+        if (call.state == .abandoned) return oracle.endedLate(call);
         if (call.in_lane == .none) fail("slot {d} ended without being in a lane", .{call.slot});
         call.in_lane = .none;
         oracle.ended(call, route, value, operation);
+    }
+
+    /// The engine asks its lane whether it will say what became of operations.
+    pub fn mute(oracle: *Oracle, errno: ?i32) void {
+        const now_ns = oracle.tally.now_ns;
+        var waiting = false;
+        for (&oracle.calls) |*call| waiting = waiting or call.in_lane == .kernel;
+        if (errno == null or !waiting) {
+            oracle.mute_since_ns = 0;
+            return;
+        }
+        if (oracle.mute_since_ns == 0) oracle.mute_since_ns = now_ns;
+        if (now_ns - oracle.mute_since_ns < @as(u64, abi.mute_ms_max) * std.time.ns_per_ms) return;
+        for (&oracle.calls) |*call| {
+            if (call.in_lane != .kernel) continue;
+            trace("  slot {d} is given up", .{call.slot});
+            call.in_lane = .none;
+            call.due = .{ .status = .abandoned, .errno = errno.? };
+            call.due_ns = now_ns;
+        }
+    }
+
+    /// The kernel has let go of what nobody waits for. What it has done, nobody was told.
+    fn endedLate(oracle: *Oracle, call: *Call) void {
+        oracle.models[call.file].settled(oracle, call, .abandoned);
+        oracle.forget(call);
+    }
+
+    pub fn isAbandoned(oracle: *const Oracle, order: u64) bool {
+        for (&oracle.calls) |*call| {
+            if (call.state == .abandoned and call.order == order) return true;
+        }
+        return false;
     }
 
     /// A lane has done a read at once.
@@ -404,14 +442,24 @@ pub const Oracle = struct {
         if (transferred != call.moved) {
             fail("slot {d} reports {d} bytes of {d}", .{ call.slot, transferred, call.moved });
         }
+        if (due.status == .abandoned) return oracle.abandoned(call);
         oracle.checkMemory(call);
         oracle.models[call.file].settled(oracle, call, due.status);
         oracle.tally.row(call.kind, due.status, transferred, call.due_ns - call.handed_ns);
         oracle.forget(call);
     }
 
-    pub fn forget(oracle: *Oracle, call: *Call) void {
+    /// Its memory and its range stay the kernel's until that has let go of them.
+    fn abandoned(oracle: *Oracle, call: *Call) void {
+        oracle.tally.row(call.kind, .abandoned, call.moved, call.due_ns - call.handed_ns);
+        call.state = .abandoned;
+        call.due = null;
         oracle.outstanding -= 1;
+        oracle.native -= 1;
+    }
+
+    pub fn forget(oracle: *Oracle, call: *Call) void {
+        if (call.state != .abandoned) oracle.outstanding -= 1;
         if (call.state == .native) oracle.native -= 1;
         call.* = .{ .slot = call.slot, .generation = call.generation +% 1 };
     }

@@ -1,5 +1,6 @@
 //! How each lane is put over the simulated kernel.
 
+const std = @import("std");
 const fail = @import("report.zig").fail;
 const simulated = @import("../os/simulated.zig");
 const uring = @import("../os/simulated/uring.zig");
@@ -52,6 +53,21 @@ pub const Uring = struct {
         ring.init(kernel);
         uring.Os.current = &ring;
         if (lane.init(queue_depth, .{}) != null) fail("io_uring does not start", .{});
+    }
+
+    /// From now on a sandbox forbids its calls.
+    pub fn fallSilent() void {
+        ring.mute_until_ns = std.math.maxInt(u64);
+    }
+
+    /// Whether it has what nobody can hear of then.
+    pub fn keepsAny() bool {
+        return ring.mode == .deferred and ring.running > 0;
+    }
+
+    /// No sandbox forbids its calls any more.
+    pub fn speak() void {
+        ring.mute_until_ns = 0;
     }
 
     pub fn stop(lane: *Lane) void {

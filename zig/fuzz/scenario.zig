@@ -182,6 +182,27 @@ pub fn Scenario(comptime Rig: type) type {
                 }
                 self.disaster();
             }
+            self.awaitAbandoned();
+        }
+
+        /// What JavaScript has given up still has to end.
+        fn awaitAbandoned(self: *Self) void {
+            if (@hasDecl(Rig, "speak")) Rig.speak();
+            const begun_ns = self.kernel.now_ns;
+            while (self.engine.abandoned_count > 0) {
+                self.endAbandoned();
+                self.kernel.advance(self.kernel.now_ns + std.time.ns_per_ms);
+                self.drain();
+                if (self.kernel.now_ns > begun_ns + patience_ns) fail("no end of what was given up", .{});
+            }
+        }
+
+        fn endAbandoned(self: *Self) void {
+            for (self.kernel.requests) |*request| {
+                if (request.state != .running or request.task) continue;
+                const operation = self.engine.kernel.running[@as(u32, @truncate(request.ask.user))] orelse continue;
+                if (operation.phase == .abandoned) request.due_ns = @min(request.due_ns, self.kernel.now_ns);
+            }
         }
 
         fn disaster(self: *Self) void {
@@ -252,7 +273,7 @@ pub fn Scenario(comptime Rig: type) type {
         }
 
         fn room(self: *const Self) u32 {
-            return self.plan.operations - self.engine.operation_count;
+            return self.plan.operations - self.engine.operation_count - self.world.control.abandoned;
         }
 
         fn flush(self: *Self) void {
@@ -326,7 +347,8 @@ pub fn Scenario(comptime Rig: type) type {
             const control = &self.world.control;
             const waits = control.operations > control.in_kernel and self.oracle.no_room;
             if (!waits) {
-                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0;
+                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0 or
+                    control.abandoned > 0;
                 if (control.retry_ms > 0 and !scans) fail("a pause though there was room", .{});
                 return;
             }
@@ -366,7 +388,8 @@ pub fn Scenario(comptime Rig: type) type {
             for (0..random.intRangeAtMost(u32, 1, 4)) |_| {
                 const call = &self.oracle.calls[random.uintLessThan(usize, oracle_file.slots_max)];
                 if (call.state == .native and call.due == null) self.cancel(call);
-                if (call.state == .free and call.generation > 0) self.cancelSettled(call);
+                if (call.state == .free and call.generation > 0) self.cancelSettled(call, call.generation -% 1);
+                if (call.state == .abandoned) self.cancelSettled(call, call.generation);
             }
         }
 
@@ -381,9 +404,9 @@ pub fn Scenario(comptime Rig: type) type {
         }
 
         /// JavaScript's abort may cross the completion.
-        fn cancelSettled(self: *Self, call: *const Call) void {
+        fn cancelSettled(self: *Self, call: *const Call, generation: u32) void {
             self.oracle.tally.stats.cancel_requests += 1;
-            if (self.engine.cancel(call.slot, call.generation -% 1)) fail("slot {d} was free", .{call.slot});
+            if (self.engine.cancel(call.slot, generation)) fail("slot {d} has settled", .{call.slot});
         }
 
         /// Does what JavaScript would do next, or lets time pass until there is something.
@@ -423,7 +446,7 @@ pub fn Scenario(comptime Rig: type) type {
                 const index: u32 = @truncate(request.ask.user);
                 const operation = self.engine.kernel.running[index] orelse continue;
                 const call = &self.oracle.calls[operation.slot];
-                if (call.cancel_requested) continue;
+                if (call.cancel_requested or call.state != .native) continue;
                 self.cancel(call);
                 any = true;
             }
@@ -434,6 +457,9 @@ pub fn Scenario(comptime Rig: type) type {
 
         fn shutDown(self: *Self) void {
             self.engine.kernel.calls = 0;
+            if (@hasDecl(Rig, "speak")) {
+                if (self.kernel.random().boolean()) self.shutDownMute() else Rig.speak();
+            }
             if (self.kernel.random().boolean() and self.holdForEver(true)) {
                 const begun_ns = self.kernel.now_ns;
                 if (self.engine.shutdown(shutdown_ms)) fail("shutdown did not see what the kernel holds", .{});
@@ -450,6 +476,19 @@ pub fn Scenario(comptime Rig: type) type {
                 if (call.state != .free) self.oracle.forget(call);
             }
             self.oracle.afterCall();
+        }
+
+        /// A kernel that says nothing keeps what it has.
+        fn shutDownMute(self: *Self) void {
+            const begun_ns = self.kernel.now_ns;
+            Rig.fallSilent();
+            const keeps_any = Rig.keepsAny();
+            if (self.engine.shutdown(shutdown_ms) and keeps_any) {
+                fail("shutdown did not see what a mute kernel holds", .{});
+            }
+            if (self.kernel.now_ns > begun_ns + 3 * shutdown_ms * std.time.ns_per_ms) fail("shutdown waits for a mute kernel", .{});
+            Rig.speak();
+            self.engine.kernel.calls = 0;
         }
 
         /// What never ends by itself cannot be cancelled either, for a while.
@@ -488,6 +527,7 @@ pub fn Scenario(comptime Rig: type) type {
             if (engine.kernel_bytes != 0) fail("the window leaks bytes", .{});
             if (engine.kernel.count != 0) fail("the lane keeps operations", .{});
             if (engine.fifo.count != 0 or engine.pool_fifo.count != 0) fail("a queue is not empty", .{});
+            if (engine.abandoned_count != 0) fail("what was given up is never let go of", .{});
             if (engine.operation_count != 0) fail("operations leak", .{});
             if (engine.free.count != self.plan.operations) fail("free operations leak", .{});
             for (engine.memory.operations) |*operation| {

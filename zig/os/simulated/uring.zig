@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const abi = @import("../../abi.zig");
 const real = @import("../linux.zig");
 const simulated = @import("../simulated.zig");
 const E = linux.E;
@@ -18,6 +19,8 @@ const pending_max = 1024;
 const table_max = 1024;
 /// IO_LOCAL_TW_DEFAULT_MAX.
 const deferred_max = 20;
+/// Longer than the engine's patience, as often as not.
+const mute_ns_max = 2 * @as(u64, abi.mute_ms_max) * std.time.ns_per_ms;
 
 /// When completions become visible, by setup flags.
 const Mode = enum {
@@ -80,6 +83,8 @@ pub const Ring = struct {
     work: Pending = .{},
     overflow: Pending = .{},
     running: u32 = 0,
+    /// Until then a sandbox forbids every call.
+    mute_until_ns: u64 = 0,
     /// IORING_REGISTER_FILES; null: this kernel has none.
     table: ?[table_max]i32 = null,
     /// IORING_REGISTER_BUFFERS; null: this kernel has none.
@@ -180,11 +185,18 @@ pub const Ring = struct {
         assert(queued <= ring.sq_entries);
         assert(to_submit <= queued);
         var submitted: u32 = 0;
+        if (to_submit > 0) ring.submit_calls += 1;
+        if (ring.isMute()) {
+            kernel.hard_refusals += 1;
+            return negative(.PERM);
+        }
         if (to_submit > 0) {
-            ring.submit_calls += 1;
             if (kernel.othersHoldRoom() or kernel.happens(kernel.weather.refuse)) return ring.refusal();
             if (kernel.happens(kernel.weather.refuse_hard)) {
                 kernel.hard_refusals += 1;
+                if (kernel.random().boolean()) {
+                    ring.mute_until_ns = kernel.now_ns + kernel.random().uintLessThan(u64, mute_ns_max);
+                }
                 return negative(.BADF);
             }
             const part = if (kernel.happens(kernel.weather.refuse))
@@ -200,6 +212,10 @@ pub const Ring = struct {
             ring.flushOverflow();
         }
         return submitted;
+    }
+
+    pub fn isMute(ring: *const Ring) bool {
+        return ring.kernel.now_ns < ring.mute_until_ns;
     }
 
     fn refusal(ring: *Ring) isize {
@@ -292,6 +308,7 @@ pub const Ring = struct {
     fn cancelAll(ring: *Ring, timeout_ms: u32) isize {
         const kernel = ring.kernel;
         ring.calls += 1;
+        if (ring.isMute()) return negative(.PERM);
         for (kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
             if (request.owner.context == @as(*anyopaque, ring)) _ = kernel.cancel(request);
