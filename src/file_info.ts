@@ -9,6 +9,21 @@ export function copiedInfo(core: Core, block: number): DataView {
   return new DataView(core.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
 }
 
+/** Names the file or device: the same for whoever has it open. Undefined where nobody else can have. */
+export function identityOf(core: Core, info: DataView): string | undefined {
+  if (core.backend === abi.Backend.simulated) return undefined;
+  const f64 = (offset: number): number => info.getFloat64(offset, true);
+  const { FileInfo, FileKind } = abi;
+  switch (info.getUint32(FileInfo.kind, true)) {
+    case FileKind.regular:
+      return `file ${f64(FileInfo.dev)} ${f64(FileInfo.ino)}`;
+    case FileKind.disk:
+      return `disk ${f64(FileInfo.rdev)}`;
+    default:
+      return undefined;
+  }
+}
+
 /** A `node:fs` Stats with these values. */
 export function statsOf(info: DataView): fs.Stats {
   const f64 = (offset: number): number => info.getFloat64(offset, true);

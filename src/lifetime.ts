@@ -39,6 +39,7 @@ export async function closeState(core: Core, state: FileState): Promise<void> {
   }
   // From here on the number may be another file's: core.ts starts nothing on it any more.
   state.closed = true;
+  state.lock.leave();
   try {
     if (state.ownsFd) await closeFd(core, state);
   } finally {

@@ -1,6 +1,6 @@
 // Writes whose range is not aligned, with `unalignedWrites: "rmw"` or from a stream or a copy: the sectors
 // at the edges are read, the caller's bytes are put over them, and the whole is written, under a range lock
-// that every write through this `File` takes part in. Used by transfer.ts.
+// that every write of this thread to the file takes part in. Used by transfer.ts.
 //
 // Nothing is held while waiting for whoever may wait for it: the edges are kept in plain memory, each part
 // has its own bounce block, and a write that turns out to reach past the end of the file lets go of its
@@ -12,7 +12,6 @@ import { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Transfer } from "./transfer.ts";
 import { describe, settledBadly, waiterOf } from "./transfer_errors.ts";
-import type { EachWrite } from "./write_lock.ts";
 
 export async function runModify(transfer: Transfer): Promise<number> {
   const span = spanOf(transfer);
@@ -42,9 +41,7 @@ function alone<T>(
   end: Offset,
   use: () => Promise<T>,
 ): Promise<T> {
-  const { core, file } = transfer;
-  const eachWrite: EachWrite = (found) => core.eachFastWrite(file, found);
-  return file.lock.alone(start, end, waiterOf(transfer), eachWrite, use);
+  return transfer.file.lock.alone(start, end, waiterOf(transfer), use);
 }
 
 interface Sectors {

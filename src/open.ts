@@ -14,7 +14,7 @@ import { causeError, causeOf, type Governor, governor } from "./control.ts";
 import type { Request } from "./core.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
-import { copiedInfo } from "./file_info.ts";
+import { copiedInfo, identityOf } from "./file_info.ts";
 import { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
 import { coreOf, Ring } from "./ring.ts";
@@ -42,7 +42,8 @@ export interface OpenOptions extends IoOptions {
   /**
    * What becomes of writes that are not aligned, on devices and with `direct`: "reject" (the default)
    * refuses them with `ERR_MISALIGNED`; "rmw" reads the sectors around them, modifies them and writes
-   * them back, safe among all writes through the same File. Needs `read` and `write`.
+   * them back, safe among all writes of this thread to the same file or device, whatever `File` they go
+   * through. Needs `read` and `write`.
    */
   unalignedWrites?: "reject" | "rmw" | undefined;
   /** Default: this thread's `Ring.default()`. */
@@ -177,6 +178,9 @@ async function prepare(
         hint: 'Open it without O_APPEND (flag "a" of node:fs)',
       });
     }
+    // Whole sectors are for the kernel to change where a file is not direct.
+    const identity = state.ioMask > 0 ? identityOf(core, info) : undefined;
+    state.lock.join(identity, (found) => core.eachFastWrite(state, found));
   } catch (error) {
     // A descriptor that was not taken over is not ours to close when the ring is torn down.
     core.forgetFile(state.index);

@@ -1,8 +1,8 @@
 // Which changes of one file wait for which: a write that reads, modifies and writes back whole sectors
 // (modify.ts) goes alone on its range. Most files never see one, and their writes pay nothing for it.
 //
-// The lock is on while somebody needs it. What was called before that runs loose: it holds no lease, and
-// whoever goes alone waits for it where ranges overlap.
+// A file that is open several times in this thread has one lock. It is on while somebody needs it. What was called
+// before that runs loose: it holds no lease, and whoever goes alone waits for it where ranges overlap.
 
 import type { Offset } from "./arguments.ts";
 import { type Cause, type Governor, waitGoverned } from "./control.ts";
@@ -35,27 +35,74 @@ class Loose {
   }
 }
 
-/** Calls back for each write of the fast way (core.ts) that is under way. */
+/** Calls back for each write of the fast way (core.ts) of one `File` that is under way. */
 export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
 
+/** What all that is open of one file has in common. */
+class Shared {
+  ranges: RangeLock | undefined;
+  /** Those that want it on as long as they are open. */
+  keepers = 0;
+  readonly loose = new Set<Loose>();
+  readonly members = new Set<WriteLock>();
+}
+
+/** By file or device, what is open of it in this thread. */
+const shared = new Map<string, Shared>();
+
+/** The part of one `File` in the lock of its file. */
 export class WriteLock {
-  #ranges: RangeLock | undefined;
+  #shared = new Shared();
+  #identity: string | undefined;
   #keeps = false;
-  readonly #loose = new Set<Loose>();
-  /** Writes of the fast way that were under way when the lock was turned on, by slot. */
+  /** Its writes of the fast way that were under way when the lock was turned on, by slot. */
   readonly #fast = new Map<number, Loose>();
-  /** Writes of the fast way that are under way. */
+  /** Its writes of the fast way that are under way. */
   #fastCount = 0;
+  #eachWrite: EachWrite = () => {};
+
+  constructor() {
+    this.#shared.members.add(this);
+  }
+
+  /**
+   * Shares the lock with what else is open of the same file; `identity` undefined: there is nothing else. To be
+   * called before the first write.
+   */
+  join(identity: string | undefined, eachWrite: EachWrite): void {
+    this.#eachWrite = eachWrite;
+    this.#identity = identity;
+    if (identity === undefined) return;
+    const found = shared.get(identity);
+    if (found === undefined) {
+      shared.set(identity, this.#shared);
+      return;
+    }
+    found.members.add(this);
+    this.#shared = found;
+  }
+
+  /** The file is closed; nothing of it is under way. */
+  leave(): void {
+    const { members } = this.#shared;
+    if (this.#keeps) this.#shared.keepers--;
+    this.#keeps = false;
+    this.#turnOffIfIdle();
+    members.delete(this);
+    if (members.size === 0 && this.#identity !== undefined) shared.delete(this.#identity);
+  }
 
   /** Whether every change has to take part. */
   get isOn(): boolean {
-    return this.#ranges !== undefined;
+    return this.#shared.ranges !== undefined;
   }
 
   /** For files whose writes may be unaligned at any time. */
   keepOn(): void {
+    if (this.#keeps) return;
     this.#keeps = true;
-    this.#ranges ??= new RangeLock();
+    this.#shared.keepers++;
+    this.#turnOn();
   }
 
   /** A write of the fast way begins: the lock is off, or the file has no sectors. */
@@ -69,7 +116,7 @@ export class WriteLock {
     const loose = this.#fast.get(slot);
     if (loose === undefined) return;
     this.#fast.delete(slot);
-    this.#loose.delete(loose);
+    this.#shared.loose.delete(loose);
     loose.finish();
   }
 
@@ -81,8 +128,9 @@ export class WriteLock {
     waiter: Waiter,
     run: () => Promise<T>,
   ): Promise<T> {
-    if (this.#ranges === undefined) return this.#runLoose(new Loose(start, end), run);
-    const lease = await this.#acquire(this.#ranges, start, end, exclusive, waiter);
+    const { ranges } = this.#shared;
+    if (ranges === undefined) return this.#runLoose(new Loose(start, end), run);
+    const lease = await this.#acquire(ranges, start, end, exclusive, waiter);
     try {
       return await run();
     } finally {
@@ -91,11 +139,11 @@ export class WriteLock {
   }
 
   async #runLoose<T>(loose: Loose, run: () => Promise<T>): Promise<T> {
-    this.#loose.add(loose);
+    this.#shared.loose.add(loose);
     try {
       return await run();
     } finally {
-      this.#loose.delete(loose);
+      this.#shared.loose.delete(loose);
       loose.finish();
     }
   }
@@ -104,14 +152,8 @@ export class WriteLock {
    * Runs a change beside no other of its range. Turns the lock on, and waits for what began before that: it
    * holds nothing that anybody waits for.
    */
-  async alone<T>(
-    start: Offset,
-    end: Offset,
-    waiter: Waiter,
-    eachWrite: EachWrite,
-    run: () => Promise<T>,
-  ): Promise<T> {
-    const ranges = this.#turnOn(eachWrite);
+  async alone<T>(start: Offset, end: Offset, waiter: Waiter, run: () => Promise<T>): Promise<T> {
+    const ranges = this.#turnOn();
     const lease = await this.#acquire(ranges, start, end, true, waiter);
     try {
       await this.#waitForLoose(start, end, waiter);
@@ -121,24 +163,29 @@ export class WriteLock {
     }
   }
 
-  #turnOn(eachWrite: EachWrite): RangeLock {
-    if (this.#ranges !== undefined) return this.#ranges;
-    this.#ranges = new RangeLock();
-    if (this.#fastCount > 0) {
-      eachWrite((slot, start, end) => {
-        if (this.#fast.has(slot)) return;
-        const loose = new Loose(start, end);
-        this.#fast.set(slot, loose);
-        this.#loose.add(loose);
-      });
-    }
-    return this.#ranges;
+  #turnOn(): RangeLock {
+    const { ranges, members } = this.#shared;
+    if (ranges !== undefined) return ranges;
+    const made = new RangeLock();
+    this.#shared.ranges = made;
+    for (const member of members) member.#noteFast();
+    return made;
+  }
+
+  #noteFast(): void {
+    if (this.#fastCount === 0) return;
+    this.#eachWrite((slot, start, end) => {
+      if (this.#fast.has(slot)) return;
+      const loose = new Loose(start, end);
+      this.#fast.set(slot, loose);
+      this.#shared.loose.add(loose);
+    });
   }
 
   /** Nothing new runs loose while the lock is on. */
   async #waitForLoose(start: Offset, end: Offset, waiter: Waiter): Promise<void> {
     const running: Promise<void>[] = [];
-    for (const loose of this.#loose) {
+    for (const loose of this.#shared.loose) {
       if (loose.start < end && loose.end > start) running.push(loose.over);
     }
     if (running.length === 0) return;
@@ -164,7 +211,12 @@ export class WriteLock {
   }
 
   #release(lease: Lease): void {
-    this.#ranges?.release(lease);
-    if (!this.#keeps && this.#ranges?.size === 0) this.#ranges = undefined;
+    this.#shared.ranges?.release(lease);
+    this.#turnOffIfIdle();
+  }
+
+  #turnOffIfIdle(): void {
+    const { ranges, keepers } = this.#shared;
+    if (keepers === 0 && ranges?.size === 0) this.#shared.ranges = undefined;
   }
 }

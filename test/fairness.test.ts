@@ -8,8 +8,8 @@ import { type SimulatedDevice, simulatedDevice } from "../src/testing/index.ts";
 import { faulty, testUnless } from "./support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, sleep } from "./support/control.ts";
 
-/** Of every request; long beside what a busy machine adds. */
-const LATENCY_MS = 20;
+/** Of every request; long beside what a busy machine adds (12 ms, with six programs for each processor). */
+const LATENCY_MS = 60;
 const MiB = 2 ** 20;
 
 function slowDevice(size: number): Promise<SimulatedDevice> {
@@ -48,11 +48,11 @@ async function latenciesDuring(device: File, work: Promise<unknown>): Promise<nu
   return latencies.sort((a, b) => a - b);
 }
 
-/** p99 under 10 times the idle one; and most wait for nobody at all. */
+/** p99 under 10 times the idle one; and most wait for nobody at all: one request in front would make it twice. */
 function expectFair(busy: readonly number[], idle: readonly number[]): void {
   expect(busy.length).toBeGreaterThan(20);
   expect(p99(busy)).toBeLessThan(10 * p99(idle));
-  expect(median(busy)).toBeLessThan(1.3 * median(idle));
+  expect(median(busy)).toBeLessThan(1.5 * median(idle));
 }
 
 function median(sorted: readonly number[]): number {

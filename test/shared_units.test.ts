@@ -2,8 +2,8 @@
 // and write back that unit. Whoever writes the rest of it at the same time, or makes the file longer, loses nothing.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { allocBuffer, copy, File, type IoData } from "../src/index.ts";
+import { linkSync, readFileSync, symlinkSync } from "node:fs";
+import { allocBuffer, copy, File, type IoData, Ring } from "../src/index.ts";
 import { simulatedDevice } from "../src/testing/index.ts";
 import { testUnless } from "./support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, rejection, sleep } from "./support/control.ts";
@@ -83,6 +83,51 @@ describe.each(["reject", "rmw"] as const)("unalignedWrites: %p", (unalignedWrite
     using loop = new LoopDevice(folder.file("image", new Uint8Array(64 * 4096)), 4096);
     await using file = await File.open(loop.path, { ...direct, create: false });
     await writeNeighbours({ file, read: () => readAll(file) }, 64 * 4096, ways);
+  });
+
+  test("neighbours within a unit, through several Files, rings and names of one file", async () => {
+    using folder = new Folder();
+    const path = folder.file("data");
+    await using first = await File.open(path, direct);
+    symlinkSync(path, folder.file("symbolic"));
+    linkSync(path, folder.file("hard"));
+    await using ring = Ring.open();
+    await using second = await File.open(folder.file("symbolic"), { ...direct, ring });
+    await using third = await File.open(folder.file("hard"), direct);
+    const files = [first, second, third, second];
+    const over = files.flatMap((file) =>
+      ways.map(
+        (way): typeof way =>
+          (_, contents, start) =>
+            way(file, contents, start),
+      ),
+    );
+    await writeNeighbours({ file: first, read: () => readAll(second) }, 20_011, over);
+    await third.close();
+    await writeNeighbours({ file: first, read: () => readAll(second) }, 20_011, over.slice(0, 2));
+  });
+
+  test("a whole unit written through another File loses nothing to one that ends in it", async () => {
+    using folder = new Folder();
+    const path = folder.file("data", new Uint8Array(1 << 16));
+    await using first = await File.open(path, direct);
+    await using second = await File.open(path, { ...direct, unalignedWrites: "reject" });
+    const unit = Math.max(first.alignment.offset, 512);
+    const buffer = allocBuffer(unit);
+    for (let round = 1; round <= 60; round++) {
+      buffer.fill(round);
+      const tail = pattern(unit + 100, round);
+      const turns = async (count: number): Promise<void> => {
+        for (let turn = 0; turn < count; turn++) await new Promise(setImmediate);
+      };
+      await Promise.all([
+        turns(round % 3).then(() => second.writeAt(buffer, unit)),
+        turns(round % 4).then(() => (ways[round % 2] as typeof writeStream)(first, tail, 0)),
+      ]);
+      const answer = await readAll(second);
+      expect(answer.subarray(unit + 100, 2 * unit).every((byte) => byte === round)).toBe(true);
+      expect(Buffer.compare(answer.subarray(0, unit), tail.subarray(0, unit))).toBe(0);
+    }
   });
 
   test("a file made longer while a stream ends within a unit keeps its length", async () => {
