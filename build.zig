@@ -95,6 +95,7 @@ fn nativeDriver(
         .sanitize_thread = true,
     }) });
     watched.root_module.addCSourceFile(.{ .file = source, .flags = &(warnings ++ [_][]const u8{"-DLINKED"}) });
+    watched.root_module.addCSourceFile(.{ .file = b.path("test/native/aio_threads.c"), .flags = &warnings });
     watched.root_module.linkLibrary(core);
     const watched_step = b.step("native-driver-tsan", "Build the same with ThreadSanitizer");
     watched_step.dependOn(&b.addInstallArtifact(watched, .{}).step);
