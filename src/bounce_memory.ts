@@ -2,8 +2,8 @@
 // are the caller's and may be any subclass, detached or shrunk meanwhile. Used through core.ts.
 
 import { bytesOf, isOrdinary } from "./arguments.ts";
-import { Bounce } from "./bounce.ts";
-import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES } from "./native/abi.gen.ts";
+import { Bounce, NO_BLOCK } from "./bounce.ts";
+import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES, BOUNCE_RESERVE_BYTES } from "./native/abi.gen.ts";
 
 /** A caller's view may have a `set` of its own. */
 const setBytes = Uint8Array.prototype.set;
@@ -12,13 +12,38 @@ export class BounceMemory extends Bounce {
   readonly #bytes: Uint8Array<ArrayBuffer>;
   /** Where the first block is for the kernel. */
   readonly #address: number;
+  /** Behind all other blocks. */
+  readonly #reserve = new Bounce(BOUNCE_RESERVE_BYTES);
   /** By unit: the last view of the block that begins there. */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   constructor(memory: ArrayBuffer, offset: number, address: number) {
     super(BOUNCE_BYTES);
-    this.#bytes = new Uint8Array(memory, offset, BOUNCE_BYTES);
+    this.#bytes = new Uint8Array(memory, offset, BOUNCE_BYTES + BOUNCE_RESERVE_BYTES);
     this.#address = address;
+  }
+
+  /** `allocate` for a path, a struct or iovecs: never behind data alone. */
+  allocateOwn(bytes: number): number {
+    const block = this.allocate(bytes);
+    if (block !== NO_BLOCK) return block;
+    const reserved = this.#reserve.allocate(bytes);
+    return reserved === NO_BLOCK ? NO_BLOCK : BOUNCE_BYTES + reserved;
+  }
+
+  /** `canHave` of `allocateOwn`. */
+  canHaveOwn(bytes: number): boolean {
+    return this.canHave(bytes) || this.#reserve.canHave(bytes);
+  }
+
+  override release(block: number): void {
+    if (block < BOUNCE_BYTES) super.release(block);
+    else this.#reserve.release(block - BOUNCE_BYTES);
+  }
+
+  override lose(block: number): void {
+    if (block < BOUNCE_BYTES) super.lose(block);
+    else this.#reserve.lose(block - BOUNCE_BYTES);
   }
 
   /** A block's native address. */

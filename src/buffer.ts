@@ -135,6 +135,9 @@ type Lease = Bytes & Disposable;
  */
 export let countInFlight: (pool: BufferPool, offset: number, bytes: number, by: 1 | -1) => void;
 
+/** From now on the kernel may use the same bytes for ever: their buffers are never lent again. For core.ts. */
+export let loseBuffers: (pool: BufferPool, offset: number, bytes: number) => void;
+
 /** Whether there ever was a pool: without one, long vectors need not be searched for its buffers. */
 export let poolsExist: () => boolean;
 
@@ -173,11 +176,14 @@ export class BufferPool implements Disposable {
   readonly #leases = new WeakMap<object, number>();
   /** Released while in flight: they return when the last operation settles. */
   readonly #returning = new Set<number>();
+  /** Those that the kernel may use for ever. */
+  readonly #lost = new Set<number>();
   readonly #waiters = new Set<Waiter>();
   #disposed = false;
 
   static {
     countInFlight = (pool, offset, bytes, by) => pool.#adjust(offset, bytes, by);
+    loseBuffers = (pool, offset, bytes) => pool.#lose(offset, bytes);
     poolsExist = () => BufferPool.#exist;
   }
 
@@ -215,8 +221,8 @@ export class BufferPool implements Disposable {
 
   /**
    * Lends a buffer, when one is free; first come, first served. Its contents are what the last
-   * holder left. Rejects with an AbortError when `signal` aborts first, and with
-   * `ERR_POOL_DISPOSED` when the pool is disposed of.
+   * holder left. Rejects with an AbortError when `signal` aborts first, with `ERR_POOL_DISPOSED` when the
+   * pool is disposed of, and with `ERR_OUTCOME_UNKNOWN` when operations on all of its buffers ended so.
    */
   acquire(options?: { signal?: AbortSignal | undefined }): Promise<Lease> {
     try {
@@ -228,6 +234,7 @@ export class BufferPool implements Disposable {
       if (this.#disposed) throw disposedError();
       if (signal?.aborted === true) throw abortedError(signal);
       if (this.#slab.detached) throw detachedError();
+      if (this.#areAllLost) throw lostError();
       const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
       if (index !== undefined) return Promise.resolve(this.#lend(index));
       return this.#wait(signal);
@@ -266,9 +273,29 @@ export class BufferPool implements Disposable {
     for (const pinner of slab.pinners.splice(0)) pinner.deref()?.unpin(slab.header);
   }
 
-  #adjust(offset: number, bytes: number, by: 1 | -1): void {
+  get #areAllLost(): boolean {
+    return this.#lost.size === this.#inFlight.length;
+  }
+
+  #lose(offset: number, bytes: number): void {
+    const { first, last } = this.#indexes(offset, bytes);
+    for (let index = first; index <= last; index++) this.#lost.add(index);
+    if (!this.#areAllLost) return;
+    for (const waiter of this.#waiters) {
+      waiter.stop();
+      waiter.reject(lostError());
+    }
+    this.#waiters.clear();
+  }
+
+  /** Of the buffers that a range touches. */
+  #indexes(offset: number, bytes: number): { first: number; last: number } {
     const first = Math.floor(offset / this.#stride);
-    const last = Math.floor((offset + Math.max(bytes, 1) - 1) / this.#stride);
+    return { first, last: Math.floor((offset + Math.max(bytes, 1) - 1) / this.#stride) };
+  }
+
+  #adjust(offset: number, bytes: number, by: 1 | -1): void {
+    const { first, last } = this.#indexes(offset, bytes);
     for (let index = first; index <= last; index++) {
       const count = (this.#inFlight[index] ?? 0) + by;
       this.#inFlight[index] = count;
@@ -280,6 +307,7 @@ export class BufferPool implements Disposable {
     const holder = this.#holders[index];
     if (holder !== undefined) noteClosed(holder);
     this.#holders[index] = undefined;
+    if (this.#lost.has(index)) return;
     const [waiter] = this.#waiters;
     if (waiter === undefined) {
       this.#free.push(index);
@@ -320,6 +348,14 @@ function disposedError(): IoError {
   return new IoError("ERR_POOL_DISPOSED", {
     reason: "the buffer pool was disposed of",
     hint: "Keep the pool until its last acquire has settled",
+  });
+}
+
+function lostError(): IoError {
+  return new IoError("ERR_OUTCOME_UNKNOWN", {
+    reason:
+      "the kernel may still use every buffer of the pool: operations on them ended with this code",
+    hint: "Make another pool",
   });
 }
 

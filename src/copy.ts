@@ -226,7 +226,13 @@ class Copy {
     const first = firstChunkBytes(this.#plan);
     let begin = 0;
     for (let index = 0; begin < Math.min(total, this.#end); index++) {
-      const buffer = await this.#pool.acquire();
+      const buffer = await this.#pool.acquire().catch(async (error) => {
+        // Whatever took all buffers away says more.
+        await Promise.all(running);
+        this.#fail(error);
+        return undefined;
+      });
+      if (buffer === undefined) return;
       if (this.#failure !== undefined || begin >= this.#end) {
         this.#pool.release(buffer);
         break;

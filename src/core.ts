@@ -11,7 +11,7 @@
 import { addOffset, hasLength } from "./arguments.ts";
 import { NO_BLOCK } from "./bounce.ts";
 import { BounceMemory } from "./bounce_memory.ts";
-import { countInFlight, type Slab } from "./buffer.ts";
+import { countInFlight, loseBuffers, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { clearTimeout, setImmediate, setTimeout } from "./event_loop.ts";
@@ -482,7 +482,7 @@ export class Core implements OperationSource {
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.bounce.allocate(length);
-    if (block === NO_BLOCK) return this.#waitOrRefuse(slot, length);
+    if (block === NO_BLOCK) return this.#waitOrRefuse(slot, this.bounce.canHave(length));
     slots.block[slot] = block;
     if (slots.kind[slot] === abi.Kind.write && !this.bounce.copyIn(view, block, length)) {
       return this.#refuse(slot, detachedError(this.#describe(slot, 0)));
@@ -490,15 +490,15 @@ export class Core implements OperationSource {
     return this.bounce.addressOf(block);
   }
 
-  /** Bounce memory is short: it comes back, unless too much of it is the kernel's for ever. */
-  #waitOrRefuse(slot: number, bytes: number): -1 {
-    if (this.bounce.canHave(bytes)) return -1;
+  /** Bounce memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
+  #waitOrRefuse(slot: number, mayCome: boolean): -1 {
+    if (mayCome) return -1;
     const { kind: _kind, file: _file, ...init } = this.#describe(slot, 0);
     const error = new IoError("ENOMEM", {
       ...init,
       errno: -errnoOf("ENOMEM"),
       reason: "the kernel has kept the ring's memory for foreign views (ERR_OUTCOME_UNKNOWN)",
-      hint: "Use memory from allocBuffer, or open another Ring",
+      hint: "Use memory from allocBuffer, and another Ring for what needs none of the caller's",
     });
     return this.#refuse(slot, error);
   }
@@ -507,8 +507,15 @@ export class Core implements OperationSource {
     let block = this.#slots.block[slot] as number;
     const wanted = request.blockBytes ?? 0;
     if (block === NO_BLOCK && wanted > 0) {
-      block = this.bounce.allocate(wanted);
-      if (block === NO_BLOCK) return this.#waitOrRefuse(slot, wanted);
+      const { bounce } = this;
+      const isData = request.kind === abi.Kind.read || request.kind === abi.Kind.write;
+      block = isData ? bounce.allocate(wanted) : bounce.allocateOwn(wanted);
+      if (block === NO_BLOCK) {
+        return this.#waitOrRefuse(
+          slot,
+          isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted),
+        );
+      }
       this.#slots.block[slot] = block;
     }
     if (block === NO_BLOCK) return 0;
@@ -566,7 +573,8 @@ export class Core implements OperationSource {
     if (reply === Reply.outcome) {
       const error =
         status === abi.Status.canceled ? this.#causeError(slot, transferred) : undefined;
-      const moved = status === abi.Status.abandoned ? this.#leave(slot, transferred) : transferred;
+      let moved = transferred;
+      if (status === abi.Status.abandoned) moved = this.#lose(slot, transferred);
       const block = slots.block[slot] as number;
       this.#release(slot);
       resolve({ status, errno, transferred: moved, detail, block, error } satisfies Outcome);
@@ -602,7 +610,7 @@ export class Core implements OperationSource {
   #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
     const slots = this.#slots;
     if (status === abi.Status.abandoned) {
-      const moved = this.#leave(slot, transferred);
+      const moved = this.#lose(slot, transferred);
       this.#fail(slot, statusError(status, errno, this.#describe(slot, moved)));
       return;
     }
@@ -659,12 +667,16 @@ export class Core implements OperationSource {
    * The kernel may use an abandoned operation's memory for ever: neither block nor buffer is lent again.
    * Returns the bytes that the caller has.
    */
-  #leave(slot: number, transferred: number): number {
+  #lose(slot: number, transferred: number): number {
     const slots = this.#slots;
+    const slab = this.#slabs[slot];
+    if (slab?.pool !== undefined) {
+      const offset = (slots.address[slot] as number) - slab.address;
+      loseBuffers(slab.pool, offset, slots.length[slot] as number);
+    }
     const block = slots.block[slot] as number;
-    slots.block[slot] = NO_BLOCK;
-    this.#slabs[slot] = undefined;
     if (block === NO_BLOCK) return transferred;
+    slots.block[slot] = NO_BLOCK;
     this.bounce.lose(block);
     return slots.kind[slot] === abi.Kind.read ? 0 : transferred;
   }

@@ -16,9 +16,6 @@ export interface ErrorContext {
   readonly transferred: number | undefined;
 }
 
-/** The kernel refuses to say how an operation ended. */
-export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
-
 /** The error for a native status that is not ok. */
 export function statusError(status: number, errno: number, context: ErrorContext): IoError {
   const { kind, file, ...init } = context;
@@ -28,17 +25,7 @@ export function statusError(status: number, errno: number, context: ErrorContext
     const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
     return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
   }
-  if (status === abi.Status.abandoned) {
-    const { code, reason } = systemError(errno);
-    return new IoError(OUTCOME_UNKNOWN, {
-      ...init,
-      errno: -errno,
-      reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
-      hint:
-        "Do not use its buffer again: the kernel may. A sandbox that forbids io_uring has to be there before " +
-        'the first Ring is opened, or the backend has to be "threads"',
-    });
-  }
+  if (status === abi.Status.abandoned) return unknownError(errno, context);
   if (status === abi.Status.noProgress) {
     return new IoError("EIO", {
       ...init,
@@ -54,6 +41,33 @@ export function statusError(status: number, errno: number, context: ErrorContext
     });
   }
   return new IoError("ERR_INTERNAL", { ...init, reason: "the native side refused the submission" });
+}
+
+/** The kernel refuses, with this errno, to say how an operation ended, or whether it has. */
+function unknownError(errno: number, context: ErrorContext): IoError {
+  const { kind, file: _file, ...init } = context;
+  const { code, reason } = systemError(errno);
+  const hints: string[] = [];
+  if (kind === abi.Kind.read || kind === abi.Kind.readv) {
+    hints.push(
+      "The kernel may still write to memory of allocBuffer or a BufferPool: do not use it again",
+    );
+  } else if (kind === abi.Kind.write || kind === abi.Kind.writev) {
+    hints.push(
+      "It may still be carried out, at any later time: do not write to that range again from here",
+    );
+  }
+  if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") {
+    hints.push(
+      'A sandbox has to forbid io_uring before the first Ring is opened (or use "threads")',
+    );
+  }
+  return new IoError("ERR_OUTCOME_UNKNOWN", {
+    ...init,
+    errno: -errno,
+    reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
+    ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
+  });
 }
 
 /** For calls on a closed file. */

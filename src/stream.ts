@@ -366,7 +366,11 @@ class WriteBehind {
     if (this.#failed) throw this.#failure;
     const size = roundUp(BLOCK_BYTES, this.#file.alignment.offset);
     this.#pool ??= new BufferPool({ size, count: this.#count });
-    const block = await this.#pool.acquire();
+    const block = await this.#pool.acquire().catch(async (error) => {
+      // The write that took the last buffer away says more.
+      await Promise.all(this.#running);
+      throw this.#failed ? this.#failure : error;
+    });
     this.#block = block;
     this.#filled = 0;
     // It may have come free because a write failed.

@@ -8,11 +8,17 @@
 
 import { addOffset, type IoData, type Offset } from "./arguments.ts";
 import { runBounced, spanOf } from "./bounced.ts";
-import { countInFlight, isPlausible, poolsExist, type Slab, slabOf } from "./buffer.ts";
+import {
+  countInFlight,
+  isPlausible,
+  loseBuffers,
+  poolsExist,
+  type Slab,
+  slabOf,
+} from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core, Request } from "./core.ts";
-import { IoError } from "./errors.ts";
-import { OUTCOME_UNKNOWN, statusError } from "./failures.ts";
+import { statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import { deviceGone, endsTooEarly } from "./gone.ts";
 import { runModify } from "./modify.ts";
@@ -79,18 +85,12 @@ export async function runTransfer(transfer: Transfer): Promise<number> {
   if (transfer.length === 0) return 0;
   const leases = pooledParts(transfer);
   for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, 1);
-  let isOver = true;
   try {
     const moved = await runEither(transfer);
     if (moved < transfer.length) await checkEnd(transfer, moved);
     return moved;
-  } catch (error) {
-    isOver = !(error instanceof IoError) || error.code !== OUTCOME_UNKNOWN;
-    throw error;
   } finally {
-    // What the kernel may still use is never lent again.
-    if (isOver)
-      for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
+    for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
   }
 }
 
@@ -185,6 +185,7 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
     const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
     transfer.core.releaseBlock(outcome.block);
     done += outcome.transferred;
+    if (outcome.status === abi.Status.abandoned) loseRegions(group);
     if (outcome.status === abi.Status.invalid) throw gone(transfer, done);
     if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
     if (outcome.transferred < length) break;
@@ -194,6 +195,13 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
     if (regions.some(hasGone)) throw gone(transfer, done);
   }
   return done;
+}
+
+/** The kernel may use them for ever. */
+function loseRegions(regions: readonly Region[]): void {
+  for (const { slab, slabOffset, length } of regions) {
+    if (slab.pool !== undefined) loseBuffers(slab.pool, slabOffset, length);
+  }
 }
 
 /** Views in regions are ordinary ones, or copies: what they say of themselves is so. */

@@ -5,6 +5,7 @@ import { expect } from "bun:test";
 import fs from "node:fs";
 import { type ChildResult, indexPath, runCode } from "./support/child.ts";
 import {
+  noCachestat,
   noFaultFree,
   noIoUring,
   noLinux,
@@ -14,6 +15,7 @@ import {
   noThreads,
   testUnless,
 } from "./support/conditions.ts";
+import { FORBID } from "./support/sandbox.ts";
 import { TempDir } from "./support/temp.ts";
 
 /**
@@ -120,142 +122,6 @@ for (const code of ["EAGAIN", "EBUSY", "EINTR", "ENOMEM"]) {
   }
 }
 
-/** A filter of seccomp(2): from now on io_uring_enter and io_uring_register give EPERM. */
-const FORBID = `
-const { dlopen, ptr } = await import("bun:ffi");
-const { symbols } = dlopen("libc.so.6", {
-  prctl: { args: ["i32", "u64", "ptr", "u64", "u64"], returns: "i32" },
-});
-const step = (code, yes, no, value) => [code | (yes << 16) | (no << 24), value];
-// Load the number; 426 or 427: EPERM (SECCOMP_RET_ERRNO | 1), else allow (linux/seccomp.h, linux/filter.h).
-const steps = new Uint32Array([
-  ...step(0x20, 0, 0, 0), ...step(0x15, 1, 0, 426), ...step(0x15, 0, 1, 427),
-  ...step(0x06, 0, 0, 0x00050001), ...step(0x06, 0, 0, 0x7fff0000),
-]);
-const program = new BigUint64Array([5n, BigInt(ptr(steps))]);
-const forbid = () => {
-  if (symbols.prctl(38, 1, null, 0, 0) !== 0) throw new Error("PR_SET_NO_NEW_PRIVS");
-  if (symbols.prctl(22, 2, program, 0, 0) !== 0) throw new Error("PR_SET_SECCOMP");
-};
-`;
-
-testUnless(
-  noLinux ?? noIoUring,
-  "a sandbox forbids io_uring after the start: the threads do the work",
-  async () => {
-    using dir = new TempDir();
-    const child = await runCode(
-      `${FORBID}
-      const file = await File.open(args[0], { write: true, create: true });
-      await file.writeAt(new Uint8Array(300 * 4096), 0);
-      const { fallbacks } = file.ring.stats();
-      forbid();
-      const blocks = Array.from({ length: 300 }, (_, i) => (i % 2 ? new Uint8Array(4096) : allocBuffer(4096)).fill(i));
-      await Promise.all(blocks.map((block, i) => file.writeAt(block, i * 4096)));
-      await file.syncData();
-      const back = new Uint8Array(300 * 4096);
-      await file.readExactAt(back, 0);
-      for (let i = 0; i < back.length; i++) if (back[i] !== ((i >> 12) & 255)) throw new Error("byte " + i);
-      await file.close();
-      const stats = file.ring.stats();
-      console.log(stats.fallbacks > fallbacks, stats.failures, stats.inFlight);
-      `,
-      { args: [dir.file("data")], timeoutMs: 30_000 },
-    );
-    expect(child).toEqual({ end: 0, stdout: "true 0 0\n", stderr: "" });
-  },
-);
-
-testUnless(
-  noLinux ?? noIoUring,
-  "a sandbox forbids io_uring while it works: the event loop goes on",
-  async () => {
-    using dir = new TempDir();
-    // As much as stays in the kernel for a while; what its end needs is forbidden then.
-    const child = await runCode(
-      `${FORBID}
-      const files = await Promise.all(Array.from({ length: 8 }, (_, i) =>
-        File.open(args[0] + i, { write: true, create: true, dsync: true })));
-      const parts = [0, 1, 2].map(() => allocBuffer(1 << 20));
-      for (const file of files) for (const [i, part] of parts.entries()) file.writeAt(part, i << 20).catch(() => {});
-      for (let i = 0; i < 5; i++) await undefined;
-      forbid();
-      let ticks = 0;
-      await new Promise((resolve) => setInterval(() => { if (++ticks === 10) resolve(); }, 10));
-      const other = await File.open(args[0] + 0);
-      console.log(ticks, await other.readAt(new Uint8Array(10), 0) <= 10);
-      process.exit(0);
-      `,
-      { args: [dir.file("data")], timeoutMs: 30_000 },
-    );
-    expect(child).toEqual({ end: 0, stdout: "10 true\n", stderr: "" });
-  },
-);
-
-testUnless(
-  noLinux ?? noIoUring,
-  "a sandbox forbids io_uring while it works: every call settles, and no memory of theirs is used again",
-  async () => {
-    using dir = new TempDir();
-    // Writes through to the medium: still in the kernel when their submission returns.
-    const child = await runCode(
-      `${FORBID}
-      const options = { write: true, create: true, dsync: true };
-      const files = await Promise.all([0, 1, 2].map((i) => File.open(args[0] + i, options)));
-      const [first, second, third] = files;
-      await first.writeAt(new Uint8Array(64).fill(7), 0);
-      const pool = new BufferPool({ size: 1 << 16, count: 3 });
-      const lent = await pool.acquire();
-      const lentToo = await pool.acquire();
-      const foreign = Array.from({ length: 60 }, (_, i) => second.writeAt(new Uint8Array(1 << 16), i << 16));
-      const calls = [
-        ...foreign,
-        first.writeAt(lent, 1 << 20),
-        first.writevAt([lentToo, allocBuffer(4096)], 2 << 20),
-        first.writeAt(allocBuffer(1 << 16), 0),
-        third.writeAt(new Uint8Array((1 << 20) + 1), 0),
-      ];
-      const syncs = [first.syncAll(), second.syncData()];
-      for (let i = 0; i < 2; i++) await undefined;
-      forbid();
-      const told = (promise) => promise.then(() => "ok", (error) => error.code);
-      const begun = performance.now();
-      const outcomes = await Promise.all(calls.map(told));
-      const ms = performance.now() - begun;
-      const synced = await Promise.all(syncs.map(told));
-      lent[Symbol.dispose]();
-      lentToo[Symbol.dispose]();
-      const readable = await third.readAt(allocBuffer(10), 0) <= 10;
-      const foreignAfter = await Promise.all(
-        Array.from({ length: 40 }, () => told(first.readAt(new Uint8Array(200_000), 0))));
-      await Promise.all(files.map((file) => file.close()));
-      const { inFlight } = Ring.default().stats();
-      const { available } = pool;
-      console.log(JSON.stringify({ outcomes, ms, synced, readable, foreignAfter, available, inFlight }));
-      `,
-      { args: [dir.file("data")], timeoutMs: 30_000 },
-    );
-    expect(child).toMatchObject({ end: 0, stderr: "" });
-    const seen = JSON.parse(child.stdout);
-    const { outcomes, foreignAfter } = seen;
-    const unknown = (from: number, to: number): number =>
-      outcomes.slice(from, to).filter((outcome: string) => outcome === "ERR_OUTCOME_UNKNOWN")
-        .length;
-    expect(unknown(0, 64)).toBeGreaterThan(0);
-    for (const outcome of [...outcomes, ...foreignAfter]) {
-      expect(["ok", "ERR_OUTCOME_UNKNOWN", "ENOMEM"]).toContain(outcome);
-    }
-    expect(seen.ms).toBeWithin(900, 10_000);
-    // Nobody knows whether these are on the medium.
-    if (unknown(60, 63) > 0) expect(seen.synced[0]).toBe("ERR_OUTCOME_UNKNOWN");
-    if (unknown(0, 60) > 0) expect(seen.synced[1]).toBe("ERR_OUTCOME_UNKNOWN");
-    // What the kernel may still read is not lent again.
-    expect(seen.available).toBe(3 - unknown(60, 62));
-    expect(seen).toMatchObject({ readable: true, inFlight: 0 });
-  },
-  60_000,
-);
-
 /** Reads one at a time, each with the page cache's answer known; says what it got. */
 const SINGLY = `
 const ring = args[1] === "auto" ? Ring.default() : Ring.open({ backend: args[1] });
@@ -331,6 +197,57 @@ testUnless(
     const child = await injected(dir, code, ["preadv2:error=EAGAIN"], env, "only the file");
     expect(child.stdout).toBe("threads true\n");
     expect(child.hits).toBe(2);
+  },
+);
+
+testUnless(
+  noCachestat ?? noFaultFree,
+  "what is in memory of a tmpfs is read at once; its holes, and without cachestat, in another way",
+  async () => {
+    using dir = new TempDir("/dev/shm");
+    // On threads that `auto` fell back to, each read on a thread is one system call, and one at once two.
+    const read = async (name: string, calls: readonly number[]): Promise<number[][]> => {
+      const code = `
+        ${FORBID}
+        forbid([425, ...${JSON.stringify(calls)}]);
+        const bytes = Uint8Array.from({ length: 40_000 }, (_, i) => i % 251);
+        fs.writeFileSync(args[0], bytes);
+        fs.truncateSync(args[0], 400_000);
+        await using file = await File.open(args[0]);
+        const read = async (offset, length) => {
+          const before = file.ring.stats();
+          const buffer = allocBuffer(length).fill(255);
+          const moved = await file.readAt(buffer, offset);
+          const wrong = buffer.findIndex((byte, i) => byte !== (i >= moved ? 255 : (bytes[offset + i] ?? 0)));
+          const after = file.ring.stats();
+          return [moved, wrong, after.systemCalls - before.systemCalls, after.inlineCompletions - before.inlineCompletions];
+        };
+        // Learns what is to be had of the file.
+        await read(0, 10);
+        await read(0, 10);
+        const told = [];
+        for (let i = 0; i < 100; i++) told.push(await read(i * 350, 5000));
+        // A hole, and what is half of it one; the end.
+        for (const [offset, length] of [[100_000, 4096], [36_000, 8192], [399_000, 2000]]) told.push(await read(offset, length));
+        console.log(JSON.stringify(told));
+      `;
+      const { stdout, stderr } = await runCode(code, {
+        args: [dir.file(name)],
+        env: { BUN_AIO_BACKEND: undefined },
+      });
+      expect(stderr).toBe("");
+      return JSON.parse(stdout) as number[][];
+    };
+    const rest = [4096, 8192, 1000].map((bytes) => [bytes, -1]);
+    const seen = await read("data", []);
+    expect(seen.slice(0, 100)).toEqual(Array.from({ length: 100 }, () => [5000, -1, 2, 1]));
+    expect(seen.slice(100).map((one) => one.slice(0, 2))).toEqual(rest);
+    const forbidden = await read("other", [451]);
+    expect(forbidden.map(([bytes, wrong, calls]) => [bytes, wrong, calls])).toEqual([
+      ...Array.from({ length: 100 }, () => [5000, -1, 1]),
+      // The end of a file is asked for twice.
+      ...rest.map((one, index) => [...one, index === 2 ? 2 : 1]),
+    ]);
   },
 );
 

@@ -23,6 +23,8 @@ pub const files_max = 65536;
 pub const file_none: u32 = 0xffff_ffff;
 /// Native memory through which foreign views, paths and structs travel, per ring.
 pub const bounce_bytes = 8 * 1024 * 1024;
+/// Behind it, for the library's own requests (paths, structs, iovecs), where data takes all of the rest.
+pub const bounce_reserve_bytes = bounce_block_bytes_max;
 /// The smallest and largest block of the bounce memory.
 pub const bounce_block_bytes_min = 4096;
 pub const bounce_block_bytes_max = 1024 * 1024;

@@ -38,7 +38,7 @@ pub fn ring_open(options: ?*const abi.RingOptions, info: ?*abi.RingInfo) callcon
 /// `will_poll` nothing rings: `poll` has to be called soon.
 pub fn flush(ring: ?*Ring, count: u32, will_poll: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;
-    if (r.closed or count > r.operationsMax() - r.operationCount()) return invalid;
+    if (r.closed or count > r.room()) return invalid;
     return @intCast(r.flush(count, nextOf(will_poll)));
 }
 

@@ -152,7 +152,7 @@ pub const Ring = struct {
                 .submissions = submissions,
                 .completions = completions,
                 .bounce = bounce,
-                .shared_bytes = bounce + abi.bounce_bytes,
+                .shared_bytes = bounce + abi.bounce_bytes + abi.bounce_reserve_bytes,
             };
         }
     };
@@ -312,9 +312,10 @@ pub const Ring = struct {
         };
     }
 
-    pub fn operationsMax(ring: *const Ring) u32 {
+    /// Operations that it can take now.
+    pub fn room(ring: *const Ring) u32 {
         return switch (ring.engine) {
-            inline else => |*engine| @intCast(engine.memory.operations.len),
+            inline else => |*engine| @intCast(engine.free.count),
         };
     }
 

@@ -39,8 +39,9 @@ pub const FileState = struct {
     /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
     transfers_refused: bool = false,
     syncs_refused: bool = false,
-    /// Reads at once are not to be had of this file.
-    reads_now_refused: bool = false,
+    /// How reads at once are to be had of it, and looks in vain in a row.
+    read_now: read_now.Way = .nowait,
+    looks_in_vain: u8 = 0,
     /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
@@ -120,8 +121,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         now_ns: u64 = 0,
         /// Since when the kernel refuses to say what became of operations, or 0.
         mute_since_ns: u64 = 0,
-        /// Operations settled without its word, whose memory it may still use.
+        /// Operations settled without its word, whose memory it may still use, and when it was asked about them last.
         abandoned_count: u32 = 0,
+        abandoned_asked_ns: u64 = 0,
 
         /// `kernel` and `pool` are set up by the caller, in place.
         pub fn init(engine: *Self, memory: Memory, limits: Limits) void {
@@ -152,6 +154,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.now_ns = 0;
             engine.mute_since_ns = 0;
             engine.abandoned_count = 0;
+            engine.abandoned_asked_ns = 0;
             memory.control.* = .{};
             for (memory.operations, 0..) |*operation, index| {
                 operation.* = .{ .index = @intCast(index) };
@@ -354,7 +357,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     // JavaScript gives a closed file's record to the next one.
                     file.transfers_refused = false;
                     file.syncs_refused = false;
-                    file.reads_now_refused = false;
+                    file.read_now = .nowait;
+                    file.looks_in_vain = 0;
                 }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
@@ -446,7 +450,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.kernel.submit(run, verdicts);
             var moved: u32 = 0;
             for (run, verdicts) |operation, verdict| switch (verdict) {
-                .accepted => moved += 1,
+                .accepted => {
+                    moved += 1;
+                    engine.mute_since_ns = 0;
+                },
                 .not_now => {},
                 .failed => |errno| {
                     moved += 1;
@@ -474,18 +481,24 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (!operation.cached or operation.file == abi.file_none) return null;
             if (share.* == 0 or engine.missed_now) return null;
             const file = &engine.memory.files[operation.file];
-            if (file.reads_now_refused and !plant.is(.read_now_again)) return null;
+            const way = if (plant.is(.read_now_again)) .nowait else file.read_now;
+            if (way == .none) return null;
             operation.assertPhase(.queued);
             operation.preparePiece();
             const bytes = operation.piece.bytes;
             if (bytes == 0 or bytes > read_now.bytes_max) return null;
-            switch (by.readNow(operation)) {
+            switch (by.readNow(operation, way)) {
                 .ended => |result| {
                     share.* -|= bytes;
+                    file.looks_in_vain = 0;
                     return result;
                 },
-                .missed => engine.missed_now = true,
-                .refused => file.reads_now_refused = true,
+                .missed => {
+                    engine.missed_now = true;
+                    if (way == .look_first) file.looks_in_vain += 1;
+                    if (file.looks_in_vain == read_now.looks_in_vain_max) file.read_now = .none;
+                },
+                .refused => file.read_now = file.read_now.next(),
             }
             return null;
         }
@@ -605,7 +618,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Returns how many submissions have ended.
         fn collect(engine: *Self) u32 {
             var count: u32 = 0;
-            if (engine.kernel_count + engine.abandoned_count > 0) {
+            if (engine.kernel_count > 0 or engine.mayAskAboutAbandoned()) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
                 if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| engine.collectOne(event);
@@ -623,6 +636,15 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 }
             }
             return count;
+        }
+
+        /// A kernel that refuses every call is not asked in each of ours.
+        fn mayAskAboutAbandoned(engine: *Self) bool {
+            if (engine.abandoned_count == 0) return false;
+            if (!engine.isMute()) return true;
+            if (engine.now_ns - engine.abandoned_asked_ns < retry_ms_busy * std.time.ns_per_ms) return false;
+            engine.abandoned_asked_ns = engine.now_ns;
+            return true;
         }
 
         fn collectOne(engine: *Self, event: lane.Reaped) void {
@@ -720,24 +742,41 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.settle(operation, .failed, errno);
         }
 
-        /// A kernel that keeps to itself what it has done, for too long: no promise may hang for that.
-        /// Returns how many operations are settled without its word.
+        /// A kernel that keeps to itself what it has done, for too long: no promise may hang for that. What waits
+        /// for room behind it goes to the pool, the rest is settled without its word. Returns how many moved.
         fn abandonMute(engine: *Self) u32 {
             if (!@hasDecl(Kernel, "muteErrno")) return 0;
-            const errno = engine.kernel.muteErrno() orelse 0;
-            if (errno == 0 or engine.kernel_count == 0) {
+            const errno = engine.kernel.muteErrno() orelse {
                 engine.mute_since_ns = 0;
                 return 0;
+            };
+            const rerouted = engine.reroute();
+            if (engine.kernel_count == 0) {
+                engine.mute_since_ns = 0;
+                return rerouted;
             }
             if (engine.mute_since_ns == 0) engine.mute_since_ns = engine.now_ns;
             const mute_ns = engine.now_ns - engine.mute_since_ns;
-            if (mute_ns < mute_ns_max or plant.is(.abandon_never)) return 0;
-            const count = engine.kernel_count;
+            if (mute_ns < mute_ns_max or plant.is(.abandon_never)) return rerouted;
+            const count = engine.kernel_count + rerouted;
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .in_kernel and operation.route == .kernel) engine.abandon(operation, errno);
             }
             assert(engine.kernel_count == 0);
             return count;
+        }
+
+        /// The lane takes nothing any more: its queue goes where it says.
+        fn reroute(engine: *Self) u32 {
+            if (plant.is(.abandon_waiting)) return 0;
+            var waiting = engine.fifo;
+            engine.fifo = .{};
+            const count = waiting.count;
+            while (waiting.pop()) |operation| {
+                operation.place = .nowhere;
+                engine.enqueue(operation);
+            }
+            return count - engine.fifo.count;
         }
 
         /// Its row says that nobody knows; its memory and its place in the table stay the kernel's.
@@ -922,6 +961,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// it has not, and no memory of ours may be freed.
         pub fn shutdown(engine: *Self, timeout_ms: u32) bool {
             engine.kernel.disarm();
+            engine.abandoned_asked_ns = 0;
             for (engine.memory.operations) |*operation| {
                 if (operation.phase == .free or operation.phase == .abandoned) continue;
                 engine.cancelOperation(operation);

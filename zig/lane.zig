@@ -13,7 +13,7 @@
 //!   deinit() void      only when nothing of ours is in the kernel
 //!   cancelAll(timeout_ms) void   teardown: ask the kernel to let go of everything
 //! and, where they mean something:
-//!   readNow(operation) read_now.Outcome   a read that needs no device, done at once if it can be
+//!   readNow(operation, way) read_now.Outcome   a read that needs no device, done at once if it can be
 //!   scan_ms: u32       notifications can be lost: reap every so many ms while operations run
 //!   wait(timeout_ns) void   block until something can be reaped, at most so long
 //!   unsent() bool      requests to cancel wait for room, or the kernel does not answer: call again soon

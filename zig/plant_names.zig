@@ -21,6 +21,7 @@ pub const Plant = enum {
     drop_cancel,
     abandon_never,
     abandon_memory,
+    abandon_waiting,
     report_eintr,
     trust_short_read,
     keep_iovec_done,

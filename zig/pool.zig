@@ -109,10 +109,11 @@ pub fn Pool(comptime Os: type) type {
         }
 
         /// Without a thread.
-        pub fn readNow(pool: *Self, operation: *const Operation) read_now.Outcome {
-            pool.calls_of_owner += 1;
-            pool.system_calls += 1;
-            return read_now.readNow(Os, operation);
+        pub fn readNow(pool: *Self, operation: *const Operation, way: read_now.Way) read_now.Outcome {
+            const before = pool.calls_of_owner;
+            const outcome = read_now.readNow(Os, operation, way, &pool.calls_of_owner);
+            pool.system_calls += pool.calls_of_owner - before;
+            return outcome;
         }
 
         /// Hands out everything that is finished.

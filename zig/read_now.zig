@@ -15,26 +15,66 @@ pub const bytes_max = 64 * 1024;
 /// All of one call together, where threads could do the rest: some 200 us.
 pub const call_bytes_max = 1024 * 1024;
 
+/// How a file's pages are read without waiting. Each is tried until the file refuses it.
+pub const Way = enum(u8) {
+    /// In one call that does not wait.
+    nowait,
+    /// The system is asked first whether they are in memory (tmpfs). They may have left when they are read: then
+    /// the read waits for the swap.
+    look_first,
+    none,
+
+    pub fn next(way: Way) Way {
+        return switch (way) {
+            .nowait => .look_first,
+            .look_first, .none => .none,
+        };
+    }
+};
+
+/// Misses in a row after which nobody looks any more: a file system without pages of its own (overlayfs) has none.
+pub const looks_in_vain_max = 16;
+
 pub const Outcome = union(enum) {
     /// Bytes, or a negative errno.
     ended: isize,
     /// It is not in memory, or ends there: the lane has to do it.
     missed,
-    /// The kernel, the file system (tmpfs, overlayfs) or a sandbox does not have it: never ask again for this file.
+    /// The kernel, the file system or a sandbox does not have this way: never go it again with this file.
     refused,
 };
 
-/// `system` is an `os/` file, or a pointer to a simulated kernel; one without `readNow` cannot.
-pub fn readNow(system: anytype, operation: *const Operation) Outcome {
+/// `system` is an `os/` file, or a pointer to a simulated kernel. Counts its calls in `calls`.
+pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u64) Outcome {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (!@hasDecl(System, "readNow")) return .refused;
     const piece = operation.piece;
     const plain = [1]Iovec{.{ .base = piece.address, .len = piece.bytes }};
     const iovecs = if (piece.iovec_count == 0) &plain else iovecs: {
         const pointer: [*]const Iovec = @ptrFromInt(piece.address);
         break :iovecs pointer[0..piece.iovec_count];
     };
-    const result = system.readNow(operation.fd, iovecs, piece.offset);
+    switch (way) {
+        .nowait => {
+            if (!@hasDecl(System, "readNow")) return .refused;
+            calls.* += 1;
+            return outcomeOf(system.readNow(operation.fd, iovecs, piece.offset));
+        },
+        .look_first => {
+            if (!@hasDecl(System, "isCached")) return .refused;
+            calls.* += 1;
+            switch (system.isCached(operation.fd, piece.offset, piece.bytes)) {
+                1 => {},
+                0 => return .missed,
+                else => return .refused,
+            }
+            calls.* += 1;
+            return outcomeOf(system.preadv(operation.fd, iovecs, piece.offset));
+        },
+        .none => return .refused,
+    }
+}
+
+fn outcomeOf(result: isize) Outcome {
     if (result > 0) return .{ .ended = result };
     // Of the end of the file the lane is the better witness.
     if (result == 0) return .missed;

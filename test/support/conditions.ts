@@ -2,7 +2,7 @@
 
 import { test } from "bun:test";
 import fs from "node:fs";
-import { tmpdir } from "node:os";
+import { release, tmpdir } from "node:os";
 import { Ring } from "../../src/index.ts";
 
 /** linux/magic.h */
@@ -20,6 +20,11 @@ export function times(count: number): number {
   return faulty ? Math.ceil(count / 5) : count;
 }
 
+function isSince(major: number, minor: number): boolean {
+  const [isMajor = 0, isMinor = 0] = release().split(".").map(Number);
+  return isMajor > major || (isMajor === major && isMinor >= minor);
+}
+
 export function unless(condition: boolean, reason: string): string | undefined {
   return condition ? undefined : reason;
 }
@@ -29,6 +34,9 @@ export const noRoot: string | undefined = noLinux ?? unless(process.getuid?.() =
 export const noStrace: string | undefined =
   noLinux ?? unless(Bun.which("strace") !== null, "strace is not installed: apt install strace");
 export const noIoUring: string | undefined = unless(backend === "io_uring", "io_uring only");
+/** Completions that come by io_uring_enter alone (IORING_SETUP_DEFER_TASKRUN). */
+export const noDeferred: string | undefined =
+  noLinux ?? noIoUring ?? unless(isSince(6, 1), "Linux 6.1 or later only");
 export const noThreads: string | undefined = unless(backend === "threads", "threads only");
 /** Whether files in the folder for temporary files can be read without waiting (preadv2(2), RWF_NOWAIT). */
 export const noNowait: string | undefined =
@@ -36,6 +44,14 @@ export const noNowait: string | undefined =
   unless(
     ![TMPFS_MAGIC, OVERLAYFS_MAGIC].includes(fs.statfsSync(tmpdir()).type),
     "tmpfs and overlayfs know no RWF_NOWAIT: set TMPDIR",
+  );
+/** Where files of a tmpfs say what is in memory (cachestat(2)). */
+export const noCachestat: string | undefined =
+  noLinux ??
+  unless(isSince(6, 5), "Linux 6.5 or later only") ??
+  unless(
+    fs.existsSync("/dev/shm") && fs.statfsSync("/dev/shm").type === TMPFS_MAGIC,
+    "/dev/shm is no tmpfs",
   );
 export const noFaultFree: string | undefined = unless(!faulty, "exact only without faults");
 

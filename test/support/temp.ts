@@ -5,7 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 export class TempDir implements Disposable {
-  readonly path: string = mkdtempSync(join(tmpdir(), "bun-aio-test-"));
+  readonly path: string;
+
+  constructor(parent: string = tmpdir()) {
+    this.path = mkdtempSync(join(parent, "bun-aio-test-"));
+  }
 
   /** Path of a file in it, made with `contents` if given. */
   file(name: string, contents?: string | Uint8Array): string {

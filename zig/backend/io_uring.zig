@@ -173,10 +173,9 @@ pub fn IoUring(comptime Os: type) type {
 
         /// A single read of what is in the page cache is sooner done without an entry: of several, one enter takes
         /// less time (docs/performance.md).
-        pub fn readNow(self: *Self, operation: *const Operation) read_now.Outcome {
+        pub fn readNow(self: *Self, operation: *const Operation, way: read_now.Way) read_now.Outcome {
             if (self.lost) return .missed;
-            self.system_calls += 1;
-            const outcome = read_now.readNow(Os, operation);
+            const outcome = read_now.readNow(Os, operation, way, &self.system_calls);
             if (outcome == .ended and outcome.ended > 0) self.submit_calls += 1;
             return outcome;
         }

@@ -70,15 +70,15 @@ pub fn Checked(comptime Inner: type) type {
                 if (broken and verdict == .not_now) fail("waits for a kernel that refuses for good", .{});
                 self.oracle.unsure = self.capability(operation.kind) != .yes;
                 self.oracle.verdict(operation, verdict);
-                if (verdict != .accepted) self.left(operation);
+                if (verdict == .accepted) self.oracle.mute_since_ns = 0 else self.left(operation);
             }
             self.step();
         }
 
-        pub fn readNow(self: *Self, operation: *Operation) read_now.Outcome {
+        pub fn readNow(self: *Self, operation: *Operation, way: read_now.Way) read_now.Outcome {
             if (!@hasDecl(Inner, "readNow")) return .refused;
             self.step();
-            const outcome = self.inner.readNow(operation);
+            const outcome = self.inner.readNow(operation, way);
             self.step();
             self.oracle.unsure = self.capability(operation.kind) != .yes;
             if (outcome == .ended) self.oracle.readNow(operation, .kernel, outcome.ended);
@@ -194,8 +194,8 @@ pub const CheckedPool = struct {
         return taken;
     }
 
-    pub fn readNow(pool: *CheckedPool, operation: *Operation) read_now.Outcome {
-        const outcome = pool.inner.readNow(operation);
+    pub fn readNow(pool: *CheckedPool, operation: *Operation, way: read_now.Way) read_now.Outcome {
+        const outcome = pool.inner.readNow(operation, way);
         pool.count();
         if (outcome == .ended) pool.oracle.readNow(operation, .pool, outcome.ended);
         return outcome;

@@ -135,7 +135,7 @@ pub fn Scenario(comptime Rig: type) type {
             kernel.weather = workload.makeWeather(random);
             // What a lane that is lost does not take, the pool does.
             if (Rig.may_be_lost) {
-                world.oracle.may_be_lost = kernel.weather.refuse_hard > 0;
+                world.oracle.may_be_lost = kernel.weather.refuse_hard > 0 or kernel.weather.mute > 0;
                 world.oracle.may_refuse = world.oracle.may_be_lost;
             }
             const engine = &self.engine;

@@ -87,6 +87,11 @@ pub fn FaultOs(comptime Real: type) type {
             return Real.readNow(fd, &first, offset);
         }
 
+        pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
+            if (!@hasDecl(Real, "isCached")) return -@as(isize, @intFromEnum(E.NOSYS));
+            return Real.isCached(fd, offset, bytes);
+        }
+
         pub fn pwritev(fd: i32, iovecs: []const Iovec, offset: u64) isize {
             if (!happens(rates.fault_short)) return refuses() orelse Real.pwritev(fd, iovecs, offset);
             return pwrite(fd, iovecs[0].base, iovecs[0].len, offset);

@@ -100,6 +100,17 @@ pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
     return signed(linux.syscall6(.preadv2, @as(u32, @bitCast(fd)), @intFromPtr(iovecs.ptr), iovecs.len, position, 0, rwf_nowait));
 }
 
+/// cachestat(2) (6.5): 1 if every page of the range is in memory, 0 if not.
+pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
+    // linux/mman.h: struct cachestat_range; struct cachestat, of which nr_cache is the first.
+    const range = [2]u64{ offset, bytes };
+    var pages: [5]u64 = undefined;
+    const result = signed(linux.syscall4(.cachestat, @as(u32, @bitCast(fd)), @intFromPtr(&range), @intFromPtr(&pages), 0));
+    if (result < 0) return result;
+    const page = std.heap.pageSize();
+    return @intFromBool(pages[0] == (offset + bytes - 1) / page - offset / page + 1);
+}
+
 pub fn pwritev(fd: i32, iovecs: []const Iovec, offset: u64) isize {
     return signed(linux.pwritev(fd, @ptrCast(iovecs.ptr), iovecs.len, @intCast(offset)));
 }

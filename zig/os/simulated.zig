@@ -29,6 +29,9 @@ pub const Disk = struct {
     /// Reads at once are not to be had (tmpfs, overlayfs), and whether that was said since it was opened.
     refuses_now: bool = false,
     refused_now: bool = false,
+    /// It does not say whether its pages are in memory; asked once, nobody may ask again.
+    refuses_look: bool = false,
+    refused_look: bool = false,
     nature: enum {
         medium,
         /// /dev/null: nothing to read, and it swallows what is written.
@@ -254,6 +257,7 @@ pub const Kernel = struct {
             if (file.disk != null) continue;
             file.* = .{ .disk = disk };
             disk.refused_now = false;
+            disk.refused_look = false;
             return @intCast(fd_first + index);
         }
         return null;
@@ -438,6 +442,18 @@ pub const Kernel = struct {
         };
         if (kernel.happens(kernel.weather.uncached)) return negative(.AGAIN);
         return kernel.call(vector(.readv, fd, iovecs, offset));
+    }
+
+    pub fn isCached(kernel: *Kernel, fd: i32, _: u64, bytes: u64) isize {
+        assert(bytes > 0);
+        if (kernel.diskOf(fd)) |disk| {
+            if (disk.refuses_look) {
+                if (disk.refused_look) @panic("asks what is in memory again");
+                disk.refused_look = true;
+                return negative(.NOSYS);
+            }
+        }
+        return @intFromBool(!kernel.happens(kernel.weather.uncached));
     }
 
     pub fn pwritev(kernel: *Kernel, fd: i32, iovecs: []const Iovec, offset: u64) isize {

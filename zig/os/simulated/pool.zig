@@ -38,9 +38,8 @@ pub const InlinePool = struct {
         return true;
     }
 
-    pub fn readNow(pool: *InlinePool, operation: *const Operation) read_now.Outcome {
-        pool.system_calls += 1;
-        return read_now.readNow(pool.kernel, operation);
+    pub fn readNow(pool: *InlinePool, operation: *const Operation, way: read_now.Way) read_now.Outcome {
+        return read_now.readNow(pool.kernel, operation, way, &pool.system_calls);
     }
 
     fn run(context: *anyopaque, request: *simulated.Request) void {

@@ -94,7 +94,9 @@ pub const Ring = struct {
     submit_calls: u64 = 0,
 
     pub fn init(ring: *Ring, kernel: *simulated.Kernel) void {
-        ring.* = .{ .kernel = kernel, .newest = kernel.random().enumValue(Mode) };
+        // Half of them as newer kernels are.
+        const newest: Mode = if (kernel.random().boolean()) .deferred else kernel.random().enumValue(Mode);
+        ring.* = .{ .kernel = kernel, .newest = newest };
         if (kernel.random().boolean()) ring.table = @splat(-1);
         if (kernel.random().boolean()) ring.places = @splat(null);
     }
@@ -194,9 +196,6 @@ pub const Ring = struct {
             if (kernel.othersHoldRoom() or kernel.happens(kernel.weather.refuse)) return ring.refusal();
             if (kernel.happens(kernel.weather.refuse_hard)) {
                 kernel.hard_refusals += 1;
-                if (kernel.random().boolean()) {
-                    ring.mute_until_ns = kernel.now_ns + kernel.random().uintLessThan(u64, mute_ns_max);
-                }
                 return negative(.BADF);
             }
             const part = if (kernel.happens(kernel.weather.refuse))
@@ -204,6 +203,10 @@ pub const Ring = struct {
             else
                 to_submit;
             submitted = ring.submitSome(part);
+            // Worst where the window is full, and others wait behind it.
+            const is_full = ring.running * 2 >= ring.sq_entries;
+            const rate = if (is_full) kernel.weather.mute *| 8 else kernel.weather.mute;
+            if (ring.running > 0 and kernel.happens(rate)) ring.fallSilent();
             // io_uring_enter(2): without all of them there is no waiting either.
             if (submitted < to_submit) return submitted;
         } else if (kernel.happens(kernel.weather.interrupted)) return negative(.INTR);
@@ -212,6 +215,14 @@ pub const Ring = struct {
             ring.flushOverflow();
         }
         return submitted;
+    }
+
+    fn fallSilent(ring: *Ring) void {
+        const random = ring.kernel.random();
+        // What a device never ends is heard of in no other mode, either.
+        const for_ever = ring.mode == .deferred and random.uintLessThan(u32, 4) > 0;
+        const now_ns = ring.kernel.now_ns;
+        ring.mute_until_ns = if (for_ever) std.math.maxInt(u64) else now_ns + random.uintLessThan(u64, mute_ns_max);
     }
 
     pub fn isMute(ring: *const Ring) bool {
@@ -340,6 +351,19 @@ pub const Os = struct {
         const ring = current;
         ring.calls += 1;
         const result = ring.kernel.readNow(fd, iovecs, offset);
+        if (result > 0) ring.submit_calls += 1;
+        return result;
+    }
+
+    pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
+        current.calls += 1;
+        return current.kernel.isCached(fd, offset, bytes);
+    }
+
+    pub fn preadv(fd: i32, iovecs: []const Iovec, offset: u64) isize {
+        const ring = current;
+        ring.calls += 1;
+        const result = ring.kernel.preadv(fd, iovecs, offset);
         if (result > 0) ring.submit_calls += 1;
         return result;
     }
