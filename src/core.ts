@@ -14,7 +14,7 @@ import { BounceMemory } from "./bounce_memory.ts";
 import { countInFlight, loseBuffers, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
-import { clearTimeout, setImmediate, setTimeout } from "./event_loop.ts";
+import { setImmediate } from "./event_loop.ts";
 import {
   closedError,
   detachedError,
@@ -22,9 +22,11 @@ import {
   type Refused,
   statusError,
 } from "./failures.ts";
+import { FileIndexes } from "./file_indexes.ts";
 import type { FileState } from "./file_state.ts";
 import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
+import { Later } from "./later.ts";
 import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
@@ -140,16 +142,14 @@ export class Core implements OperationSource {
   #busy = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  /** When it fires, on the clock of `#now`. */
-  #retryAt = 0;
+  /** The native side asks to be called again, though nothing may ring. */
+  readonly #retry: Later = new Later(() => this.#drain());
   #closed: Promise<void> | undefined;
   #gone = false;
   #onIdle: (() => void) | undefined;
   readonly #forget: () => void;
-  /** Indexes of native file records that are free, and the next never used. */
-  readonly #filesFree: number[] = [];
-  #filesNext = 0;
+  /** Places in the native table of files. */
+  readonly fileIndexes: FileIndexes = new FileIndexes();
 
   constructor(options: CoreOptions) {
     this.#native = library();
@@ -359,24 +359,6 @@ export class Core implements OperationSource {
     setImmediate(this.#flushInNewTurn);
   }
 
-  /** One timer, for the earliest time asked for. It keeps nothing alive: what is in flight does. */
-  #retryIn(ms: number): void {
-    const at = this.#now() + ms;
-    if (this.#retryTimer !== undefined) {
-      if (at >= this.#retryAt) return;
-      clearTimeout(this.#retryTimer);
-    }
-    this.#retryAt = at;
-    this.#retryTimer = setTimeout(this.#retry, ms);
-    // The wake descriptor keeps the process alive while operations are in flight.
-    this.#retryTimer.unref();
-  }
-
-  readonly #retry = (): void => {
-    this.#retryTimer = undefined;
-    this.#drain();
-  };
-
   /** Milliseconds, as of the last native call: no clock is read for it. */
   #now(): number {
     return this.#tables.nowMs;
@@ -398,7 +380,8 @@ export class Core implements OperationSource {
         setImmediate(this.#poll);
       }
       const retryMs = this.#tables.retryMs;
-      if (retryMs > 0) this.#retryIn(retryMs);
+      // It keeps nothing alive: while operations are in flight, the wake descriptor does.
+      if (retryMs > 0) this.#retry.in(retryMs, this.#now());
     } else {
       this.#wake.rest();
     }
@@ -803,23 +786,6 @@ export class Core implements OperationSource {
     if (this.#head !== NO_SLOT) this.#schedule();
   }
 
-  /** A free native file record. */
-  takeFileIndex(): number {
-    const index = this.#filesFree.pop();
-    if (index !== undefined) return index;
-    if (this.#filesNext < abi.FILES_MAX) return this.#filesNext++;
-    throw new IoError("EMFILE", {
-      reason: `a ring holds at most ${abi.FILES_MAX} files`,
-      errno: -errnoOf("EMFILE"),
-      syscall: "open",
-      hint: "Close files, or open some on another Ring",
-    });
-  }
-
-  giveFileIndex(index: number): void {
-    this.#filesFree.push(index);
-  }
-
   /** The native side must not close this file's descriptor at teardown: somebody else does. */
   forgetFile(index: number): void {
     this.#native.ba_file_forget(this.#ring as never, index);
@@ -888,7 +854,7 @@ export class Core implements OperationSource {
     this.#gone = true;
     this.#pins.over = true;
     this.#forget();
-    clearTimeout(this.#retryTimer);
+    this.#retry.cancel();
     await this.#wake.close();
     this.#native.ba_ring_close(this.#ring as never);
   }

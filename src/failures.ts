@@ -43,6 +43,9 @@ export function statusError(status: number, errno: number, context: ErrorContext
   return new IoError("ERR_INTERNAL", { ...init, reason: "the native side refused the submission" });
 }
 
+/** Code of operations of which the kernel does not say how they ended, or whether they have. */
+export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
+
 /** The kernel refuses, with this errno, to say how an operation ended, or whether it has. */
 function unknownError(errno: number, context: ErrorContext): IoError {
   const { kind, file: _file, ...init } = context;
@@ -62,11 +65,23 @@ function unknownError(errno: number, context: ErrorContext): IoError {
       'A sandbox has to forbid io_uring before the first Ring is opened (or use "threads")',
     );
   }
-  return new IoError("ERR_OUTCOME_UNKNOWN", {
+  return new IoError(OUTCOME_UNKNOWN, {
     ...init,
     errno: -errno,
     reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
     ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
+  });
+}
+
+/** A change of sectors that may be changed by what nobody knows the outcome of. */
+export function givenUpError(context: ErrorContext, cause: unknown): IoError {
+  const { kind: _kind, file: _file, ...init } = context;
+  return new IoError(OUTCOME_UNKNOWN, {
+    ...init,
+    reason:
+      "an unaligned write to the same sectors, of which nobody knows the outcome, may be carried out over it",
+    hint: "Nothing was written. See `cause`",
+    cause,
   });
 }
 

@@ -24,7 +24,13 @@ import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core, Outcome, Request } from "./core.ts";
 import { argumentType, IoError } from "./errors.ts";
-import { closedError, type ErrorContext, statusError, syncError } from "./failures.ts";
+import {
+  closedError,
+  type ErrorContext,
+  givenUpError,
+  statusError,
+  syncError,
+} from "./failures.ts";
 import { copiedInfo, statsOf } from "./file_info.ts";
 import { type Alignment, type FileState, type PendingSync, wasAsked } from "./file_state.ts";
 import { deviceGone, emptiedError, isSuspect } from "./gone.ts";
@@ -494,9 +500,11 @@ export class File implements AsyncDisposable {
   ): Promise<T> {
     const { lock } = this.#state;
     const stopped = (cause: Cause): IoError => this.#stoppedError(kind, cause);
+    const givenUp = (cause: unknown): IoError =>
+      givenUpError(this.#context(kind, undefined, undefined, 0), cause);
     const alone = kind === abi.Kind.truncate;
     const running = holding(this.#core, this.#state, () =>
-      lock.during(start, end, alone, { governor, stopped }, run),
+      lock.during(start, end, alone, { governor, stopped, givenUp }, run),
     );
     holdSyncs(this.#state, running);
     return running;

@@ -43,7 +43,7 @@ export async function closeState(core: Core, state: FileState): Promise<void> {
   try {
     if (state.ownsFd) await closeFd(core, state);
   } finally {
-    core.giveFileIndex(state.index);
+    core.fileIndexes.give(state.index);
   }
 }
 

@@ -9,6 +9,7 @@
 import { addOffset, type Offset } from "./arguments.ts";
 import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
 import { IoError } from "./errors.ts";
+import { OUTCOME_UNKNOWN } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Transfer } from "./transfer.ts";
 import { describe, settledBadly, waiterOf } from "./transfer_errors.ts";
@@ -21,7 +22,7 @@ export async function runModify(transfer: Transfer): Promise<number> {
   const moved = await alone(transfer, span.start, end, async () => {
     const sectors = await readEdges(transfer, span);
     if (mayGrow && sectors.tailBytes < unit) return undefined;
-    return runBounced(transfer, { ...span, edges: sectors.edges });
+    return writeSectors(transfer, { ...span, edges: sectors.edges });
   });
   if (moved !== undefined) return moved;
   // The file ends within the last sector or before it: whole sectors make it too long for a moment, and
@@ -29,7 +30,7 @@ export async function runModify(transfer: Transfer): Promise<number> {
   return alone(transfer, span.start, Infinity, async () => {
     const sectors = await readEdges(transfer, span);
     const wide = { ...span, edges: sectors.edges };
-    if (sectors.tailBytes === unit) return runBounced(transfer, wide);
+    if (sectors.tailBytes === unit) return writeSectors(transfer, wide);
     return runPastEnd(transfer, wide, sectors.tailBytes);
   });
 }
@@ -42,6 +43,18 @@ function alone<T>(
   use: () => Promise<T>,
 ): Promise<T> {
   return transfer.file.lock.alone(start, end, waiterOf(transfer), use);
+}
+
+/** Writes whole sectors. When nobody knows whether it has, its neighbours in them have to: they know nothing of it. */
+async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
+  try {
+    return await runBounced(transfer, span);
+  } catch (error) {
+    if (error instanceof IoError && error.code === OUTCOME_UNKNOWN) {
+      transfer.file.lock.giveUp(span.start, addOffset(span.start, span.bytes), error);
+    }
+    throw error;
+  }
 }
 
 interface Sectors {
@@ -109,7 +122,7 @@ async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Pr
   const before = addOffset(lastSector, tailBytes);
   const length = tailBytes > 0 && before > end ? before : end;
   try {
-    const moved = await runBounced(transfer, span);
+    const moved = await writeSectors(transfer, span);
     await cut(transfer, length);
     return moved;
   } catch (error) {

@@ -42,8 +42,8 @@ export interface OpenOptions extends IoOptions {
   /**
    * What becomes of writes that are not aligned, on devices and with `direct`: "reject" (the default)
    * refuses them with `ERR_MISALIGNED`; "rmw" reads the sectors around them, modifies them and writes
-   * them back, safe among all writes of this thread to the same file or device, whatever `File` they go
-   * through. Needs `read` and `write`.
+   * them back, safe among all direct writes of this thread to the same file or device, whatever `File` they
+   * go through. Needs `read` and `write`.
    */
   unalignedWrites?: "reject" | "rmw" | undefined;
   /** Default: this thread's `Ring.default()`. */
@@ -161,7 +161,7 @@ async function prepare(
   const state = new FileState();
   state.path = context.path;
   state.ownsFd = ownsFd;
-  state.index = core.takeFileIndex();
+  state.index = core.fileIndexes.take();
   const outcome = await core.start({ ...request, file: state });
   let size = 0;
   try {
@@ -184,7 +184,7 @@ async function prepare(
   } catch (error) {
     // A descriptor that was not taken over is not ours to close when the ring is torn down.
     core.forgetFile(state.index);
-    core.giveFileIndex(state.index);
+    core.fileIndexes.give(state.index);
     throw error;
   } finally {
     core.releaseBlock(outcome.block);

@@ -200,7 +200,7 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
 /** The kernel may use them for ever. */
 function loseRegions(regions: readonly Region[]): void {
   for (const { slab, slabOffset, length } of regions) {
-    if (slab.pool !== undefined) loseBuffers(slab.pool, slabOffset, length);
+    if (slab.pool !== undefined && length > 0) loseBuffers(slab.pool, slabOffset, length);
   }
 }
 

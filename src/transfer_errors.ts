@@ -5,7 +5,7 @@ import { slabOf } from "./buffer.ts";
 import { causeError } from "./control.ts";
 import type { Outcome } from "./core.ts";
 import { errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, statusError } from "./failures.ts";
+import { type ErrorContext, givenUpError, statusError } from "./failures.ts";
 import { deviceGone, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -20,6 +20,7 @@ export function waiterOf(transfer: Transfer): Waiter {
       const { kind: _kind, file: _file, ...init } = describe(transfer, 0);
       return causeError(cause, init);
     },
+    givenUp: (cause) => givenUpError(describe(transfer, 0), cause),
   };
 }
 

@@ -12,6 +12,8 @@ import { type Lease, RangeLock } from "./range_lock.ts";
 export interface Waiter {
   readonly governor: Governor | undefined;
   stopped(cause: Cause): Error;
+  /** The range is given up because of `cause`. */
+  givenUp(cause: unknown): Error;
 }
 
 /** A change that runs loose. */
@@ -45,6 +47,8 @@ class Shared {
   keepers = 0;
   readonly loose = new Set<Loose>();
   readonly members = new Set<WriteLock>();
+  readonly givenUp: { readonly start: Offset; readonly end: Offset; readonly cause: unknown }[] =
+    [];
 }
 
 /** By file or device, what is open of it in this thread. */
@@ -89,7 +93,8 @@ export class WriteLock {
     this.#keeps = false;
     this.#turnOffIfIdle();
     members.delete(this);
-    if (members.size === 0 && this.#identity !== undefined) shared.delete(this.#identity);
+    if (members.size > 0 || this.#shared.givenUp.length > 0) return;
+    if (this.#identity !== undefined) shared.delete(this.#identity);
   }
 
   /** Whether every change has to take part. */
@@ -101,6 +106,16 @@ export class WriteLock {
   keepOn(): void {
     if (this.#keeps) return;
     this.#keeps = true;
+    this.#shared.keepers++;
+    this.#turnOn();
+  }
+
+  /**
+   * What whole sectors a write covered may still be written, at any later time: nobody who shares one of them, and
+   * knows nothing of it, may write there any more.
+   */
+  giveUp(start: Offset, end: Offset, cause: unknown): void {
+    this.#shared.givenUp.push({ start, end, cause });
     this.#shared.keepers++;
     this.#turnOn();
   }
@@ -132,6 +147,7 @@ export class WriteLock {
     if (ranges === undefined) return this.#runLoose(new Loose(start, end), run);
     const lease = await this.#acquire(ranges, start, end, exclusive, waiter);
     try {
+      this.#checkGivenUp(start, end, waiter);
       return await run();
     } finally {
       this.#release(lease);
@@ -157,6 +173,7 @@ export class WriteLock {
     const lease = await this.#acquire(ranges, start, end, true, waiter);
     try {
       await this.#waitForLoose(start, end, waiter);
+      this.#checkGivenUp(start, end, waiter);
       return await run();
     } finally {
       this.#release(lease);
@@ -180,6 +197,12 @@ export class WriteLock {
       this.#fast.set(slot, loose);
       this.#shared.loose.add(loose);
     });
+  }
+
+  #checkGivenUp(start: Offset, end: Offset, waiter: Waiter): void {
+    for (const range of this.#shared.givenUp) {
+      if (range.start < end && range.end > start) throw waiter.givenUp(range.cause);
+    }
   }
 
   /** Nothing new runs loose while the lock is on. */

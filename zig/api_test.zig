@@ -378,3 +378,36 @@ test "a slab that JavaScript has let go of lives until its operation ends" {
     if (ready == 0) while (api.drain(opened.ring, 0) == 0) std.Thread.yield() catch {};
     try opened.close();
 }
+
+test "rows that a cancel has filled take room until they are taken" {
+    const opened: Opened = try .open(.threads);
+    const max = opened.info.operations_max;
+    const rows = opened.submissions();
+    // Until a round in which no thread has done the write before the flush returns.
+    for (0..1000) |_| {
+        rows[0] = submission(0, .write);
+        rows[1] = submission(1, .sync_all);
+        rows[2] = submission(2, .sync_all);
+        for (rows[0..3]) |*row| row.file = 0;
+        rows[0].address = opened.info.bounce_address;
+        rows[0].length = 4096;
+        var ready = api.flush(opened.ring, 3, 0);
+        const all_run = ready == 0;
+        if (all_run) {
+            // Both wait for the write.
+            try expectEqual(@as(i32, 1), api.cancel(opened.ring, 1, 7));
+            try expectEqual(@as(i32, 1), api.cancel(opened.ring, 2, 7));
+            for (rows) |*row| row.kind = 9999;
+            try expectEqual(invalid, api.flush(opened.ring, max - 2, 0));
+            ready = api.flush(opened.ring, max - 3, 0);
+            try expect(ready >= @as(i32, @intCast(max - 3 + 2)));
+        }
+        var settled = ready;
+        while (settled < if (all_run) @as(i32, @intCast(max)) else 3) {
+            std.Thread.yield() catch {};
+            settled += api.drain(opened.ring, 0);
+        }
+        if (all_run) break;
+    } else return error.NeverInFlight;
+    try opened.close();
+}

@@ -315,7 +315,7 @@ pub const Ring = struct {
     /// Operations that it can take now.
     pub fn room(ring: *const Ring) u32 {
         return switch (ring.engine) {
-            inline else => |*engine| @intCast(engine.free.count),
+            inline else => |*engine| engine.operationsFree(),
         };
     }
 

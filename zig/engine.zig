@@ -9,13 +9,12 @@ const assert = std.debug.assert;
 const abi = @import("abi.zig");
 const lane = @import("lane.zig");
 const os = @import("os.zig");
-const Histogram = @import("histogram.zig");
+const Completions = @import("completions.zig").Completions;
 const operation_file = @import("operation.zig");
 const options = @import("build_options");
 const Operation = operation_file.Operation;
 const plant = @import("plant.zig");
 const read_now = @import("read_now.zig");
-const Slab = @import("slab.zig").Slab;
 const submission_file = @import("submission.zig");
 const List = @import("list.zig").List(Operation);
 const E = os.E;
@@ -39,9 +38,7 @@ pub const FileState = struct {
     /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
     transfers_refused: bool = false,
     syncs_refused: bool = false,
-    /// How reads at once are to be had of it, and looks in vain in a row.
-    read_now: read_now.Way = .nowait,
-    looks_in_vain: u8 = 0,
+    read_now: read_now.Experience = .{},
     /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
@@ -98,8 +95,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         kernel_bytes: u64 = 0,
         pool_count: u32 = 0,
         operation_count: u32 = 0,
-        /// Rows of the completion table that are filled.
-        completion_count: u32 = 0,
+        completions: Completions,
         order: u64 = 0,
         /// Operations admitted by this call; their memory is retained when it ends, if they have
         /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
@@ -142,7 +138,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.kernel_bytes = 0;
             engine.pool_count = 0;
             engine.operation_count = 0;
-            engine.completion_count = 0;
+            engine.completions = .{ .rows = memory.completions, .control = memory.control };
             engine.order = 0;
             engine.fresh_count = 0;
             engine.files_ready = 0;
@@ -172,7 +168,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             for (engine.memory.submissions[0..count]) |*submission| engine.admit(submission);
             engine.progress(next);
             engine.waitBriefly(next);
-            const inline_count = engine.completion_count;
+            const inline_count = engine.completions.count;
             engine.stats().inline_completions += inline_count;
             return engine.finish();
         }
@@ -263,7 +259,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn waitBriefly(engine: *Self, next: Next) void {
             if (!@hasDecl(Kernel, "wait")) return;
             if (engine.limits.wait_ns == 0) return;
-            if (engine.completion_count > 0 or engine.kernel_count == 0) return;
+            if (engine.completions.count > 0 or engine.kernel_count == 0) return;
             engine.disarm();
             engine.kernel.wait(engine.limits.wait_ns);
             engine.progress(next);
@@ -311,10 +307,15 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// An operation counts until its row is taken: a cancel fills rows between two calls, and
         /// whoever submits as many as seem free must not overflow the table.
         fn takeRows(engine: *Self) u32 {
-            const count = engine.completion_count;
-            engine.completion_count = 0;
+            const count = engine.completions.take();
             engine.operation_count -= count;
             return count;
+        }
+
+        /// Operations that `flush` can take: those whose rows are not taken yet count.
+        pub fn operationsFree(engine: *const Self) u32 {
+            const operations: u32 = @intCast(engine.memory.operations.len);
+            return operations - engine.operation_count - engine.abandoned_count;
         }
 
         fn stats(engine: *Self) *abi.Stats {
@@ -357,8 +358,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     // JavaScript gives a closed file's record to the next one.
                     file.transfers_refused = false;
                     file.syncs_refused = false;
-                    file.read_now = .nowait;
-                    file.looks_in_vain = 0;
+                    file.read_now = .{};
                 }
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
@@ -375,31 +375,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn retainFresh(engine: *Self) void {
             for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
                 if (plant.is(.forget_slab)) continue;
-                if (operation.phase != .free) retainSlabs(operation);
+                if (operation.phase != .free) operation.retainSlabs();
             }
             engine.fresh_count = 0;
-        }
-
-        fn retainSlabs(operation: *Operation) void {
-            assert(!operation.retained);
-            operation.retained = true;
-            if (operation.slab) |slab| slab.retain();
-            if (!operation.isVector()) return;
-            for (operation.vectorSlabs()) |address| {
-                if (Slab.fromAddress(address)) |slab| slab.retain();
-            }
-        }
-
-        fn releaseSlabs(operation: *Operation) void {
-            defer operation.slab = null;
-            if (!operation.retained) return;
-            operation.retained = false;
-            if (plant.is(.leak_slab)) return;
-            if (operation.slab) |slab| slab.release();
-            if (!operation.isVector()) return;
-            for (operation.vectorSlabs()) |address| {
-                if (Slab.fromAddress(address)) |slab| slab.release();
-            }
         }
 
         /// Chooses the lane and puts the operation at the end of its queue.
@@ -481,24 +459,20 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (!operation.cached or operation.file == abi.file_none) return null;
             if (share.* == 0 or engine.missed_now) return null;
             const file = &engine.memory.files[operation.file];
-            const way = if (plant.is(.read_now_again)) .nowait else file.read_now;
-            if (way == .none) return null;
+            const way = file.read_now.way() orelse return null;
             operation.assertPhase(.queued);
             operation.preparePiece();
             const bytes = operation.piece.bytes;
             if (bytes == 0 or bytes > read_now.bytes_max) return null;
-            switch (by.readNow(operation, way)) {
+            const outcome = by.readNow(operation, way);
+            file.read_now.learn(outcome);
+            switch (outcome) {
                 .ended => |result| {
                     share.* -|= bytes;
-                    file.looks_in_vain = 0;
                     return result;
                 },
-                .missed => {
-                    engine.missed_now = true;
-                    if (way == .look_first) file.looks_in_vain += 1;
-                    if (file.looks_in_vain == read_now.looks_in_vain_max) file.read_now = .none;
-                },
-                .refused => file.read_now = file.read_now.next(),
+                .missed => engine.missed_now = true,
+                .look_first, .refused => {},
             }
             return null;
         }
@@ -787,16 +761,16 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             operation.errno = errno;
             operation.assertPhase(.abandoned);
             engine.abandoned_count += 1;
-            if (plant.is(.abandon_memory)) releaseSlabs(operation);
+            if (plant.is(.abandon_memory)) operation.releaseSlabs();
             if (operation.changesMedium()) engine.releaseHeld(operation);
-            engine.fillRow(operation);
+            engine.completions.add(operation, engine.now_ns);
         }
 
         /// The kernel has let go of what was abandoned. Nobody waits to hear how it ended.
         fn takeBack(engine: *Self, operation: *Operation) void {
             operation.assertPhase(.abandoned);
             engine.abandoned_count -= 1;
-            releaseSlabs(operation);
+            operation.releaseSlabs();
             operation.phase = .done;
             operation.reset();
             engine.free.push(operation);
@@ -815,33 +789,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 // A descriptor is gone after close(2) whatever it says.
                 const closed = operation.kind == .close and status == .failed;
                 if (status == .ok or closed) engine.noteDescriptor(operation);
-                releaseSlabs(operation);
+                operation.releaseSlabs();
                 if (operation.changesMedium()) engine.releaseHeld(operation);
             }
-            engine.fillRow(operation);
-            if (plant.is(.settle_twice)) {
-                const table = engine.memory.completions;
-                if (engine.completion_count < table.len) {
-                    table[engine.completion_count] = table[engine.completion_count - 1];
-                    engine.completion_count += 1;
-                    engine.operation_count += 1;
-                }
-            }
+            engine.completions.add(operation, engine.now_ns);
+            engine.operation_count += engine.completions.plantSecond();
             operation.reset();
             engine.free.push(operation);
-        }
-
-        fn fillRow(engine: *Self, operation: *const Operation) void {
-            engine.countSettled(operation);
-            engine.memory.completions[engine.completion_count] = .{
-                .slot = operation.slot,
-                .generation = operation.generation,
-                .status = @intFromEnum(operation.status),
-                .errno = operation.errno,
-                .transferred = @floatFromInt(operation.transferred),
-                .detail = @floatFromInt(operation.detail),
-            };
-            engine.completion_count += 1;
         }
 
         /// Remembers which descriptors are ours, for a thread that ends with files open.
@@ -881,38 +835,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     engine.enqueue(sync);
                 }
             }
-        }
-
-        fn countSettled(engine: *Self, operation: *const Operation) void {
-            const s = engine.stats();
-            s.completions += 1;
-            const class: Histogram.Class = switch (operation.kind) {
-                .read, .readv => class: {
-                    s.reads += 1;
-                    s.bytes_read += operation.transferred;
-                    break :class .read;
-                },
-                .write, .writev => class: {
-                    s.writes += 1;
-                    s.bytes_written += operation.transferred;
-                    break :class .write;
-                },
-                .sync_all, .sync_data => class: {
-                    s.syncs += 1;
-                    break :class .sync;
-                },
-                else => class: {
-                    s.others += 1;
-                    break :class .other;
-                },
-            };
-            switch (operation.status) {
-                .ok => {},
-                .canceled => s.canceled += 1,
-                .failed, .invalid, .no_progress, .abandoned => s.failures += 1,
-            }
-            const latency_ns = engine.now_ns -| operation.submitted_ns;
-            Histogram.record(&engine.memory.control.histogram, class, latency_ns);
         }
 
         // Cancellation and the end -------------------------------------------------------------

@@ -191,6 +191,29 @@ pub const Operation = struct {
         return pointer[0..operation.argument];
     }
 
+    /// Its memory outlives every other reference to it, until `releaseSlabs`.
+    pub fn retainSlabs(operation: *Operation) void {
+        assert(!operation.retained);
+        operation.retained = true;
+        if (operation.slab) |slab| slab.retain();
+        if (!operation.isVector()) return;
+        for (operation.vectorSlabs()) |address| {
+            if (Slab.fromAddress(address)) |slab| slab.retain();
+        }
+    }
+
+    pub fn releaseSlabs(operation: *Operation) void {
+        defer operation.slab = null;
+        if (!operation.retained) return;
+        operation.retained = false;
+        if (plant.is(.leak_slab)) return;
+        if (operation.slab) |slab| slab.release();
+        if (!operation.isVector()) return;
+        for (operation.vectorSlabs()) |address| {
+            if (Slab.fromAddress(address)) |slab| slab.release();
+        }
+    }
+
     /// Decides what to ask of the kernel next.
     pub fn preparePiece(operation: *Operation) void {
         assert(operation.isTransfer());

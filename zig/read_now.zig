@@ -8,6 +8,7 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const Iovec = @import("operation.zig").Iovec;
 const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
 const E = std.posix.E;
 
 /// What one of them copies at most: some 10 us.
@@ -15,32 +16,42 @@ pub const bytes_max = 64 * 1024;
 /// All of one call together, where threads could do the rest: some 200 us.
 pub const call_bytes_max = 1024 * 1024;
 
-/// How a file's pages are read without waiting. Each is tried until the file refuses it.
+/// How a file's pages are read without waiting.
 pub const Way = enum(u8) {
     /// In one call that does not wait.
     nowait,
-    /// The system is asked first whether they are in memory (tmpfs). They may have left when they are read: then
-    /// the read waits for the swap.
+    /// On a tmpfs, which does not know that: the system is asked first whether they are in memory. They may have left
+    /// when they are read: then the read waits for the swap. (Of other file systems it is not enough that pages are
+    /// there: they may be in the middle of being read, or the server may be asked whether they are still good.)
     look_first,
-    none,
-
-    pub fn next(way: Way) Way {
-        return switch (way) {
-            .nowait => .look_first,
-            .look_first, .none => .none,
-        };
-    }
 };
 
-/// Misses in a row after which nobody looks any more: a file system without pages of its own (overlayfs) has none.
-pub const looks_in_vain_max = 16;
+/// What is known of one file.
+pub const Experience = struct {
+    next: ?Way = .nowait,
+
+    /// How its next read is made at once; null: in no way.
+    pub fn way(experience: *const Experience) ?Way {
+        return if (plant.is(.read_now_again)) .nowait else experience.next;
+    }
+
+    pub fn learn(experience: *Experience, outcome: Outcome) void {
+        switch (outcome) {
+            .ended, .missed => {},
+            .look_first => experience.next = .look_first,
+            .refused => experience.next = null,
+        }
+    }
+};
 
 pub const Outcome = union(enum) {
     /// Bytes, or a negative errno.
     ended: isize,
     /// It is not in memory, or ends there: the lane has to do it.
     missed,
-    /// The kernel, the file system or a sandbox does not have this way: never go it again with this file.
+    /// Not in this way; the file is a tmpfs's.
+    look_first,
+    /// The kernel, the file system or a sandbox does not have it: never ask again for this file.
     refused,
 };
 
@@ -57,10 +68,13 @@ pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u
         .nowait => {
             if (!@hasDecl(System, "readNow")) return .refused;
             calls.* += 1;
-            return outcomeOf(system.readNow(operation.fd, iovecs, piece.offset));
+            const result = system.readNow(operation.fd, iovecs, piece.offset);
+            if (result != -@as(isize, @intFromEnum(E.OPNOTSUPP)) or !@hasDecl(System, "isTmpfs")) return outcomeOf(result);
+            calls.* += 1;
+            return if (system.isTmpfs(operation.fd)) .look_first else .refused;
         },
         .look_first => {
-            if (!@hasDecl(System, "isCached")) return .refused;
+            if (!@hasDecl(System, "isCached")) unreachable; // isTmpfs and it go together
             calls.* += 1;
             switch (system.isCached(operation.fd, piece.offset, piece.bytes)) {
                 1 => {},
@@ -70,7 +84,6 @@ pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u
             calls.* += 1;
             return outcomeOf(system.preadv(operation.fd, iovecs, piece.offset));
         },
-        .none => return .refused,
     }
 }
 

@@ -273,7 +273,10 @@ pub fn Scenario(comptime Rig: type) type {
         }
 
         fn room(self: *const Self) u32 {
-            return self.plan.operations - self.engine.operation_count - self.world.control.abandoned;
+            const count = self.plan.operations - self.oracle.native - self.world.control.abandoned;
+            const free = self.engine.operationsFree();
+            if (free != count) fail("room for {d} instead of {d}", .{ free, count });
+            return count;
         }
 
         fn flush(self: *Self) void {

@@ -162,6 +162,7 @@ pub fn makeDisk(random: std.Random, disk: *simulated.Disk) void {
             .grows = grows,
         },
         .refuses_now = random.uintLessThan(u32, 4) == 0,
+        .is_tmpfs = random.boolean(),
         .refuses_look = random.boolean(),
         .alignment = if (strict) sector else 1,
         .memory_alignment = if (strict) 512 else 1,

@@ -87,6 +87,10 @@ pub fn FaultOs(comptime Real: type) type {
             return Real.readNow(fd, &first, offset);
         }
 
+        pub fn isTmpfs(fd: i32) bool {
+            return @hasDecl(Real, "isTmpfs") and Real.isTmpfs(fd);
+        }
+
         pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
             if (!@hasDecl(Real, "isCached")) return -@as(isize, @intFromEnum(E.NOSYS));
             return Real.isCached(fd, offset, bytes);

@@ -100,6 +100,13 @@ pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
     return signed(linux.syscall6(.preadv2, @as(u32, @bitCast(fd)), @intFromPtr(iovecs.ptr), iovecs.len, position, 0, rwf_nowait));
 }
 
+pub fn isTmpfs(fd: i32) bool {
+    // struct statfs (statfs(2)) begins with f_type; linux/magic.h: TMPFS_MAGIC.
+    var info: [64]u64 = @splat(0);
+    if (signed(linux.syscall2(.fstatfs, @as(u32, @bitCast(fd)), @intFromPtr(&info))) < 0) return false;
+    return info[0] == 0x01021994;
+}
+
 /// cachestat(2) (6.5): 1 if every page of the range is in memory, 0 if not.
 pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
     // linux/mman.h: struct cachestat_range; struct cachestat, of which nr_cache is the first.

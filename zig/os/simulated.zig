@@ -29,6 +29,8 @@ pub const Disk = struct {
     /// Reads at once are not to be had (tmpfs, overlayfs), and whether that was said since it was opened.
     refuses_now: bool = false,
     refused_now: bool = false,
+    /// Whether it says that it is a tmpfs.
+    is_tmpfs: bool = false,
     /// It does not say whether its pages are in memory; asked once, nobody may ask again.
     refuses_look: bool = false,
     refused_look: bool = false,
@@ -444,9 +446,15 @@ pub const Kernel = struct {
         return kernel.call(vector(.readv, fd, iovecs, offset));
     }
 
+    pub fn isTmpfs(kernel: *Kernel, fd: i32) bool {
+        const disk = kernel.diskOf(fd) orelse return false;
+        return disk.is_tmpfs;
+    }
+
     pub fn isCached(kernel: *Kernel, fd: i32, _: u64, bytes: u64) isize {
         assert(bytes > 0);
         if (kernel.diskOf(fd)) |disk| {
+            if (!disk.is_tmpfs) @panic("looks at what is no tmpfs");
             if (disk.refuses_look) {
                 if (disk.refused_look) @panic("asks what is in memory again");
                 disk.refused_look = true;

@@ -355,6 +355,11 @@ pub const Os = struct {
         return result;
     }
 
+    pub fn isTmpfs(fd: i32) bool {
+        current.calls += 1;
+        return current.kernel.isTmpfs(fd);
+    }
+
     pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
         current.calls += 1;
         return current.kernel.isCached(fd, offset, bytes);
