@@ -20,7 +20,7 @@ interface Counts {
 interface Step {
   name: string;
   run(): Promise<Counts>;
-  /** Compiles most of the time: runs beside the other one of these lines, and no test of time meets it. */
+  /** Compiles most of the time, or minds no company: runs beside the other one of these lines. */
   line?: "core" | "driver";
 }
 
@@ -41,9 +41,9 @@ const steps: Step[] = [
   },
   { name: "plants", line: "core", run: () => zigStep(["plants"], /^ok /gm) },
   { name: "targets", line: "core", run: () => zigStep(["check-targets"], undefined) },
+  { name: "soak", line: "core", run: soak },
   { name: "sanitize", line: "driver", run: () => bunTests({}, ["./test/once/native.ts"]) },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
-  { name: "soak", run: soak },
   { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts", "./test/once/docs_shell.ts"]) },
   ...backends.map((backend) => ({
     name: backend,

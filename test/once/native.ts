@@ -83,7 +83,7 @@ for (const backend of BACKENDS) {
     x64,
     `ThreadSanitizer finds no race: ${backend}`,
     async () => {
-      await drive([program("native-driver-tsan"), "-"], backend, 10);
+      await drive([program("native-driver-tsan"), "-"], backend, 6);
     },
     TIMEOUT_MS,
   );
@@ -94,9 +94,9 @@ testUnless(
   "ThreadSanitizer finds no race in the pool's hand-over",
   async () => {
     const stress = program("stress-exe", "-Dsanitize-thread").replace("stress-exe", "pool-stress");
-    const { end, stdout, stderr } = await run([stress, "50000"], { timeoutMs: TIMEOUT_MS });
+    const { end, stdout, stderr } = await run([stress, "30000"], { timeoutMs: TIMEOUT_MS });
     expect(`${end} ${stderr}`).toStartWith("0 ");
-    expect(`${stdout}${stderr}`).toMatch(/^50000 operations, \d+ cancelled, \d+ wakes$/m);
+    expect(`${stdout}${stderr}`).toMatch(/^30000 operations, \d+ cancelled, \d+ wakes$/m);
     expect(stderr).not.toContain("WARNING: ThreadSanitizer");
   },
   TIMEOUT_MS,
