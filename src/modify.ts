@@ -19,7 +19,9 @@ export async function runModify(transfer: Transfer): Promise<number> {
   const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
   const unit = transfer.file.ioMask + 1;
   const end = addOffset(span.start, span.bytes);
-  const moved = await alone(transfer, span.start, end, async () => {
+  const { lock } = transfer.file;
+  const waiter = waiterOf(transfer);
+  const moved = await lock.alone(span.start, end, waiter, async () => {
     const sectors = await readEdges(transfer, span);
     if (mayGrow && sectors.tailBytes < unit) return undefined;
     return writeSectors(transfer, { ...span, edges: sectors.edges });
@@ -27,22 +29,12 @@ export async function runModify(transfer: Transfer): Promise<number> {
   if (moved !== undefined) return moved;
   // The file ends within the last sector or before it: whole sectors make it too long for a moment, and
   // nobody else may make it longer before it is cut.
-  return alone(transfer, span.start, Infinity, async () => {
+  return lock.alone(span.start, Infinity, waiter, async () => {
     const sectors = await readEdges(transfer, span);
     const wide = { ...span, edges: sectors.edges };
     if (sectors.tailBytes === unit) return writeSectors(transfer, wide);
     return runPastEnd(transfer, wide, sectors.tailBytes);
   });
-}
-
-/** Runs `use` while no other change of the file is under way in the range. */
-function alone<T>(
-  transfer: Transfer,
-  start: Offset,
-  end: Offset,
-  use: () => Promise<T>,
-): Promise<T> {
-  return transfer.file.lock.alone(start, end, waiterOf(transfer), use);
 }
 
 /** Writes whole sectors. When nobody knows whether it has, its neighbours in them have to: they know nothing of it. */

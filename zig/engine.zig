@@ -841,7 +841,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         fn cancelOperation(engine: *Self, operation: *Operation) void {
             switch (operation.phase) {
-                .free, .done, .abandoned => unreachable, // done rows are filled and freed in one step
+                .free, .done, .abandoned => unreachable, // these have settled: callers pass over them
                 .queued => {
                     const list = switch (operation.place) {
                         .held => &engine.memory.files[operation.file].held,

@@ -267,7 +267,7 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         /// Takes what is there; enters again only if the kernel says that more is to be had that
-        /// way. One enter runs at most 20 deferred completions, so the engine repeats this until
+        /// way, or refused the last time. One enter runs at most 20 deferred completions, so the engine repeats this until
         /// it gives nothing.
         pub fn reap(self: *Self, out: []lane.Reaped) usize {
             if (self.cancels > 0) _ = self.enterSubmissions(0);

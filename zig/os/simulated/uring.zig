@@ -348,10 +348,12 @@ pub const Os = struct {
         }
     };
     pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
-        const ring = current;
-        ring.calls += 1;
-        const result = ring.kernel.readNow(fd, iovecs, offset);
-        if (result > 0) ring.submit_calls += 1;
+        return readAtOnce(current.kernel.readNow(fd, iovecs, offset));
+    }
+
+    fn readAtOnce(result: isize) isize {
+        current.calls += 1;
+        if (result > 0) current.submit_calls += 1;
         return result;
     }
 
@@ -366,11 +368,7 @@ pub const Os = struct {
     }
 
     pub fn preadv(fd: i32, iovecs: []const Iovec, offset: u64) isize {
-        const ring = current;
-        ring.calls += 1;
-        const result = ring.kernel.preadv(fd, iovecs, offset);
-        if (result > 0) ring.submit_calls += 1;
-        return result;
+        return readAtOnce(current.kernel.preadv(fd, iovecs, offset));
     }
 
     pub const uring = struct {
