@@ -251,6 +251,29 @@ testUnless(
   },
 );
 
+testUnless(
+  noStrace ?? noNowait ?? noFaultFree,
+  "where a file system other than tmpfs refuses to read at once, nobody looks for its pages either",
+  async () => {
+    using dir = new TempDir();
+    const code = `${FORBID}; forbid();
+      fs.writeFileSync(args[0], new Uint8Array(4096));
+      await using file = await File.open(args[0]);
+      const calls = [];
+      for (let i = 0; i < 5; i++) {
+        const { systemCalls } = file.ring.stats();
+        await file.readExactAt(allocBuffer(4096), 0);
+        calls.push(file.ring.stats().systemCalls - systemCalls);
+      }
+      console.log(file.ring.backend, calls.slice(1).join());
+    `;
+    const env = { BUN_AIO_BACKEND: undefined };
+    const child = await injected(dir, code, ["preadv2:error=EOPNOTSUPP"], env, "only the file");
+    expect(child.stdout).toBe("threads 1,1,1,1\n");
+    expect(child.hits).toBe(1);
+  },
+);
+
 testUnless(noStrace, "threads that were asked for by name do every read", async () => {
   using dir = new TempDir();
   const code = SINGLY.replaceAll("args[1]", '"threads"');
