@@ -139,20 +139,28 @@ export function isGone(view: ArrayBufferView): boolean {
   });
 }
 
+const detachedGetter = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, "detached")?.get;
+
+/** Of any realm's. */
+function isDetached(buffer: ArrayBuffer): boolean {
+  return detachedGetter?.call(buffer) === true;
+}
+
 /** Throws unless `value` is memory that still exists; returns it as `IoData`. */
 export function checkData(name: string, value: unknown): IoData {
   if (ArrayBuffer.isView(value)) {
     if (!isGone(value)) return value;
     const { buffer } = value;
-    const detached = !(buffer instanceof ArrayBuffer) || buffer.detached;
+    const detached = !types.isArrayBuffer(buffer) || isDetached(buffer);
     throw argumentValue(name, detached ? DETACHED : OUTSIDE, value);
   }
-  // An object may have no more of a buffer than its prototype.
-  if (value instanceof ArrayBuffer && types.isAnyArrayBuffer(value)) {
-    if (value.detached) throw argumentValue(name, DETACHED, value);
+  // Not by `instanceof`: that would refuse the buffers of another realm (node:vm), and take an object that has no
+  // more of a buffer than its prototype.
+  if (types.isArrayBuffer(value)) {
+    if (isDetached(value)) throw argumentValue(name, DETACHED, value);
     return value;
   }
-  if (value instanceof SharedArrayBuffer && types.isAnyArrayBuffer(value)) return value;
+  if (types.isSharedArrayBuffer(value)) return value;
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
 }
 

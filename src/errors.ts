@@ -3,8 +3,8 @@
 
 import { constants } from "node:os";
 import * as util from "node:util";
-import { inspect } from "node:util";
 import type { CopyResult } from "./copy.ts";
+import { shown } from "./shown.ts";
 
 export interface IoErrorInit {
   /** The reason in words; the rest of the message is made from the fields below. */
@@ -91,20 +91,6 @@ export function errnoOf(code: keyof typeof constants.errno): number {
 function withCode<T extends Error>(error: T, code: string): T {
   Object.defineProperty(error, "code", { value: code, enumerable: true });
   return error;
-}
-
-function shown(value: unknown): string {
-  try {
-    return inspect(value, {
-      depth: 0,
-      maxArrayLength: 4,
-      maxStringLength: 60,
-      breakLength: Infinity,
-    });
-  } catch {
-    // A detached DataView, a proxy or a getter that throws: no reason for another error than ours.
-    return "a value that cannot be shown";
-  }
 }
 
 /** ERR_INVALID_ARG_TYPE */

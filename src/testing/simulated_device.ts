@@ -2,6 +2,7 @@
 // side is native (zig/backend/simulated_device.zig), so that everything above it is what real devices
 // use. Each device has a ring of its own.
 
+import { types } from "node:util";
 import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
 import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../block_device.ts";
 import type { Core, Request } from "../core.ts";
@@ -82,7 +83,7 @@ export async function simulatedDevice(
 ): Promise<SimulatedDevice> {
   checkOptions("simulatedDevice", options, OPTION_NAMES);
   const { image, faults = [] } = options;
-  if (image !== undefined && !(image instanceof Uint8Array)) {
+  if (image !== undefined && !types.isUint8Array(image)) {
     throw argumentType("options.image", "a Uint8Array", image);
   }
   if (!Array.isArray(faults)) throw argumentType("options.faults", "an array of rules", faults);
