@@ -54,6 +54,15 @@ export function addOffset(offset: Offset, bytes: number): Offset {
   return BigInt(offset) + BigInt(bytes);
 }
 
+/** How far `offset` is past a multiple of `unit`. */
+export function remainder(offset: Offset, unit: number): number {
+  return typeof offset === "number" ? offset % unit : Number(offset % BigInt(unit));
+}
+
+export function roundUp(bytes: number, unit: number): number {
+  return Math.ceil(bytes / unit) * unit;
+}
+
 /** An integer within bounds. */
 export function checkInteger(name: string, value: unknown, min: number, max: number): number {
   if (typeof value !== "number") throw argumentType(name, "a number", value);

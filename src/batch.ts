@@ -11,25 +11,51 @@ import {
 } from "./arguments.ts";
 import { argumentType, argumentValue } from "./errors.ts";
 import { syncError } from "./failures.ts";
-import { File } from "./file.ts";
 import { Kind } from "./native/abi.gen.ts";
-import { type Ring, setRunBatch } from "./ring.ts";
+
+/** What a batch works on: any `File` of its ring. */
+export interface BatchFile {
+  readonly ring: object;
+  readonly path: string | undefined;
+  readonly fd: number;
+}
+
+/** Who starts the entries of one file. */
+export interface EntryStarter {
+  /** `kind`: read, write or a sync of `abi.Kind`; to a sync the data and the offset mean nothing. */
+  startEntry(
+    kind: number,
+    data: IoData | readonly IoData[],
+    offset: Offset,
+    options: IoOptions | undefined,
+  ): Promise<number | undefined>;
+}
+
+const starters = new WeakMap<object, EntryStarter>();
+
+/** Says who starts entries of `file`. */
+export function setEntryStarter(file: BatchFile, starter: EntryStarter): void {
+  starters.set(file, starter);
+}
+
+export function entryStarterOf(file: object): EntryStarter | undefined {
+  return starters.get(file);
+}
 
 /** One entry of `ring.batch`. An array as `data` is a vector: its buffers follow one another. */
 export type Operation =
   | {
       readonly kind: "read" | "write";
-      readonly file: File;
+      readonly file: BatchFile;
       readonly data: IoData | readonly IoData[];
       /** Bytes. */
       readonly offset: Offset;
     }
-  | { readonly kind: "syncAll" | "syncData"; readonly file: File };
+  | { readonly kind: "syncAll" | "syncData"; readonly file: BatchFile };
 
-setRunBatch(runBatch);
-
-async function runBatch(
-  ring: Ring,
+/** `ring` is the one whose `batch` was called. */
+export async function runBatch(
+  ring: object,
   operations: readonly Operation[],
   options: IoOptions | undefined,
 ): Promise<PromiseSettledResult<number>[]> {
@@ -39,7 +65,7 @@ async function runBatch(
   const started: Promise<number | undefined>[] = [];
   // The array and its entries are the caller's to change as soon as this waits.
   const kinds: Operation["kind"][] = [];
-  const files: File[] = [];
+  const files: BatchFile[] = [];
   let syncs = 0;
   for (let index = 0; index < operations.length; index++) {
     const operation: Operation = operations[index];
@@ -58,17 +84,23 @@ async function runBatch(
   return results as PromiseSettledResult<number>[];
 }
 
-function checkEntry(ring: Ring, operation: Operation, index: number): void {
+function checkEntry(ring: object, operation: Operation, index: number): void {
   // Names are made only for errors: they would cost as much as the rest of a batch.
   if (typeof operation !== "object" || operation === null) {
     throw argumentType(`operations[${index}]`, "an operation", operation);
   }
   const { file } = operation;
-  if (!(file instanceof File)) throw argumentType(`operations[${index}].file`, "a File", file);
+  if (!starters.has(file)) throw argumentType(`operations[${index}].file`, "a File", file);
   if (file.ring !== ring) {
     const where = `operations[${index}].file`;
     throw argumentValue(where, "belongs to another ring", file.path ?? file.fd);
   }
+}
+
+function starterOf(file: BatchFile): EntryStarter {
+  const starter = starters.get(file);
+  if (starter === undefined) throw new Error("bun-aio: internal error: no File");
+  return starter;
 }
 
 function start(
@@ -77,22 +109,14 @@ function start(
   options: IoOptions | undefined,
 ): Promise<number | undefined> {
   switch (operation.kind) {
-    case "read": {
-      const { file, data, offset } = operation;
-      return isVector(data)
-        ? file.readvAt(data, offset, options)
-        : file.readAt(data, offset, options);
-    }
+    case "read":
     case "write": {
-      const { file, data, offset } = operation;
-      return isVector(data)
-        ? file.writevAt(data, offset, options)
-        : file.writeAt(data, offset, options);
+      const { kind, file, data, offset } = operation;
+      return starterOf(file).startEntry(Kind[kind], data, offset, options);
     }
     case "syncAll":
-      return operation.file.syncAll(options) as Promise<undefined>;
     case "syncData":
-      return operation.file.syncData(options) as Promise<undefined>;
+      return starterOf(operation.file).startEntry(Kind[operation.kind], [], 0, options);
     default:
       throw argumentValue(
         `operations[${index}].kind`,
@@ -102,20 +126,16 @@ function start(
   }
 }
 
-function isVector(data: IoData | readonly IoData[]): data is readonly IoData[] {
-  return Array.isArray(data);
-}
-
 /**
  * Syncs settle with 0, or with the failure of a write before them: the core knows of those that it
  * was given, but not of those that were refused for their arguments.
  */
 function finishSyncs(
   kinds: readonly Operation["kind"][],
-  files: readonly File[],
+  files: readonly BatchFile[],
   results: PromiseSettledResult<number | undefined>[],
 ): void {
-  const failures = new Map<File, unknown>();
+  const failures = new Map<BatchFile, unknown>();
   results.forEach((result, index) => {
     const kind = kinds[index];
     const file = files[index];

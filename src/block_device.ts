@@ -14,11 +14,11 @@ import {
 import { busyHint, loopHint } from "./busy.ts";
 import type { Governor } from "./control.ts";
 import { argumentRange, argumentValue, errnoOf, IoError, systemError } from "./errors.ts";
-import { beginOn, File, lockedOn, runOn } from "./file.ts";
+import { File } from "./file.ts";
 import type { FileState } from "./file_state.ts";
 import { type Geometry, imageGeometry, readGeometry } from "./geometry.ts";
 import { syscallName } from "./hints.ts";
-import { closeState, holding, holdSyncs } from "./lifetime.ts";
+import { closeState, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import {
   adoptFd,
@@ -28,8 +28,9 @@ import {
   type OpenOptions,
   openFile,
 } from "./open.ts";
+import { type OpenFile, openFileOf } from "./open_file.ts";
 import { coreOf } from "./ring.ts";
-import type { Change } from "./transfer.ts";
+import type { Change } from "./transfer_request.ts";
 import { writeZeroChunks } from "./zeroes.ts";
 
 export interface BlockDeviceOptions extends OpenOptions {
@@ -64,12 +65,14 @@ const ZERO_BYTES_MAX = 2 ** 28;
  * short, a write past the end is refused with ENOSPC before any of it is written.
  */
 export class BlockDevice extends File {
+  readonly #open: OpenFile;
   readonly #state: FileState;
   #geometry: Geometry;
 
   /** Use `BlockDevice.open` or `BlockDevice.fromFd`. */
   constructor(init: DeviceInit) {
     super(init);
+    this.#open = openFileOf(this);
     this.#state = init.state;
     this.#geometry = init.geometry;
   }
@@ -141,8 +144,8 @@ export class BlockDevice extends File {
   ): Promise<{ method: "discard" | "punch" }> {
     const kind = abi.Kind.discard;
     const from = this.#checkRange(kind, offset, length, this.#sectorMask());
-    const governed = beginOn(this, kind, options, from, length);
-    const running = lockedOn(this, kind, from, length, governed, () =>
+    const governed = this.#open.begin(kind, options, from, length);
+    const running = this.#open.locked(kind, from, addOffset(from, length), governed, () =>
       this.#eachChunk(kind, from, length, DISCARD_BYTES_MAX, governed),
     );
     holdSyncs(this.#state, running);
@@ -164,7 +167,7 @@ export class BlockDevice extends File {
     const rmw = this.#state.unalignedWrites === "rmw";
     const mask = this.#sectorMask();
     const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);
-    const governed = beginOn(this, abi.Kind.writeZeroes, options, from, length);
+    const governed = this.#open.begin(abi.Kind.writeZeroes, options, from, length);
     const change: Change = { hasBegun: false };
     const running = this.#zero(from, length, mask, governed, change);
     const state = this.#state;
@@ -184,8 +187,8 @@ export class BlockDevice extends File {
    */
   async rereadPartitions(): Promise<void> {
     try {
-      beginOn(this, abi.Kind.rereadPartitions, undefined, undefined, undefined);
-      await runOn(this, abi.Kind.rereadPartitions, {});
+      this.#open.begin(abi.Kind.rereadPartitions, undefined, undefined, undefined);
+      await this.#open.run(abi.Kind.rereadPartitions, {});
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
       throw await withHint(error, this.path ?? "", REREAD_HINTS);
@@ -209,7 +212,7 @@ export class BlockDevice extends File {
     const state = this.#state;
     const write = (at: Offset, bytes: number): Promise<void> =>
       writeZeroChunks(core, state, at, bytes, governor, change);
-    return holding(core, state, async () => {
+    return core.holding(state, async () => {
       // With "rmw" the edges are written, the sectors between them zeroed.
       const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);
       const tail = (lowBits(from) + length) & mask;
@@ -219,10 +222,16 @@ export class BlockDevice extends File {
       if (middle === 0) return "write";
       const start = addOffset(from, head);
       const kind = abi.Kind.writeZeroes;
-      const method = await lockedOn(this, kind, start, middle, governor, () => {
-        change.hasBegun = true;
-        return this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor);
-      });
+      const method = await this.#open.locked(
+        kind,
+        start,
+        addOffset(start, middle),
+        governor,
+        () => {
+          change.hasBegun = true;
+          return this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor);
+        },
+      );
       if (method === abi.Method.punch) return "punch";
       if (method === abi.Method.zeroout) return "zeroout";
       await write(start, middle);
@@ -243,7 +252,7 @@ export class BlockDevice extends File {
       const bytes = Math.min(chunk, length - done);
       const offset = addOffset(from, done);
       const request = { offset, length: bytes, mode: this.#state.kind, governor };
-      method = (await runOn(this, kind, request)).detail;
+      method = (await this.#open.run(kind, request)).detail;
       if (method === abi.Method.unsupported) break;
     }
     return method;
@@ -365,7 +374,7 @@ export async function examined(
   const { state } = init;
   const core = coreOf(init.ring);
   try {
-    const geometry = await holding(core, state, () => examine(init, sectorSize));
+    const geometry = await core.holding(state, () => examine(init, sectorSize));
     return { ...init, geometry };
   } catch (error) {
     if (adopted && state.ownsFd) {

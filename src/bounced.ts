@@ -5,11 +5,11 @@
 // over: nothing waits for memory while holding some. What is reported is the contiguous prefix.
 
 import { addOffset, bytesOf, type IoData, type Offset } from "./arguments.ts";
-import type { Outcome } from "./core.ts";
 import type { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
-import { checkEnd, type Transfer } from "./transfer.ts";
-import { gone, settledBadly } from "./transfer_errors.ts";
+import type { Outcome } from "./request.ts";
+import { checkEnd, gone, settledBadly } from "./transfer_errors.ts";
+import type { Transfer } from "./transfer_request.ts";
 
 /** Bytes of one part, and parts on their way at once; measured: docs/block-devices.md. */
 const PART_BYTES = 512 * 1024;

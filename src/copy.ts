@@ -2,91 +2,34 @@
 // round: each is filled from the source, looked through, written to the target and filled again, so that
 // reads and writes overlap and memory is bounded.
 
-import { addOffset, type Bytes, type Offset } from "./arguments.ts";
+import {
+  addOffset,
+  type Bytes,
+  type IoOptions,
+  type Offset,
+  remainder,
+  roundUp,
+} from "./arguments.ts";
 import { BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
-import { checkCopy, firstChunkBytes, noRoom, type Plan, planCopy } from "./copy_plan.ts";
+import {
+  type CopyOptions,
+  checkCopy,
+  firstChunkBytes,
+  noRoom,
+  type Plan,
+  planCopy,
+} from "./copy_plan.ts";
+import type { CopyResult, ReadError } from "./copy_result.ts";
 import { differs, narrowDown, Sums } from "./copy_verify.ts";
-import { remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { IoError, setResult } from "./errors.ts";
 import { listen, setImmediate, unlisten } from "./event_loop.ts";
 import { File } from "./file.ts";
 import { Input } from "./input.ts";
 import { Meter } from "./meter.ts";
-import { isBadPlace, joined, type ReadError, salvage } from "./salvage.ts";
+import { openFileOf } from "./open_file.ts";
+import { isBadPlace, joined, salvage } from "./salvage.ts";
 import { isZero, zeroRange } from "./zero_range.ts";
-
-export interface CopyOptions {
-  /**
-   * Bytes to copy. Default: up to the end of the source. A source that ends before that rejects with
-   * `ERR_END_OF_FILE`.
-   */
-  length?: number | undefined;
-  /** Where to begin in the source; of a stream, bytes to pass over. Default 0. */
-  sourceOffset?: Offset | undefined;
-  /** Where to begin in the target. Default 0. */
-  targetOffset?: Offset | undefined;
-  /**
-   * Bytes of one read and one write, rounded up to what both sides ask for. Default 2 MiB, or the
-   * next multiple of the device's optimal request.
-   */
-  chunkSize?: number | undefined;
-  /**
-   * Chunks on their way at once, each being read or written, 1 to 1024; but no more than make up 4 MiB,
-   * or two. Default 8. Of a device that wants more, larger chunks get it, at the cost of others' requests.
-   */
-  concurrency?: number | undefined;
-  /**
-   * Leaves blocks of zeroes (64 KiB) out: holes in a regular file, zeroes made by the device itself on
-   * a disk. They read as zeroes afterwards whatever was there before. Default false.
-   */
-  sparse?: boolean | undefined;
-  /**
-   * Reads the target back from the medium and compares it with what was written. Rejects with
-   * `ERR_VERIFY` and the first `offset` that differs (for a stream as source: of the first block of
-   * 64 KiB). Default false.
-   */
-  verify?: boolean | undefined;
-  /** Whether the target is synced before this resolves and before it is verified. Default true. */
-  sync?: boolean | undefined;
-  /**
-   * `skip` goes on behind places of the source that cannot be read: the target gets zeroes there, and
-   * `readErrors` tells. Default `fail`.
-   */
-  onReadError?: "fail" | "skip" | undefined;
-  /** Digest of what was written, in hexadecimal. Default: none. */
-  hash?: "sha256" | undefined;
-  /** Ends the copy with an AbortError once the kernel has let go of all buffers. */
-  signal?: AbortSignal | undefined;
-  /** Called at most ten times a second, and at the end of each phase. What it throws ends the copy. */
-  onProgress?: ((progress: CopyProgress) => void) | undefined;
-}
-
-export interface CopyProgress {
-  readonly phase: "copy" | "verify";
-  /** Done in this phase, holes included. */
-  readonly bytes: number;
-  readonly total: number | undefined;
-  readonly bytesPerSecond: number;
-  readonly secondsLeft: number | undefined;
-}
-
-export interface CopyResult {
-  /** Bytes written. */
-  readonly bytesCopied: number;
-  /** Bytes left out as holes. */
-  readonly bytesSkipped: number;
-  /**
-   * Bytes from `sourceOffset` on that are done without a gap: after a failure, add it to both offsets
-   * to go on from there.
-   */
-  readonly prefix: number;
-  readonly durationMs: number;
-  readonly verified: boolean;
-  readonly digest: string | undefined;
-  /** Only with `onReadError: "skip"`. */
-  readonly readErrors: ReadError[];
-}
 
 /** Bytes that are left out, or not, as a whole. */
 const HOLE_BYTES = 64 * 1024;
@@ -392,7 +335,7 @@ class Copy {
       await this.#putData(at, data);
       return;
     }
-    if (length > 0) await zeroRange(target, offset, length, this.#io);
+    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#io);
     this.#bytesSkipped += data.byteLength;
   }
 
@@ -503,4 +446,17 @@ function foreign(cause: unknown): IoError {
     syscall: "copy",
     cause,
   });
+}
+
+/** By the method that a test may have put in its place, where that can do it. */
+async function writeAnywhere(
+  target: File,
+  data: Uint8Array,
+  offset: Offset,
+  options: IoOptions,
+): Promise<void> {
+  const unit = target.alignment.offset;
+  const aligned = remainder(offset, unit) === 0 && data.byteLength % unit === 0;
+  if (aligned) await target.writeAt(data, offset, options);
+  else await openFileOf(target).writeAnywhere(data, offset, options);
 }

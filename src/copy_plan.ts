@@ -10,14 +10,62 @@ import {
   checkOffset,
   checkOptions,
   type Offset,
+  remainder,
+  roundUp,
 } from "./arguments.ts";
 import { BlockDevice } from "./block_device.ts";
-import type { CopyOptions } from "./copy.ts";
-import { remainder, roundUp } from "./edge.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
-import { File, stateOf } from "./file.ts";
+import { File } from "./file.ts";
 import { extentOf } from "./medium.ts";
+import type { CopyProgress } from "./meter.ts";
 import { WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
+import { openFileOf } from "./open_file.ts";
+
+export interface CopyOptions {
+  /**
+   * Bytes to copy. Default: up to the end of the source. A source that ends before that rejects with
+   * `ERR_END_OF_FILE`.
+   */
+  length?: number | undefined;
+  /** Where to begin in the source; of a stream, bytes to pass over. Default 0. */
+  sourceOffset?: Offset | undefined;
+  /** Where to begin in the target. Default 0. */
+  targetOffset?: Offset | undefined;
+  /**
+   * Bytes of one read and one write, rounded up to what both sides ask for. Default 2 MiB, or the
+   * next multiple of the device's optimal request.
+   */
+  chunkSize?: number | undefined;
+  /**
+   * Chunks on their way at once, each being read or written, 1 to 1024; but no more than make up 4 MiB,
+   * or two. Default 8. Of a device that wants more, larger chunks get it, at the cost of others' requests.
+   */
+  concurrency?: number | undefined;
+  /**
+   * Leaves blocks of zeroes (64 KiB) out: holes in a regular file, zeroes made by the device itself on
+   * a disk. They read as zeroes afterwards whatever was there before. Default false.
+   */
+  sparse?: boolean | undefined;
+  /**
+   * Reads the target back from the medium and compares it with what was written. Rejects with
+   * `ERR_VERIFY` and the first `offset` that differs (for a stream as source: of the first block of
+   * 64 KiB). Default false.
+   */
+  verify?: boolean | undefined;
+  /** Whether the target is synced before this resolves and before it is verified. Default true. */
+  sync?: boolean | undefined;
+  /**
+   * `skip` goes on behind places of the source that cannot be read: the target gets zeroes there, and
+   * `readErrors` tells. Default `fail`.
+   */
+  onReadError?: "fail" | "skip" | undefined;
+  /** Digest of what was written, in hexadecimal. Default: none. */
+  hash?: "sha256" | undefined;
+  /** Ends the copy with an AbortError once the kernel has let go of all buffers. */
+  signal?: AbortSignal | undefined;
+  /** Called at most ten times a second, and at the end of each phase. What it throws ends the copy. */
+  onProgress?: ((progress: CopyProgress) => void) | undefined;
+}
 
 const OPTION_NAMES: readonly string[] = [
   ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
@@ -127,10 +175,10 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
 }
 
 function checkAccess(source: unknown, target: File, options: CopyOptions): void {
-  if (source instanceof File && !stateOf(source).readable) {
+  if (source instanceof File && !openFileOf(source).state.readable) {
     throw argumentValue("source", "was opened for writing only", source.path);
   }
-  const { writable, readable } = stateOf(target);
+  const { writable, readable } = openFileOf(target).state;
   if (!writable) throw argumentValue("target", "was opened for reading only", target.path);
   if (options.verify === true && !readable) {
     throw argumentValue("target", "must be opened for reading too, to verify it", target.path);

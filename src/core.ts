@@ -24,10 +24,9 @@ import {
 } from "./failures.ts";
 import { FileIndexes } from "./file_indexes.ts";
 import type { FileState } from "./file_state.ts";
-import { deviceGone, endsTooEarly, isSuspect } from "./gone.ts";
+import { endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { Later } from "./later.ts";
-import { holding } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
 import { type DeviceParameters, openRing } from "./native/open_ring.ts";
@@ -35,6 +34,8 @@ import { Tables } from "./native/tables.ts";
 import { Pins } from "./pins.ts";
 import { Polling } from "./polling.ts";
 import { addSource, type OperationSource } from "./registry.ts";
+import { deviceGone } from "./removal.ts";
+import type { Outcome, Request, Requests } from "./request.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 import type { EachWrite } from "./write_lock.ts";
@@ -43,44 +44,6 @@ import type { EachWrite } from "./write_lock.ts";
 const INLINE_MS_MAX = 1;
 /** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
 const INLINE_FLUSHES_MAX = 256;
-
-/** What became of one of the library's own operations. */
-export interface Outcome {
-  /** `abi.Status` */
-  readonly status: number;
-  /** Positive, 0 if the system had nothing to say. */
-  readonly errno: number;
-  readonly transferred: number;
-  readonly detail: number;
-  /** Bounce memory that the operation used and that is now the caller's to release. */
-  readonly block: number;
-  /** Set instead of a system error: aborted, timed out, or the memory could not be prepared. */
-  readonly error: IoError | undefined;
-}
-
-/** One native operation of a longer one. */
-export interface Request {
-  readonly kind: number;
-  readonly fd: number;
-  /** The file whose syncs and close wait for it, if any. */
-  readonly file: FileState | undefined;
-  readonly offset?: number | bigint;
-  readonly length?: number;
-  /** Bounce memory already held; the operation's memory starts `blockOffset` bytes into it. */
-  readonly block?: number;
-  readonly blockOffset?: number;
-  /** Else bytes of bounce memory to wait for; 0 for none. */
-  readonly blockBytes?: number;
-  /** Fills that memory right before the kernel sees it. Throws an IoError to give up. */
-  readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
-  readonly argument?: number;
-  readonly mode?: number;
-  /** Whether memory that it names has been detached since `fill`. */
-  readonly isGone?: () => boolean;
-  readonly governor?: Governor | undefined;
-  /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
-  readonly urgent?: boolean;
-}
 
 /** What a slot keeps alive: the caller's view, or one of our own requests. */
 type SlotMemory = ArrayBufferView | ArrayBufferLike | Request | undefined;
@@ -104,7 +67,7 @@ export interface CoreOptions {
   readonly device?: DeviceParameters | undefined;
 }
 
-export class Core implements OperationSource {
+export class Core implements OperationSource, Requests {
   readonly backend: number;
   readonly queueDepth: number;
   /** Kernel features in use (io_uring setup flags). */
@@ -128,7 +91,7 @@ export class Core implements OperationSource {
   readonly #polling: Polling;
   #pollScheduled = false;
   /** Operations of several parts that may be between two of them. */
-  longOperations = 0;
+  #longOperations = 0;
 
   /** Slots that wait for room on the native side, oldest first. */
   #head: number = NO_SLOT;
@@ -390,12 +353,25 @@ export class Core implements OperationSource {
     } else if (this.#head !== NO_SLOT && this.#held < this.#room && settled > 0) {
       this.#schedule();
     }
-    this.noteIdle();
+    this.#noteIdle();
+  }
+
+  /** Keeps the file and the ring from closing while `run` is between two native operations. */
+  async holding<T>(file: FileState, run: () => Promise<T>): Promise<T> {
+    file.inFlight++;
+    this.#longOperations++;
+    try {
+      return await run();
+    } finally {
+      this.#longOperations--;
+      this.#noteIdle();
+      if (--file.inFlight === 0) file.onIdle?.();
+    }
   }
 
   /** Tells `close` when nothing is in flight any more. */
-  noteIdle(): void {
-    if (this.#onIdle !== undefined && this.inFlight === 0 && this.longOperations === 0)
+  #noteIdle(): void {
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.#longOperations === 0)
       this.#onIdle();
   }
 
@@ -637,7 +613,7 @@ export class Core implements OperationSource {
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);
-    const probe = holding(this, file, () => deviceGone(this, file, error));
+    const probe = this.holding(file, () => deviceGone(this, file, error));
     this.#release(slot);
     void probe.then((gone) => {
       if (gone !== undefined) reject(gone);
@@ -843,7 +819,7 @@ export class Core implements OperationSource {
   }
 
   async #close(): Promise<void> {
-    while (this.inFlight > 0 || this.longOperations > 0) {
+    while (this.inFlight > 0 || this.#longOperations > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });

@@ -3,7 +3,7 @@
 
 import { constants } from "node:os";
 import * as util from "node:util";
-import type { CopyResult } from "./copy.ts";
+import type { CopyResult } from "./copy_result.ts";
 import { shown } from "./shown.ts";
 
 export interface IoErrorInit {

@@ -3,17 +3,13 @@
 // capacity to 0), so that reads meet the "end" and writes find "no space". Those are asked about again.
 
 import { addOffset, type Offset } from "./arguments.ts";
-import type { Core } from "./core.ts";
-import { errnoOf, IoError, systemError } from "./errors.ts";
+import { errnoOf, IoError } from "./errors.ts";
 import type { FileState } from "./file_state.ts";
-import * as abi from "./native/abi.gen.ts";
 
 const GONE_HINT = "Plug it in and open it again; what was not synced may be lost";
 
 /** EINVAL: BLKDISCARD and BLKZEROOUT of a range that is no longer there. */
 const SUSPECT_CODES: ReadonlySet<string> = new Set(["EIO", "ENOSPC", "EINVAL"]);
-/** Of asking for the size. */
-const GONE_CODES: ReadonlySet<string> = new Set(["ENXIO", "ENODEV", "EIO"]);
 
 /** Whether a failure with `code` may mean that the device is gone. */
 export function isSuspect(file: FileState, code: string): boolean {
@@ -24,38 +20,6 @@ export function isSuspect(file: FileState, code: string): boolean {
 /** Whether a read that stopped `transferred` bytes behind `offset` stopped before the device's end. */
 export function endsTooEarly(file: FileState, offset: Offset, transferred: number): boolean {
   return file.mediaBytes > 0 && addOffset(offset, transferred) < file.mediaBytes;
-}
-
-/**
- * Asks the device whether it is still there. Resolves with the error to report instead of `error`
- * (its cause) if it is not.
- */
-export async function deviceGone(
-  core: Core,
-  file: FileState,
-  error: IoError,
-): Promise<IoError | undefined> {
-  // The kernel has said so itself.
-  if (error.code === "ERR_DEVICE_GONE") return error;
-  const outcome = await core.start({
-    kind: abi.Kind.stat,
-    fd: file.fd,
-    file,
-    blockBytes: abi.FileInfo.SIZE,
-  });
-  try {
-    if (outcome.status === abi.Status.ok) {
-      const memory = core.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
-      const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-      return info.getFloat64(abi.FileInfo.size, true) > 0 ? undefined : goneError(error);
-    }
-    // What failed otherwise says nothing about the device: a closed descriptor, a ring that closes.
-    const isGone =
-      outcome.status === abi.Status.failed && GONE_CODES.has(systemError(outcome.errno).code);
-    return isGone ? goneError(error) : undefined;
-  } finally {
-    core.releaseBlock(outcome.block);
-  }
 }
 
 /** For a disk that had bytes when it was opened and says that it has none. */

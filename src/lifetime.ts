@@ -7,19 +7,6 @@ import { statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
 
-/** Keeps the file and the ring from closing while `run` is between two native operations. */
-export async function holding<T>(core: Core, state: FileState, run: () => Promise<T>): Promise<T> {
-  state.inFlight++;
-  core.longOperations++;
-  try {
-    return await run();
-  } finally {
-    core.longOperations--;
-    core.noteIdle();
-    if (--state.inFlight === 0) state.onIdle?.();
-  }
-}
-
 /** Syncs called from now on wait for `running`. */
 export function holdSyncs(state: FileState, running: Promise<unknown>): void {
   state.longWrites.add(running);

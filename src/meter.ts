@@ -1,6 +1,13 @@
 // Progress of a copy: bytes, rate and time left, told at most ten times a second. For copy.ts.
 
-import type { CopyProgress } from "./copy.ts";
+export interface CopyProgress {
+  readonly phase: "copy" | "verify";
+  /** Done in this phase, holes included. */
+  readonly bytes: number;
+  readonly total: number | undefined;
+  readonly bytesPerSecond: number;
+  readonly secondsLeft: number | undefined;
+}
 
 const INTERVAL_MS = 100;
 /** Share of the latest interval in the rate: it settles within about a second. */

@@ -11,8 +11,8 @@ import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
 import { IoError } from "./errors.ts";
 import { OUTCOME_UNKNOWN } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
-import type { Transfer } from "./transfer.ts";
 import { describe, settledBadly, waiterOf } from "./transfer_errors.ts";
+import type { Transfer } from "./transfer_request.ts";
 
 export async function runModify(transfer: Transfer): Promise<number> {
   const span = spanOf(transfer);

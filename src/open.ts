@@ -11,12 +11,12 @@ import {
   type IoOptions,
 } from "./arguments.ts";
 import { causeError, causeOf, type Governor, governor } from "./control.ts";
-import type { Request } from "./core.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
 import { copiedInfo, identityOf } from "./file_info.ts";
 import { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
+import type { Request } from "./request.ts";
 import { coreOf, Ring } from "./ring.ts";
 
 export interface OpenOptions extends IoOptions {

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { checkInteger, checkOptions, type IoOptions } from "./arguments.ts";
-import type { Operation } from "./batch.ts";
+import { type Operation, runBatch } from "./batch.ts";
 import { Core } from "./core.ts";
 import { argumentType, argumentValue, systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
@@ -55,23 +55,13 @@ const BACKENDS: Readonly<Record<string, number>> = {
 
 let defaultRing: Ring | undefined;
 
-/** The machinery behind a ring, for the other files of the library. */
-export let coreOf: (ring: Ring) => Core;
+const cores = new WeakMap<Ring, Core>();
 
-/** Opens a ring over a device in memory, for `bun-aio/testing`. */
-export let openSimulated: (device: DeviceParameters) => Ring;
-
-type RunBatch = (
-  ring: Ring,
-  operations: readonly Operation[],
-  options: IoOptions | undefined,
-) => Promise<PromiseSettledResult<number>[]>;
-
-let runBatch: RunBatch | undefined;
-
-/** batch.ts stands above File, which stands above this file: it announces itself. */
-export function setRunBatch(run: RunBatch): void {
-  runBatch = run;
+/** The machinery behind a ring. */
+export function coreOf(ring: Ring): Core {
+  const core = cores.get(ring);
+  if (core === undefined) throw new Error("bun-aio: internal error: no Ring");
+  return core;
 }
 
 export class Ring implements AsyncDisposable {
@@ -83,20 +73,13 @@ export class Ring implements AsyncDisposable {
   /** Operations in the kernel at once. */
   readonly queueDepth: number;
 
-  static {
-    coreOf = (ring) => ring.#core;
-    openSimulated = (device) => {
-      const backend = abi.Backend.simulated;
-      const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
-      return new Ring(core, "simulated: a device of bun-aio/testing");
-    };
-  }
-
-  private constructor(core: Core, reason: string) {
+  /** Use `Ring.open` or `Ring.default`. */
+  constructor(core: Core, reason: string) {
     if (!(core instanceof Core)) {
       throw argumentType("Ring", "opened by Ring.open or Ring.default", core);
     }
     this.#core = core;
+    cores.set(this, core);
     this.backend = backendName(core.backend) as BackendName;
     this.backendReason = reason;
     this.queueDepth = core.queueDepth;
@@ -157,7 +140,6 @@ export class Ring implements AsyncDisposable {
     operations: readonly Operation[],
     options?: IoOptions,
   ): Promise<PromiseSettledResult<number>[]> {
-    if (runBatch === undefined) return Promise.reject(new Error("bun-aio: batch.ts is missing"));
     return runBatch(this, operations, options);
   }
 
@@ -178,6 +160,13 @@ export class Ring implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** Opens a ring over a device in memory, for `bun-aio/testing`. */
+export function openSimulated(device: DeviceParameters): Ring {
+  const backend = abi.Backend.simulated;
+  const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
+  return new Ring(core, "simulated: a device of bun-aio/testing");
 }
 
 function chooseBackend(asked: unknown): { backend: number; forced: string | undefined } {

@@ -1,17 +1,9 @@
 // Reading from a medium with bad places: what can be read is, the rest is zeroes and a record. For copy.ts.
 
 import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
+import type { ReadError } from "./copy_result.ts";
 import { IoError } from "./errors.ts";
 import type { File } from "./file.ts";
-
-/** A range of the source that could not be read. */
-export interface ReadError {
-  /** Bytes from the start of the source. */
-  readonly offset: number;
-  readonly length: number;
-  /** Of the error, `EIO` as a rule. */
-  readonly code: string;
-}
 
 /** Where the file names no unit of its own, a page is what the kernel reads at least. */
 const UNIT_BYTES = 4096;

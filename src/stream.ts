@@ -13,13 +13,16 @@ import {
   checkOptions,
   type IoData,
   type Offset,
+  remainder,
+  roundUp,
 } from "./arguments.ts";
 import { allocBuffer, BufferPool } from "./buffer.ts";
 import { causeError } from "./control.ts";
-import { remainder, roundUp, writeAnywhere } from "./edge.ts";
 import { argumentRange, IoError } from "./errors.ts";
 import { listen, unlisten } from "./event_loop.ts";
-import type { File } from "./file.ts";
+import * as abi from "./native/abi.gen.ts";
+import type { OpenFile } from "./open_file.ts";
+import { Reply } from "./slots.ts";
 
 export interface ReadableOptions {
   /** Position of the first byte. Default 0. */
@@ -83,9 +86,9 @@ class Stopper {
   }
 }
 
-function aborted(signal: AbortSignal, syscall: string, file: File) {
+function aborted(signal: AbortSignal, syscall: string, file: OpenFile) {
   const cause = { code: "ABORT_ERR", reason: signal.reason } as const;
-  return causeError(cause, { syscall, path: file.path });
+  return causeError(cause, { syscall, path: file.state.path });
 }
 
 function checkConcurrency(value: number | undefined): number {
@@ -109,7 +112,7 @@ interface Ahead {
   taken: number;
 }
 
-export function readableOf(file: File, options: ReadableOptions = {}): ReadableStream<Bytes> {
+export function readableOf(file: OpenFile, options: ReadableOptions = {}): ReadableStream<Bytes> {
   checkOptions("File.readable", options, ["start", "end", "chunkSize", "concurrency", "signal"]);
   checkIoOptions({ signal: options.signal });
   return new ReadableStream(new ReadAhead(file, options)) as ReadableStream<Bytes>;
@@ -117,7 +120,7 @@ export function readableOf(file: File, options: ReadableOptions = {}): ReadableS
 
 class ReadAhead {
   readonly type: "bytes" = "bytes";
-  readonly #file: File;
+  readonly #file: OpenFile;
   readonly #start: Offset;
   /** Bytes from `#start` on; Infinity: up to the end of the file. */
   readonly #limit: number;
@@ -132,13 +135,13 @@ class ReadAhead {
   /** The end of the file was met, or the stream is over: no more reads. */
   #ended = false;
 
-  constructor(file: File, options: ReadableOptions) {
+  constructor(file: OpenFile, options: ReadableOptions) {
     this.#file = file;
     this.#start = checkOffset("options.start", options.start ?? 0);
     const { end, chunkSize = CHUNK_BYTES_DEFAULT } = options;
     this.#limit = end === undefined ? Infinity : checkEnd(end, this.#start);
     checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
-    this.#chunkSize = roundUp(chunkSize, file.alignment.offset);
+    this.#chunkSize = roundUp(chunkSize, file.state.alignment.offset);
     this.#concurrency = checkConcurrency(options.concurrency);
     this.#signal = options.signal;
   }
@@ -197,7 +200,7 @@ class ReadAhead {
 
   #read(): Ahead {
     const file = this.#file;
-    const unit = file.alignment.offset;
+    const unit = file.state.alignment.offset;
     const offset = addOffset(this.#start, this.#issued);
     // The first read ends on a boundary, so that all others are aligned.
     const head = remainder(offset, unit);
@@ -205,7 +208,13 @@ class ReadAhead {
     const buffer = this.#free.pop() ?? allocBuffer(this.#chunkSize);
     const wide = head === 0 ? roundUp(length, unit) : length;
     this.#issued += length;
-    const reading = file.readAt(buffer.subarray(0, wide), offset, this.#stopper?.options);
+    const reading = file.transfer(
+      abi.Kind.read,
+      buffer.subarray(0, wide),
+      offset,
+      this.#stopper?.options,
+      Reply.bytes,
+    ) as Promise<number>;
     const ahead: Ahead = {
       buffer,
       length,
@@ -268,14 +277,14 @@ function checkEnd(end: Offset, start: Offset): number {
 
 // Writing ---------------------------------------------------------------------------------------------
 
-export function writableOf(file: File, options: WritableOptions = {}): WritableStream<IoData> {
+export function writableOf(file: OpenFile, options: WritableOptions = {}): WritableStream<IoData> {
   checkOptions("File.writable", options, ["start", "concurrency", "sync", "signal"]);
   checkIoOptions({ signal: options.signal });
   return new WritableStream(new WriteBehind(file, options));
 }
 
 class WriteBehind {
-  readonly #file: File;
+  readonly #file: OpenFile;
   readonly #sync: boolean;
   readonly #signal: AbortSignal | undefined;
   readonly #count: number;
@@ -291,7 +300,7 @@ class WriteBehind {
   #failed = false;
   #failure: unknown;
 
-  constructor(file: File, options: WritableOptions) {
+  constructor(file: OpenFile, options: WritableOptions) {
     this.#file = file;
     this.#position = checkOffset("options.start", options.start ?? 0);
     this.#sync = options.sync === undefined ? false : checkBoolean("options.sync", options.sync);
@@ -353,7 +362,7 @@ class WriteBehind {
   async #finish(): Promise<void> {
     if (this.#block !== undefined) this.#send(this.#block);
     await this.#settled();
-    if (this.#sync) await this.#file.syncAll(this.#stopper?.options);
+    if (this.#sync) await this.#file.sync(abi.Kind.syncAll, this.#stopper?.options);
   }
 
   /** The kernel is done with the buffers when this resolves. */
@@ -364,7 +373,7 @@ class WriteBehind {
 
   async #nextBlock(): Promise<Bytes & Disposable> {
     if (this.#failed) throw this.#failure;
-    const size = roundUp(BLOCK_BYTES, this.#file.alignment.offset);
+    const size = roundUp(BLOCK_BYTES, this.#file.state.alignment.offset);
     this.#pool ??= new BufferPool({ size, count: this.#count });
     const block = await this.#pool.acquire().catch(async (error) => {
       // The write that took the last buffer away says more.
@@ -383,12 +392,12 @@ class WriteBehind {
 
   /** The first block ends on a boundary, so that all others are aligned. */
   #room(block: Bytes): number {
-    return block.byteLength - remainder(this.#position, this.#file.alignment.offset);
+    return block.byteLength - remainder(this.#position, this.#file.state.alignment.offset);
   }
 
   #send(block: Bytes & Disposable): void {
     const data = block.subarray(0, this.#filled);
-    const writing = writeAnywhere(this.#file, data, this.#position, this.#stopper?.options ?? {});
+    const writing = this.#file.writeAnywhere(data, this.#position, this.#stopper?.options ?? {});
     this.#position = addOffset(this.#position, this.#filled);
     this.#block = undefined;
     this.#filled = 0;
@@ -443,11 +452,11 @@ function signalOf(controller: WritableStreamDefaultController): AbortSignal | un
   return signal instanceof AbortSignal ? signal : undefined;
 }
 
-function chunkGone(file: File, length: number, transferred: number): IoError {
+function chunkGone(file: OpenFile, length: number, transferred: number): IoError {
   return new IoError("ERR_BUFFER_DETACHED", {
     reason: "the chunk was transferred or has shrunk before its write() resolved",
     syscall: "write",
-    path: file.path,
+    path: file.state.path,
     length,
     transferred,
     hint: "Keep the chunk as it is until write() resolves",

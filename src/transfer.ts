@@ -16,45 +16,19 @@ import {
   type Slab,
   slabOf,
 } from "./buffer.ts";
-import type { Governor } from "./control.ts";
-import type { Core, Request } from "./core.ts";
-import { statusError } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
-import { deviceGone, endsTooEarly } from "./gone.ts";
 import { runModify } from "./modify.ts";
 import * as abi from "./native/abi.gen.ts";
+import type { Request } from "./request.ts";
 import {
   beyondEnd,
-  describe,
+  checkEnd,
   gone,
   misaligned,
   settledBadly,
   waiterOf,
 } from "./transfer_errors.ts";
-
-/** What is changed by a call, however many transfers that takes. */
-export interface Change {
-  /** Whether anything of it was handed over: then the medium may lack some of it. */
-  hasBegun: boolean;
-}
-
-export interface Transfer {
-  readonly core: Core;
-  readonly file: FileState;
-  /** `Kind.read` or `Kind.write`. */
-  readonly kind: number;
-  /** The caller's buffers, and their bytes as they were at the call. */
-  readonly views: readonly IoData[];
-  readonly lengths: readonly number[];
-  readonly offset: Offset;
-  /** Bytes of all views. */
-  readonly length: number;
-  readonly governor: Governor | undefined;
-  /** A write that may be unaligned whatever the file says. Default false. */
-  readonly ragged?: boolean;
-  /** Of a write whose failure syncs have to know of. */
-  readonly change?: Change | undefined;
-}
+import type { Transfer } from "./transfer_request.ts";
 
 /** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
 export function needsCare(
@@ -92,15 +66,6 @@ export async function runTransfer(transfer: Transfer): Promise<number> {
   } finally {
     for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
   }
-}
-
-/** The end of a device that is still there, or of a file. */
-export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
-  const { core, file, offset } = transfer;
-  if (!endsTooEarly(file, offset, moved)) return;
-  const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
-  const goneInstead = await deviceGone(core, file, error);
-  if (goneInstead !== undefined) throw goneInstead;
 }
 
 async function runEither(transfer: Transfer): Promise<number> {

@@ -3,13 +3,14 @@
 import { addOffset } from "./arguments.ts";
 import { slabOf } from "./buffer.ts";
 import { causeError } from "./control.ts";
-import type { Outcome } from "./core.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, givenUpError, statusError } from "./failures.ts";
-import { deviceGone, isSuspect } from "./gone.ts";
+import { endsTooEarly, isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
-import type { Transfer } from "./transfer.ts";
+import { deviceGone } from "./removal.ts";
+import type { Outcome } from "./request.ts";
+import type { Transfer } from "./transfer_request.ts";
 import type { Waiter } from "./write_lock.ts";
 
 /** Waits outside of the kernel end with the transfer's own error. */
@@ -108,4 +109,13 @@ function misalignedMemory(transfer: Transfer): number {
 
 function bytes(count: number): string {
   return count === 1 ? "1 byte" : `${count} bytes`;
+}
+
+/** The end of a device that is still there, or of a file. */
+export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
+  const { core, file, offset } = transfer;
+  if (!endsTooEarly(file, offset, moved)) return;
+  const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
+  const goneInstead = await deviceGone(core, file, error);
+  if (goneInstead !== undefined) throw goneInstead;
 }

@@ -2,12 +2,10 @@
 
 import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
 import { allocBuffer } from "./buffer.ts";
-import { writeAnywhere } from "./edge.ts";
 import { statusError } from "./failures.ts";
-import { beginOn, type File, lockedOn, stateOf } from "./file.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
-import { coreOf } from "./ring.ts";
+import type { OpenFile } from "./open_file.ts";
 
 const ZERO_BYTES = 64 * 1024;
 const zeroes = Buffer.alloc(ZERO_BYTES);
@@ -26,17 +24,17 @@ export function isZero(bytes: Uint8Array): boolean {
  * and where the system has neither, written zeroes.
  */
 export async function zeroRange(
-  file: File,
+  file: OpenFile,
   offset: Offset,
   length: number,
   options: IoOptions,
 ): Promise<void> {
-  const state = stateOf(file);
+  const { core, state } = file;
   const kind = abi.Kind.writeZeroes;
-  const governor = beginOn(file, kind, options, offset, length);
+  const governor = file.begin(kind, options, offset, length);
   const order = ++state.order;
-  const outcome = await lockedOn(file, kind, offset, length, governor, () =>
-    coreOf(file.ring).start({
+  const outcome = await file.locked(kind, offset, addOffset(offset, length), governor, () =>
+    core.start({
       kind,
       fd: state.fd,
       file: state,
@@ -64,7 +62,7 @@ export async function zeroRange(
 let zeroBuffer: Bytes | undefined;
 
 async function writeZeroes(
-  file: File,
+  file: OpenFile,
   offset: Offset,
   length: number,
   options: IoOptions,
@@ -72,6 +70,6 @@ async function writeZeroes(
   zeroBuffer ??= allocBuffer(2 ** 20);
   for (let done = 0; done < length; done += zeroBuffer.byteLength) {
     const part = zeroBuffer.subarray(0, Math.min(length - done, zeroBuffer.byteLength));
-    await writeAnywhere(file, part, addOffset(offset, done), options);
+    await file.writeAnywhere(part, addOffset(offset, done), options);
   }
 }

@@ -6,7 +6,8 @@ import type { Governor } from "./control.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
-import { type Change, runTransfer } from "./transfer.ts";
+import { runTransfer } from "./transfer.ts";
+import type { Change } from "./transfer_request.ts";
 
 const CHUNK_BYTES = 2 ** 20;
 const IN_FLIGHT_MAX = 4;

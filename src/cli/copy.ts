@@ -2,10 +2,11 @@
 // when it was stopped.
 
 import { BlockDevice } from "../block_device.ts";
-import type { CopyProgress, CopyResult } from "../copy.ts";
 import { copy } from "../copy.ts";
+import type { CopyResult } from "../copy_result.ts";
 import { IoError } from "../errors.ts";
 import type { File } from "../file.ts";
+import type { CopyProgress } from "../meter.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { contentsOf, isCompressed } from "./contents.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";

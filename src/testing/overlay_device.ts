@@ -4,10 +4,11 @@
 import { checkOptions } from "../arguments.ts";
 import { BlockDevice, examined } from "../block_device.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "../errors.ts";
-import { File, stateOf } from "../file.ts";
+import { File } from "../file.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { DeviceParameters } from "../native/open_ring.ts";
 import { openFile } from "../open.ts";
+import { openFileOf } from "../open_file.ts";
 import { coreOf, openSimulated, type Ring } from "../ring.ts";
 
 export interface OverlayDeviceOptions {
@@ -57,7 +58,8 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
   if (kind !== "regular" && kind !== "disk") {
     throw argumentValue("base", "must be a regular file or a disk", name);
   }
-  if (!stateOf(base).readable) throw argumentValue("base", "is not open for reading", name);
+  if (!openFileOf(base).state.readable)
+    throw argumentValue("base", "is not open for reading", name);
   const bytes = await base.size();
   if (bytes === 0) {
     throw new IoError("EINVAL", {

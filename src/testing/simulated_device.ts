@@ -5,10 +5,11 @@
 import { types } from "node:util";
 import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
 import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../block_device.ts";
-import type { Core, Request } from "../core.ts";
+import type { Core } from "../core.ts";
 import { argumentRange, argumentType, errnoOf, IoError } from "../errors.ts";
 import * as abi from "../native/abi.gen.ts";
 import { openFile } from "../open.ts";
+import type { Request } from "../request.ts";
 import { coreOf, openSimulated } from "../ring.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
 
