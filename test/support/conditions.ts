@@ -20,7 +20,8 @@ export function times(count: number): number {
   return faulty ? Math.ceil(count / 5) : count;
 }
 
-function isSince(major: number, minor: number): boolean {
+/** Whether the kernel is of this version or later. */
+export function isSince(major: number, minor: number): boolean {
   const [isMajor = 0, isMinor = 0] = release().split(".").map(Number);
   return isMajor > major || (isMajor === major && isMinor >= minor);
 }
