@@ -2,13 +2,14 @@
 // operations it governs, one timer over a heap of deadlines; both are gone when the last operation is.
 // Knows slots only as numbers; what cancelling means is told by the callback.
 
+import { now, Timer } from "./clock.ts";
 import { IoError, type IoErrorInit } from "./errors.ts";
 import { listen, unlisten } from "./event_loop.ts";
 
 /** What governs an operation, or all the parts of a longer one. */
 export interface Governor {
   readonly signal: AbortSignal | undefined;
-  /** performance.now() at which it times out, or Infinity. */
+  /** When it times out, by the library's clock (clock.ts), or Infinity. */
   readonly deadline: number;
 }
 
@@ -25,7 +26,7 @@ export function governor(options: {
 }): Governor | undefined {
   const { signal, timeout } = options;
   if (signal === undefined && timeout === undefined) return undefined;
-  const deadline = timeout === undefined ? Infinity : performance.now() + timeout;
+  const deadline = timeout === undefined ? Infinity : now() + timeout;
   return { signal, deadline };
 }
 
@@ -34,7 +35,7 @@ export function causeOf(governor: Governor): Cause | undefined {
   if (governor.signal?.aborted === true) {
     return { code: "ABORT_ERR", reason: governor.signal.reason };
   }
-  return governor.deadline <= performance.now() ? TIMED_OUT : undefined;
+  return governor.deadline <= now() ? TIMED_OUT : undefined;
 }
 
 export function causeError(cause: Cause, init: IoErrorInit): IoError {
@@ -54,7 +55,7 @@ export function waitGoverned(
   governor: Governor | undefined,
 ): Promise<Cause | undefined> {
   return new Promise((resolve) => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let timer: Timer | undefined;
     const check = (): void => {
       const cause = governor === undefined ? undefined : causeOf(governor);
       if (cause === undefined) watch();
@@ -62,10 +63,11 @@ export function waitGoverned(
     };
     const watch = (): void => {
       if (governor === undefined || governor.deadline === Infinity) return;
-      timer = setTimeout(check, Math.max(0, Math.ceil(governor.deadline - performance.now())));
+      timer?.cancel();
+      timer = new Timer(governor.deadline - now(), check);
     };
     const done = (cause: Cause | undefined): void => {
-      clearTimeout(timer);
+      timer?.cancel();
       unlisten(governor?.signal, check);
       resolve(cause);
     };
@@ -91,7 +93,7 @@ export class Control {
   readonly #heap: number[] = [];
   readonly #position = new Map<number, number>();
   readonly #deadlines = new Map<number, number>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   #timerAt = Infinity;
 
   constructor(cancel: (slot: number, cause: Cause) => void) {
@@ -207,27 +209,26 @@ export class Control {
   #setTimer(): void {
     const at = this.#deadline(this.#heap[0]);
     if (at === Infinity) {
-      clearTimeout(this.#timer);
+      this.#timer?.cancel();
       this.#timer = undefined;
       this.#timerAt = Infinity;
       return;
     }
     if (at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#expire(), Math.max(0, Math.ceil(at - performance.now())));
-    this.#timer.unref();
+    this.#timer = new Timer(at - now(), this.#expire);
   }
 
-  #expire(): void {
+  readonly #expire = (): void => {
     this.#timerAt = Infinity;
-    const now = performance.now();
+    const time = now();
     while (this.#heap.length > 0) {
       const slot = this.#heap[0];
-      if (slot === undefined || this.#deadline(slot) > now) break;
+      if (slot === undefined || this.#deadline(slot) > time) break;
       this.#drop(slot);
       this.#cancel(slot, TIMED_OUT);
     }
     this.#setTimer();
-  }
+  };
 }

@@ -11,6 +11,7 @@ import {
   roundUp,
 } from "./arguments.ts";
 import { BufferPool } from "./buffer.ts";
+import { now } from "./clock.ts";
 import { causeError } from "./control.ts";
 import {
   type CopyOptions,
@@ -79,7 +80,7 @@ interface Chunk {
 class Copy {
   readonly #plan: Plan;
   readonly #options: CopyOptions;
-  readonly #started: number = performance.now();
+  readonly #started: number = now();
   readonly #pool: BufferPool;
   readonly #own = new AbortController();
   /** For every operation. */
@@ -430,7 +431,7 @@ class Copy {
       bytesCopied: this.#bytesCopied,
       bytesSkipped: this.#bytesSkipped,
       prefix: this.#prefix,
-      durationMs: performance.now() - this.#started,
+      durationMs: now() - this.#started,
       verified: this.#verified,
       digest: this.#failure === undefined ? this.#hasher?.digest("hex") : undefined,
       readErrors: joined(this.#readErrors),

@@ -1,10 +1,8 @@
-// The event loop's functions, and those of signals, as they were when the library was loaded. A test may put a clock of
-// its own in their place, or a signal have methods that throw: operations under way must not hang on that. The
-// caller's `timeout` goes by whatever clock there is (control.ts).
+// The event loop's next turn, and the methods of signals, as they were when the library was loaded. A test may put
+// something of its own in their place, or a signal have methods that throw: operations under way must not hang on
+// that. Time is in clock.ts.
 
 export const setImmediate: typeof globalThis.setImmediate = globalThis.setImmediate;
-export const setTimeout: typeof globalThis.setTimeout = globalThis.setTimeout;
-export const clearTimeout: typeof globalThis.clearTimeout = globalThis.clearTimeout;
 
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 

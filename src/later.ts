@@ -1,10 +1,10 @@
 // A call that is due after a pause, and never later than asked for. Used by core.ts.
 
-import { clearTimeout, setTimeout } from "./event_loop.ts";
+import { Timer } from "./clock.ts";
 
 export class Later {
   readonly #run: () => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   /** When it fires, on the caller's clock. */
   #at = 0;
 
@@ -17,15 +17,14 @@ export class Later {
     const at = nowMs + ms;
     if (this.#timer !== undefined) {
       if (at >= this.#at) return;
-      clearTimeout(this.#timer);
+      this.#timer.cancel();
     }
     this.#at = at;
-    this.#timer = setTimeout(this.#fire, ms);
-    this.#timer.unref();
+    this.#timer = new Timer(ms, this.#fire);
   }
 
   cancel(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = undefined;
   }
 

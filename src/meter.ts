@@ -1,5 +1,7 @@
 // Progress of a copy: bytes, rate and time left, told at most ten times a second. For copy.ts.
 
+import { now } from "./clock.ts";
+
 export interface CopyProgress {
   readonly phase: "copy" | "verify";
   /** Done in this phase, holes included. */
@@ -17,7 +19,7 @@ export class Meter {
   readonly #tell: ((progress: CopyProgress) => void) | undefined;
   readonly #phase: "copy" | "verify";
   readonly #total: number | undefined;
-  readonly #started: number = performance.now();
+  readonly #started: number = now();
   #bytes = 0;
   #toldAt: number = this.#started;
   #toldBytes = -1;
@@ -36,21 +38,20 @@ export class Meter {
   add(bytes: number): void {
     this.#bytes += bytes;
     if (this.#tell === undefined) return;
-    const now = performance.now();
-    if (now - this.#toldAt >= INTERVAL_MS) this.#report(now);
+    const time = now();
+    if (time - this.#toldAt >= INTERVAL_MS) this.#report(time);
   }
 
   /** The phase is over: its last figures are told in any case. */
   end(): void {
-    if (this.#tell !== undefined && this.#toldBytes !== this.#bytes)
-      this.#report(performance.now());
+    if (this.#tell !== undefined && this.#toldBytes !== this.#bytes) this.#report(now());
   }
 
-  #report(now: number): void {
-    const elapsed = Math.max(1, now - this.#toldAt) / 1000;
+  #report(time: number): void {
+    const elapsed = Math.max(1, time - this.#toldAt) / 1000;
     const latest = (this.#bytes - Math.max(0, this.#toldBytes)) / elapsed;
     this.#rate = this.#toldBytes < 0 ? latest : this.#rate + WEIGHT * (latest - this.#rate);
-    this.#toldAt = now;
+    this.#toldAt = time;
     this.#toldBytes = this.#bytes;
     const left = this.#total === undefined ? undefined : this.#total - this.#bytes;
     this.#tell?.({

@@ -11,7 +11,7 @@
 // A socket is sooner, but io_uring can ring nothing but an eventfd; postMessage needs a thread that blocks;
 // spinning burns a processor; a threadsafe callback into a worker that was terminated ends the process.
 
-import { clearTimeout, setTimeout } from "./event_loop.ts";
+import { Timer } from "./clock.ts";
 
 /** How long after the last operation the process is kept alive. */
 const IDLE_MS = 3;
@@ -28,10 +28,10 @@ export class Wake {
   readonly #fd: number;
   readonly #onWake: () => void;
   #reader: Reader | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   /** Operations are in flight. */
   #wanted = false;
-  #polling: ReturnType<typeof setTimeout> | undefined;
+  #polling: Timer | undefined;
 
   constructor(fd: number, onWake: () => void) {
     this.#fd = fd;
@@ -59,16 +59,15 @@ export class Wake {
     if (!this.#wanted) return;
     this.#wanted = false;
     if (this.#timer !== undefined || this.#reader === undefined) return;
-    this.#timer = setTimeout(this.#expire, IDLE_MS);
-    this.#timer.unref();
+    this.#timer = new Timer(IDLE_MS, this.#expire);
   }
 
   /** Lets go of the descriptor. */
   async close(): Promise<void> {
     this.#wanted = false;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = undefined;
-    clearTimeout(this.#polling);
+    this.#polling?.cancel();
     this.#polling = undefined;
     const reader = this.#reader;
     this.#reader = undefined;
@@ -82,6 +81,11 @@ export class Wake {
     const reader = this.#reader;
     this.#reader = undefined;
     reader?.cancel().catch(ignore);
+  };
+
+  readonly #lookAgain = (): void => {
+    this.#polling = undefined;
+    if (this.#wanted) this.#onWake();
   };
 
   #read(reader: Reader): void {
@@ -106,10 +110,8 @@ export class Wake {
   }
 
   #poll(): void {
-    this.#polling ??= setTimeout(() => {
-      this.#polling = undefined;
-      if (this.#wanted) this.#onWake();
-    }, POLL_MS);
+    // Without the stream nothing else keeps the process alive.
+    this.#polling ??= new Timer(POLL_MS, this.#lookAgain, { keepsAlive: true });
   }
 }
 

@@ -10,6 +10,7 @@ const abi = @import("abi.zig");
 const Ring = @import("backend.zig").Ring;
 const Slab = @import("slab.zig").Slab;
 const engine_file = @import("engine.zig");
+const os = @import("os.zig");
 const hash = @import("gen_abi.zig").hash;
 
 /// Result of calls that return a count: the arguments were wrong.
@@ -22,6 +23,11 @@ pub fn abi_hash_low() callconv(.c) u32 {
 
 pub fn abi_hash_high() callconv(.c) u32 {
     return @truncate(hash >> 32);
+}
+
+/// Milliseconds of a clock that only goes forward, and that no test can set (JavaScript's clocks can be).
+pub fn now_ms() callconv(.c) f64 {
+    return @as(f64, @floatFromInt(os.monotonicNs())) / std.time.ns_per_ms;
 }
 
 /// Opens a ring. 0, or a positive errno; `info` says what was refused either way.

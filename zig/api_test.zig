@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const api = @import("api.zig");
+const os = @import("os.zig");
 const Ring = @import("backend.zig").Ring;
 const expect = std.testing.expect;
 const expectEqual = std.testing.expectEqual;
@@ -410,4 +411,12 @@ test "rows that a cancel has filled take room until they are taken" {
         if (all_run) break;
     } else return error.NeverInFlight;
     try opened.close();
+}
+
+test "the clock goes forward, in milliseconds" {
+    const before_ns = os.monotonicNs();
+    const now = api.now_ms();
+    const after_ns = os.monotonicNs();
+    try expect(now * std.time.ns_per_ms >= @as(f64, @floatFromInt(before_ns)) - 1000);
+    try expect(now * std.time.ns_per_ms <= @as(f64, @floatFromInt(after_ns)) + 1000);
 }

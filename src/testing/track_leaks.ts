@@ -1,6 +1,7 @@
 // `trackLeaks`: fails a test that leaves something open. The library tells registry.ts of what is opened
 // and closed; this file remembers what came since.
 
+import { pause } from "../clock.ts";
 import {
   type OperationSource,
   openSources,
@@ -106,11 +107,11 @@ class LeakTracker implements Tracker, AsyncDisposable {
     for (let round = 0; round < COLLECTIONS; round++) {
       if (this.#forgetCollected() === 0) return [];
       // A WeakRef that was looked at keeps its target until the turn ends.
-      await new Promise((resolve) => setTimeout(resolve, round));
+      await pause(round);
       Bun.gc(true);
     }
     if (this.#forgetCollected() === 0) return [];
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await pause(0);
     const kept = keptMarks();
     return this.#slabs
       .filter(({ mark }) => kept.has(mark))
