@@ -122,6 +122,7 @@ pub const FaultRule = extern struct {
     /// In 1/65536; 0: always.
     probability: u32,
     times: u32,
+    /// 0: it does not fail. EAGAIN and EINTR are refused: they would be tried again for ever.
     errno: i32,
     flags: u32,
     short: f64,

@@ -10,7 +10,7 @@ const expectEqual = std.testing.expectEqual;
 
 const invalid = api.invalid;
 
-fn options(backend: abi.Backend, queue_depth: u32) abi.RingOptions {
+pub fn options(backend: abi.Backend, queue_depth: u32) abi.RingOptions {
     var wanted = std.mem.zeroes(abi.RingOptions);
     wanted.backend = @intFromEnum(backend);
     wanted.queue_depth = queue_depth;
@@ -19,32 +19,36 @@ fn options(backend: abi.Backend, queue_depth: u32) abi.RingOptions {
 }
 
 /// A ring of the backend that every system has, with its tables.
-const Opened = struct {
+pub const Opened = struct {
     ring: *Ring,
     info: abi.RingInfo,
 
-    fn open(backend: abi.Backend) !Opened {
+    pub fn open(backend: abi.Backend) !Opened {
+        return with(&options(backend, 4));
+    }
+
+    pub fn with(wanted: *const abi.RingOptions) !Opened {
         var info: abi.RingInfo = undefined;
-        try expectEqual(@as(i32, 0), api.ring_open(&options(backend, 4), &info));
+        try expectEqual(@as(i32, 0), api.ring_open(wanted, &info));
         return .{ .ring = @ptrFromInt(@as(usize, @intFromFloat(info.ring))), .info = info };
     }
 
-    fn memory(opened: Opened) [*]u8 {
+    pub fn memory(opened: Opened) [*]u8 {
         return @ptrFromInt(@as(usize, @intFromFloat(opened.info.memory)));
     }
 
-    fn submissions(opened: Opened) []abi.Submission {
+    pub fn submissions(opened: Opened) []abi.Submission {
         const rows: [*]abi.Submission = @ptrCast(@alignCast(opened.memory() + opened.info.submissions_offset));
         return rows[0..opened.info.operations_max];
     }
 
-    fn completions(opened: Opened) []const abi.Completion {
+    pub fn completions(opened: Opened) []const abi.Completion {
         const rows: [*]const abi.Completion = @ptrCast(@alignCast(opened.memory() + opened.info.completions_offset));
         return rows[0..opened.info.operations_max];
     }
 
     /// Flushes and drains until `count` completions have come; they stand in `out`.
-    fn settle(opened: Opened, submitted: u32, out: []abi.Completion) !void {
+    pub fn settle(opened: Opened, submitted: u32, out: []abi.Completion) !void {
         var filled: usize = 0;
         var ready = api.flush(opened.ring, submitted, 0);
         while (true) {
@@ -60,13 +64,13 @@ const Opened = struct {
     }
 
     /// As JavaScript does: close, then the deallocator of the shared memory.
-    fn close(opened: Opened) !void {
+    pub fn close(opened: Opened) !void {
         try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
         api.ring_release(null, opened.ring);
     }
 };
 
-fn submission(slot: u32, kind: abi.Kind) abi.Submission {
+pub fn submission(slot: u32, kind: abi.Kind) abi.Submission {
     var row = std.mem.zeroes(abi.Submission);
     row.slot = slot;
     row.generation = 7;

@@ -803,11 +803,12 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (operation.file == abi.file_none) return;
             const file = &engine.memory.files[operation.file];
             switch (operation.kind) {
+                // Nothing else of the record is new: what was called too early may still count on it.
                 .open => {
                     const info: *const abi.FileInfo = @ptrFromInt(operation.address);
-                    file.* = .{ .owned_fd = info.fd };
+                    file.owned_fd = info.fd;
                 },
-                .probe => file.* = .{ .owned_fd = if (operation.argument == 1) operation.fd else -1 },
+                .probe => file.owned_fd = if (operation.argument == 1) operation.fd else -1,
                 .close => file.owned_fd = -1,
                 else => return,
             }

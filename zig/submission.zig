@@ -3,7 +3,9 @@
 
 const std = @import("std");
 const abi = @import("abi.zig");
-const Operation = @import("operation.zig").Operation;
+const operation_file = @import("operation.zig");
+const Iovec = operation_file.Iovec;
+const Operation = operation_file.Operation;
 const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 
@@ -35,15 +37,66 @@ pub fn read(operation: *Operation, submission: *const abi.Submission) bool {
     if (slab != 0) operation.slab = Slab.fromAddress(slab) orelse return false;
     if (operation.isVector()) {
         if (operation.argument == 0 or operation.argument > abi.iovecs_max) return false;
-        if (operation.slab != null or operation.address % 8 != 0) return false;
+        if (operation.slab != null) return false;
     }
-    if (operation.address != 0) return true;
+    if (!isPossible(operation.address, memoryOf(operation))) return false;
+    return !operation.isVector() or fillsVector(operation);
+}
+
+/// What is read or written at `address`.
+const Memory = struct {
+    bytes: u64 = 0,
+    alignment: u64 = 1,
+
+    fn of(comptime T: type) Memory {
+        return .{ .bytes = @sizeOf(T), .alignment = @alignOf(T) };
+    }
+};
+
+/// Only of vectors and answers the size is known here: a path ends where its NUL stands.
+fn memoryOf(operation: *const Operation) Memory {
     return switch (operation.kind) {
-        .read, .write => operation.length == 0,
-        // Iovecs, paths and answers have to be somewhere.
-        .readv, .writev, .open, .stat, .probe, .geometry => false,
-        else => true,
+        .read, .write => .{ .bytes = operation.length },
+        // The slab of each buffer stands behind them.
+        .readv, .writev => .{
+            .bytes = operation.argument * (@sizeOf(Iovec) + @sizeOf(u64)),
+            .alignment = @alignOf(Iovec),
+        },
+        // The path stands where the answer will.
+        .open, .stat, .probe => .of(abi.FileInfo),
+        .geometry => .of(abi.Geometry),
+        .attach_image => .of(abi.ImageInfo),
+        .device_command => memoryOfCommand(operation),
+        .sync_all, .sync_data, .close, .truncate, .allocate, .invalidate_cache => .{},
+        .discard, .write_zeroes, .reread_partitions => .{},
     };
+}
+
+fn memoryOfCommand(operation: *const Operation) Memory {
+    // What is no command is refused by whoever should obey it.
+    const command = std.enums.fromInt(abi.DeviceCommand, operation.argument) orelse return .{};
+    return switch (command) {
+        .add_rule => .of(abi.FaultRule),
+        .read_image, .write_image => .{ .bytes = operation.length },
+        .remove_rule, .crash, .ask_gone => .{},
+    };
+}
+
+/// Whether there can be such memory at `address`. No system maps the first page.
+fn isPossible(address: u64, memory: Memory) bool {
+    if (memory.bytes == 0) return true;
+    return address >= std.heap.page_size_min and address % memory.alignment == 0;
+}
+
+/// Whether its buffers are somewhere, and as long together as the operation says.
+fn fillsVector(operation: *const Operation) bool {
+    const first: [*]const Iovec = @ptrFromInt(operation.address);
+    var bytes: u64 = 0;
+    for (first[0..operation.argument]) |iovec| {
+        if (!isPossible(iovec.base, .{ .bytes = iovec.len })) return false;
+        bytes +|= iovec.len;
+    }
+    return bytes == operation.length;
 }
 
 fn whole(number: f64) ?u64 {

@@ -6,6 +6,7 @@ test {
     _ = @import("operation.zig");
     _ = @import("api.zig");
     _ = @import("api_test.zig");
+    _ = @import("api_rows_test.zig");
     _ = @import("backend/drive.zig");
     _ = @import("os/simulated/faults.zig");
     _ = @import("os/simulated/medium.zig");

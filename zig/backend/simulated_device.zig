@@ -23,6 +23,9 @@ const negative = os.negative;
 /// with it never meets somebody's file.
 const fd: i32 = 0x7000_0000;
 
+/// MAX_ERRNO of Linux (include/linux/err.h); others' numbers are all smaller.
+const errno_max = 4095;
+
 /// A request that the device has and that has not ended.
 const Request = struct {
     operation: *Operation,
@@ -72,7 +75,9 @@ pub const SimulatedDevice = struct {
         const no_memory: Refusal = .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
         if (!(wanted.device_bytes >= 1) or wanted.device_bytes > 0x1p53) return invalid;
         const sector_size = wanted.device_sector_size;
-        if (!std.math.isPowerOfTwo(sector_size)) return invalid;
+        if (sector_size == 0 or !std.math.isPowerOfTwo(sector_size)) return invalid;
+        const memory_alignment = @max(wanted.device_memory_alignment, 1);
+        if (!std.math.isPowerOfTwo(memory_alignment)) return invalid;
         const size: u64 = @intFromFloat(wanted.device_bytes);
         const depth = wanted.queue_depth;
         const memory = os.mapMemory(2 * depth * @sizeOf(Request)) orelse return no_memory;
@@ -86,7 +91,7 @@ pub const SimulatedDevice = struct {
             .size = size,
             .sector_size = sector_size,
             .alignment = if (strict) sector_size else 1,
-            .memory_alignment = if (strict) @max(wanted.device_memory_alignment, 1) else 1,
+            .memory_alignment = if (strict) memory_alignment else 1,
             .prng = .init(wanted.device_seed),
             .seed = wanted.device_seed,
             .rules = .{},
@@ -473,6 +478,7 @@ pub const SimulatedDevice = struct {
                 const length = operation.length;
                 if (self.medium != .drive) return negative(.OPNOTSUPP);
                 if (offset > self.size or length > self.size - offset) return invalid;
+                if (length == 0) return 0;
                 const memory = @as([*]u8, @ptrFromInt(operation.address))[0..length];
                 const drive = &self.medium.drive;
                 if (command == .read_image) drive.read(offset, memory) else drive.preload(offset, memory);
@@ -488,6 +494,7 @@ pub const SimulatedDevice = struct {
         if (asked.place >= faults.rules_max or self.rules.rules[asked.place].active) {
             return negative(.INVAL);
         }
+        if (!mayFailWith(asked.errno)) return negative(.INVAL);
         self.rules.rules[asked.place] = .{
             .operation = kind,
             .offset = whole(asked.offset),
@@ -508,6 +515,14 @@ pub const SimulatedDevice = struct {
         };
         self.rule_count += 1;
         return 0;
+    }
+
+    /// 0 or a number of the system's, but none after which the engine would ask again for ever.
+    fn mayFailWith(errno: i32) bool {
+        return switch (errno) {
+            @intFromEnum(E.AGAIN), @intFromEnum(E.INTR) => false,
+            else => errno >= 0 and errno <= errno_max,
+        };
     }
 
     fn whole(number: f64) u64 {

@@ -472,7 +472,8 @@ fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize 
     if (opened < 0) return opened;
     const loop: i32 = @intCast(opened);
     const config: LoopConfig = .{
-        .fd = @intCast(fd),
+        // What is no descriptor is the kernel's to refuse.
+        .fd = @bitCast(fd),
         .block_size = sector_size,
         .info = .{ .flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN },
     };
