@@ -10,7 +10,7 @@ import {
   remainder,
   roundUp,
 } from "./arguments.ts";
-import { BufferPool } from "./buffer.ts";
+import { BufferPool } from "./buffer_pool.ts";
 import { now } from "./clock.ts";
 import { causeError } from "./control.ts";
 import {

@@ -2,8 +2,8 @@
 // and compared with them. A block that differs is narrowed down to a byte by reading the source once
 // more, where it can be. For copy.ts.
 
+import { allocBuffer } from "./alloc_buffer.ts";
 import { addOffset, type Bytes, type IoOptions } from "./arguments.ts";
-import { allocBuffer } from "./buffer.ts";
 import type { Plan } from "./copy_plan.ts";
 import { IoError } from "./errors.ts";
 import { File } from "./file.ts";

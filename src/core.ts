@@ -11,7 +11,6 @@
 import { addOffset, hasLength } from "./arguments.ts";
 import { NO_BLOCK } from "./bounce.ts";
 import { BounceMemory } from "./bounce_memory.ts";
-import { countInFlight, loseBuffers, type Slab } from "./buffer.ts";
 import { type Cause, Control, causeError, causeOf, type Governor } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { setImmediate } from "./event_loop.ts";
@@ -36,6 +35,7 @@ import { Polling } from "./polling.ts";
 import { addSource, type OperationSource } from "./registry.ts";
 import { deviceGone } from "./removal.ts";
 import type { Outcome, Request, Requests } from "./request.ts";
+import type { Slab } from "./slab.ts";
 import { NO_SLOT, Reply, SlotState, Slots } from "./slots.ts";
 import { Wake } from "./wake.ts";
 import type { EachWrite } from "./write_lock.ts";
@@ -166,9 +166,9 @@ export class Core implements OperationSource, Requests {
       slots.address[slot] = slab.address + slabOffset;
       slots.slab[slot] = slab.header;
       this.#slabs[slot] = slab;
-      if (slab.pool !== undefined) {
-        this.#pins.meet(slab, slab.pool);
-        countInFlight(slab.pool, slabOffset, length, 1);
+      if (slab.lender !== undefined) {
+        this.#pins.meet(slab, slab.lender);
+        slab.lender.countInFlight(slabOffset, length, 1);
       }
     }
     slots.memory[slot] = view;
@@ -629,9 +629,9 @@ export class Core implements OperationSource, Requests {
   #lose(slot: number, transferred: number): number {
     const slots = this.#slots;
     const slab = this.#slabs[slot];
-    if (slab?.pool !== undefined) {
+    if (slab?.lender !== undefined) {
       const offset = (slots.address[slot] as number) - slab.address;
-      loseBuffers(slab.pool, offset, slots.length[slot] as number);
+      slab.lender.lose(offset, slots.length[slot] as number);
     }
     const block = slots.block[slot] as number;
     if (block === NO_BLOCK) return transferred;
@@ -662,9 +662,9 @@ export class Core implements OperationSource, Requests {
     const file = slots.owner[slot];
     const slab = this.#slabs[slot];
     if (slab !== undefined) this.#slabs[slot] = undefined;
-    if (slab?.pool !== undefined) {
+    if (slab?.lender !== undefined) {
       const offset = (slots.address[slot] as number) - slab.address;
-      countInFlight(slab.pool, offset, slots.length[slot] as number, -1);
+      slab.lender.countInFlight(offset, slots.length[slot] as number, -1);
     }
     if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
     if (slots.state[slot] === SlotState.native) {

@@ -1,6 +1,7 @@
 // Everything public. Importing this opens nothing: the native library loads and the default ring opens
 // at first use.
 
+export { allocBuffer } from "./alloc_buffer.ts";
 export type { Bytes, IoData, IoOptions, Offset } from "./arguments.ts";
 export type { Operation } from "./batch.ts";
 export {
@@ -8,7 +9,7 @@ export {
   type BlockDeviceFromFdOptions,
   type BlockDeviceOptions,
 } from "./block_device.ts";
-export { allocBuffer, BufferPool, type BufferPoolOptions } from "./buffer.ts";
+export { BufferPool, type BufferPoolOptions } from "./buffer_pool.ts";
 export { copy } from "./copy.ts";
 export type { CopyOptions } from "./copy_plan.ts";
 export type { CopyResult, ReadError } from "./copy_result.ts";

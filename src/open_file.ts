@@ -17,7 +17,6 @@ import {
 } from "./arguments.ts";
 import { type EntryStarter, entryStarterOf } from "./batch.ts";
 import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
-import { isPlausible, slabOf } from "./buffer.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core } from "./core.ts";
 import { argumentType, IoError } from "./errors.ts";
@@ -37,6 +36,7 @@ import * as abi from "./native/abi.gen.ts";
 import { checkGovernor } from "./open.ts";
 import { deviceGone } from "./removal.ts";
 import type { Outcome, Request } from "./request.ts";
+import { isPlausible, slabOf } from "./slab.ts";
 import { Reply } from "./slots.ts";
 import { checkTransfer, needsCare, runTransfer } from "./transfer.ts";
 import type { Change, Transfer } from "./transfer_request.ts";
@@ -87,7 +87,7 @@ export class OpenFile implements EntryStarter {
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
       ) {
         const lengths = [length];
-        if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.pool === undefined) {
+        if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.lender === undefined) {
           return this.#widened(view, from, length, reply, governed) as Promise<never>;
         }
         const piece = pieceOf(view, -1);

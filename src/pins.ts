@@ -1,12 +1,12 @@
 // Which pools' memory one ring has registered with its kernel (io_uring's registered buffers). Used by
 // core.ts alone.
 //
-// A ring is told of a pool when it first uses it; it lets go when the pool is disposed of (buffer.ts),
+// A ring is told of a pool when it first uses it; it lets go when the pool is disposed of (buffer_pool.ts),
 // when the pool is collected, or when the ring ends.
 
-import type { BufferPool, Pinner, Slab } from "./buffer.ts";
 import * as abi from "./native/abi.gen.ts";
 import { library } from "./native/library.ts";
+import type { Lender, Pinner, Slab } from "./slab.ts";
 
 interface Held {
   readonly pinners: readonly WeakRef<Pinner>[];
@@ -38,13 +38,13 @@ export class Pins implements Pinner {
    * A pool's memory is registered as it is used: direct requests on it are cheaper from then on. Where
    * that is refused, they are as they were.
    */
-  meet(slab: Slab, pool: BufferPool): void {
+  meet(slab: Slab, lender: Lender): void {
     if (!this.#enabled || this.#met.has(slab) || slab.buffer.detached) return;
     this.#met.add(slab);
     const { header, chunkBytes, pinners } = slab;
     if (chunkBytes === 0) return;
     if (this.#native.ba_slab_pin(this.#ring as never, header as never, chunkBytes) !== 1) return;
-    if (pinners.length === 0) dropped.register(pool, { pinners, header });
+    if (pinners.length === 0) dropped.register(lender, { pinners, header });
     // The registry holds this very list: rings that are over leave it here.
     const alive = pinners.filter((pinner) => pinner.deref()?.over === false);
     pinners.splice(0, Infinity, ...alive, this.#self);

@@ -2,6 +2,7 @@
 // out in order; writes run behind and are gathered into aligned requests. Both hold a fixed number of
 // buffers and do nothing that the other side of the stream has not asked for.
 
+import { allocBuffer } from "./alloc_buffer.ts";
 import {
   addOffset,
   type Bytes,
@@ -16,7 +17,7 @@ import {
   remainder,
   roundUp,
 } from "./arguments.ts";
-import { allocBuffer, BufferPool } from "./buffer.ts";
+import { BufferPool } from "./buffer_pool.ts";
 import { causeError } from "./control.ts";
 import { argumentRange, IoError } from "./errors.ts";
 import { listen, unlisten } from "./event_loop.ts";

@@ -8,18 +8,11 @@
 
 import { addOffset, type IoData, type Offset } from "./arguments.ts";
 import { runBounced, spanOf } from "./bounced.ts";
-import {
-  countInFlight,
-  isPlausible,
-  loseBuffers,
-  poolsExist,
-  type Slab,
-  slabOf,
-} from "./buffer.ts";
 import type { FileState } from "./file_state.ts";
 import { runModify } from "./modify.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Request } from "./request.ts";
+import { haveLenders, isPlausible, type Lender, type Slab, slabOf } from "./slab.ts";
 import {
   beyondEnd,
   checkEnd,
@@ -58,13 +51,13 @@ export function checkTransfer(transfer: Transfer): void {
 export async function runTransfer(transfer: Transfer): Promise<number> {
   if (transfer.length === 0) return 0;
   const leases = pooledParts(transfer);
-  for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, 1);
+  for (const { lender, offset, length } of leases) lender.countInFlight(offset, length, 1);
   try {
     const moved = await runEither(transfer);
     if (moved < transfer.length) await checkEnd(transfer, moved);
     return moved;
   } finally {
-    for (const { slab, offset, length } of leases) countInFlight(slab, offset, length, -1);
+    for (const { lender, offset, length } of leases) lender.countInFlight(offset, length, -1);
   }
 }
 
@@ -89,22 +82,22 @@ function lowBits(offset: Offset): number {
 
 // Buffers lent by a pool ------------------------------------------------------------------------------
 
-type PooledPart = { slab: NonNullable<Slab["pool"]>; offset: number; length: number };
+type PooledPart = { lender: Lender; offset: number; length: number };
 const NO_PARTS: readonly PooledPart[] = [];
 
 /** The parts of the caller's memory that belong to a `BufferPool`, which must not lend them again yet. */
 function pooledParts(transfer: Transfer): readonly PooledPart[] {
-  if (!poolsExist()) return NO_PARTS;
+  if (!haveLenders()) return NO_PARTS;
   let parts: PooledPart[] | undefined;
   const { views, lengths } = transfer;
   for (let index = 0; index < views.length; index++) {
     const view = views[index] as IoData;
     const isView = ArrayBuffer.isView(view);
-    const pool = slabOf(view)?.pool;
-    if (pool === undefined) continue;
+    const lender = slabOf(view)?.lender;
+    if (lender === undefined) continue;
     parts ??= [];
     const offset = isView ? view.byteOffset : 0;
-    parts.push({ slab: pool, offset, length: lengths[index] as number });
+    parts.push({ lender, offset, length: lengths[index] as number });
   }
   return parts ?? NO_PARTS;
 }
@@ -165,7 +158,7 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
 /** The kernel may use them for ever. */
 function loseRegions(regions: readonly Region[]): void {
   for (const { slab, slabOffset, length } of regions) {
-    if (slab.pool !== undefined && length > 0) loseBuffers(slab.pool, slabOffset, length);
+    if (length > 0) slab.lender?.lose(slabOffset, length);
   }
 }
 

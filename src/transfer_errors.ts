@@ -1,7 +1,6 @@
 // The errors of transfers of several parts: they name the whole transfer, not the part that failed.
 
 import { addOffset } from "./arguments.ts";
-import { slabOf } from "./buffer.ts";
 import { causeError } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, givenUpError, statusError } from "./failures.ts";
@@ -10,6 +9,7 @@ import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 import { deviceGone } from "./removal.ts";
 import type { Outcome } from "./request.ts";
+import { slabOf } from "./slab.ts";
 import type { Transfer } from "./transfer_request.ts";
 import type { Waiter } from "./write_lock.ts";
 

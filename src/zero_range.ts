@@ -1,7 +1,7 @@
 // Ranges of zeroes: finding them in memory, and making them on a file. For copy.ts.
 
+import { allocBuffer } from "./alloc_buffer.ts";
 import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
-import { allocBuffer } from "./buffer.ts";
 import { statusError } from "./failures.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";

@@ -1,7 +1,7 @@
 // Writes zeroes where the system cannot make a range zero by itself. Used by block_device.ts.
 
+import { allocBuffer } from "./alloc_buffer.ts";
 import { addOffset, type Offset } from "./arguments.ts";
-import { allocBuffer } from "./buffer.ts";
 import type { Governor } from "./control.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file_state.ts";

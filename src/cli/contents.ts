@@ -1,7 +1,7 @@
 // A guess at what a disk or image holds, from the signatures at its start: for "this will be
 // overwritten". Offsets are those of libblkid and file(1).
 
-import { allocBuffer } from "../buffer.ts";
+import { allocBuffer } from "../alloc_buffer.ts";
 import type { File } from "../file.ts";
 import { printable } from "./terminal.ts";
 
