@@ -10,7 +10,7 @@ import {
   type Offset,
 } from "./arguments.ts";
 import { argumentType, argumentValue } from "./errors.ts";
-import { syncError } from "./failures.ts";
+import { missingError } from "./failures.ts";
 import { Kind } from "./native/abi.gen.ts";
 
 /** What a batch works on: any `File` of its ring. */
@@ -148,7 +148,7 @@ function finishSyncs(
         result.value = 0;
         return;
       }
-      const reason = syncError(Kind[kind], file.path, failures.get(file));
+      const reason = missingError(Kind[kind], file.path, failures.get(file));
       results[index] = { status: "rejected", reason };
     }
   });

@@ -176,7 +176,9 @@ export class BlockDevice extends File {
     try {
       return { method: await running };
     } catch (error) {
-      if (error instanceof IoError) state.writeFailed(order, error, change.hasBegun);
+      if (error instanceof IoError) {
+        state.reports.writeFailed(order, error, change.hasBegun, governed?.signal);
+      }
       throw error;
     }
   }

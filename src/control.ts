@@ -100,10 +100,15 @@ export class Control {
     this.#cancel = cancel;
   }
 
-  /** Starts governing a slot. The caller has made sure that no cause holds yet. */
+  /** Starts governing a slot. Whether a cause holds already is for the caller to see. */
   add(slot: number, governor: Governor): void {
     if (governor.signal !== undefined) this.#listen(slot, governor.signal);
     if (governor.deadline !== Infinity) this.#push(slot, governor.deadline);
+  }
+
+  /** The signal that governs a slot, if any. */
+  signalOf(slot: number): AbortSignal | undefined {
+    return this.#signals.get(slot);
   }
 
   /** The slot's operation is over. */

@@ -41,8 +41,8 @@ const HASH_SLICE_BYTES = 2 ** 20;
  * Copies `source` to `target`, both of which stay open. What the target holds behind the last byte is
  * left as it is.
  *
- * Rejects before anything is written when the target cannot take it all (ENOSPC) or is the source and
- * the ranges overlap. A failure or abort on the way is an IoError whose `result` tells how far it got.
+ * Rejects before anything is written when the target cannot take it all (ENOSPC), is the source and the
+ * ranges overlap, or can never be synced again because a write or sync of it has failed (`syncAll`). A failure or abort on the way is an IoError whose `result` tells how far it got.
  */
 export async function copy(
   source: File | ReadableStream<Uint8Array>,
@@ -121,6 +121,9 @@ class Copy {
       this.#own.abort(signal.reason);
     };
     listen(signal, stop);
+    // The caller hears from this copy of writes that come to nothing.
+    const { state } = openFileOf(this.#plan.target);
+    state.reports.beginTeller(this.#io.signal);
     try {
       if (signal?.aborted === true) stop();
       else await this.#steps();
@@ -128,6 +131,7 @@ class Copy {
       this.#fail(error);
     } finally {
       unlisten(signal, stop);
+      state.reports.endTeller(this.#io.signal, state.order);
       this.#pool[Symbol.dispose]();
     }
     const result = this.#result();

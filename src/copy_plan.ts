@@ -15,10 +15,11 @@ import {
 } from "./arguments.ts";
 import { BlockDevice } from "./block_device.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
+import { syncError } from "./failures.ts";
 import { File } from "./file.ts";
 import { extentOf } from "./medium.ts";
 import type { CopyProgress } from "./meter.ts";
-import { WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
+import { Kind, WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
 import { openFileOf } from "./open_file.ts";
 
 export interface CopyOptions {
@@ -123,6 +124,10 @@ export async function planCopy(
   if (source instanceof File) {
     await refuseOverlap(source, sourceOffset, target, targetOffset, total ?? Infinity);
   }
+  const { lasting } = openFileOf(target).state.reports;
+  const sync = options.sync !== false;
+  // Its sync would say so when all is written.
+  if (sync && lasting !== undefined) throw syncError(Kind.syncAll, target.path, lasting);
   return {
     source,
     target,
@@ -136,7 +141,7 @@ export async function planCopy(
     sizeBefore: target.kind === "regular" ? targetSize : 0,
     sparse,
     verify: options.verify === true,
-    sync: options.sync !== false,
+    sync,
     skipErrors: options.onReadError === "skip",
     hash: options.hash !== undefined,
   };

@@ -16,7 +16,8 @@ export interface CopyResult {
   readonly bytesSkipped: number;
   /**
    * Bytes from `sourceOffset` on that are done without a gap: after a failure, add it to both offsets
-   * to go on from there.
+   * to go on from there. After an abort the same target will do; after a write or sync that failed, one
+   * that is opened anew.
    */
   readonly prefix: number;
   readonly durationMs: number;

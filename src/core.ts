@@ -241,9 +241,9 @@ export class Core implements OperationSource, Requests {
 
   #govern(slot: number, governor: Governor): void {
     this.#governed.set(slot, undefined);
+    this.#control.add(slot, governor);
     const cause = causeOf(governor);
-    if (cause === undefined) this.#control.add(slot, governor);
-    else this.#cancel(slot, cause);
+    if (cause !== undefined) this.#cancel(slot, cause);
   }
 
   // Flushing --------------------------------------------------------------------------------------
@@ -609,7 +609,7 @@ export class Core implements OperationSource, Requests {
     const resolve = slots.resolve[slot] as (value: unknown) => void;
     const reject = slots.reject[slot] as (error: unknown) => void;
     if (slots.kind[slot] === abi.Kind.write) {
-      file.writeFailed(slots.order[slot] as number, error, true);
+      file.reports.writeFailed(slots.order[slot] as number, error, true, undefined);
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);
@@ -648,7 +648,8 @@ export class Core implements OperationSource, Requests {
     if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
       // The native side has not looked at what it calls invalid.
       const hadBegun = slots.state[slot] === SlotState.native && status !== abi.Status.invalid;
-      file.writeFailed(slots.order[slot] as number, error, hadBegun);
+      const signal = this.#control.signalOf(slot);
+      file.reports.writeFailed(slots.order[slot] as number, error, hadBegun, signal);
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);

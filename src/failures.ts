@@ -1,10 +1,11 @@
 // From a native status and an errno to the IoError that names what was tried.
 
 import { errnoOf, IoError, systemError } from "./errors.ts";
-import { type FileState, wasAsked } from "./file_state.ts";
+import type { FileState } from "./file_state.ts";
 import { goneError } from "./gone.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
+import { wasAsked } from "./write_reports.ts";
 
 export interface ErrorContext {
   readonly kind: number;
@@ -104,16 +105,35 @@ export function detachedError(context: ErrorContext): IoError {
   });
 }
 
-/** A sync that cannot promise anything, because of `cause`: a write that it covers, or a sync before it. */
-export function syncError(kind: number, path: string | undefined, cause: unknown): IoError {
-  const known = cause instanceof IoError ? cause : undefined;
-  return new IoError(known === undefined || wasAsked(known) ? "EIO" : known.code, {
+/** A sync that cannot promise anything, because of a write or sync before it that failed on its way. */
+export function syncError(kind: number, path: string | undefined, cause: IoError): IoError {
+  return new IoError(cause.code, {
     reason: "data written to this file is not on the medium: an earlier write or sync failed",
-    errno: known?.errno ?? -errnoOf("EIO"),
+    errno: cause.errno,
     syscall: syscallName(kind),
     path,
     hint: "See `cause`. Reopen the file and write the data again",
     cause,
+  });
+}
+
+/** A sync of which only one write is known to be missing, because of `cause`; later syncs say nothing of it. */
+export function missingError(kind: number, path: string | undefined, cause: unknown): IoError {
+  const known = cause instanceof IoError ? cause : undefined;
+  const where = { syscall: syscallName(kind), path, cause };
+  if (known !== undefined && wasAsked(known)) {
+    const how = known.code === "ABORT_ERR" ? "was aborted" : "timed out";
+    return new IoError("ERR_WRITE_ABORTED", {
+      ...where,
+      reason: `a write called before this sync ${how}: its data may be on the medium, in part, or not`,
+      hint: "See `cause`. If the data is wanted, write it again and sync again",
+    });
+  }
+  return new IoError(known?.code ?? "EIO", {
+    ...where,
+    reason: "a write called before this sync was not carried out",
+    errno: known === undefined ? -errnoOf("EIO") : known.errno,
+    hint: "See `cause`. Write the data again and sync again",
   });
 }
 

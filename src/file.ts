@@ -127,7 +127,8 @@ export class File implements AsyncDisposable {
   /**
    * Resolves when every write called on this file before, awaited or not, and its metadata, is on the
    * medium: fsync(2); on devices this flushes the drive's cache; F_FULLFSYNC on macOS. Rejects if a
-   * write it covers failed (`cause`), and for good after a sync or a write has failed on its way.
+   * write it covers failed (`cause`), and for good after a sync or a write has failed on its way. A
+   * write that was aborted or timed out makes one sync reject, with `ERR_WRITE_ABORTED`.
    */
   syncAll(options?: IoOptions): Promise<void> {
     return this.#open.sync(abi.Kind.syncAll, options);

@@ -1,9 +1,9 @@
 // What core.ts, file.ts and transfer.ts share about one open file. The File object itself may be
 // collected while operations run; this record then closes the descriptor when they have settled.
 
-import type { IoError } from "./errors.ts";
 import { FileKind, SubmissionFlag } from "./native/abi.gen.ts";
 import { WriteLock } from "./write_lock.ts";
+import { WriteReports } from "./write_reports.ts";
 
 export interface Alignment {
   /** Bytes that addresses in memory are multiples of; 1 where nothing is required. */
@@ -12,18 +12,6 @@ export interface Alignment {
   readonly offset: number;
   /** Bytes that lengths are multiples of. */
   readonly length: number;
-}
-
-/** A sync that has been called and not settled. */
-export interface PendingSync {
-  readonly order: number;
-  /** The first failure among the writes it covers. */
-  cause: IoError | undefined;
-}
-
-/** Whether the caller asked for this end: then it says nothing about the medium. */
-export function wasAsked(error: IoError): boolean {
-  return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
 }
 
 export class FileState {
@@ -66,11 +54,8 @@ export class FileState {
 
   /** Position of the last call that writes or syncs. */
   order = 0;
-  readonly pendingSyncs: Set<PendingSync> = new Set();
-  /** Why no sync can succeed any more: the medium lacks data that was written. */
-  syncFailure: IoError | undefined;
-  /** A write that was aborted, or never began, and that no sync has reported yet. */
-  unreported: IoError | undefined;
+  /** What syncs have to tell of writes that failed. */
+  readonly reports: WriteReports = new WriteReports();
   /** Writes of several native operations that are not over; syncs wait for them. */
   readonly longWrites: Set<Promise<unknown>> = new Set();
 
@@ -116,20 +101,5 @@ export class FileState {
 
   #look(): void {
     this.careful = this.offsetMask > 0 || this.memoryMask > 0 || this.limit !== Infinity;
-  }
-
-  /**
-   * A write failed: a sync that covers it has to tell. If it had begun, every later one, too: nobody knows what the
-   * medium lacks. One that was aborted, or never began, is told of once.
-   */
-  writeFailed(order: number, error: IoError, hadBegun: boolean): void {
-    let reported = false;
-    for (const sync of this.pendingSyncs) {
-      if (sync.order <= order) continue;
-      sync.cause ??= error;
-      reported = true;
-    }
-    if (hadBegun && !wasAsked(error)) this.syncFailure ??= error;
-    else if (!reported) this.unreported ??= error;
   }
 }

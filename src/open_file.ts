@@ -24,11 +24,12 @@ import {
   closedError,
   type ErrorContext,
   givenUpError,
+  missingError,
   statusError,
   syncError,
 } from "./failures.ts";
 import { copiedInfo } from "./file_info.ts";
-import { type FileState, type PendingSync, wasAsked } from "./file_state.ts";
+import type { FileState } from "./file_state.ts";
 import { isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, holdSyncs } from "./lifetime.ts";
@@ -40,6 +41,7 @@ import { isPlausible, slabOf } from "./slab.ts";
 import { Reply } from "./slots.ts";
 import { checkTransfer, needsCare, runTransfer } from "./transfer.ts";
 import type { Change, Transfer } from "./transfer_request.ts";
+import { wasAsked } from "./write_reports.ts";
 
 /** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
 export class OpenFile implements EntryStarter {
@@ -226,7 +228,7 @@ export class OpenFile implements EntryStarter {
       transferred = await running;
     } catch (error) {
       if (kind === abi.Kind.write && error instanceof IoError) {
-        state.writeFailed(order, error, change.hasBegun);
+        state.reports.writeFailed(order, error, change.hasBegun, governed?.signal);
       }
       throw error;
     }
@@ -245,23 +247,22 @@ export class OpenFile implements EntryStarter {
   }
 
   async #syncBegun(kind: number, governed: Governor | undefined): Promise<void> {
-    const state = this.state;
-    if (state.syncFailure !== undefined) throw await this.#syncError(kind, state.syncFailure);
-    const pending: PendingSync = { order: ++state.order, cause: state.unreported };
-    state.unreported = undefined;
-    state.pendingSyncs.add(pending);
+    const { path, reports } = this.state;
+    if (reports.lasting !== undefined) throw await this.#syncError(kind, reports.lasting);
+    const sync = reports.beginSync(++this.state.order);
     try {
       await this.#syncWrites(kind, governed);
     } catch (error) {
-      if (pending.cause === undefined || !(error instanceof IoError)) throw error;
-      if (!wasAsked(error)) throw await this.#syncError(kind, pending.cause);
-      // An aborted sync tells of itself; the next one has to tell of the write.
-      state.unreported ??= pending.cause;
+      const isItsOwn = error instanceof IoError && wasAsked(error);
+      if (sync.failure !== undefined && !isItsOwn) throw await this.#syncError(kind, sync.failure);
+      // It tells of itself.
+      reports.handOn(sync);
       throw error;
     } finally {
-      state.pendingSyncs.delete(pending);
+      reports.endSync(sync);
     }
-    if (pending.cause !== undefined) throw await this.#syncError(kind, pending.cause);
+    if (sync.failure !== undefined) throw await this.#syncError(kind, sync.failure);
+    for (const missing of sync.untold.values()) throw missingError(kind, path, missing);
   }
 
   async #syncWrites(kind: number, governor: Governor | undefined): Promise<void> {
@@ -274,7 +275,7 @@ export class OpenFile implements EntryStarter {
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status === abi.Status.ok) return;
     const error = this.#outcomeError(kind, outcome, undefined, undefined);
-    state.syncFailure ??= error;
+    state.reports.lasting ??= error;
     throw await this.#orGone(error);
   }
 

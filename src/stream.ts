@@ -317,6 +317,7 @@ class WriteBehind {
       return;
     }
     this.#stopper = new Stopper(signal, (by) => this.#fail(aborted(by, "write", this.#file)));
+    this.#file.state.reports.beginTeller(this.#stopper.options.signal);
     // `abort` below is not called before a write() that waits is over; this says so at once.
     const own = signalOf(controller);
     listen(own, () => this.#halt(own?.reason));
@@ -427,9 +428,16 @@ class WriteBehind {
     if (this.#failed) return;
     this.#failed = true;
     this.#failure = error;
+    this.#tell();
     this.#stopper?.stop(error);
     // A stream that failed asks for nothing any more, not even its end.
     void this.#end();
+  }
+
+  /** Whoever writes to the stream knows from now on that what is under way may come to nothing. */
+  #tell(): void {
+    const { order, reports } = this.#file.state;
+    if (this.#stopper !== undefined) reports.endTeller(this.#stopper.options.signal, order);
   }
 
   /** Gives back what the stream holds, once the writes under way have settled. */

@@ -2,8 +2,7 @@
 
 import { allocBuffer } from "./alloc_buffer.ts";
 import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
-import { statusError } from "./failures.ts";
-import { syscallName } from "./hints.ts";
+import { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { OpenFile } from "./open_file.ts";
 
@@ -29,30 +28,23 @@ export async function zeroRange(
   length: number,
   options: IoOptions,
 ): Promise<void> {
-  const { core, state } = file;
+  const { state } = file;
   const kind = abi.Kind.writeZeroes;
+  const end = addOffset(offset, length);
   const governor = file.begin(kind, options, offset, length);
   const order = ++state.order;
-  const outcome = await file.locked(kind, offset, addOffset(offset, length), governor, () =>
-    core.start({
-      kind,
-      fd: state.fd,
-      file: state,
-      offset,
-      length,
-      mode: state.kind,
-      governor,
-    }),
-  );
-  if (outcome.status === abi.Status.ok && outcome.detail !== abi.Method.unsupported) return;
-  if (outcome.status !== abi.Status.ok) {
-    const context = { kind, file: state, syscall: syscallName(kind), path: state.path };
-    const range = { offset, length, transferred: undefined };
-    const error =
-      outcome.error ?? statusError(outcome.status, outcome.errno, { ...context, ...range });
+  let hasBegun = false;
+  try {
+    const { detail } = await file.locked(kind, offset, end, governor, () => {
+      hasBegun = true;
+      return file.run(kind, { offset, length, mode: state.kind, governor });
+    });
+    if (detail !== abi.Method.unsupported) return;
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
     // EINVAL: a range that is not aligned to the device's sectors.
     if (error.code !== "EINVAL" && error.code !== "ENOTSUP") {
-      state.writeFailed(order, error, true);
+      state.reports.writeFailed(order, error, hasBegun, governor?.signal);
       throw error;
     }
   }

@@ -164,7 +164,7 @@ test("promise 8: an aborted write is reported by one sync, then no more", async 
     );
     expect(outcome).toBe("ABORT_ERR");
     first ??= file.syncAll();
-    const error = await ioError(first, "EIO");
+    const error = await ioError(first, "ERR_WRITE_ABORTED");
     expect((error.cause as IoError).code).toBe("ABORT_ERR");
     await file.syncAll();
     await file.syncData();

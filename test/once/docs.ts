@@ -1,6 +1,7 @@
 // Every TypeScript block of README.md and docs/*.md is type-checked and run, each in a folder of its own
-// (test/once/docs_shell.ts runs the others), with a `disk.img` of 1 MiB in it. After the fence: `ts no-run` for what cannot run here (it is only
-// type-checked), `ts root` for what needs root and loop devices. Runs once: `npm test -- docs`.
+// (test/once/docs_shell.ts runs the others), with a `disk.img` in it. After the fence: `ts no-run` for what cannot run here (it is only
+// type-checked), `ts root` for what needs root and loop devices, `image=64` for another size of `disk.img` than 1 MiB, `resumes` for
+// what is stopped while it copies `disk.img` to `copy.img`, and goes on. Runs once: `npm test -- docs`.
 
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";
@@ -36,6 +37,12 @@ function fileOf(block: Block): string {
 }
 
 for (const block of blocks) fs.writeFileSync(fileOf(block), `${block.code}\nexport {};\n`);
+
+/** Bytes of its `disk.img`. */
+function imageBytes({ words }: Block): number {
+  const given = words.find((word) => word.startsWith("image="));
+  return (given === undefined ? 1 : Number(given.slice("image=".length))) << 20;
+}
 
 /** What docs_shell.ts runs, a drawing, and output. */
 const OTHERS = ["sh", "mermaid", ""];
@@ -73,6 +80,14 @@ test("all blocks type-check", async () => {
   expect(`${end} ${stdout}`).toBe("0 ");
 }, 60_000);
 
+function digestOf(path: string): number | bigint {
+  return Bun.hash(fs.readFileSync(path));
+}
+
+test("a copy that is stopped and goes on is among them", () => {
+  expect(blocks.filter(({ words }) => words.includes("resumes")).length).toBe(1);
+});
+
 for (const block of blocks) {
   const { page, line, words } = block;
   const reason = words.includes("no-run")
@@ -83,13 +98,17 @@ for (const block of blocks) {
   testUnless(reason, `${page}:${line}`, async () => {
     const file = fileOf(block);
     const cwd = dirname(file);
-    fs.writeFileSync(join(cwd, "disk.img"), pattern(1 << 20));
+    fs.writeFileSync(join(cwd, "disk.img"), pattern(imageBytes(block)));
     if (isSuite(block)) {
       const { end, stderr } = await run([process.execPath, "test"], { cwd, timeoutMs: 20_000 });
       expect(`${end} ${/^ *0 fail$/m.exec(stderr)?.[0] ?? stderr}`).toBe("0  0 fail");
       return;
     }
-    const { end, stderr } = await run([process.execPath, file], { cwd, timeoutMs: 20_000 });
+    const { end, stdout, stderr } = await run([process.execPath, file], { cwd, timeoutMs: 20_000 });
     expect(`${end} ${stderr}`).toBe("0 ");
+    if (!words.includes("resumes")) return;
+    expect(stdout).toMatch(/^ABORT_ERR \d+$/m);
+    const [source, target] = ["disk.img", "copy.img"].map((name) => digestOf(join(cwd, name)));
+    expect(target).toBe(source);
   });
 }
