@@ -17,6 +17,7 @@ import { BlockDevice } from "./block_device.ts";
 import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
 import { syncError } from "./failures.ts";
 import { File } from "./file.ts";
+import { knownSize } from "./known_size.ts";
 import { extentOf } from "./medium.ts";
 import type { CopyProgress } from "./meter.ts";
 import { Kind, WINDOW_BYTES_DEFAULT } from "./native/abi.gen.ts";
@@ -24,8 +25,8 @@ import { openFileOf } from "./open_file.ts";
 
 export interface CopyOptions {
   /**
-   * Bytes to copy. Default: up to the end of the source. A source that ends before that rejects with
-   * `ERR_END_OF_FILE`.
+   * Bytes to copy. Default: up to the end of the source; of a file whose size says nothing (/proc, sysfs), where a
+   * read says so. A source that ends before that rejects with `ERR_END_OF_FILE`.
    */
   length?: number | undefined;
   /** Where to begin in the source; of a stream, bytes to pass over. Default 0. */
@@ -117,7 +118,9 @@ export async function planCopy(
   const grid = Math.max(target.alignment.offset, sparse ? HOLE_GRID_BYTES : 1);
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
   const chunkSize = roundUp(options.chunkSize ?? defaultChunk(source, target), unit);
-  const total = options.length ?? (await sourceBytes(source, sourceOffset));
+  const size = source instanceof File ? await knownSize(source) : undefined;
+  const total = options.length ?? bytesBehind(sourceOffset, size);
+  const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
   if (total !== undefined && total > room) throw tooSmall(target, targetOffset, total, room);
@@ -135,7 +138,7 @@ export async function planCopy(
     targetOffset,
     total,
     chunkSize,
-    concurrency: lanes(source, target, options.concurrency ?? CONCURRENCY_DEFAULT, chunkSize),
+    concurrency: isMadeUp(source, size) ? 1 : lanes(source, target, wanted, chunkSize),
     grid,
     room,
     sizeBefore: target.kind === "regular" ? targetSize : 0,
@@ -190,15 +193,16 @@ function checkAccess(source: unknown, target: File, options: CopyOptions): void 
   }
 }
 
-/** Bytes from `offset` to the end; undefined where only reading tells (streams, /dev/zero, /proc). */
-async function sourceBytes(
-  source: File | ReadableStream<Uint8Array>,
-  offset: Offset,
-): Promise<number | undefined> {
-  if (!(source instanceof File)) return undefined;
-  if (source.kind !== "regular" && source.kind !== "disk") return undefined;
-  const size = await source.size();
-  return size === 0 ? undefined : Math.max(0, size - Number(offset));
+function bytesBehind(offset: Offset, size: number | undefined): number | undefined {
+  return size === undefined ? undefined : Math.max(0, size - Number(offset));
+}
+
+/**
+ * A file that the kernel makes up as it is read (/proc, sysfs): one read after the other goes on where the last one
+ * ended; reads elsewhere begin anew, and their parts may not fit together.
+ */
+function isMadeUp(source: File | ReadableStream<Uint8Array>, size: number | undefined): boolean {
+  return size === undefined && source instanceof File && source.kind === "regular";
 }
 
 /** Devices and images, whose size is what it is. */

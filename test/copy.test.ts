@@ -1,7 +1,15 @@
 // `copy`: every pair of sides, every length, holes, verification, failures and how to go on after them.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  existsSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { gzipSync } from "node:zlib";
 import {
   type CopyOptions,
@@ -14,7 +22,7 @@ import {
   Ring,
 } from "../src/index.ts";
 import { simulatedDevice } from "../src/testing/index.ts";
-import { testUnless } from "./support/conditions.ts";
+import { noLinux, testUnless, unless } from "./support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, rejection } from "./support/control.ts";
 
 function bytesAt(path: string): Uint8Array {
@@ -538,6 +546,48 @@ describe("failures", () => {
     const error = await rejection(copy(source, target, { onReadError: "skip", chunkSize }));
     expect(error.code).toBe("ERR_DEVICE_GONE");
     expect(error.result?.readErrors.length).toBe(1);
+  });
+
+  // A few bytes of the page that stat tells of; none; the same, and more than one chunk of it.
+  const madeUp = ["/sys/devices/system/cpu/possible", "/proc/version", "/proc/kallsyms"];
+  for (const path of madeUp) {
+    testUnless(
+      noLinux ?? unless(existsSync(path), `no ${path} here`),
+      `${path}, whose size says nothing, is copied and verified to its end`,
+      async () => {
+        using folder = new Folder();
+        const expected = readFileSync(path);
+        await using source = await File.open(path);
+        await using target = await open(folder.file("b"));
+        const totals: unknown[] = [];
+        const onProgress = ({ phase, total }: CopyProgress): void => {
+          if (phase === "copy") totals.push(total);
+        };
+        const options: CopyOptions = { verify: true, chunkSize: 2 ** 20, onProgress };
+        const result = await copy(source, target, options);
+        expect(result).toMatchObject({ prefix: expected.byteLength, verified: true });
+        expect(new Set(totals)).toEqual(new Set([undefined]));
+        expect(same(bytesAt(folder.file("b")), expected)).toBe(true);
+        // From somewhere on; a length is a promise of the caller's.
+        await copy(source, target, { sourceOffset: 2 });
+        expect(same(bytesAt(folder.file("b")).subarray(0, -2), expected.subarray(2))).toBe(true);
+        const length = expected.byteLength + 1;
+        const error = await rejection(copy(source, target, { length }));
+        expect(error).toMatchObject({ code: "ERR_END_OF_FILE", transferred: length - 1 });
+      },
+    );
+  }
+
+  test("a file that is one hole has a known end", async () => {
+    using folder = new Folder();
+    const path = folder.file("a", "");
+    truncateSync(path, 300_000);
+    await using source = await File.open(path);
+    await using target = await open(folder.file("b"));
+    const totals: unknown[] = [];
+    await copy(source, target, { onProgress: ({ total }) => totals.push(total) });
+    expect(new Set(totals)).toEqual(new Set([300_000]));
+    expect(statSync(folder.file("b")).size).toBe(300_000);
   });
 
   test("the source shrinks", async () => {
