@@ -2,7 +2,7 @@
 // throws the error that names the argument, the value and what would be right.
 
 import { types } from "node:util";
-import { argumentRange, argumentType, argumentValue } from "./errors.ts";
+import { argumentRange, argumentType, argumentValue } from "./argument_errors.ts";
 
 /** A position or size in bytes: a non-negative integer up to 2^63 - 1. */
 export type Offset = number | bigint;

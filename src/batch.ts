@@ -1,6 +1,7 @@
 // `ring.batch`: many operations with one call. The operations go the way of single calls, so that one
 // turn's flush takes them all; this file only checks entries and collects results.
 
+import { argumentType, argumentValue } from "./argument_errors.ts";
 import {
   checkIoOptions,
   checkOptions,
@@ -9,7 +10,6 @@ import {
   type IoOptions,
   type Offset,
 } from "./arguments.ts";
-import { argumentType, argumentValue } from "./errors.ts";
 import { missingError } from "./failures.ts";
 import { Kind } from "./native/abi.gen.ts";
 

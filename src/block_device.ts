@@ -2,6 +2,7 @@
 // `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
 
 import { stat } from "node:fs/promises";
+import { argumentRange, argumentValue } from "./argument_errors.ts";
 import {
   addOffset,
   checkBoolean,
@@ -13,7 +14,7 @@ import {
 } from "./arguments.ts";
 import { busyHint, loopHint } from "./busy.ts";
 import type { Governor } from "./control.ts";
-import { argumentRange, argumentValue, errnoOf, IoError, systemError } from "./errors.ts";
+import { errnoOf, IoError, systemError } from "./errors.ts";
 import { File } from "./file.ts";
 import type { FileState } from "./file_state.ts";
 import { type Geometry, imageGeometry, readGeometry } from "./geometry.ts";

@@ -1,8 +1,9 @@
 // `BufferPool`: equal buffers of one slab, lent one by one.
 
+import { argumentRange, argumentType, argumentValue } from "./argument_errors.ts";
 import { type Bytes, checkInteger, checkOptions, isSignal } from "./arguments.ts";
 import { causeError } from "./control.ts";
-import { argumentRange, argumentType, argumentValue, IoError } from "./errors.ts";
+import { IoError } from "./errors.ts";
 import { listen, unlisten } from "./event_loop.ts";
 import { PINNED_CHUNKS_MAX } from "./native/abi.gen.ts";
 import { noteClosed, noteHeld, noteOpened } from "./registry.ts";

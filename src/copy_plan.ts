@@ -1,6 +1,7 @@
 // What a copy is to do: options checked, sizes asked, impossible copies refused before anything is
 // written. For copy.ts.
 
+import { argumentType, argumentValue } from "./argument_errors.ts";
 import {
   addOffset,
   checkBoolean,
@@ -14,7 +15,7 @@ import {
   roundUp,
 } from "./arguments.ts";
 import { BlockDevice } from "./block_device.ts";
-import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
+import { errnoOf, IoError } from "./errors.ts";
 import { syncError } from "./failures.ts";
 import { File } from "./file.ts";
 import { knownSize } from "./known_size.ts";

@@ -1,10 +1,8 @@
-// Every error the library makes: IoError for what the system or the circumstances did, TypeError and
-// RangeError with Node's codes for wrong arguments.
+// `IoError`: what the system or the circumstances did. Wrong arguments are argument_errors.ts.
 
 import { constants } from "node:os";
 import * as util from "node:util";
 import type { CopyResult } from "./copy_result.ts";
-import { shown } from "./shown.ts";
 
 export interface IoErrorInit {
   /** The reason in words; the rest of the message is made from the fields below. */
@@ -88,28 +86,7 @@ export function errnoOf(code: keyof typeof constants.errno): number {
   return constants.errno[code] ?? 0;
 }
 
-function withCode<T extends Error>(error: T, code: string): T {
-  Object.defineProperty(error, "code", { value: code, enumerable: true });
-  return error;
-}
-
-/** ERR_INVALID_ARG_TYPE */
-export function argumentType(name: string, expected: string, value: unknown): TypeError {
-  return withCode(
-    new TypeError(`"${name}" must be ${expected}; got ${shown(value)} (${typeof value})`),
-    "ERR_INVALID_ARG_TYPE",
-  );
-}
-
-/** ERR_INVALID_ARG_VALUE */
-export function argumentValue(name: string, why: string, value: unknown): TypeError {
-  return withCode(new TypeError(`"${name}" ${why}; got ${shown(value)}`), "ERR_INVALID_ARG_VALUE");
-}
-
-/** ERR_OUT_OF_RANGE */
-export function argumentRange(name: string, range: string, value: unknown): RangeError {
-  return withCode(
-    new RangeError(`"${name}" must be ${range}; got ${shown(value)}`),
-    "ERR_OUT_OF_RANGE",
-  );
+/** Whether the caller asked for this end: then it says nothing about the medium. */
+export function wasAsked(error: IoError): boolean {
+  return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
 }

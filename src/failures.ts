@@ -1,15 +1,14 @@
 // From a native status and an errno to the IoError that names what was tried.
 
-import { errnoOf, IoError, systemError } from "./errors.ts";
-import type { FileState } from "./file_state.ts";
+import { errnoOf, IoError, systemError, wasAsked } from "./errors.ts";
+import type { FileFacts } from "./file_facts.ts";
 import { goneError } from "./gone.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
-import { wasAsked } from "./write_reports.ts";
 
 export interface ErrorContext {
   readonly kind: number;
-  readonly file: FileState | undefined;
+  readonly file: FileFacts | undefined;
   readonly syscall: string;
   readonly path: string | undefined;
   readonly offset: number | bigint | undefined;

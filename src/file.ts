@@ -1,6 +1,7 @@
 // `File`: what a caller holds. The work is done in open_file.ts.
 
 import type fs from "node:fs";
+import { argumentType } from "./argument_errors.ts";
 import {
   addOffset,
   type Bytes,
@@ -13,7 +14,6 @@ import {
   type Offset,
 } from "./arguments.ts";
 import { setEntryStarter } from "./batch.ts";
-import { argumentType } from "./errors.ts";
 import { statsOf } from "./file_info.ts";
 import type { Alignment } from "./file_state.ts";
 import { emptiedError } from "./gone.ts";

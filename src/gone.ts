@@ -4,7 +4,7 @@
 
 import { addOffset, type Offset } from "./arguments.ts";
 import { errnoOf, IoError } from "./errors.ts";
-import type { FileState } from "./file_state.ts";
+import type { FileFacts } from "./file_facts.ts";
 
 const GONE_HINT = "Plug it in and open it again; what was not synced may be lost";
 
@@ -12,18 +12,18 @@ const GONE_HINT = "Plug it in and open it again; what was not synced may be lost
 const SUSPECT_CODES: ReadonlySet<string> = new Set(["EIO", "ENOSPC", "EINVAL"]);
 
 /** Whether a failure with `code` may mean that the device is gone. */
-export function isSuspect(file: FileState, code: string): boolean {
+export function isSuspect(file: FileFacts, code: string): boolean {
   if (file.mediaBytes === 0) return false;
   return SUSPECT_CODES.has(code);
 }
 
 /** Whether a read that stopped `transferred` bytes behind `offset` stopped before the device's end. */
-export function endsTooEarly(file: FileState, offset: Offset, transferred: number): boolean {
+export function endsTooEarly(file: FileFacts, offset: Offset, transferred: number): boolean {
   return file.mediaBytes > 0 && addOffset(offset, transferred) < file.mediaBytes;
 }
 
 /** For a disk that had bytes when it was opened and says that it has none. */
-export function emptiedError(file: FileState): IoError {
+export function emptiedError(file: FileFacts): IoError {
   return goneError(
     new IoError("ENXIO", {
       reason: "the device has 0 bytes",

@@ -1,6 +1,6 @@
 // What to do about an error, where we know the cause; and the names of what was tried.
 
-import type { FileState } from "./file_state.ts";
+import type { FileFacts } from "./file_facts.ts";
 import { Kind } from "./native/abi.gen.ts";
 
 const SYSCALLS: Readonly<Record<number, string>> = {
@@ -51,7 +51,7 @@ const DIRECT: ReadonlySet<number> = new Set([
 export function hintFor(
   code: string,
   kind: number,
-  file: FileState | undefined,
+  file: FileFacts | undefined,
 ): string | undefined {
   if (kind === Kind.open) return openHint(code);
   if (kind === Kind.probe) {
@@ -93,7 +93,7 @@ export function hintFor(
   }
 }
 
-function invalidHint(kind: number, file: FileState): string | undefined {
+function invalidHint(kind: number, file: FileFacts): string | undefined {
   if (kind === Kind.truncate && file.mediaBytes > 0) {
     return "A device has the size it has; only regular files can be truncated";
   }

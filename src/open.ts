@@ -2,6 +2,7 @@
 // Used by file.ts and block_device.ts.
 
 import { fileURLToPath } from "node:url";
+import { argumentType, argumentValue } from "./argument_errors.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -11,7 +12,7 @@ import {
   type IoOptions,
 } from "./arguments.ts";
 import { causeError, causeOf, type Governor, governor } from "./control.ts";
-import { argumentType, argumentValue, errnoOf, IoError } from "./errors.ts";
+import { errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
 import { copiedInfo, identityOf } from "./file_info.ts";
 import { FileState } from "./file_state.ts";

@@ -1,6 +1,7 @@
 // One open file behind `File`: checks arguments, then hands operations to core.ts (one buffer) or
 // transfer.ts (vectors, large foreign views). Nothing here waits for anything but promises.
 
+import { argumentType } from "./argument_errors.ts";
 import {
   bytesOf,
   checkData,
@@ -19,7 +20,7 @@ import { type EntryStarter, entryStarterOf } from "./batch.ts";
 import { readWidened, WIDENED_BYTES_MAX } from "./bounced.ts";
 import { type Cause, causeError, type Governor, waitGoverned } from "./control.ts";
 import type { Core } from "./core.ts";
-import { argumentType, IoError } from "./errors.ts";
+import { IoError, wasAsked } from "./errors.ts";
 import {
   closedError,
   type ErrorContext,
@@ -41,7 +42,6 @@ import { isPlausible, slabOf } from "./slab.ts";
 import { Reply } from "./slots.ts";
 import { checkTransfer, needsCare, runTransfer } from "./transfer.ts";
 import type { Change, Transfer } from "./transfer_request.ts";
-import { wasAsked } from "./write_reports.ts";
 
 /** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
 export class OpenFile implements EntryStarter {

@@ -2,10 +2,11 @@
 // `Ring.default()`. The work is done in core.ts.
 
 import { readFileSync } from "node:fs";
+import { argumentType, argumentValue } from "./argument_errors.ts";
 import { checkInteger, checkOptions, type IoOptions } from "./arguments.ts";
 import { type Operation, runBatch } from "./batch.ts";
 import { Core } from "./core.ts";
-import { argumentType, argumentValue, systemError } from "./errors.ts";
+import { systemError } from "./errors.ts";
 import { backendName, refusedText } from "./failures.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { DeviceParameters } from "./native/open_ring.ts";

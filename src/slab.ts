@@ -1,9 +1,10 @@
 // Native memory that the kernel may read and write directly. It is page aligned and counted (zig/slab.zig): what is in
 // flight stays, whatever JavaScript does to the ArrayBuffer over it. Any other view works too, by way of a copy.
 
+import { argumentRange } from "./argument_errors.ts";
 import type { IoData } from "./arguments.ts";
 import { checkInteger } from "./arguments.ts";
-import { argumentRange, IoError, systemError } from "./errors.ts";
+import { IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";
 import { noteHeld, noteOpened } from "./registry.ts";

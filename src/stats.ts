@@ -1,7 +1,7 @@
 // Reads the counters that native code keeps (zig/abi.zig, Stats): pulled when asked for, never pushed.
 
+import { argumentRange, argumentType } from "./argument_errors.ts";
 import type { Core } from "./core.ts";
-import { argumentRange, argumentType } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 
 /** Latencies from submission to completion, of one kind of operation. */

@@ -3,6 +3,7 @@
 // buffers and do nothing that the other side of the stream has not asked for.
 
 import { allocBuffer } from "./alloc_buffer.ts";
+import { argumentRange } from "./argument_errors.ts";
 import {
   addOffset,
   type Bytes,
@@ -19,7 +20,7 @@ import {
 } from "./arguments.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import { causeError } from "./control.ts";
-import { argumentRange, IoError } from "./errors.ts";
+import { IoError } from "./errors.ts";
 import { listen, unlisten } from "./event_loop.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { OpenFile } from "./open_file.ts";

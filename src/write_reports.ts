@@ -1,12 +1,7 @@
 // Which sync of a file has to tell of which write that failed. One for each `FileState`; told by core.ts, file.ts
 // and block_device.ts, asked by the syncs of file.ts.
 
-import type { IoError } from "./errors.ts";
-
-/** Whether the caller asked for this end: then it says nothing about the medium. */
-export function wasAsked(error: IoError): boolean {
-  return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
-}
+import { type IoError, wasAsked } from "./errors.ts";
 
 /**
  * Writes that were aborted, timed out or never began: the first of each copy or stream, by the signal of all that

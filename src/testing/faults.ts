@@ -3,9 +3,10 @@
 
 import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
+import { argumentRange, argumentType, argumentValue } from "../argument_errors.ts";
 import { checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
 import type { Core } from "../core.ts";
-import { argumentRange, argumentType, argumentValue, IoError } from "../errors.ts";
+import { IoError } from "../errors.ts";
 import { closedError } from "../failures.ts";
 import * as abi from "../native/abi.gen.ts";
 

@@ -1,9 +1,10 @@
 // `overlayDevice`: copy-on-write over a file or device, for trying a tool on real data. What is written
 // lives in native memory (zig/backend/overlay.zig); the base is only ever read.
 
+import { argumentType, argumentValue } from "../argument_errors.ts";
 import { checkOptions } from "../arguments.ts";
 import { BlockDevice, examined } from "../block_device.ts";
-import { argumentType, argumentValue, errnoOf, IoError } from "../errors.ts";
+import { errnoOf, IoError } from "../errors.ts";
 import { File } from "../file.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { DeviceParameters } from "../native/open_ring.ts";

@@ -3,10 +3,11 @@
 // use. Each device has a ring of its own.
 
 import { types } from "node:util";
+import { argumentRange, argumentType } from "../argument_errors.ts";
 import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
 import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../block_device.ts";
 import type { Core } from "../core.ts";
-import { argumentRange, argumentType, errnoOf, IoError } from "../errors.ts";
+import { errnoOf, IoError } from "../errors.ts";
 import * as abi from "../native/abi.gen.ts";
 import { openFile } from "../open.ts";
 import type { Request } from "../request.ts";
