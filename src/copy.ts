@@ -110,7 +110,7 @@ class Copy {
     this.#pool = new BufferPool({ size: plan.chunkSize, count: plan.concurrency });
     this.#sums = plan.verify ? new Sums(plan.chunkSize) : undefined;
     this.#hasher = plan.hash ? new Bun.CryptoHasher("sha256") : undefined;
-    this.#meter = new Meter(options.onProgress, "copy", plan.total);
+    this.#meter = this.#startMeter("copy", plan.total);
   }
 
   async run(): Promise<CopyResult> {
@@ -132,6 +132,7 @@ class Copy {
     } finally {
       unlisten(signal, stop);
       state.reports.endTeller(this.#io.signal, state.order);
+      this.#meter[Symbol.dispose]();
       this.#pool[Symbol.dispose]();
     }
     const result = this.#result();
@@ -384,8 +385,7 @@ class Copy {
   async #verify(): Promise<void> {
     const { target, targetOffset } = this.#plan;
     const total = this.#prefix;
-    const options = this.#options;
-    this.#meter = new Meter(options.onProgress, "verify", total);
+    this.#meter = this.#startMeter("verify", total);
     await target.invalidateCache();
     let first = Infinity;
     await this.#eachChunk(total, async (chunk, buffer) => {
@@ -411,6 +411,10 @@ class Copy {
   }
 
   // Accounts ------------------------------------------------------------------------------------------
+
+  #startMeter(phase: "copy" | "verify", total: number | undefined): Meter {
+    return new Meter(this.#options.onProgress, phase, total, (error) => this.#fail(error));
+  }
 
   #doneWith(begin: number, bytes: number): void {
     this.#done.set(begin, bytes);

@@ -90,7 +90,7 @@ describe("in a terminal", () => {
     expect(session.screen).toMatch(/^read +[\d,]+ /m);
   });
 
-  test("a benchmark's own file is removed also when Ctrl-C ends it at once, or while it is made", async () => {
+  test("a benchmark's own file is removed also when Ctrl-C ends it, or while it is made", async () => {
     using dir = new TempDir();
     const path = dir.file("scratch");
     for (const [size, moment, keys] of [

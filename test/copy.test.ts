@@ -632,6 +632,31 @@ describe("failures", () => {
     expect(ring.stats().completions - before).toBeLessThanOrEqual(4);
   });
 
+  test("onProgress tells what was moved before the source stalled; what it throws then ends the copy", async () => {
+    using folder = new Folder();
+    await using target = await open(folder.file("b"));
+    for (const throws of [false, true]) {
+      // Goes on only when it has been told of the first part.
+      const told = Promise.withResolvers<void>();
+      const source = new ReadableStream<Uint8Array>({
+        async start(controller) {
+          controller.enqueue(pattern(65_536));
+          await told.promise;
+          controller.enqueue(pattern(1));
+          controller.close();
+        },
+      });
+      const onProgress = ({ bytes }: CopyProgress): void => {
+        if (bytes !== 65_536) return;
+        told.resolve();
+        if (throws) throw new Error("enough");
+      };
+      const done = copy(source, target, { chunkSize: 65_536, onProgress });
+      if (throws) expect((await rejection(done)).message).toContain("enough");
+      else expect((await done).bytesCopied).toBe(65_537);
+    }
+  });
+
   test("what onProgress throws ends the copy", async () => {
     using folder = new Folder();
     await using source = await File.open(folder.file("a", pattern(SIZE)));

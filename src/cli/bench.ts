@@ -74,7 +74,7 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
   refuseUnasked(job, place);
   using _made = place.kind === "missing" ? await Scratch.make(job, interrupts.signal) : undefined;
   if (interrupts.signal.aborted) return interrupts.code;
-  const result = await measure(job, place, interrupts.signal);
+  const result = await measure(job, place, interrupts);
   if (args.flag("json")) print(JSON.stringify(toJson(job, result), null, 2));
   else show(job, result);
   if (svg !== undefined) {
@@ -189,9 +189,10 @@ function randomBuffer(bytes: number): Bytes {
 
 // Measuring ------------------------------------------------------------------------------------------------
 
-async function measure(job: Job, place: Place, signal: AbortSignal): Promise<Result> {
+async function measure(job: Job, place: Place, interrupts: Interrupts): Promise<Result> {
   // A ring of its own: its statistics are of nothing else.
   await using ring = Ring.open({ queueDepth: job.depth });
+  interrupts.watch(ring);
   const { file, direct } = await openFile(job, place, ring);
   await using _closed = file;
   const size = await file.size();
@@ -204,7 +205,7 @@ async function measure(job: Job, place: Place, signal: AbortSignal): Promise<Res
     throw usage(`--bs ${job.bs} is no multiple of ${unit}, which ${printable(job.path)} asks for`);
   }
   if (!writes(job)) await file.invalidateCache().catch(() => {});
-  const counts = await drive(job, file, region, signal);
+  const counts = await drive(job, file, region, interrupts.signal);
   const syncMs = counts.writes > 0 ? await timed(() => file.syncAll()) : undefined;
   const { latency } = ring.stats();
   return {
@@ -272,7 +273,7 @@ async function drive(job: Job, file: File, region: number, signal: AbortSignal):
       }
     }
   };
-  using progress = new Progress(job.quiet);
+  using progress = new Progress(job.quiet, signal);
   const timer = setInterval(() => progress.update(stepOf(job, counts, started)), 200);
   try {
     const loops = Array.from({ length: job.depth }, () =>

@@ -163,6 +163,7 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   }
   if (job.yes) return;
   if (!canAsk()) throw refused("nobody is there to be asked", "Pass --yes if you are sure");
+  using _silence = interrupts.silence();
   const answer = await ask('Overwrite it? Type "yes" to go on: ', interrupts.signal);
   if (interrupts.signal.aborted) throw new Stop(interrupts.code, "stopped; nothing was written");
   if (/^y(es)?$/i.test(answer?.trim() ?? "")) return;
@@ -226,7 +227,7 @@ async function copyShown(
   target: File,
   interrupts: Interrupts,
 ): Promise<CopyResult> {
-  using progress = new Progress(job.quiet);
+  using progress = new Progress(job.quiet, interrupts.signal);
   return await copy(source ?? Bun.stdin.stream(), target, {
     sourceOffset: job.skip,
     targetOffset: job.seek,
@@ -256,7 +257,7 @@ async function cutRest(job: Job, target: File, place: Place, result: CopyResult)
 /** What was written before the stop is on the medium, so that one can go on from there. */
 async function settleWritten(target: File, result: CopyResult): Promise<void> {
   if (result.prefix === 0 || (target.kind !== "regular" && target.kind !== "disk")) return;
-  say("stopping: what was written is being synced (Ctrl-C again to leave it)");
+  say("what was written is being synced");
   await target.syncAll().catch((error: unknown) => {
     complain(error instanceof Error ? error.message : String(error));
   });

@@ -8,6 +8,7 @@ export const Exit = {
   differs: 4,
   interrupted: 130,
   terminated: 143,
+  hungUp: 129,
 } as const;
 
 export const EXIT_TABLE = `Exit codes:
@@ -16,7 +17,7 @@ export const EXIT_TABLE = `Exit codes:
   2    wrong usage; nothing was done
   3    refused, or the answer was no; nothing was written
   4    the contents differ
-  130  stopped by Ctrl-C (143 by SIGTERM)`;
+  130  stopped by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)`;
 
 /** Ends the command with a code and words for the user, instead of a stack trace. */
 export class Stop extends Error {

@@ -82,7 +82,8 @@ Options:
 ${SIZES}
 
 Ctrl-C ends it cleanly: what was written is synced, and the command that does the rest is shown.
-A second Ctrl-C ends it at once.
+Another one, half a second later or more, ends it at once. SIGUSR1 (SIGINFO on FreeBSD and macOS)
+shows how far it is.
 
 Examples:
   bun-aio copy debian.iso /dev/sdX --verify

@@ -1,21 +1,38 @@
-// Ctrl-C and its relatives: the first asks for a clean end, the second ends at once.
+// Ctrl-C and its relatives: the first asks for a clean end, another one ends at once.
 
+import { Ring } from "../ring.ts";
 import { Exit } from "./exit.ts";
-import { say } from "./terminal.ts";
+import { listen } from "./signals.ts";
+import { endLine, say } from "./terminal.ts";
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const CODES = {
+  SIGINT: Exit.interrupted,
+  SIGTERM: Exit.terminated,
+  SIGHUP: Exit.hungUp,
+} as const;
+
+type Name = keyof typeof CODES;
+
+const NAMES: readonly Name[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+/**
+ * Signals so soon after the first are the same request: one Ctrl-C arrives from the terminal and again
+ * from bunx or npm, a closed terminal sends SIGHUP from the kernel and from the shell.
+ */
+const SAME_REQUEST_MS = 500;
 
 export class Interrupts implements Disposable {
   readonly #controller = new AbortController();
-  readonly #handlers = new Map<string, () => void>();
+  readonly #undo: readonly (() => void)[];
+  #ring: Ring | undefined;
   #code: number = Exit.interrupted;
+  #askedAt = 0;
+  /** Whether the user can know that it is stopping. */
+  #announced = false;
+  #isSilent = false;
 
   constructor() {
-    for (const name of SIGNALS) {
-      const handler = (): void => this.#received(name);
-      this.#handlers.set(name, handler);
-      process.on(name, handler);
-    }
+    this.#undo = NAMES.map((name) => listen(name, () => this.#received(name)));
   }
 
   /** Aborts at the first signal. */
@@ -28,16 +45,63 @@ export class Interrupts implements Disposable {
     return this.#code;
   }
 
-  [Symbol.dispose](): void {
-    for (const [name, handler] of this.#handlers) process.off(name, handler);
+  /** An end at once tells of the operations of this ring. Default: the one of this thread. */
+  watch(ring: Ring): void {
+    this.#ring = ring;
   }
 
-  #received(name: (typeof SIGNALS)[number]): void {
-    if (name !== "SIGINT") this.#code = name === "SIGTERM" ? Exit.terminated : 129;
-    if (this.signal.aborted) {
-      say("stopped at once");
-      process.exit(this.#code);
-    }
-    this.#controller.abort(new Error(`stopped by ${name}`));
+  /** While this is held, stopping is not announced: what ends at once says itself that it was stopped. */
+  silence(): Disposable {
+    this.#isSilent = true;
+    return {
+      [Symbol.dispose]: (): void => {
+        this.#isSilent = false;
+      },
+    };
   }
+
+  [Symbol.dispose](): void {
+    for (const undo of this.#undo) undo();
+  }
+
+  #received(name: Name): void {
+    if (!this.signal.aborted) {
+      this.#askedAt = performance.now();
+      this.#code = CODES[name];
+      this.#announce(name);
+      this.#controller.abort(new Error(`stopped by ${name}`));
+      return;
+    }
+    if (performance.now() - this.#askedAt < SAME_REQUEST_MS) return;
+    // Who has not read that it is stopping repeats the request. Another signal is another request.
+    if (name === "SIGINT" && !this.#announced) return;
+    endEchoed(name);
+    say(`stopped at once${heldText(this.#ring ?? Ring.default())}`);
+    process.exit(CODES[name]);
+  }
+
+  #announce(name: Name): void {
+    if (this.#isSilent) {
+      this.#announced = true;
+      return;
+    }
+    endEchoed(name);
+    say("stopping (Ctrl-C again ends it at once)", () => {
+      this.#announced = true;
+    });
+  }
+}
+
+/** The terminal has written ^C where the cursor was. */
+function endEchoed(name: Name): void {
+  if (!endLine() && name === "SIGINT" && process.stderr.isTTY) process.stderr.write("\n");
+}
+
+/** What the kernel has not given back. It cannot be taken from it: the process may last until it does. */
+function heldText(ring: Ring): string {
+  const { inFlight } = ring.stats();
+  if (inFlight === 0) return "";
+  const requests =
+    inFlight === 1 ? "1 request: until it is" : `${inFlight} requests: until they are`;
+  return `; the kernel still holds ${requests} over, the target may change and stays in use`;
 }

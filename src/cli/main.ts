@@ -2,6 +2,8 @@
 // The `bun-aio` command. Finds the command that was named, and turns what it throws into words and an
 // exit code. Nothing else in the package imports this folder.
 
+// First: its handlers are there before the rest is loaded.
+import "./signals.ts";
 import { IoError } from "../errors.ts";
 import { Arguments, meant } from "./arguments.ts";
 import { Exit, Stop, usage } from "./exit.ts";

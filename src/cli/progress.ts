@@ -1,7 +1,8 @@
 // How far it got: a bar on a terminal, a line now and then elsewhere. Always on stderr.
 
 import { SingleBar } from "cli-progress";
-import { isLive, say } from "./terminal.ts";
+import { tellProgressWith } from "./signals.ts";
+import { isLive, lineBegun, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize } from "./units.ts";
 
 export interface Step {
@@ -25,11 +26,18 @@ export class Progress implements Disposable {
   #toldAt = -Infinity;
   #told: Step | undefined;
 
-  constructor(quiet: boolean) {
+  /** From the moment `stop` aborts on nothing is drawn: what is said about stopping stands below. */
+  constructor(
+    quiet: boolean,
+    readonly stop: AbortSignal,
+  ) {
     this.#mode = quiet ? "none" : isLive(process.stderr) ? "bar" : "lines";
   }
 
   update(step: Step): void {
+    // Also when nothing is drawn: a signal may ask.
+    tellProgressWith(() => text(step));
+    if (this.stop.aborted) return;
     if (this.#last !== undefined && this.#last.phase !== step.phase) this.#finishPhase();
     this.#last = step;
     if (this.#mode === "bar") this.#draw(step);
@@ -42,12 +50,19 @@ export class Progress implements Disposable {
   }
 
   #finishPhase(): void {
-    this.#bar?.stop();
-    this.#bar = undefined;
+    this.#endBar();
     const last = this.#last;
-    if (this.#mode === "lines" && last !== undefined && this.#told !== last) say(text(last));
+    if (this.#mode === "lines" && !this.stop.aborted && last !== undefined && this.#told !== last)
+      say(text(last));
     this.#last = undefined;
     this.#toldAt = -Infinity;
+  }
+
+  #endBar(): void {
+    if (this.#bar === undefined) return;
+    this.#bar.stop();
+    this.#bar = undefined;
+    lineBegun(undefined);
   }
 
   #draw(step: Step): void {
@@ -61,7 +76,11 @@ export class Progress implements Disposable {
         barCompleteChar: "█",
         barIncompleteChar: "░",
         hideCursor: true,
+        // It would end at signals that are to be ignored, too.
+        gracefulExit: false,
       });
+      // What is said meanwhile stands below it; the next step begins a new one.
+      lineBegun(() => this.#endBar());
       this.#bar.start(Math.max(1, total ?? 1), 0, { phase: step.phase, text: "" });
     }
     const words = total === undefined ? text(step) : text(step).slice(step.phase.length + 1);

@@ -20,14 +20,32 @@ export function paint(stream: Stream, style: Style, text: string): string {
   return plain ? text : styleText(style, text, { validateStream: false });
 }
 
+/** Ends the line that is being written: a bar, or a question. */
+let finishLine: (() => void) | undefined;
+
+/** `finish` ends the line that has been begun, when something else is to be said; undefined: it is ended. */
+export function lineBegun(finish: (() => void) | undefined): void {
+  finishLine = finish;
+}
+
+/** Ends the line that has been begun; false if there is none. */
+export function endLine(): boolean {
+  const finish = finishLine;
+  finishLine = undefined;
+  finish?.();
+  return finish !== undefined;
+}
+
 /** A line of data, on stdout. */
 export function print(line: string): void {
+  if (process.stdout.isTTY) endLine();
   process.stdout.write(`${line}\n`);
 }
 
-/** A line for the user, on stderr. */
-export function say(line: string): void {
-  process.stderr.write(`${line}\n`);
+/** A line for the user, on stderr; `written` is called when it has been written, or cannot be. */
+export function say(line: string, written?: () => void): void {
+  endLine();
+  process.stderr.write(`${line}\n`, written);
 }
 
 export function warn(text: string): void {
@@ -51,18 +69,21 @@ export function ask(question: string, signal: AbortSignal): Promise<string | und
     const lines = createInterface({ input: process.stdin, terminal: false });
     const end = (answer: string | undefined): void => {
       signal.removeEventListener("abort", stopped);
+      lineBegun(undefined);
       // First, because closing tells so at once.
       resolve(answer);
       lines.close();
     };
     const stopped = (): void => {
-      process.stderr.write("\n");
+      endLine();
       end(undefined);
     };
     lines.once("line", end);
     lines.once("close", () => resolve(undefined));
     signal.addEventListener("abort", stopped, { once: true });
     process.stderr.write(question);
+    // Whatever is said meanwhile, the question stays open.
+    lineBegun(() => process.stderr.write("\n"));
     if (signal.aborted) stopped();
   });
 }

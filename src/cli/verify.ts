@@ -127,7 +127,7 @@ async function compareShown(
 ): Promise<Outcome> {
   await using a = await openPastCache(placeA);
   await using b = await openPastCache(placeB);
-  using progress = new Progress(job.quiet);
+  using progress = new Progress(job.quiet, interrupts.signal);
   return await compare(job, a, b, progress, interrupts.signal);
 }
 

@@ -1,5 +1,7 @@
 // Runs the `bun-aio` command: in pipes, and in a pseudo-terminal that can be typed at.
 
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { type ChildOptions, type ChildResult, run } from "./child.ts";
 
@@ -25,9 +27,14 @@ export class Session implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
   #waiting: { pattern: RegExp; found: () => void } | undefined;
 
-  constructor(args: readonly string[], env: Record<string, string | undefined> = {}) {
+  /** `under`: words before the command, a shell for example. */
+  constructor(
+    args: readonly string[],
+    env: Record<string, string | undefined> = {},
+    under: readonly string[] = [],
+  ) {
     const decoder = new TextDecoder();
-    this.#child = Bun.spawn([process.execPath, main, ...args], {
+    this.#child = Bun.spawn([...under, process.execPath, main, ...args], {
       env: { ...process.env, TERM: "xterm-256color", NO_COLOR: undefined, ...env },
       terminal: {
         cols: 100,
@@ -75,3 +82,79 @@ export class Session implements AsyncDisposable {
 }
 
 export const CTRL_C = "\x03";
+
+interface Matcher {
+  test(text: string): boolean;
+}
+
+/** The command with pipes, which is fed by hand and can be sent signals. */
+export class Fed implements AsyncDisposable {
+  /** What came on stderr. */
+  said = "";
+  readonly #child: Bun.Subprocess<"pipe", "ignore", "pipe">;
+  readonly #reading: Promise<void>;
+  #heard = Promise.withResolvers<void>();
+
+  constructor(args: readonly string[], { under = [] }: { under?: readonly string[] } = {}) {
+    this.#child = Bun.spawn([...under, process.execPath, main, ...args], {
+      stdin: "pipe",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    this.#reading = this.#read();
+  }
+
+  /** Waits for something to be said; throws with all that was said if it is not. */
+  async until(matcher: Matcher): Promise<void> {
+    const late = Bun.sleep(PATIENCE_MS).then(() => "too late");
+    const ended = this.#reading.then(() => "ended");
+    while (!matcher.test(this.said)) {
+      const outcome = await Promise.race([this.#heard.promise, late, ended]);
+      if (outcome === undefined || matcher.test(this.said)) continue;
+      throw new Error(`${outcome}; ${matcher} is not in:\n${this.said}`);
+    }
+  }
+
+  /** Waits until a handler of the signal is installed (Linux). */
+  async handles(signal: NodeJS.Signals): Promise<void> {
+    const bit = 1n << BigInt(constants.signals[signal] - 1);
+    const end = performance.now() + PATIENCE_MS;
+    while (performance.now() < end) {
+      const status = readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
+      const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0";
+      if ((BigInt(`0x${caught}`) & bit) !== 0n) return;
+      await Bun.sleep(1);
+    }
+    throw new Error(`no handler of ${signal} was installed`);
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#child.stdin.write(bytes);
+    this.#child.stdin.flush();
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Ends its input; the exit code. */
+  async end(): Promise<number> {
+    this.#child.stdin.end();
+    await this.#reading;
+    return this.#child.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode === null) this.#child.kill("SIGKILL");
+    await this.#child.exited;
+  }
+
+  async #read(): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const bytes of this.#child.stderr) {
+      this.said += decoder.decode(bytes, { stream: true });
+      this.#heard.resolve();
+      this.#heard = Promise.withResolvers();
+    }
+  }
+}

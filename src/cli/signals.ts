@@ -1,0 +1,119 @@
+// What this process inherited about signals, and the ones that ask how far it is. main.ts imports this
+// before everything else: until the handlers are there, such a signal ends the process.
+
+import { dlopen, ptr } from "bun:ffi";
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import { isatty } from "node:tty";
+import { say } from "./terminal.ts";
+
+/** The C library by its names: glibc, musl, FreeBSD, macOS. */
+const LIBC_NAMES: readonly string[] =
+  {
+    linux: [
+      "libc.so.6",
+      `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`,
+      "libc.so",
+    ],
+    freebsd: ["libc.so.7"],
+    darwin: ["libSystem.B.dylib"],
+  }[process.platform as string] ?? [];
+
+/** SIG_IGN of signal.h, everywhere. */
+const SIG_IGN = 1n;
+/** More than struct sigaction has on any system; the handler is its first field. */
+const SIGACTION_WORDS = 32;
+
+type SignalName = NodeJS.Signals | "SIGINFO";
+
+/** Those that were ignored when the process began: by nohup(1), `trap '' INT`, a shell for its background jobs. */
+const ignoredAtStart: Set<SignalName> = readIgnored([
+  "SIGINT",
+  "SIGTERM",
+  "SIGHUP",
+  "SIGUSR1",
+  "SIGINFO",
+]);
+
+function readIgnored(names: readonly SignalName[]): Set<SignalName> {
+  const ignored = new Set<SignalName>();
+  const sigaction = loadSigaction();
+  if (sigaction === undefined) return ignored;
+  const action = new BigUint64Array(SIGACTION_WORDS);
+  for (const name of names) {
+    const number = numberOf(name);
+    // Without a new action, sigaction(2) only tells the old one.
+    if (number === undefined || sigaction(number, null, ptr(action)) !== 0) continue;
+    if (action[0] === SIG_IGN) ignored.add(name);
+  }
+  return ignored;
+}
+
+/**
+ * Bun catches SIGINT and SIGTERM before any script runs when it has a terminal, to restore it, and what was
+ * there is lost (seen in Bun 1.4.5). A shell that ignores a signal starts its commands ignoring it; so a
+ * shell as parent is asked (proc_pid_status(5)). One with job control ignores SIGTERM for itself alone, and
+ * SIGTSTP with it.
+ */
+function ignoredByShell(): ("SIGINT" | "SIGTERM")[] {
+  if (process.platform !== "linux" || ![0, 1, 2].some((fd) => isatty(fd))) return [];
+  let status: string;
+  try {
+    status = readFileSync(`/proc/${process.ppid}/status`, "utf8");
+  } catch {
+    return [];
+  }
+  if (!/^Name:\t(ba|da|a|z|k|mk|ok)?sh$/m.test(status)) return [];
+  const mask = BigInt(`0x${/^SigIgn:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+  const ignores = (name: SignalName): boolean =>
+    ((mask >> BigInt((numberOf(name) ?? 1) - 1)) & 1n) === 1n;
+  const names = ignores("SIGTSTP") ? (["SIGINT"] as const) : (["SIGINT", "SIGTERM"] as const);
+  return names.filter(ignores);
+}
+
+function loadSigaction(): ((signal: number, action: null, old: number) => number) | undefined {
+  for (const name of LIBC_NAMES) {
+    try {
+      const types = { args: ["i32", "ptr", "ptr"], returns: "i32" } as const;
+      const { symbols } = dlopen(name, { sigaction: types });
+      return (signal, action, old) => symbols.sigaction(signal, action, old as never);
+    } catch {
+      // The next name.
+    }
+  }
+  return undefined;
+}
+
+function numberOf(name: SignalName): number | undefined {
+  const numbers: Readonly<Record<string, number | undefined>> = constants.signals;
+  return numbers[name];
+}
+
+/**
+ * Calls `handler` on the signal, unless it was ignored when the process began or does not exist here.
+ * Gives back what undoes it.
+ */
+export function listen(name: SignalName, handler: () => void): () => void {
+  if (ignoredAtStart.has(name) || numberOf(name) === undefined) return () => {};
+  process.on(name, handler);
+  return () => {
+    process.off(name, handler);
+  };
+}
+
+for (const name of ignoredByShell()) {
+  ignoredAtStart.add(name);
+  // In the place of Bun's.
+  process.on(name, () => {});
+}
+
+let tell = (): string => "nothing has been moved yet";
+
+/** From now on this says how far the command is. */
+export function tellProgressWith(words: () => string): void {
+  tell = words;
+}
+
+// dd(1) answers SIGUSR1 on Linux, and SIGINFO (Ctrl-T) on FreeBSD and macOS.
+listen("SIGUSR1", () => say(tell()));
+listen("SIGINFO", () => say(tell()));
