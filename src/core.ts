@@ -358,15 +358,24 @@ export class Core implements OperationSource, Requests {
 
   /** Keeps the file and the ring from closing while `run` is between two native operations. */
   async holding<T>(file: FileState, run: () => Promise<T>): Promise<T> {
-    file.inFlight++;
-    this.#longOperations++;
+    this.hold(file);
     try {
       return await run();
     } finally {
-      this.#longOperations--;
-      this.#noteIdle();
-      if (--file.inFlight === 0) file.onIdle?.();
+      this.letGo(file);
     }
+  }
+
+  /** What `holding` does, for callers that have a `try` of their own: `letGo` has to follow. */
+  hold(file: FileState): void {
+    file.inFlight++;
+    this.#longOperations++;
+  }
+
+  letGo(file: FileState): void {
+    this.#longOperations--;
+    this.#noteIdle();
+    if (--file.inFlight === 0) file.onIdle?.();
   }
 
   /** Tells `close` when nothing is in flight any more. */

@@ -16,6 +16,12 @@ export interface ErrorContext {
   readonly transferred: number | undefined;
 }
 
+/** Of an operation that concerns no range of its file. */
+export function wholeFile(kind: number, file: FileState): ErrorContext {
+  const [offset, length, transferred] = [undefined, undefined, undefined];
+  return { kind, file, syscall: syscallName(kind), path: file.path, offset, length, transferred };
+}
+
 /** The error for a native status that is not ok. */
 export function statusError(status: number, errno: number, context: ErrorContext): IoError {
   const { kind, file, ...init } = context;

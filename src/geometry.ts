@@ -2,10 +2,10 @@
 // on Linux. Used by block_device.ts.
 
 import type { Core } from "./core.ts";
-import { statusError } from "./failures.ts";
+import { statusError, wholeFile } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
-import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
+import { orGone } from "./removal.ts";
 import { directoryOf, readFacts, SYSTEM_PATHS, type SysfsFacts } from "./sysfs.ts";
 
 /** Sizes in bytes; null where the system does not say. */
@@ -81,15 +81,8 @@ async function askDevice(core: Core, file: FileState): Promise<DataView> {
   try {
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status !== abi.Status.ok) {
-      throw statusError(outcome.status, outcome.errno, {
-        kind,
-        file,
-        syscall: syscallName(kind),
-        path: file.path,
-        offset: undefined,
-        length: undefined,
-        transferred: undefined,
-      });
+      const error = statusError(outcome.status, outcome.errno, wholeFile(kind, file));
+      throw await orGone(core, file, error);
     }
     return new DataView(core.bounce.memoryOf(outcome.block, blockBytes).slice().buffer);
   } finally {

@@ -3,7 +3,8 @@
 
 import fs from "node:fs";
 import type { Core } from "./core.ts";
-import { statusError } from "./failures.ts";
+import { errnoOf } from "./errors.ts";
+import { statusError, wholeFile } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
 
@@ -41,22 +42,21 @@ async function closeFd(core: Core, state: FileState): Promise<void> {
   if (core.closing) {
     // The ring is gone; it must not close this number again when it is collected.
     core.forgetFile(state.index);
-    return new Promise((resolve, reject) => {
-      fs.close(state.fd, (error) =>
-        error === null || error === undefined ? resolve() : reject(error),
-      );
-    });
+    const errno = await closeWithoutRing(state.fd);
+    if (errno !== 0) throw statusError(abi.Status.failed, errno, wholeFile(kind, state));
+    return;
   }
-  const outcome = await core.start({ kind, fd: state.fd, file: state });
-  if (outcome.status === abi.Status.ok) return;
-  throw statusError(outcome.status, outcome.errno, {
-    kind,
-    file: state,
-    syscall: "close",
-    path: state.path,
-    offset: undefined,
-    length: undefined,
-    transferred: undefined,
+  const { status, errno, error } = await core.start({ kind, fd: state.fd, file: state });
+  if (status !== abi.Status.ok) throw error ?? statusError(status, errno, wholeFile(kind, state));
+}
+
+/** Returns the system's error number, 0 if all is well. */
+function closeWithoutRing(fd: number): Promise<number> {
+  return new Promise((resolve) => {
+    fs.close(fd, (error) => {
+      const failed = error !== null && error !== undefined;
+      resolve(failed ? Math.abs(error.errno ?? errnoOf("EIO")) : 0);
+    });
   });
 }
 

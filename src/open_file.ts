@@ -31,12 +31,11 @@ import {
 } from "./failures.ts";
 import { copiedInfo } from "./file_info.ts";
 import type { FileState } from "./file_state.ts";
-import { isSuspect } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, holdSyncs } from "./lifetime.ts";
 import * as abi from "./native/abi.gen.ts";
 import { checkGovernor } from "./open.ts";
-import { deviceGone } from "./removal.ts";
+import { orGone } from "./removal.ts";
 import type { Outcome, Request } from "./request.ts";
 import { isPlausible, slabOf } from "./slab.ts";
 import { Reply } from "./slots.ts";
@@ -119,16 +118,25 @@ export class OpenFile implements EntryStarter {
     reply: number,
     governor: Governor | undefined,
   ): Promise<number | undefined> {
-    const transferred = await readWidened({
-      core: this.core,
-      file: this.state,
-      kind: abi.Kind.read,
-      views: [pieceOf(view, -1)],
-      lengths: [length],
-      offset,
-      length,
-      governor,
-    });
+    const { core, state } = this;
+    const views = [pieceOf(view, -1)];
+    let transferred: number;
+    // Open until it is known whether a failure means that the device is gone.
+    core.hold(state);
+    try {
+      transferred = await readWidened({
+        core,
+        file: state,
+        kind: abi.Kind.read,
+        views,
+        lengths: [length],
+        offset,
+        length,
+        governor,
+      });
+    } finally {
+      core.letGo(state);
+    }
     if (reply === Reply.bytes) return transferred;
     if (transferred === length) return undefined;
     throw statusError(abi.Status.ok, 0, this.#context(abi.Kind.read, offset, length, transferred));
@@ -309,20 +317,13 @@ export class OpenFile implements EntryStarter {
   }
 
   async info(kind: number): Promise<DataView> {
-    const state = this.state;
+    const { core } = this;
     this.#checkOpen(kind);
-    const outcome = await this.core.start({
-      kind,
-      fd: state.fd,
-      file: state,
-      blockBytes: abi.FileInfo.SIZE,
-    });
+    const { block } = await this.run(kind, { blockBytes: abi.FileInfo.SIZE });
     try {
-      if (outcome.status !== abi.Status.ok)
-        throw this.#outcomeError(kind, outcome, undefined, undefined);
-      return copiedInfo(this.core, outcome.block);
+      return copiedInfo(core, block);
     } finally {
-      this.core.releaseBlock(outcome.block);
+      core.releaseBlock(block);
     }
   }
 
@@ -337,17 +338,20 @@ export class OpenFile implements EntryStarter {
     return options === undefined ? undefined : this.#governor(kind, options, offset, length);
   }
 
-  /** Runs one native operation of what has begun; rejects with the error that names it. */
+  /**
+   * Runs one native operation of what has begun; rejects with the error that names it. Its block is the caller's
+   * to release when it resolves.
+   */
   async run(kind: number, request: Partial<Request>): Promise<Outcome> {
-    const state = this.state;
+    const { core, state } = this;
     const { offset, length } = request;
     // Open until it is known whether a failure means that the device is gone.
-    return this.core.holding(state, async () => {
-      const outcome = await this.core.start({ ...request, kind, fd: state.fd, file: state });
+    return core.holding(state, async () => {
+      const outcome = await core.start({ ...request, kind, fd: state.fd, file: state });
+      if (outcome.status === abi.Status.ok) return outcome;
+      core.releaseBlock(outcome.block);
       if (outcome.error !== undefined) throw outcome.error;
-      if (outcome.status !== abi.Status.ok)
-        throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
-      return outcome;
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     });
   }
 
@@ -394,9 +398,8 @@ export class OpenFile implements EntryStarter {
   }
 
   /** `error`, unless it turns out that the device is gone. */
-  async #orGone(error: IoError): Promise<IoError> {
-    if (!isSuspect(this.state, error.code)) return error;
-    return (await deviceGone(this.core, this.state, error)) ?? error;
+  #orGone(error: IoError): Promise<IoError> {
+    return orGone(this.core, this.state, error);
   }
 
   #closedError(kind: number): IoError {

@@ -2,7 +2,7 @@
 
 import { type IoError, systemError } from "./errors.ts";
 import type { FileState } from "./file_state.ts";
-import { goneError } from "./gone.ts";
+import { goneError, isSuspect } from "./gone.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Requests } from "./request.ts";
 
@@ -39,4 +39,17 @@ export async function deviceGone(
   } finally {
     requests.releaseBlock(outcome.block);
   }
+}
+
+/**
+ * `error`, unless it turns out that the device is gone. Whoever reports a failure of the system goes this way, and
+ * keeps the file open until it resolves: on a closed one nothing can be asked.
+ */
+export async function orGone(
+  requests: Requests,
+  file: FileState,
+  error: IoError,
+): Promise<IoError> {
+  if (!isSuspect(file, error.code)) return error;
+  return (await deviceGone(requests, file, error)) ?? error;
 }

@@ -4,10 +4,10 @@ import { addOffset } from "./arguments.ts";
 import { causeError } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
 import { type ErrorContext, givenUpError, statusError } from "./failures.ts";
-import { endsTooEarly, isSuspect } from "./gone.ts";
+import { endsTooEarly } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
-import { deviceGone } from "./removal.ts";
+import { deviceGone, orGone } from "./removal.ts";
 import type { Outcome } from "./request.ts";
 import { slabOf } from "./slab.ts";
 import type { Transfer } from "./transfer_request.ts";
@@ -34,8 +34,7 @@ export async function settledBadly(
   const context = describe(transfer, Math.max(0, Math.min(transferred, transfer.length)));
   if (outcome.error === undefined) {
     const error = statusError(outcome.status, outcome.errno, context);
-    if (!isSuspect(transfer.file, error.code)) return error;
-    return (await deviceGone(transfer.core, transfer.file, error)) ?? error;
+    return orGone(transfer.core, transfer.file, error);
   }
   const { code, cause } = outcome.error;
   const { kind: _kind, file: _file, ...init } = context;

@@ -25,11 +25,11 @@ const index = join(import.meta.dir, "..", "..", "src", "index.ts");
 
 /** What each piece of code begins with. */
 const PRELUDE = `
-import { File, Ring, allocBuffer, BufferPool, IoError } from ${JSON.stringify(index)};
+import { File, Ring, allocBuffer, BufferPool, copy, IoError } from ${JSON.stringify(index)};
 import fs from "node:fs";
 const args = process.argv.slice(1);
 const countFds = () => fs.readdirSync("/proc/self/fd").length;
-void [File, Ring, allocBuffer, BufferPool, IoError];
+void [File, Ring, allocBuffer, BufferPool, copy, IoError];
 `;
 
 /** Runs TypeScript; the names of PRELUDE are there. Without it `bare`. */
