@@ -17,7 +17,7 @@ export interface ErrorContext {
 }
 
 /** Of an operation that concerns no range of its file. */
-export function wholeFile(kind: number, file: FileState): ErrorContext {
+export function wholeFile(kind: number, file: FileFacts): ErrorContext {
   const [offset, length, transferred] = [undefined, undefined, undefined];
   return { kind, file, syscall: syscallName(kind), path: file.path, offset, length, transferred };
 }
