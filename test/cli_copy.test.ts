@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  existsSync,
   mkdirSync,
   readFileSync,
   realpathSync,
@@ -13,7 +14,7 @@ import { type Place, refuseShared } from "../src/cli/places.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { run } from "./support/child.ts";
 import { bunAio, shell } from "./support/command.ts";
-import { noLinux, testUnless } from "./support/conditions.ts";
+import { noLinux, testUnless, unless } from "./support/conditions.ts";
 import { LoopDevice, loopMissing } from "./support/control.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
@@ -31,7 +32,8 @@ async function sha256(path: string): Promise<string> {
 }
 
 function place(path: string): Place {
-  return { path, realPath: path, kind: "disk", size: 1, identity: path, device: undefined };
+  const bytes = { size: 1, end: 1 };
+  return { path, realPath: path, kind: "disk", ...bytes, identity: path, device: undefined };
 }
 
 /** Why nothing can be mounted here. */
@@ -122,6 +124,85 @@ describe("copy", () => {
     expect([rest.end, rest.stderr]).toEqual([0, ""]);
     await same(source, target);
   });
+
+  // The target is open before standard input is read.
+  const whenOpen = "while [ ! -e target ]; do :; done";
+  for (const [name, command, said] of [
+    ["removed", "rm target", "target was removed while it was written: what was written is in no"],
+    ["replaced", "echo >other; mv other target", "replaced by another file while it was written: "],
+    ["moved", "mv target other", "removed while it was written: what was written is in a file of "],
+    ["moved with its folder", "mkdir new; mv ../a ../b", "is in a file of another name"],
+  ] as const) {
+    test(`a target that was ${name} while it was written is no success`, async () => {
+      using dir = new TempDir();
+      mkdirSync(dir.file("a"));
+      const copy = `bun-aio copy - '${dir.file("a")}/target' --verify --json -q`;
+      const line = `cd '${dir.file("a")}'; { echo 1; ${whenOpen}; ${command}; echo 2; } | ${copy}`;
+      const { end, stdout, stderr } = await shell(line);
+      expect([end, stderr]).toEqual([1, expect.stringContaining(said)]);
+      expect(JSON.parse(stdout)).toMatchObject({ bytesCopied: 4, error: "ENOENT" });
+    });
+  }
+
+  test("nor is one that could not be finished told how to go on with", async () => {
+    using dir = new TempDir();
+    const path = dir.file("target");
+    const copy = `bun-aio copy - '${path}' --length 1M`;
+    const waits = `while [ ! -e '${path}' ]; do :; done`;
+    const { end, stderr } = await shell(
+      `{ head -c 500000 /dev/zero; ${waits}; rm '${path}'; } | ${copy}`,
+    );
+    expect(end).toBe(1);
+    expect(stderr).toContain("the source ends after 500000 of 1048576 bytes");
+    expect(stderr).toContain("was removed while it was written");
+    expect(stderr).not.toContain("To go on");
+  });
+
+  test("a target that has no name from the beginning keeps it", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(10_000));
+    const path = dir.file("target");
+    const copy = `bun-aio copy '${source}' /dev/fd/3 --yes -q`;
+    const { end, stderr } = await shell(`exec 3<>'${path}'; rm '${path}'; ${copy}`);
+    expect([end, stderr]).toEqual([0, ""]);
+  });
+
+  // A few bytes of the page that stat tells of; none; the same, and more than one chunk of it.
+  for (const path of ["/sys/devices/system/cpu/possible", "/proc/version", "/proc/kallsyms"]) {
+    testUnless(
+      noLinux ?? unless(existsSync(path), `no ${path} here`),
+      `${path}, whose size says nothing, is copied, verified and compared to its end`,
+      async () => {
+        using dir = new TempDir();
+        const target = dir.file("target");
+        const copied = await bunAio(["copy", path, target, "--verify", "--hash", "--json"]);
+        expect(copied.end).toBe(0);
+        const expected = readFileSync(path);
+        const digest = Bun.CryptoHasher.hash("sha256", expected, "hex");
+        expect(JSON.parse(copied.stdout)).toMatchObject({
+          ...{ prefix: expected.byteLength, verified: true, digest },
+        });
+        expect(Buffer.compare(readFileSync(target), expected)).toBe(0);
+        expect((await bunAio(["verify", path, target, "-q"])).end).toBe(0);
+        const same = await bunAio(["verify", target, path, "--json", "-q"]);
+        expect(same.end).toBe(0);
+        expect(JSON.parse(same.stdout)).toMatchObject({
+          ...{ identical: true, compared: expected.byteLength },
+          b: { size: expected.byteLength, sha256: digest },
+        });
+        const longer = dir.file("longer", Buffer.concat([expected, Buffer.from("x")]));
+        const shorter = dir.file("shorter", expected.subarray(0, -1));
+        for (const [other, first] of [
+          [longer, expected.byteLength],
+          [shorter, expected.byteLength - 1],
+        ] as const) {
+          const differ = await bunAio(["verify", path, other, "-q"]);
+          expect(differ.end).toBe(4);
+          expect(differ.stdout).toContain(`first at ${first}\n`);
+        }
+      },
+    );
+  }
 
   test("refuses what cannot be right, before it writes", async () => {
     using dir = new TempDir();
@@ -260,6 +341,25 @@ describe("copy onto devices", () => {
     }
     expect(Buffer.compare(readFileSync(image), pattern(2 ** 20))).toBe(0);
   });
+
+  testUnless(
+    noDevice ?? loopMissing,
+    "says that a source is compressed, even to who asked for quiet",
+    async () => {
+      using dir = new TempDir();
+      using loop = new LoopDevice(dir.file("image", new Uint8Array(2 ** 20)));
+      const packed = dir.file("image.gz", Bun.gzipSync(pattern(100_000)));
+      const plain = dir.file("plain", pattern(100_000));
+      const quiet = ["--yes", "--quiet"];
+      const { end, stdout, stderr } = await bunAio(["copy", packed, loop.path, ...quiet]);
+      expect([end, stdout]).toEqual([0, ""]);
+      expect(stderr).toBe(
+        "warning: the source is compressed and will be written as it is; unpack it first?\n",
+      );
+      const other = await bunAio(["copy", plain, loop.path, ...quiet]);
+      expect([other.end, other.stderr]).toEqual([0, ""]);
+    },
+  );
 
   test("a disk and a partition of it are the same blocks", async () => {
     const part = { ...place("/dev/sdz1"), device: undefined };

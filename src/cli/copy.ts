@@ -11,6 +11,7 @@ import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { contentsOf, isCompressed } from "./contents.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
+import { lostName } from "./lost_name.ts";
 import {
   describe,
   look,
@@ -133,8 +134,7 @@ function refuseImpossible(job: Job, origin: Origin, place: Place): void {
 /** Bytes that will be copied, where that is known. */
 function knownLength(job: Job, origin: Origin): number | undefined {
   if (job.length !== undefined) return job.length;
-  if (origin === undefined || origin.kind === "other") return undefined;
-  return Math.max(0, origin.size - job.skip);
+  return origin?.end === undefined ? undefined : Math.max(0, origin.end - job.skip);
 }
 
 interface Sides {
@@ -147,17 +147,19 @@ interface Sides {
 /** Shows what will be lost and has it agreed to. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
   const { origin, source, place, target } = sides;
-  if (!isLoss(place) || (job.yes && job.quiet)) return;
+  if (!isLoss(place)) return;
   // Reading a character device may do something: move a tape, take from a queue.
   const held = place.kind === "other" ? undefined : await contentsOf(target);
   const given =
     source === undefined || origin?.kind === "other" ? undefined : await contentsOf(source);
-  const { stderr } = process;
-  say(paint(stderr, "bold", "This will be overwritten:"));
-  say(`  ${printable(nameOf(place))}  (${describe(place)})`);
-  if (held !== undefined) say(`  holds  ${held}`);
-  say(`  from   ${origin === undefined ? "standard input" : fromText(origin, given)}`);
-  say(`  bytes  ${extentText(job, origin, place)}`);
+  if (!job.yes || !job.quiet) {
+    say(paint(process.stderr, "bold", "This will be overwritten:"));
+    say(`  ${printable(nameOf(place))}  (${describe(place)})`);
+    if (held !== undefined) say(`  holds  ${held}`);
+    say(`  from   ${origin === undefined ? "standard input" : fromText(origin, given)}`);
+    say(`  bytes  ${extentText(job, origin, place)}`);
+  }
+  // Never silent: a disk written so is of no use, and looks done.
   if (place.kind === "disk" && isCompressed(given)) {
     warn("the source is compressed and will be written as it is; unpack it first?");
   }
@@ -205,8 +207,9 @@ async function run(
     await cutRest(job, target, place, result);
     // Best effort: the system learns of a partition table that came with the image.
     if (target instanceof BlockDevice) await target.rereadPartitions().catch(() => {});
-    report(job, result);
-    return result.readErrors.length === 0 ? Exit.done : Exit.failed;
+    const lost = await lostName(job.target, target);
+    report(job, result, lost);
+    return result.readErrors.length === 0 && lost === undefined ? Exit.done : Exit.failed;
   } catch (error) {
     const result = error instanceof IoError ? resultOf(error) : undefined;
     if (!(error instanceof IoError) || result === undefined) throw error;
@@ -215,7 +218,9 @@ async function run(
     if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: error.code }));
     if (stopped) say(`stopped after ${formatExactSize(result.prefix)}`);
     else complain(error.message);
-    sayHowToGoOn(job, result);
+    const lost = await lostName(job.target, target);
+    if (lost === undefined) sayHowToGoOn(job, result);
+    else complain(lost);
     if (stopped) return interrupts.code;
     return error.code === "ERR_VERIFY" ? Exit.differs : Exit.failed;
   }
@@ -278,14 +283,18 @@ function resultJson(job: Job, result: CopyResult): object {
   return { source: job.source, target: job.target, skip: job.skip, seek: job.seek, ...result };
 }
 
-function report(job: Job, result: CopyResult): void {
+/** `lost`: what became of the target's name. */
+function report(job: Job, result: CopyResult, lost: string | undefined): void {
   for (const { offset, length, code } of result.readErrors) {
     warn(`unreadable: ${grouped(length)} bytes at ${grouped(offset)} (${code}); zeroes written`);
   }
+  if (lost !== undefined) complain(lost);
   if (job.json) {
-    print(JSON.stringify(resultJson(job, result)));
+    const error = lost === undefined ? {} : { error: "ENOENT" };
+    print(JSON.stringify({ ...resultJson(job, result), ...error }));
     return;
   }
+  if (lost !== undefined) return;
   if (result.digest !== undefined) print(`${result.digest}  ${printable(job.source)}`);
   if (job.quiet) return;
   const seconds = result.durationMs / 1000;

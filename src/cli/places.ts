@@ -5,6 +5,7 @@ import { dirname, resolve } from "node:path";
 import { BlockDevice } from "../block_device.ts";
 import { IoError } from "../errors.ts";
 import { File } from "../file.ts";
+import { knownSize } from "../known_size.ts";
 import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
 import { nodeOf, readLoops, SYSTEM_PATHS } from "../sysfs.ts";
 import { refused, usage } from "./exit.ts";
@@ -17,8 +18,10 @@ export interface Place {
   /** Links followed. */
   readonly realPath: string;
   readonly kind: "missing" | "regular" | "disk" | "other";
-  /** Bytes; 0 where there is no such thing. */
+  /** Bytes, as the system has them; 0 where there is no such thing. */
   readonly size: number;
+  /** Bytes to its end; undefined where only reading tells (knownSize). */
+  readonly end: number | undefined;
   /** Tells one file from another, whatever its names. */
   readonly identity: string;
   /** Of disks, where the system lists it. */
@@ -38,16 +41,17 @@ export async function look(path: string): Promise<Place> {
     return known;
   }
   await using _closed = file;
-  const [size, stats] = await Promise.all([file.size(), file.stat()]);
+  const [size, end, stats] = await Promise.all([file.size(), knownSize(file), file.stat()]);
   const { kind } = file;
   const known = kind === "regular" || kind === "disk" ? kind : "other";
   const identity = kind === "disk" ? `disk ${stats.rdev}` : `file ${stats.dev} ${stats.ino}`;
   const device = kind === "disk" ? await listed(realPath) : undefined;
-  return { path, realPath, kind: known, size, identity, device };
+  return { path, realPath, kind: known, size, end, identity, device };
 }
 
 function missing(path: string, realPath: string): Place {
-  return { path, realPath, kind: "missing", size: 0, identity: "", device: undefined };
+  const nothing = { size: 0, end: undefined, identity: "", device: undefined };
+  return { path, realPath, kind: "missing", ...nothing };
 }
 
 /** What is listed of a disk that this user may not open. */
@@ -60,7 +64,8 @@ async function closedToUs(
   const device = await listed(realPath);
   if (device === undefined) return undefined;
   const identity = `disk ${(await stat(path)).rdev}`;
-  return { path, realPath, kind: "disk", size: device.size, identity, device };
+  const { size } = device;
+  return { path, realPath, kind: "disk", size, end: size, identity, device };
 }
 
 /** What the system says about a device; it is not told everywhere, and never needed. */
@@ -146,8 +151,8 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
 
 /** Refuses a range that begins, or ends, behind what there is; where the size is known. */
 export function refuseBeyond(place: Place, start: number, length: number): void {
-  const { kind, size, path } = place;
-  if ((kind !== "regular" && kind !== "disk") || size === 0 || start + length <= size) return;
+  const { size, end, path } = place;
+  if (end === undefined || end === 0 || start + length <= end) return;
   const range = length === 0 ? `begin at ${start}` : `take ${length} bytes from ${start} on`;
   throw usage(`${printable(path)} has only ${formatExactSize(size)}: cannot ${range}`);
 }

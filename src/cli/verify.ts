@@ -1,11 +1,11 @@
 // `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
 
-import { BufferPool, type Bytes, type File } from "../index.ts";
+import { BufferPool, type Bytes } from "../index.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { Exit, Stop } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
-import { look, openSource, type Place, refuseBeyond } from "./places.ts";
 import { Progress } from "./progress.ts";
+import { openSide, type Side } from "./side.ts";
 import { complain, print, printable, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
@@ -28,9 +28,7 @@ const RANGES_SHOWN = 10;
 const MEMORY_BYTES_MAX = 2 ** 30;
 
 interface Job {
-  readonly offsetA: number;
-  readonly offsetB: number;
-  /** Bytes to compare. */
+  /** Bytes to compare; Infinity where an end has to be found. */
   readonly length: number;
   readonly bs: number;
   readonly depth: number;
@@ -56,47 +54,31 @@ interface Outcome {
 export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const args = new Arguments("verify", VERIFY_OPTIONS, argv);
   const [pathA = "", pathB = ""] = args.operands(["A", "B"]);
-  const { skip: offsetA, seek: offsetB } = startsOf(args);
+  const { skip, seek } = startsOf(args);
   const bs = args.size("bs", 1) ?? BS_DEFAULT;
   const depth = args.integer("depth", 1, 1024) ?? DEPTH_DEFAULT;
   if (bs * depth * 2 > MEMORY_BYTES_MAX) {
     throw new Stop(Exit.usage, `--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
   }
   using interrupts = new Interrupts();
-  const [a, b] = [await readablePlace(pathA), await readablePlace(pathB)];
-  refuseBeyond(a, offsetA, 0);
-  refuseBeyond(b, offsetB, 0);
-  const restA = Math.max(0, a.size - offsetA);
-  const restB = Math.max(0, b.size - offsetB);
-  const wanted = args.size("length");
-  const length = Math.min(restA, restB, wanted ?? Infinity);
-  // A disk may be longer than the image that was written to it.
-  const shorter = restA < restB ? b : restB < restA ? a : undefined;
-  const lengthsDiffer = wanted === undefined && shorter !== undefined && shorter.kind !== "disk";
-  const tooShort = wanted !== undefined && length < wanted;
-
+  await using a = await openSide(pathA, skip);
+  await using b = await openSide(pathB, seek);
+  const wanted = args.size("length") ?? Infinity;
+  const inOrder = a.inOrder || b.inOrder;
+  const job: Job = {
+    length: Math.min(wanted, inOrder ? Infinity : Math.min(a.rest, b.rest)),
+    bs,
+    depth: inOrder ? 1 : depth,
+    all: args.flag("all"),
+    quiet: args.flag("quiet"),
+  };
   const started = performance.now();
-  const flags = { all: args.flag("all"), quiet: args.flag("quiet") };
-  const job: Job = { offsetA, offsetB, length, bs, depth, ...flags };
   const outcome = await compareShown(job, a, b, interrupts);
   const seconds = (performance.now() - started) / 1000;
-
-  const missing = lengthsDiffer || tooShort;
-  const first = outcome.differences[0]?.at ?? (missing && !outcome.stopped ? length : undefined);
+  const first = firstDifference(outcome, a, b, wanted);
   const identical = !outcome.stopped && first === undefined;
   if (args.flag("json")) {
-    print(
-      JSON.stringify({
-        a: { path: pathA, size: a.size, offset: offsetA, sha256: outcome.sha256A ?? null },
-        b: { path: pathB, size: b.size, offset: offsetB, sha256: outcome.sha256B ?? null },
-        identical,
-        compared: outcome.compared,
-        firstDifference: first === undefined ? null : { a: offsetA + first, b: offsetB + first },
-        bytesDiffering: outcome.bytesDiffering,
-        ranges: outcome.differences,
-        durationMs: seconds * 1000,
-      }),
-    );
+    print(JSON.stringify({ ...verdict(outcome, a, b, first), durationMs: seconds * 1000 }));
   } else {
     show(job, [a, b], outcome, first);
     if (identical && !job.quiet) {
@@ -110,36 +92,38 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   return interrupts.code;
 }
 
-async function readablePlace(path: string): Promise<Place> {
-  const place = await look(path);
-  if (place.kind === "missing") throw new Stop(Exit.failed, `there is no ${path}`);
-  if (place.kind !== "other") return place;
-  throw new Stop(Exit.usage, `${path} has no end`, "Only files and disks can be compared");
+/** Where they differ first, be it that one of them ends there. From the start of the comparison. */
+function firstDifference(outcome: Outcome, a: Side, b: Side, wanted: number): number | undefined {
+  const [difference] = outcome.differences;
+  if (difference !== undefined) return difference.at;
+  if (outcome.stopped) return undefined;
+  const end = Math.min(a.rest, b.rest);
+  if (wanted !== Infinity) return end < wanted ? end : undefined;
+  // A disk may be longer than the image that was written to it.
+  const shorter = a.rest < b.rest ? b : b.rest < a.rest ? a : undefined;
+  return shorter === undefined || shorter.kind === "disk" ? undefined : end;
+}
+
+function verdict(outcome: Outcome, a: Side, b: Side, first: number | undefined): object {
+  const side = ({ path, size, offset }: Side, sha256: string | undefined): object => {
+    return { path, size: size ?? null, offset, sha256: sha256 ?? null };
+  };
+  return {
+    a: side(a, outcome.sha256A),
+    b: side(b, outcome.sha256B),
+    identical: !outcome.stopped && first === undefined,
+    compared: outcome.compared,
+    firstDifference: first === undefined ? null : { a: a.offset + first, b: b.offset + first },
+    bytesDiffering: outcome.bytesDiffering,
+    ranges: outcome.differences,
+  };
 }
 
 // Comparing ----------------------------------------------------------------------------------------------
 
-async function compareShown(
-  job: Job,
-  placeA: Place,
-  placeB: Place,
-  interrupts: Interrupts,
-): Promise<Outcome> {
-  await using a = await openPastCache(placeA);
-  await using b = await openPastCache(placeB);
+async function compareShown(job: Job, a: Side, b: Side, interrupts: Interrupts): Promise<Outcome> {
   using progress = new Progress(job.quiet, interrupts.signal);
   return await compare(job, a, b, progress, interrupts.signal);
-}
-
-async function openPastCache(place: Place): Promise<File> {
-  const file = await openSource(place, false);
-  try {
-    await file.invalidateCache();
-  } catch (error) {
-    // Disks are read past the cache anyway; emptying it needs more rights than reading.
-    if (place.kind !== "disk") throw error;
-  }
-  return file;
 }
 
 interface Pair {
@@ -152,8 +136,8 @@ interface Pair {
 /** Reads `depth` pairs ahead and looks at them in order. */
 async function compare(
   job: Job,
-  a: File,
-  b: File,
+  a: Side,
+  b: Side,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -163,8 +147,9 @@ async function compare(
   const pairs: Pair[] = [];
   let next = 0;
   let compared = 0;
+  let ended = false;
   try {
-    while (compared < job.length && !signal.aborted && !found.isEnough) {
+    while (compared < job.length && !ended && !signal.aborted && !found.isEnough) {
       while (pairs.length < job.depth && next < job.length) {
         pairs.push(await startPair(job, pool, a, b, next));
         next += job.bs;
@@ -177,29 +162,27 @@ async function compare(
       release(pair);
       compared += bytes;
       meter.told(compared);
-      if (bytes < Math.min(job.bs, job.length - pair.at)) throw shrunk(pair.at + bytes);
+      ended = bytes < Math.min(job.bs, job.length - pair.at);
+      if (ended && compared < Math.min(a.rest, b.rest)) throw shrunk(compared);
     }
   } finally {
     await Promise.allSettled(pairs.map(({ read }) => read));
     pairs.forEach(release);
   }
-  const stopped = compared < job.length && !found.isEnough;
+  const stopped = compared < job.length && !ended && !found.isEnough;
   return { compared, stopped, ...found.result(!stopped) };
 }
 
 async function startPair(
   job: Job,
   pool: BufferPool,
-  fileA: File,
-  fileB: File,
+  sideA: Side,
+  sideB: Side,
   at: number,
 ): Promise<Pair> {
   const [a, b] = [await pool.acquire(), await pool.acquire()];
   const bytes = Math.min(job.bs, job.length - at);
-  const reads = [
-    fileA.readAt(a.subarray(0, bytes), job.offsetA + at),
-    fileB.readAt(b.subarray(0, bytes), job.offsetB + at),
-  ];
+  const reads = [sideA.read(a.subarray(0, bytes), at), sideB.read(b.subarray(0, bytes), at)];
   // The buffers are free only when both have settled.
   const read = Promise.allSettled(reads)
     .then(() => Promise.all(reads))
@@ -293,9 +276,10 @@ class Meter {
     const now = performance.now();
     if (now - this.#toldAt < 100 && bytes < this.total) return;
     this.#toldAt = now;
-    const { total } = this;
+    const total = this.total === Infinity ? undefined : this.total;
     const bytesPerSecond = (bytes / Math.max(1, now - this.#started)) * 1000;
-    const secondsLeft = bytesPerSecond > 0 ? (total - bytes) / bytesPerSecond : undefined;
+    const isKnown = total !== undefined && bytesPerSecond > 0;
+    const secondsLeft = isKnown ? (total - bytes) / bytesPerSecond : undefined;
     this.progress.update({ phase: "verify", bytes, total, bytesPerSecond, secondsLeft });
   }
 }
@@ -304,30 +288,33 @@ class Meter {
 
 function show(
   job: Job,
-  places: readonly [Place, Place],
+  sides: readonly [Side, Side],
   outcome: Outcome,
   first: number | undefined,
 ): void {
-  const names = places.map(({ path }) => printable(path));
+  const names = sides.map(({ path }) => printable(path));
   const { differences, stopped } = outcome;
   if (first === undefined && !stopped) {
     print(`identical: ${names.join(" and ")}, ${grouped(outcome.compared)} bytes`);
     print(`sha256 ${outcome.sha256A}`);
-    if (places[0].size !== places[1].size) print(lengths(places));
+    if (sides[0].size !== sides[1].size) print(lengths(sides));
   }
   if (first === undefined) return;
-  const [offsetA, offsetB] = [job.offsetA + first, job.offsetB + first];
+  const [offsetA, offsetB] = [sides[0].offset + first, sides[1].offset + first];
   const where = offsetA === offsetB ? `at ${offsetA}` : `at ${offsetA} and ${offsetB}`;
   print(`different: ${names.join(" and ")}, first ${where}`);
-  print(lengths(places));
+  print(lengths(sides));
   if (!job.all || differences.length === 0) return;
   print(`${grouped(outcome.bytesDiffering)} bytes differ`);
-  for (const { at, length } of differences) print(`  ${job.offsetA + at}  ${length} bytes`);
+  for (const { at, length } of differences) print(`  ${sides[0].offset + at}  ${length} bytes`);
   if (differences.length === RANGES_SHOWN) print("  ... (the first ranges only)");
   print(`sha256 ${outcome.sha256A}  ${names[0]}`);
   print(`sha256 ${outcome.sha256B}  ${names[1]}`);
 }
 
-function lengths(places: readonly [Place, Place]): string {
-  return places.map(({ path, size }) => `${printable(path)} has ${grouped(size)} bytes`).join(", ");
+function lengths(sides: readonly [Side, Side]): string {
+  const words = sides.map(({ path, size }) => {
+    return `${printable(path)} has ${size === undefined ? "more" : `${grouped(size)} bytes`}`;
+  });
+  return words.join(", ");
 }
