@@ -30,6 +30,7 @@ pub const Plant = enum {
     uring_forget_overflow,
     uring_arm_blindly,
     uring_forget_cancel,
+    uring_drop_cancel,
     pin_forget_slab,
     pin_wrong_place,
     pin_over_edge,

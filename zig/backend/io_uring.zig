@@ -44,8 +44,11 @@ pub fn IoUring(comptime Os: type) type {
         ring: Os.uring.Ring,
         /// Holds IORING_CQ_EVENTFD_DISABLED (5.8).
         cq_flags: *u32,
-        /// Cancel entries at the head of the submission queue that the kernel has not taken yet.
-        cancels: u32 = 0,
+        /// Tokens of operations to be cancelled that the kernel has not been asked about yet, oldest first. They
+        /// go before the next operations: so there are never more of them than operations in the window.
+        cancels: []u64,
+        cancel_count: u32 = 0,
+        cancels_memory: []align(std.heap.page_size_min) u8,
         /// Which of the engine's files stand in the ring's table, at the same index.
         registered: std.StaticBitSet(registered_max) = .initEmpty(),
         /// Whether there is such a table (Linux 5.19; the simulated ring has none).
@@ -65,15 +68,32 @@ pub fn IoUring(comptime Os: type) type {
         pub const Refusal = struct { errno: i32, step: abi.Step };
 
         pub fn init(self: *Self, queue_depth: u32, wake: Os.Wake) ?Refusal {
-            // Twice the window: room for one cancel request beside each operation.
+            const memory = os.mapMemory(queue_depth * @sizeOf(u64)) orelse {
+                return .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
+            };
+            if (self.start(queue_depth, wake, memory)) |refusal| {
+                os.unmapMemory(memory);
+                return refusal;
+            }
+            return null;
+        }
+
+        fn start(self: *Self, queue_depth: u32, wake: Os.Wake, memory: []align(std.heap.page_size_min) u8) ?Refusal {
+            // Twice the window: room for one cancel request beside each operation, so that one enter does.
             const entries: u16 = @intCast(@min(
                 std.math.ceilPowerOfTwoAssert(u32, queue_depth * 2),
                 8192,
             ));
+            const tokens: [*]u64 = @ptrCast(memory.ptr);
             for (flag_sets, 1..) |flags, count| {
                 switch (Os.uring.setup(entries, flags)) {
                     .ring => |made| {
-                        self.* = .{ .ring = made.ring, .cq_flags = made.cq_flags };
+                        self.* = .{
+                            .ring = made.ring,
+                            .cq_flags = made.cq_flags,
+                            .cancels = tokens[0..queue_depth],
+                            .cancels_memory = memory,
+                        };
                         break;
                     },
                     .refused => |refusal| {
@@ -136,6 +156,7 @@ pub fn IoUring(comptime Os: type) type {
             }
             Os.uring.close(&self.ring);
             self.pinned.deinit();
+            os.unmapMemory(self.cancels_memory);
         }
 
         pub fn features(self: *const Self) u32 {
@@ -152,23 +173,54 @@ pub fn IoUring(comptime Os: type) type {
 
         pub fn submit(self: *Self, operations: []const *Operation, verdicts: []lane.Verdict) void {
             assert(operations.len == verdicts.len);
-            var prepared: u32 = 0;
-            for (operations) |operation| {
-                operation.assertPhase(.in_kernel);
-                const sqe = self.ring.get_sqe() catch break;
-                self.prepare(sqe, operation);
-                if (operation.file < registered_max and self.registered.isSet(operation.file)) {
-                    sqe.fd = @intCast(operation.file);
-                    sqe.flags |= linux.IOSQE_FIXED_FILE;
-                }
-                prepared += 1;
-            }
-            const taken = self.enterSubmissions(prepared);
+            const taken = self.give(operations);
             for (verdicts, 0..) |*verdict, index| {
                 verdict.* = if (index < taken)
                     .accepted
                 else if (self.lost) .{ .failed = @intFromEnum(E.OPNOTSUPP) } else .not_now;
             }
+        }
+
+        /// Gives the kernel the requests to cancel and then the operations, as many at once as its queue holds.
+        /// Says how many of the operations it took. The queue is empty before and after.
+        fn give(self: *Self, operations: []const *Operation) usize {
+            var taken: usize = 0;
+            while (self.cancel_count > 0 or taken < operations.len) {
+                const cancels = self.prepareCancels();
+                const prepared = cancels + self.prepareRun(operations[taken..]);
+                const consumed = self.enterSubmissions(prepared);
+                const asked = @min(consumed, cancels);
+                self.cancel_count -= asked;
+                std.mem.copyForwards(u64, self.cancels, self.cancels[asked..][0..self.cancel_count]);
+                taken += consumed - asked;
+                if (consumed < prepared) break;
+            }
+            return taken;
+        }
+
+        fn prepareCancels(self: *Self) u32 {
+            for (self.cancels[0..self.cancel_count], 0..) |token, index| {
+                const sqe = self.ring.get_sqe() catch {
+                    if (plant.is(.uring_drop_cancel)) self.cancel_count = @intCast(index);
+                    return @intCast(index);
+                };
+                sqe.prep_cancel(token, 0);
+                sqe.user_data = cancel_token;
+            }
+            return self.cancel_count;
+        }
+
+        fn prepareRun(self: *Self, operations: []const *Operation) u32 {
+            for (operations, 0..) |operation, index| {
+                operation.assertPhase(.in_kernel);
+                const sqe = self.ring.get_sqe() catch return @intCast(index);
+                self.prepare(sqe, operation);
+                if (operation.file < registered_max and self.registered.isSet(operation.file)) {
+                    sqe.fd = @intCast(operation.file);
+                    sqe.flags |= linux.IOSQE_FIXED_FILE;
+                }
+            }
+            return @intCast(operations.len);
         }
 
         /// A single read of what is in the page cache is sooner done without an entry: of several, one enter takes
@@ -211,23 +263,20 @@ pub fn IoUring(comptime Os: type) type {
             return self.pinned.place(&self.ring, slab, operation.piece.address, operation.piece.bytes);
         }
 
-        /// Gives the kernel all entries in the queue, and runs deferred completions that are known
-        /// already in the same call. Says how many of the last `prepared` it took; the others are withdrawn, which is
-        /// safe because without SQPOLL the kernel reads the queue inside enter only.
+        /// Gives the kernel all entries in the queue, which are `prepared`, and runs deferred completions that are
+        /// known already in the same call. Says how many it took; the others are withdrawn, which is safe because
+        /// without SQPOLL the kernel reads the queue inside enter only.
         fn enterSubmissions(self: *Self, prepared: u32) u32 {
             const total = self.ring.flush_sq();
-            assert(total == prepared + self.cancels);
-            if (total == 0) return 0;
+            assert(total == prepared);
             var consumed: u32 = 0;
             while (consumed < total) {
                 const result = self.enter(total - consumed);
                 if (result <= 0) break;
                 consumed += @intCast(result);
             }
-            const taken = consumed -| self.cancels;
-            self.cancels -|= consumed;
-            self.withdraw(prepared - taken);
-            return taken;
+            self.withdraw(total - consumed);
+            return consumed;
         }
 
         fn enter(self: *Self, to_submit: u32) isize {
@@ -270,7 +319,7 @@ pub fn IoUring(comptime Os: type) type {
         /// way, or refused the last time. One enter runs at most 20 deferred completions, so the engine repeats this until
         /// it gives nothing.
         pub fn reap(self: *Self, out: []lane.Reaped) usize {
-            if (self.cancels > 0) _ = self.enterSubmissions(0);
+            _ = self.give(&.{});
             var count = self.take(out);
             while (count == 0 and (self.lost or self.holdsBack())) {
                 const result = self.enter(0);
@@ -306,18 +355,14 @@ pub fn IoUring(comptime Os: type) type {
 
         pub fn cancel(self: *Self, operation: *Operation) lane.Cancellation {
             operation.assertPhase(.in_kernel);
-            // Without room the request goes out when the next flush has made some: a cancellation
-            // is a wish. With twice the window of entries it does not happen.
-            const sqe = self.ring.get_sqe() catch return .requested;
-            sqe.prep_cancel(operation.token(), 0);
-            sqe.user_data = cancel_token;
-            self.cancels += 1;
+            self.cancels[self.cancel_count] = operation.token();
+            self.cancel_count += 1;
             return .requested;
         }
 
         /// Cancel requests that the kernel has refused to take so far, or completions it will not give.
         pub fn unsent(self: *const Self) bool {
-            return (self.cancels > 0 or self.lost) and !plant.is(.uring_forget_cancel);
+            return (self.cancel_count > 0 or self.lost) and !plant.is(.uring_forget_cancel);
         }
 
         /// Deferred completions and those that overflowed come by our own enter and in no other way; without

@@ -79,6 +79,8 @@ pub const Ring = struct {
     cqes: [entries_max]linux.io_uring_cqe = undefined,
     cq_entries: u32 = 0,
     sq_entries: u32 = 0,
+    /// What was asked for, twice the window: the queue may be smaller.
+    asked_entries: u32 = 0,
     /// Ended, but not run yet; and run, but without room in the ring.
     work: Pending = .{},
     overflow: Pending = .{},
@@ -204,7 +206,7 @@ pub const Ring = struct {
                 to_submit;
             submitted = ring.submitSome(part);
             // Worst where the window is full, and others wait behind it.
-            const is_full = ring.running * 2 >= ring.sq_entries;
+            const is_full = ring.running * 2 >= ring.asked_entries;
             const rate = if (is_full) kernel.weather.mute *| 8 else kernel.weather.mute;
             if (ring.running > 0 and kernel.happens(rate)) ring.fallSilent();
             // io_uring_enter(2): without all of them there is no waiting either.
@@ -384,7 +386,10 @@ pub const Os = struct {
             ring.mode = if (deferred) .deferred else if (cooperative) .cooperative else .plain;
             ring.taskrun_flag = flags & linux.IORING_SETUP_TASKRUN_FLAG != 0;
             ring.submit_all = flags & linux.IORING_SETUP_SUBMIT_ALL != 0;
-            ring.sq_entries = entries;
+            ring.asked_entries = entries;
+            // IORING_SETUP_CLAMP lets a kernel make fewer than were asked for; half of these do.
+            const fewer = if (ring.kernel.random().boolean()) ring.kernel.random().uintAtMost(u5, 8) else 0;
+            ring.sq_entries = @max(@as(u32, entries) >> fewer, 1);
             // Linux makes twice as many; fewer overflow more often.
             const shift = ring.kernel.random().uintAtMost(u5, 4);
             ring.cq_entries = @max(@as(u32, entries) * 2 >> shift, 1);
