@@ -160,12 +160,12 @@ test("one signal ends all, one timeout too", async () => {
 
 test("the call itself rejects for what concerns all", async () => {
   await using ring = Ring.open();
-  expect(ring.batch({} as never)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
-  expect(ring.batch([], { signla: 1 } as never)).rejects.toMatchObject({
+  await expect(ring.batch({} as never)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+  await expect(ring.batch([], { signla: 1 } as never)).rejects.toMatchObject({
     code: "ERR_INVALID_ARG_VALUE",
     message: expect.stringContaining("signla"),
   });
-  expect(ring.batch([], { timeout: -1 })).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
+  await expect(ring.batch([], { timeout: -1 })).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
 });
 
 test("more entries than the queue holds", async () => {

@@ -364,8 +364,8 @@ describe("copy onto devices", () => {
   test("a disk and a partition of it are the same blocks", async () => {
     const part = { ...place("/dev/sdz1"), device: undefined };
     const disk = { ...place("/dev/sdz"), device: { partitions: [{ path: "/dev/sdz1" }] } as never };
-    expect(refuseShared(disk, part)).rejects.toThrow("/dev/sdz1 is a partition of /dev/sdz");
-    expect(refuseShared(part, disk)).rejects.toThrow("/dev/sdz1 is a partition of /dev/sdz");
+    await expect(refuseShared(disk, part)).rejects.toThrow("/dev/sdz1 is a partition of /dev/sdz");
+    await expect(refuseShared(part, disk)).rejects.toThrow("/dev/sdz1 is a partition of /dev/sdz");
     await refuseShared(part, part);
   });
 

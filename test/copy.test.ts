@@ -714,8 +714,8 @@ test("onto itself: refused where the ranges overlap", async () => {
   const path = folder.file("a", contents);
   await using file = await open(path);
   await using again = await open(path);
-  expect(copy(file, file)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
-  expect(copy(file, again, { targetOffset: 9999 })).rejects.toMatchObject({
+  await expect(copy(file, file)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+  await expect(copy(file, again, { targetOffset: 9999 })).rejects.toMatchObject({
     code: "ERR_INVALID_ARG_VALUE",
   });
   await copy(file, again, { targetOffset: 10_000 });
@@ -743,7 +743,7 @@ test("from one simulated device to another", async () => {
   const answer = new Uint8Array(contents.byteLength);
   await target.readExactAt(answer, 0);
   expect(same(answer, contents)).toBe(true);
-  expect(copy(source, source)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+  await expect(copy(source, source)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
 });
 
 testUnless(loopMissing, "an image and the loop device over it are the same bytes", async () => {
@@ -816,19 +816,19 @@ test.each<[string, unknown]>([
   using folder = new Folder();
   await using source = await File.open(folder.file("a", "x"));
   await using target = await open(folder.file("b"));
-  expect(copy(source, target, options as never)).rejects.toThrow(name);
+  await expect(copy(source, target, options as never)).rejects.toThrow(name);
 });
 
 test("refuses sides that cannot be read or written", async () => {
   using folder = new Folder();
   await using reading = await File.open(folder.file("a", "x"));
   await using writing = await open(folder.file("b"), { read: false });
-  expect(copy("a" as never, writing)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
-  expect(copy(reading, "b" as never)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
-  expect(copy(reading, reading)).rejects.toThrow("reading only");
-  expect(copy(writing, writing)).rejects.toThrow("writing only");
-  expect(copy(reading, writing, { verify: true })).rejects.toThrow("to verify it");
+  await expect(copy("a" as never, writing)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+  await expect(copy(reading, "b" as never)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+  await expect(copy(reading, reading)).rejects.toThrow("reading only");
+  await expect(copy(writing, writing)).rejects.toThrow("writing only");
+  await expect(copy(reading, writing, { verify: true })).rejects.toThrow("to verify it");
   const stream = new ReadableStream<Uint8Array>();
   stream.getReader();
-  expect(copy(stream, writing)).rejects.toThrow("locked");
+  await expect(copy(stream, writing)).rejects.toThrow("locked");
 });

@@ -41,7 +41,7 @@ test("a timeout of 0 has passed already: no I/O", async () => {
 test.each([-1, Number.NaN, 2 ** 31, Infinity])("%p ms are out of range", async (timeout) => {
   using folder = new Folder();
   await using file = await File.open(folder.file("data", "abc"));
-  expect(file.readAt(new Uint8Array(3), 0, { timeout })).rejects.toMatchObject({
+  await expect(file.readAt(new Uint8Array(3), 0, { timeout })).rejects.toMatchObject({
     name: "RangeError",
     code: "ERR_OUT_OF_RANGE",
     message: expect.stringContaining("options.timeout"),
@@ -52,7 +52,7 @@ test("a timeout that is no number is refused by name", async () => {
   using folder = new Folder();
   await using file = await File.open(folder.file("data", "abc"));
   const options = { timeout: "5" as unknown as number };
-  expect(file.readAt(new Uint8Array(3), 0, options)).rejects.toMatchObject({
+  await expect(file.readAt(new Uint8Array(3), 0, options)).rejects.toMatchObject({
     code: "ERR_INVALID_ARG_TYPE",
   });
 });

@@ -113,7 +113,9 @@ test("what is no memory errors the stream", async () => {
   await using file = await File.open(folder.file("data"), { write: true, create: true });
   const writer = file.writable().getWriter();
   writer.closed.catch(() => {});
-  expect(writer.write("text" as never)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+  await expect(writer.write("text" as never)).rejects.toMatchObject({
+    code: "ERR_INVALID_ARG_TYPE",
+  });
 });
 
 test("small chunks are gathered into few writes", async () => {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BlockDevice, type BlockDeviceOptions, File, type OpenOptions } from "../../src/index.ts";
 import { imageDevice } from "../../src/testing/index.ts";
+import { unless } from "./conditions.ts";
 
 /** Why there are no loop devices here, or undefined. */
 export const noLoop: string | undefined = imageDevice.unavailable();
@@ -37,6 +38,8 @@ export interface Target {
   readonly name: string;
   readonly sectorSize: number;
   readonly skip: boolean;
+  /** Why nothing is misaligned on it, or undefined. */
+  readonly takesAll: string | undefined;
   open(size: number, unalignedWrites?: Mode): Promise<File>;
 }
 
@@ -56,6 +59,7 @@ function image(sectorSize: number): Target {
     name: `image, sectors of ${sectorSize}`,
     sectorSize,
     skip: false,
+    takesAll: undefined,
     open: (size, unalignedWrites) => {
       const options: BlockDeviceOptions = { write: true, sectorSize, unalignedWrites };
       return inFolder((path) => BlockDevice.open(path, options), size);
@@ -68,14 +72,26 @@ function loop(sectorSize: number): Target {
     name: `loop device, sectors of ${sectorSize}`,
     sectorSize,
     skip: noLoop !== undefined,
+    takesAll: undefined,
     open: (size, unalignedWrites) => imageDevice({ size, sectorSize, unalignedWrites }),
   };
+}
+
+/** Whether direct files in the folder for temporary files take requests of any alignment (tmpfs). */
+async function takesAnyAlignment(): Promise<boolean> {
+  using folder = new Folder();
+  await using file = await File.open(folder.zeroes("probe", 4096), { direct: true });
+  return file.alignment.offset === 1;
 }
 
 const directFile: Target = {
   name: "direct file",
   sectorSize: 4096,
   skip: false,
+  takesAll: unless(
+    !(await takesAnyAlignment()),
+    "direct files in the folder for temporary files need no alignment: set TMPDIR",
+  ),
   open: (size, unalignedWrites) => {
     const options: OpenOptions = { write: true, direct: true, unalignedWrites };
     return inFolder((path) => File.open(path, options), size);
