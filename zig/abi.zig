@@ -76,6 +76,8 @@ pub const Kind = enum(u32) {
     attach_image = 17,
     /// Simulated devices only: `argument` is a `DeviceCommand`.
     device_command = 18,
+    /// Linux only: what stands behind the loop device numbered `argument`; `address`: room for `LoopStatus`.
+    loop_status = 19,
 };
 
 /// What a simulated device can be asked beside what every device can do. Obeyed in the order of
@@ -281,6 +283,17 @@ pub const ImageInfo = extern struct {
     number: u32,
 };
 
+/// What `loop_status` reports. The numbers are exact: an inode may be above 2^53.
+pub const LoopStatus = extern struct {
+    /// Device number of the file system that the file is on, as stat(2) encodes it.
+    device: u64,
+    inode: u64,
+    /// Device number of a block device behind it; 0 for a file.
+    rdevice: u64,
+    /// Where in the file it begins.
+    offset: u64,
+};
+
 /// Latency histograms: log-linear, `histogram_steps` buckets per power of two of nanoseconds.
 pub const histogram_kinds = 4;
 pub const histogram_steps_log2 = 3;
@@ -415,7 +428,7 @@ comptime {
     assert(@sizeOf(RingOptions) == 64);
     assert(@sizeOf(FaultRule) == 72);
     assert(@sizeOf(RingInfo) == 88);
-    for (.{ Submission, Completion, FileInfo, Geometry, ImageInfo, FaultRule, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
+    for (.{ Submission, Completion, FileInfo, Geometry, ImageInfo, LoopStatus, FaultRule, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
         assertNoPadding(T);
     }
 }

@@ -28,6 +28,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .discard, .write_zeroes => ranged(system, operation, kind),
         .reread_partitions => system.rereadPartitions(fd),
         .attach_image => attachImage(system, operation),
+        .loop_status => loopStatus(system, operation),
         .device_command => -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP)),
     };
 }
@@ -64,6 +65,12 @@ fn attachImage(system: anytype, operation: *Operation) isize {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
     if (!@hasDecl(System, "attachImage")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
     return system.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
+}
+
+fn loopStatus(system: anytype, operation: *Operation) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, "loopStatus")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    return system.loopStatus(operation.argument, at(abi.LoopStatus, operation));
 }
 
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {

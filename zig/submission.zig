@@ -66,6 +66,7 @@ fn memoryOf(operation: *const Operation) Memory {
         .open, .stat, .probe => .of(abi.FileInfo),
         .geometry => .of(abi.Geometry),
         .attach_image => .of(abi.ImageInfo),
+        .loop_status => .of(abi.LoopStatus),
         .device_command => memoryOfCommand(operation),
         .sync_all, .sync_data, .close, .truncate, .allocate, .invalidate_cache => .{},
         .discard, .write_zeroes, .reread_partitions => .{},

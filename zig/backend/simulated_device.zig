@@ -280,7 +280,7 @@ pub const SimulatedDevice = struct {
             .geometry => self.describeDevice(operation),
             .invalidate_cache, .reread_partitions => 0,
             .truncate => negative(.INVAL),
-            .allocate, .attach_image => negative(.OPNOTSUPP),
+            .allocate, .attach_image, .loop_status => negative(.OPNOTSUPP),
             .close, .device_command => unreachable,
         };
     }

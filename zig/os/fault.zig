@@ -31,6 +31,11 @@ pub fn FaultOs(comptime Real: type) type {
             return Real.attachImage(fd, sector_size, info);
         }
 
+        pub fn loopStatus(number: u32, status: *abi.LoopStatus) isize {
+            if (!@hasDecl(Real, "loopStatus")) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+            return Real.loopStatus(number, status);
+        }
+
         var state: std.atomic.Value(u64) = .init(1);
         var rates: abi.RingOptions = std.mem.zeroes(abi.RingOptions);
 

@@ -398,6 +398,7 @@ pub fn rereadPartitions(fd: i32) isize {
 // Loop devices ----------------------------------------------------------------------------------
 // linux/loop.h
 
+const LOOP_GET_STATUS64 = 0x4c05;
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LOOP_CONFIGURE = 0x4c0a;
 const LO_FLAGS_AUTOCLEAR = 4;
@@ -458,6 +459,34 @@ pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
         if (result == -@as(isize, @intFromEnum(E.BUSY)) and attempt < loop_attempts_max) continue;
         return result;
     }
+}
+
+/// Asks the driver what stands behind /dev/loopN: ENXIO if nothing does. It asks the file system in turn
+/// (loop_get_status() in drivers/block/loop.c), so that the numbers are those of fstat(2).
+pub fn loopStatus(number: u32, status: *abi.LoopStatus) isize {
+    var path: [32]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&path, "/dev/loop{d}", .{number}) catch unreachable; // 19 bytes
+    const opened = signed(linux.openat(
+        linux.AT.FDCWD,
+        name,
+        .{ .ACCMODE = .RDONLY, .NONBLOCK = true, .CLOEXEC = true },
+        0,
+    ));
+    if (opened < 0) return opened;
+    const loop: i32 = @intCast(opened);
+    defer _ = linux.close(loop);
+    var info: LoopInfo = .{};
+    const result = signed(linux.ioctl(loop, LOOP_GET_STATUS64, @intFromPtr(&info)));
+    if (result < 0) return result;
+    // Another device may have that name here.
+    if (info.number != number) return -@as(isize, @intFromEnum(E.NODEV));
+    status.* = .{
+        .device = info.device,
+        .inode = info.inode,
+        .rdevice = info.rdevice,
+        .offset = info.offset,
+    };
+    return 0;
 }
 
 fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
