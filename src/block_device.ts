@@ -12,14 +12,17 @@ import {
   type IoOptions,
   type Offset,
 } from "./arguments.ts";
-import { busyHint, loopHint } from "./busy.ts";
+import { busyHint, explainUses, usesOf } from "./busy.ts";
 import type { Governor } from "./control.ts";
+import type { Core } from "./core.ts";
 import { errnoOf, IoError, systemError } from "./errors.ts";
+import { statusError } from "./failures.ts";
 import { File } from "./file.ts";
 import type { FileState } from "./file_state.ts";
 import { type Geometry, imageGeometry, readGeometry } from "./geometry.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, holdSyncs } from "./lifetime.ts";
+import { askOn, keyOfFd } from "./loops.ts";
 import * as abi from "./native/abi.gen.ts";
 import {
   adoptFd,
@@ -30,14 +33,17 @@ import {
   openFile,
 } from "./open.ts";
 import { type OpenFile, openFileOf } from "./open_file.ts";
-import { coreOf } from "./ring.ts";
+import { coreOf, Ring } from "./ring.ts";
+import { SYSTEM_PATHS } from "./sysfs.ts";
 import type { Change } from "./transfer_request.ts";
 import { writeZeroChunks } from "./zeroes.ts";
 
 export interface BlockDeviceOptions extends OpenOptions {
   /**
    * Holds the device, so that nobody mounts it or opens it exclusively meanwhile (O_EXCL, open(2)). A
-   * device that is mounted or held is refused with EBUSY. Default: true when writing. Images ignore it.
+   * device that is mounted or held is refused with EBUSY, and so is, on Linux, what a loop device stands on
+   * (losetup(8), read-only or not) or a file that is swapped to, under whatever name. Default: true when
+   * writing. An image is not held: what attaches it later is not kept out.
    */
   exclusive?: boolean | undefined;
   /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
@@ -82,8 +88,7 @@ export class BlockDevice extends File {
    * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
    * has no direct I/O), `exclusive` to true when writing.
    *
-   * Rejects with EBUSY when the device is mounted or held (the hint names where; on Linux a loop device
-   * over it counts), EROFS when it is read-only and `write` was asked for, ENOTBLK when it is neither a
+   * Rejects with EBUSY when the device or image is in use as `exclusive` says (the hint names where), EROFS when it is read-only and `write` was asked for, ENOTBLK when it is neither a
    * disk nor a regular file.
    */
   static override async open(
@@ -194,7 +199,7 @@ export class BlockDevice extends File {
       await this.#open.run(abi.Kind.rereadPartitions, {});
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      throw await withHint(error, this.path ?? "", REREAD_HINTS);
+      throw await withHint(error, this.path ?? "", REREAD_HINTS, coreOf(this.ring));
     }
   }
 
@@ -323,33 +328,78 @@ async function openDevice(
   options: OpenOptions,
   exclusive: boolean,
 ): Promise<FileInit> {
-  const chosen: OpenOptions = { ...options, direct: options.direct ?? true };
+  // A file that may be somebody's disk is emptied when it is known that it is not.
+  const empties = exclusive && options.write === true && options.truncate === true;
+  const direct = options.direct ?? true;
+  const chosen = { ...options, direct, ...(empties ? { truncate: false } : {}) };
   // With O_CREAT the flag O_EXCL would mean "must not exist": only a device may be given both wishes.
   const creates = options.create === true || options.createNew === true;
   const holds = exclusive && (!creates || (await isDevice(path)));
   const flags = holds ? abi.OpenFlag.exclusive : 0;
+  const init = await openEither(path, holds ? { ...chosen, create: false } : chosen, flags, {
+    mayBuffer: options.direct === undefined,
+  });
+  if (exclusive && options.createNew !== true) await refuseUsed(init);
+  return empties ? emptied(init) : init;
+}
+
+async function openEither(
+  path: string | URL,
+  options: OpenOptions,
+  flags: number,
+  { mayBuffer }: { readonly mayBuffer: boolean },
+): Promise<FileInit> {
   try {
-    const init = await openFile(path, holds ? { ...chosen, create: false } : chosen, flags);
-    if (holds && init.state.kind === abi.FileKind.disk) await refuseLooped(init);
-    return init;
+    return await openFile(path, options, flags);
   } catch (error) {
     if (!(error instanceof IoError) || error.syscall !== "open") throw error;
     // Some file systems have no direct I/O: an image there is read through the cache.
-    if (error.code === "EINVAL" && options.direct === undefined && !(await isBlock(path))) {
-      return openFile(path, { ...chosen, direct: false }, flags);
+    if (error.code === "EINVAL" && mayBuffer && !(await isBlock(path))) {
+      return openFile(path, { ...options, direct: false }, flags);
     }
-    throw await withHint(error, error.path ?? "", OPEN_HINTS);
+    throw await withHint(
+      error,
+      error.path ?? "",
+      OPEN_HINTS,
+      coreOf(options.ring ?? Ring.default()),
+    );
   }
 }
 
-/** What a loop device stands on is held, though the kernel lets others hold it as well. */
-async function refuseLooped({ state, ring }: FileInit): Promise<void> {
-  const hint = await loopHint(state.path ?? "");
+/** What a loop device stands on is in use, and a swap file, though the kernel lets others open it. */
+async function refuseUsed({ state, ring }: FileInit): Promise<void> {
+  const core = coreOf(ring);
+  if (process.platform !== "linux" || core.backend === abi.Backend.simulated) return;
+  const hint = await core.holding(state, () => usedHint(core, state)).catch(() => undefined);
   if (hint === undefined) return;
-  await closeState(coreOf(ring), state);
+  await closeState(core, state);
   const { code, reason } = systemError(errnoOf("EBUSY"));
   const errno = -errnoOf("EBUSY");
   throw new IoError(code, { reason, errno, syscall: "open", path: state.path, hint });
+}
+
+async function usedHint(core: Core, state: FileState): Promise<string | undefined> {
+  if (state.kind !== abi.FileKind.regular && state.kind !== abi.FileKind.disk) return undefined;
+  const key = await keyOfFd(state.fd);
+  const use = await explainUses(SYSTEM_PATHS, "It", await usesOf(SYSTEM_PATHS, key, askOn(core)));
+  return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
+}
+
+/** Does what `truncate` asks for, later than open(2) would. */
+async function emptied(init: FileInit): Promise<FileInit> {
+  const { state, ring } = init;
+  const core = coreOf(ring);
+  // open(2) leaves devices as they are.
+  if (state.kind !== abi.FileKind.regular) return init;
+  const request = { kind: abi.Kind.truncate, fd: state.fd, file: state, offset: 0 };
+  const outcome = await core.start(request);
+  if (outcome.error === undefined && outcome.status === abi.Status.ok) return { ...init, size: 0 };
+  await closeState(core, state);
+  if (outcome.error !== undefined) throw outcome.error;
+  throw statusError(outcome.status, outcome.errno, {
+    ...{ kind: abi.Kind.truncate, file: state, syscall: "open", path: state.path },
+    ...{ offset: undefined, length: undefined, transferred: undefined },
+  });
 }
 
 async function isBlock(path: string | URL): Promise<boolean> {
@@ -454,9 +504,11 @@ const REREAD_HINTS: Hints = {
 };
 
 /** The same error with a better hint; for EBUSY, the one that names the holder. */
-async function withHint(error: IoError, path: string, hints: Hints): Promise<IoError> {
+async function withHint(error: IoError, path: string, hints: Hints, core: Core): Promise<IoError> {
   // Some kernels refuse writing to mounted disks with EPERM, FreeBSD always does.
-  const named = ["EBUSY", "EPERM"].includes(error.code) ? await busyHint(path) : undefined;
+  const named = ["EBUSY", "EPERM"].includes(error.code)
+    ? await busyHint(path, askOn(core))
+    : undefined;
   const hint = named ?? hints[error.code];
   if (hint === undefined) return error;
   const { code, errno, syscall, offset, length, transferred } = error;

@@ -5,16 +5,18 @@ import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { BlockDeviceInfo } from "./list_devices.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
+import { type AskLoop, attachedLoops, diskKey, type Key, keyOfPath, type Loop } from "./loops.ts";
 import {
   deviceNumbers,
   directoryOf,
+  type Mount,
   namesIn,
   nodeNumbers,
   nodeOf,
+  nodePath,
   numbersOf,
   openedBy,
   partitionsOf,
-  readLoops,
   readMounts,
   readSwaps,
   SYSTEM_PATHS,
@@ -24,29 +26,139 @@ import {
 } from "./sysfs.ts";
 
 /** A sentence that names the holder of the device at `path`, if it can be found. */
-export async function busyHint(path: string): Promise<string | undefined> {
+export async function busyHint(path: string, ask: AskLoop): Promise<string | undefined> {
   try {
     if (process.platform === "freebsd") return explainListed(await listFreebsdDevices(), path);
     if (process.platform !== "linux") return undefined;
     const { major, minor } = deviceNumbers((await stat(path)).rdev);
-    return await explainBusy(SYSTEM_PATHS, major, minor);
+    return await explainBusy(SYSTEM_PATHS, major, minor, ask);
   } catch {
     return undefined;
   }
 }
 
+/** Who uses a file or device without the kernel counting it as held. */
+export interface Uses {
+  /** Loop devices over it, or over a device that overlaps it. */
+  readonly loops: readonly Loop[];
+  /** Loop devices of which nobody can say what they stand on. */
+  readonly unknownLoops: readonly Loop[];
+  /** False where the system does not say which loop devices there are, or what overlaps what. */
+  readonly isKnown: boolean;
+  /** A swap file. (Of devices the kernel knows.) */
+  readonly isSwap: boolean;
+}
+
+/** Elsewhere there are no loop devices. */
+const UNUSED: Uses = { loops: [], unknownLoops: [], isKnown: true, isSwap: false };
+
 /**
- * A sentence that names the loop device over the device at `path`, if there is one. The kernel does not
- * count that as holding (loop_configure() in drivers/block/loop.c claims the loop device only).
+ * Asks for what the kernel lets others write to all the same: it claims a loop device, not what it stands
+ * on (loop_configure() in drivers/block/loop.c), and refuses writes to a swap file only when they come.
  */
-export async function loopHint(path: string): Promise<string | undefined> {
-  if (process.platform !== "linux") return undefined;
-  try {
-    const { major, minor } = deviceNumbers((await stat(path)).rdev);
-    return await loopedOver(SYSTEM_PATHS, await relativesOf(SYSTEM_PATHS, major, minor));
-  } catch {
-    return undefined;
+export async function usesOf(paths: SystemPaths, key: Key, ask: AskLoop): Promise<Uses> {
+  if (process.platform !== "linux") return UNUSED;
+  const [overlap, attached, isSwap] = await Promise.all([
+    overlapOf(paths, key),
+    attachedLoops(paths, ask),
+    isSwapFile(paths, key),
+  ]);
+  const keyed = (attached ?? []).filter(({ backing }) => backing !== undefined);
+  // Of another device than this nobody knows whether it overlaps.
+  const isDoubtful = !overlap.isKnown && keyed.some(({ backing }) => isDisk(backing?.key ?? ""));
+  return {
+    loops: keyed.filter(({ backing }) => overlap.keys.has(backing?.key ?? "")),
+    unknownLoops: (attached ?? []).filter(({ backing }) => backing === undefined),
+    isKnown: attached !== undefined && !isDoubtful,
+    isSwap,
+  };
+}
+
+function isDisk(key: Key): boolean {
+  return key.startsWith("disk ");
+}
+
+/** The device and what overlaps it; of a file, itself. `isKnown`: whether the system tells what overlaps. */
+export async function overlapOf(
+  paths: SystemPaths,
+  key: Key,
+): Promise<{ readonly keys: ReadonlySet<Key>; readonly isKnown: boolean }> {
+  const keys = new Set([key]);
+  if (!isDisk(key)) return { keys, isKnown: true };
+  const relatives = await overlappingDirectories(paths, key);
+  for (const directory of relatives) {
+    const found = await numbersOf(directory);
+    if (found !== null) keys.add(diskKey(found));
   }
+  return { keys, isKnown: relatives.length > 0 };
+}
+
+/** Where /proc does not tell, the kernel still refuses writes to it (ETXTBSY). */
+async function isSwapFile(paths: SystemPaths, key: Key): Promise<boolean> {
+  if (isDisk(key)) return false;
+  const swaps = await readSwaps(paths).catch(() => []);
+  return (await Promise.all(swaps.map(keyOfPath))).includes(key);
+}
+
+/** Who uses it, and what to do about that, where we know. */
+export interface Use {
+  readonly what: string;
+  readonly remedy: string | undefined;
+}
+
+/** About the first of the uses, if there is one; `name`: what to call the file. */
+export async function explainUses(
+  paths: SystemPaths,
+  name: string,
+  { isSwap, loops: [loop] }: Uses,
+): Promise<Use | undefined> {
+  if (isSwap) return { what: `${name} is used as swap space`, remedy: "see swapoff(8)" };
+  if (loop?.backing === undefined) return undefined;
+  const below = numbersOfKey(loop.backing.key);
+  if (below !== undefined) {
+    const held = (await nodePath(paths, below.join(":"))) ?? name;
+    return { what: `${held} is held by ${loop.path}`, remedy: undefined };
+  }
+  const what = `${name} is attached as ${loop.path}`;
+  const mount = await mountedOn(paths, await overlappingDirectories(paths, loop.key));
+  if (mount === undefined) return { what, remedy: `detach it first (losetup -d ${loop.path})` };
+  return {
+    what: `${what}, which is mounted at ${mount.entry.mountPoint}`,
+    remedy: "unmount and detach it first",
+  };
+}
+
+/** Major and minor of a device. */
+function numbersOfKey(key: Key): [number, number] | undefined {
+  const [, major, minor] = /^disk (\d+):(\d+)$/.exec(key) ?? [];
+  return minor === undefined ? undefined : [Number(major), Number(minor)];
+}
+
+async function overlappingDirectories(paths: SystemPaths, key: Key): Promise<string[]> {
+  const numbers = numbersOfKey(key);
+  return numbers === undefined ? [] : relativesOf(paths, ...numbers);
+}
+
+/**
+ * What may write to a file or device while it is read: file systems mounted for writing on it, swap, loop
+ * devices over it that are not read-only. As phrases: "is mounted at /mnt". Never rejects.
+ */
+export async function writersOf(
+  paths: SystemPaths,
+  key: Key,
+  ask: AskLoop,
+): Promise<readonly string[]> {
+  const { loops, isSwap } = await usesOf(paths, key, ask);
+  const writers = loops
+    .filter(({ readOnly }) => !readOnly)
+    .map(({ path }) => `is attached for writing as ${path}`);
+  if (isSwap) writers.push("is used as swap space");
+  const relatives = await overlappingDirectories(paths, key);
+  const mount = await mountedOn(paths, relatives, (entry) => entry.writes);
+  if (mount !== undefined) writers.push(`is mounted for writing at ${mount.entry.mountPoint}`);
+  const swap = await swappedTo(paths, relatives);
+  if (swap !== undefined) writers.push("is used as swap space");
+  return writers;
 }
 
 /** The mount or swap area on a listed device, or on what overlaps it. */
@@ -82,13 +194,14 @@ export async function explainBusy(
   paths: SystemPaths,
   major: number,
   minor: number,
+  ask: AskLoop,
 ): Promise<string | undefined> {
   const relatives = await relativesOf(paths, major, minor);
   return (
     (await mountedAt(paths, relatives)) ??
     (await swappedTo(paths, relatives)) ??
     (await heldBy(relatives)) ??
-    (await loopedOver(paths, relatives)) ??
+    (await loopedOver(paths, relatives, ask)) ??
     (await openIn(paths, relatives))
   );
 }
@@ -97,12 +210,23 @@ async function mountedAt(
   paths: SystemPaths,
   relatives: readonly string[],
 ): Promise<string | undefined> {
-  const mounts = await readMounts(paths);
+  const mount = await mountedOn(paths, relatives);
+  if (mount === undefined) return undefined;
+  const { directory, entry } = mount;
+  return `${nodeOf(paths, directory)} is mounted at ${entry.mountPoint}; unmount it first`;
+}
+
+async function mountedOn(
+  paths: SystemPaths,
+  relatives: readonly string[],
+  counts: (entry: Mount) => boolean = () => true,
+): Promise<{ readonly directory: string; readonly entry: Mount } | undefined> {
+  const mounts = (await readMounts(paths).catch(() => [])).filter(counts);
   for (const directory of relatives) {
     const node = nodeOf(paths, directory);
     const numbers = await numbersOf(directory);
-    const mount = mounts.find((entry) => entry.numbers === numbers || entry.source === node);
-    if (mount !== undefined) return `${node} is mounted at ${mount.mountPoint}; unmount it first`;
+    const entry = mounts.find((it) => it.numbers === numbers || it.source === node);
+    if (entry !== undefined) return { directory, entry };
   }
   return undefined;
 }
@@ -112,7 +236,9 @@ async function swappedTo(
   relatives: readonly string[],
 ): Promise<string | undefined> {
   const swaps = new Set<string | null>();
-  for (const path of await readSwaps(paths)) swaps.add((await nodeNumbers(path)) ?? path);
+  for (const path of await readSwaps(paths).catch(() => [])) {
+    swaps.add((await nodeNumbers(path)) ?? path);
+  }
   for (const directory of relatives) {
     const node = nodeOf(paths, directory);
     if (swaps.has(node) || swaps.has((await numbersOf(directory)) ?? node)) {
@@ -136,10 +262,13 @@ async function heldBy(relatives: readonly string[]): Promise<string | undefined>
 async function loopedOver(
   paths: SystemPaths,
   relatives: readonly string[],
+  ask: AskLoop,
 ): Promise<string | undefined> {
-  const nodes = new Set(relatives.map((directory) => nodeOf(paths, directory)));
-  for (const { directory, backing } of await readLoops(paths)) {
-    if (nodes.has(backing)) return `${backing} is held by ${nodeOf(paths, directory)}`;
+  const loops = await attachedLoops(paths, ask);
+  for (const directory of relatives) {
+    const key = diskKey((await numbersOf(directory)) ?? "");
+    const loop = loops?.find(({ backing }) => backing?.key === key);
+    if (loop !== undefined) return `${nodeOf(paths, directory)} is held by ${loop.path}`;
   }
   return undefined;
 }

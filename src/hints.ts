@@ -22,6 +22,7 @@ const SYSCALLS: Readonly<Record<number, string>> = {
   [Kind.writeZeroes]: "zeroout",
   [Kind.rereadPartitions]: "ioctl",
   [Kind.deviceCommand]: "device",
+  [Kind.loopStatus]: "ioctl",
 };
 
 export function syscallName(kind: number): string {
@@ -88,6 +89,9 @@ export function hintFor(
       return "This file system or device has no such operation";
     case "ESPIPE":
       return "Pipes, sockets and terminals have no positions";
+    // Programs that run cannot even be opened for writing.
+    case "ETXTBSY":
+      return "The file is used as swap space; see swapoff(8)";
     default:
       return undefined;
   }
@@ -128,7 +132,7 @@ function openHint(code: string): string | undefined {
     case "ENFILE":
       return "Too many open files: close some, or raise the limit (ulimit -n)";
     case "ETXTBSY":
-      return "The file is a program that is running";
+      return "The file is a program that is running, or used as swap space (swapon --show)";
     default:
       return undefined;
   }

@@ -1,9 +1,9 @@
 // `listBlockDevices`: the disks of this system, and which of them it lives on. Linux from /sys and
 // /proc, FreeBSD from the XML of kern.geom.confxml (list_freebsd.ts).
 
-import { realpath } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { errnoOf, IoError } from "./errors.ts";
+import { errnoOf, IoError, systemError } from "./errors.ts";
 import type { Geometry } from "./geometry.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
 import {
@@ -38,6 +38,11 @@ export interface BlockDeviceInfo extends Geometry {
   readonly mounts: readonly string[];
   /** Paths of devices built on it (device-mapper, RAID). */
   readonly holders: readonly string[];
+  /**
+   * What stands behind a loop device or a partition of one, as the kernel shows it: the path with which it was
+   * attached, renamed with the file, and " (deleted)" behind a name that is gone. Null for other devices.
+   */
+  readonly backingFile: string | null;
   readonly partitions: readonly BlockDeviceInfo[];
 }
 
@@ -45,7 +50,8 @@ export interface BlockDeviceInfo extends Geometry {
  * The disks of this system with their partitions, sorted by path. Devices without a medium are listed
  * only if they are removable. Needs no rights, but serial numbers may be hidden without.
  *
- * Rejects with ENOTSUP on systems other than Linux and FreeBSD.
+ * Rejects with ENOTSUP on systems other than Linux and FreeBSD; with ENOENT or EACCES where /sys or /proc is not
+ * there, as in some sandboxes: a list without them would call disks unused that are not.
  */
 export function listBlockDevices(): Promise<BlockDeviceInfo[]> {
   if (process.platform === "linux") return listLinuxDevices(SYSTEM_PATHS);
@@ -61,9 +67,9 @@ export function listBlockDevices(): Promise<BlockDeviceInfo[]> {
 /** For `listBlockDevices` and its tests. */
 export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
   const [mounts, swaps, names] = await Promise.all([
-    readMounts(paths),
-    readSwaps(paths),
-    namesIn(join(paths.sys, "block")),
+    told(readMounts(paths)),
+    told(readSwaps(paths)),
+    told(readdir(join(paths.sys, "block"))),
   ]);
   const context: Context = { paths, mounts, system: await systemDevices(paths, mounts, swaps) };
   const listed = await Promise.all(
@@ -76,6 +82,23 @@ export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceI
     .filter((device) => device !== undefined)
     .filter(({ size, removable, transport }) => size > 0 || (removable && transport !== null))
     .sort((a, b) => byName(a.path, b.path));
+}
+
+/** The same, or an error that says what is missing. */
+async function told<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const errno = "errno" in error && typeof error.errno === "number" ? error.errno : undefined;
+    const { code, reason } = systemError(-(errno ?? 0));
+    const path = "path" in error && typeof error.path === "string" ? error.path : undefined;
+    throw new IoError(code, {
+      ...{ reason, errno, syscall: "open", path },
+      hint: "Without it nobody can say which devices there are, or which are in use; mount /sys and /proc",
+      cause: error,
+    });
+  }
 }
 
 interface Context {
@@ -94,11 +117,12 @@ function byName(a: string, b: string): number {
 async function describe(context: Context, directory: string): Promise<BlockDeviceInfo> {
   const { paths, mounts, system } = context;
   const path = nodeOf(paths, directory);
-  const [{ size, ...facts }, numbers, holders, parts] = await Promise.all([
+  const [{ size, ...facts }, numbers, holders, parts, backing] = await Promise.all([
     readFacts(directory),
     numbersOf(directory),
     namesIn(join(directory, "holders")),
     partitionsOf(directory),
+    wholeOf(directory).then(backingFile),
   ]);
   const here = mounts.filter((mount) => mount.numbers === numbers || mount.source === path);
   return {
@@ -108,6 +132,7 @@ async function describe(context: Context, directory: string): Promise<BlockDevic
     system: system.has(directory),
     mounts: [...new Set(here.map(({ mountPoint }) => mountPoint))],
     holders: holders.map((name) => join(paths.dev, name.replaceAll("!", "/"))),
+    backingFile: backing?.text ?? null,
     partitions: await Promise.all(parts.map((part) => describe(context, part))),
   };
 }

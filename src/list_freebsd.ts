@@ -86,6 +86,8 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
     system: context.system.has(path) || partitions.some(({ system }) => system),
     mounts: context.mounts.filter(([source]) => source === path).map(([, at = ""]) => at),
     holders: [],
+    // md(4) over a file says so.
+    backingFile: text("file"),
     partitions,
   };
 }

@@ -2,7 +2,7 @@
 // reads are asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can
 // use a tree of their own. Used by block_device.ts, busy.ts and list_devices.ts.
 
-import { readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
+import { access, readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 export interface SystemPaths {
@@ -105,13 +105,19 @@ export function nodeOf(paths: SystemPaths, directory: string): string {
   return join(paths.dev, basename(directory).replaceAll("!", "/"));
 }
 
+/** The same of the device "major:minor"; undefined if there is none. */
+export async function nodePath(paths: SystemPaths, numbers: string): Promise<string | undefined> {
+  const directory = await resolved(join(paths.sys, "dev", "block", numbers));
+  return directory === null ? undefined : nodeOf(paths, directory);
+}
+
 /** "major:minor" */
 export async function numbersOf(directory: string): Promise<string | null> {
   return textOf(join(directory, "dev"));
 }
 
 /** Linux encodes device numbers so in st_rdev (makedev(3)). */
-export function deviceNumbers(rdev: number): { major: number; minor: number } {
+export function deviceNumbers(rdev: number | bigint): { major: number; minor: number } {
   const number = BigInt(rdev);
   const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
   const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn & 0xffff_ffffn);
@@ -225,14 +231,13 @@ export interface Mount {
   readonly numbers: string;
   readonly mountPoint: string;
   readonly source: string;
+  /** Whether the file system may write to its device, be this mount of it read-only or not. */
+  readonly writes: boolean;
 }
 
+/** What is mounted, as far as this process sees it. Rejects where /proc does not tell. */
 export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
-  try {
-    return parseMountInfo(await readFile(join(paths.proc, "self", "mountinfo"), "utf8"));
-  } catch {
-    return [];
-  }
+  return parseMountInfo(await readFile(join(paths.proc, "self", "mountinfo"), "utf8"));
 }
 
 /** proc_pid_mountinfo(5) */
@@ -244,7 +249,9 @@ export function parseMountInfo(text: string): Mount[] {
     const [, , numbers, , mountPoint] = fields;
     const source = separator === -1 ? undefined : fields[separator + 2];
     if (numbers === undefined || mountPoint === undefined || source === undefined) continue;
-    mounts.push({ numbers, mountPoint: unescaped(mountPoint), source: unescaped(source) });
+    // The options of the file system, not those of the mount before the separator.
+    const writes = fields[separator + 3]?.split(",").includes("ro") !== true;
+    mounts.push({ numbers, mountPoint: unescaped(mountPoint), source: unescaped(source), writes });
   }
   return mounts;
 }
@@ -256,10 +263,14 @@ function unescaped(text: string): string {
   );
 }
 
-/** Paths of files and devices that are swapped to. */
+/** Paths of files and devices that are swapped to. Rejects where /proc does not tell. */
 export async function readSwaps(paths: SystemPaths): Promise<string[]> {
-  const text = await textOf(join(paths.proc, "swaps"));
-  if (text === null) return [];
+  const text = await readFile(join(paths.proc, "swaps"), "utf8").catch(async (error: Error) => {
+    // A kernel without swap has no such file; a /proc that shows processes only (proc(5), subset=pid) no other.
+    if (!("code" in error) || error.code !== "ENOENT") throw error;
+    await access(join(paths.proc, "partitions"));
+    return "";
+  });
   return text
     .split("\n")
     .slice(1)
@@ -267,28 +278,28 @@ export async function readSwaps(paths: SystemPaths): Promise<string[]> {
     .filter((path) => path !== "");
 }
 
-const DELETED = / \(deleted\)$/;
+const DELETED = " (deleted)";
 
-/** The file behind a loop device's directory. `exists`: it still has that name. */
-export async function backingFile(
-  directory: string,
-): Promise<{ path: string; exists: boolean } | null> {
-  const text = await textOf(join(directory, "loop", "backing_file"));
-  return text === null ? null : { path: text.replace(DELETED, ""), exists: !DELETED.test(text) };
+export interface BackingFile {
+  /** As the kernel shows it: " (deleted)" stands behind a name that is gone. */
+  readonly text: string;
+  readonly path: string;
+  /** The same, also where it is no UTF-8. */
+  readonly bytes: Buffer;
+  /** Whether it still has that name. */
+  readonly exists: boolean;
 }
 
-/** Names of loop devices and the files behind them. */
-export async function readLoops(
-  paths: SystemPaths,
-): Promise<{ directory: string; backing: string }[]> {
-  const found: { directory: string; backing: string }[] = [];
-  for (const name of await namesIn(join(paths.sys, "block"))) {
-    if (!name.startsWith("loop")) continue;
-    const directory = await diskDirectory(paths, name);
-    const backing = directory === null ? null : await backingFile(directory);
-    if (directory !== null && backing !== null) found.push({ directory, backing: backing.path });
-  }
-  return found;
+/** The file behind a loop device's directory; null for other devices, and while nothing is attached. */
+export async function backingFile(directory: string): Promise<BackingFile | null> {
+  const read = await readFile(join(directory, "loop", "backing_file")).catch(() => undefined);
+  if (read === undefined || read.byteLength < 2) return null;
+  // A line; the name itself may end with blanks.
+  const line = read.subarray(0, read.at(-1) === 0x0a ? -1 : undefined);
+  const text = line.toString();
+  const exists = !text.endsWith(DELETED);
+  const bytes = exists ? line : line.subarray(0, -DELETED.length);
+  return { text, path: bytes.toString(), bytes, exists };
 }
 
 /** Processes that have `node` open, as far as we may look: "name (pid)". */

@@ -2,10 +2,10 @@
 // once on this system.
 
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { explainBusy, explainListed } from "../src/busy.ts";
-import { listBlockDevices } from "../src/index.ts";
+import { IoError, listBlockDevices } from "../src/index.ts";
 import { type BlockDeviceInfo, listLinuxDevices } from "../src/list_devices.ts";
 import { parseFreebsd } from "../src/list_freebsd.ts";
 import { deviceNumbers, parseMountInfo, type SystemPaths } from "../src/sysfs.ts";
@@ -26,6 +26,7 @@ class Tree {
     for (const path of ["sys/block", "sys/dev/block", "proc/self", "dev/mapper"]) {
       mkdirSync(join(folder.path, path), { recursive: true });
     }
+    writeFileSync(join(this.paths.proc, "partitions"), "");
   }
 
   /** Files of a device, by name; `place` is its path below sys/devices. */
@@ -221,7 +222,11 @@ test("a stick is not the system's", async () => {
     system: false,
   });
   expect(named(list, "sdb")).toMatchObject({ size: 0, removable: true, model: null, serial: null });
-  expect(named(list, "loop1").system).toBe(false);
+  expect(named(list, "loop1")).toMatchObject({
+    system: false,
+    backingFile: "/home/me/some image (deleted)",
+  });
+  expect(named(list, "sda").backingFile).toBeNull();
 });
 
 test("a system on a loop device, on a file, on a disk; and swap in a file", async () => {
@@ -261,18 +266,37 @@ test("a system on a loop device, on a file, on a disk; and swap in a file", asyn
   expect(named(list, "sda").transport).toBe("ata");
 });
 
-test("nothing at all", async () => {
+test("a system without disks", async () => {
   using folder = new Folder();
+  const tree = new Tree(folder);
+  tree.write("proc/self/mountinfo", "1 0 0:20 / / rw - nfs server:/ rw\n");
+  expect(await listLinuxDevices(tree.paths)).toEqual([]);
+});
+
+test("a system that does not tell is not one without disks", async () => {
+  using folder = new Folder();
+  const { paths } = laptop(folder);
   const missing = join(folder.path, "missing");
-  const paths = { sys: missing, proc: missing, dev: "/dev" };
-  expect(await listLinuxDevices(paths)).toEqual([]);
+  for (const [name, path] of [
+    ["sys", join(missing, "block")],
+    ["proc", join(missing, "self", "mountinfo")],
+  ] as const) {
+    const error = await listLinuxDevices({ ...paths, [name]: missing }).catch((it: unknown) => it);
+    expect(error).toBeInstanceOf(IoError);
+    expect(error).toMatchObject({ code: "ENOENT", errno: -2, path });
+  }
+  // As with the mount option subset=pid (proc(5)).
+  rmSync(join(paths.proc, "swaps"));
+  expect((await listLinuxDevices(paths)).length).toBeGreaterThan(0);
+  rmSync(join(paths.proc, "partitions"));
+  await expect(listLinuxDevices(paths)).rejects.toThrow("ENOENT");
 });
 
 test("busy hints name the mount, the volume, the swap", async () => {
   using folder = new Folder();
   const { paths } = laptop(folder);
   const hint = (major: number, minor: number): Promise<string | undefined> =>
-    explainBusy(paths, major, minor);
+    explainBusy(paths, major, minor, () => Promise.resolve("unknown"));
   const { dev } = paths;
   expect(await hint(8, 0)).toBe(`${dev}/sda is mounted at /media/USB STICK; unmount it first`);
   expect(await hint(259, 0)).toBe(`${dev}/nvme0n1p1 is mounted at /boot/efi; unmount it first`);
@@ -284,7 +308,12 @@ test("busy hints name the mount, the volume, the swap", async () => {
 
 test("mount points with blanks and backslashes", () => {
   const [mount] = parseMountInfo("25 22 8:0 / /a\\040b\\134c rw - vfat /dev/sda rw\nnonsense\n");
-  expect(mount).toEqual({ numbers: "8:0", mountPoint: "/a b\\c", source: "/dev/sda" });
+  expect(mount).toEqual({
+    numbers: "8:0",
+    mountPoint: "/a b\\c",
+    source: "/dev/sda",
+    writes: true,
+  });
 });
 
 test("device numbers as stat reports them", () => {

@@ -22,6 +22,7 @@ import {
   refuseBeyond,
   refuseShared,
   refuseUnsafe,
+  warnOfWriters,
 } from "./places.ts";
 import { Progress } from "./progress.ts";
 import { ask, canAsk, complain, paint, print, printable, quoted, say, warn } from "./terminal.ts";
@@ -74,6 +75,7 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   await refuseUnsafe(place);
   refuseImpossible(job, origin, place);
   if (origin !== undefined) await refuseShared(origin, place);
+  if (origin !== undefined) await warnOfWriters(origin);
   await using source = origin === undefined ? undefined : await openSource(origin, job.direct);
   await using target = await openTarget(place, job.direct);
   await confirm(job, { origin, source, place, target }, interrupts);
@@ -222,6 +224,7 @@ async function run(
     if (lost === undefined) sayHowToGoOn(job, result);
     else complain(lost);
     if (stopped) return interrupts.code;
+    if (error.code === "ETXTBSY" && result.bytesCopied === 0) return Exit.refused;
     return error.code === "ERR_VERIFY" ? Exit.differs : Exit.failed;
   }
 }

@@ -53,8 +53,8 @@ Usage:
 
 SRC is a file, a disk, or - for standard input. DST is a file (made if missing) or a disk.
 Before it writes over anything it shows what is there and asks. It refuses disks that are mounted
-or in use, names of disks that do not exist, and targets that are too small. What it reports as
-done has been synced to the medium.
+or in use, images that are attached as loop devices, swap files, names of disks that do not exist,
+and targets that are too small. What it reports as done has been synced to the medium.
 
 A file that is written over ends where the copy ends, unless a part is named with --length, or
 with different --skip and --seek. The rest of a larger disk stays as it is.

@@ -41,10 +41,10 @@ export async function infoCommand(argv: readonly string[]): Promise<number> {
   const [path] = args.operands(["PATH"], 1);
   const system = systemInfo();
   if (path === undefined) {
-    const devices = await devicesOrNone();
-    if (args.flag("json")) print(JSON.stringify({ ...system, devices }, null, 2));
+    const devices = await devicesIfTold();
+    if (args.flag("json")) print(JSON.stringify({ ...system, devices: devices ?? null }, null, 2));
     else print(`${shownSystem(system)}\n\n${shownDevices(devices)}`);
-    return Exit.done;
+    return devices === undefined ? Exit.failed : Exit.done;
   }
   const about = await pathInfo(path);
   if (args.flag("json")) print(JSON.stringify({ ...system, ...about }, null, 2));
@@ -106,19 +106,21 @@ function bold(text: string): string {
 
 // All devices ------------------------------------------------------------------------------------------
 
-async function devicesOrNone(): Promise<BlockDeviceInfo[]> {
+/** Undefined where the system does not say. */
+async function devicesIfTold(): Promise<BlockDeviceInfo[] | undefined> {
   try {
     return await listBlockDevices();
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
-    warn(error.message);
-    return [];
+    warn(`the block devices cannot be listed: ${error.message}`);
+    return undefined;
   }
 }
 
-function shownDevices(devices: readonly BlockDeviceInfo[]): string {
+function shownDevices(devices: readonly BlockDeviceInfo[] | undefined): string {
+  if (devices === undefined) return "block devices: not known";
   if (devices.length === 0) return "no block devices";
-  const head = ["DEVICE", "SIZE", "SECTOR", "TYPE", "MODEL", "MOUNTED AT"].map(bold);
+  const head = ["DEVICE", "SIZE", "SECTOR", "TYPE", "MODEL OR FILE", "MOUNTED AT"].map(bold);
   const rows = [head];
   for (const disk of devices) {
     rows.push(deviceRow(disk, disk.path));
@@ -128,10 +130,10 @@ function shownDevices(devices: readonly BlockDeviceInfo[]): string {
 }
 
 function deviceRow(device: BlockDeviceInfo, name: string): string[] {
-  const { transport, rotational, removable, readOnly, system, holders } = device;
+  const { transport, removable, readOnly, system, holders } = device;
   const type = [
     ...(transport === null ? [] : [transport]),
-    ...(rotational === null ? [] : [rotational ? "hdd" : "ssd"]),
+    ...mediumOf(device),
     ...(removable === true ? ["removable"] : []),
     ...(readOnly === true ? ["read-only"] : []),
     ...(system ? ["system"] : []),
@@ -142,9 +144,15 @@ function deviceRow(device: BlockDeviceInfo, name: string): string[] {
     formatSize(device.size),
     String(device.logicalSectorSize ?? "?"),
     type,
-    printable(device.model ?? ""),
+    printable(device.model ?? device.backingFile ?? ""),
     used.join(", "),
   ];
+}
+
+/** Of a loop device the kernel says how the disk below turns, if it says anything. */
+function mediumOf({ rotational, backingFile }: BlockDeviceInfo): string[] {
+  if (backingFile !== null) return ["loop"];
+  return rotational === null ? [] : [rotational ? "hdd" : "ssd"];
 }
 
 // One path ---------------------------------------------------------------------------------------------
@@ -226,6 +234,7 @@ function useRows(device: BlockDeviceInfo): string[][] {
   const list = (items: readonly string[]): string =>
     items.length === 0 ? "none" : items.map(printable).join(", ");
   return [
+    ...(device.backingFile === null ? [] : [["loop device over", printable(device.backingFile)]]),
     ["mounted at", list(device.mounts)],
     ["held by", list(device.holders)],
     ["partitions", list(device.partitions.map((it) => `${it.path} ${formatSize(it.size)}`))],

@@ -3,13 +3,16 @@
 import { realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { BlockDevice } from "../block_device.ts";
+import { explainUses, overlapOf, type Uses, usesOf, writersOf } from "../busy.ts";
 import { IoError } from "../errors.ts";
 import { File } from "../file.ts";
 import { knownSize } from "../known_size.ts";
 import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
-import { nodeOf, readLoops, SYSTEM_PATHS } from "../sysfs.ts";
+import { askOn, keyOfFd, keyOfPath } from "../loops.ts";
+import { coreOf, Ring } from "../ring.ts";
+import { nodePath, SYSTEM_PATHS } from "../sysfs.ts";
 import { refused, usage } from "./exit.ts";
-import { printable } from "./terminal.ts";
+import { printable, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 
 export interface Place {
@@ -22,7 +25,7 @@ export interface Place {
   readonly size: number;
   /** Bytes to its end; undefined where only reading tells (knownSize). */
   readonly end: number | undefined;
-  /** Tells one file from another, whatever its names. */
+  /** Tells one file or device from another, whatever its names (`Key`); "" where there is none. */
   readonly identity: string;
   /** Of disks, where the system lists it. */
   readonly device: BlockDeviceInfo | undefined;
@@ -41,11 +44,10 @@ export async function look(path: string): Promise<Place> {
     return known;
   }
   await using _closed = file;
-  const [size, end, stats] = await Promise.all([file.size(), knownSize(file), file.stat()]);
+  const [size, end, identity] = await Promise.all([file.size(), knownSize(file), keyOfFd(file.fd)]);
   const { kind } = file;
   const known = kind === "regular" || kind === "disk" ? kind : "other";
-  const identity = kind === "disk" ? `disk ${stats.rdev}` : `file ${stats.dev} ${stats.ino}`;
-  const device = kind === "disk" ? await listed(realPath) : undefined;
+  const device = kind === "disk" ? await listed(realPath, identity) : undefined;
   return { path, realPath, kind: known, size, end, identity, device };
 }
 
@@ -61,17 +63,18 @@ async function closedToUs(
   realPath: string,
 ): Promise<Place | undefined> {
   if (!(error instanceof IoError) || !["EACCES", "EPERM"].includes(error.code)) return undefined;
-  const device = await listed(realPath);
+  const identity = (await keyOfPath(path)) ?? "";
+  const device = await listed(realPath, identity);
   if (device === undefined) return undefined;
-  const identity = `disk ${(await stat(path)).rdev}`;
   const { size } = device;
   return { path, realPath, kind: "disk", size, end: size, identity, device };
 }
 
-/** What the system says about a device; it is not told everywhere, and never needed. */
-async function listed(path: string): Promise<BlockDeviceInfo | undefined> {
+/** What the system says about a device; it is not told everywhere. Its node may stand anywhere. */
+async function listed(path: string, identity: string): Promise<BlockDeviceInfo | undefined> {
   const all = await listBlockDevices().catch(() => []);
-  return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === path);
+  const name = (await nodePath(SYSTEM_PATHS, identity.replace("disk ", ""))) ?? path;
+  return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === name);
 }
 
 /** Opens for reading: disks past the cache, files through it unless `direct`. */
@@ -89,14 +92,15 @@ export async function openTarget(place: Place, direct: boolean): Promise<File> {
     if (place.kind === "disk") return await BlockDevice.open(place.path, { write: true });
     return await File.open(place.path, { write: true, create: place.kind === "missing", direct });
   } catch (error) {
-    if (error instanceof IoError && error.code === "EBUSY") throw refused(error.message);
+    const isBusy = error instanceof IoError && ["EBUSY", "ETXTBSY"].includes(error.code);
+    if (isBusy) throw refused(error.message);
     throw error;
   }
 }
 
 /** Refuses places that must not be written to; nothing has been opened for writing yet. */
 export async function refuseUnsafe(place: Place): Promise<void> {
-  const { path, realPath, kind, device } = place;
+  const { path, realPath, kind, size, device } = place;
   if (kind === "missing" && /^\/dev\/(?!shm\/)/.test(realPath)) {
     throw refused(
       `there is no device ${path}`,
@@ -106,12 +110,40 @@ export async function refuseUnsafe(place: Place): Promise<void> {
   if (kind === "missing" && !(await isDirectory(dirname(path)))) {
     throw refused(`there is no directory ${dirname(path)}`);
   }
-  if (kind === "regular") {
-    const [loop] = await loopsOver(realPath);
-    if (loop === undefined) return;
-    throw refused(`${path} is attached as ${loop}`, `Detach it first: losetup -d ${loop}`);
-  }
+  if (kind !== "regular" && kind !== "disk") return;
   if (device !== undefined) refuseInUse(device);
+  const uses = await usesHere(place);
+  const use = await explainUses(SYSTEM_PATHS, printable(path), uses);
+  if (use !== undefined)
+    throw refused(use.what, use.remedy === undefined ? undefined : sentence(use.remedy));
+  if (!uses.isKnown && size > 0) {
+    throw refused(
+      `nobody can say whether ${printable(path)} is in use: this system shows no loop devices`,
+      "It takes /sys (mount -t sysfs sysfs /sys), or at least /proc",
+    );
+  }
+  for (const loop of uses.unknownLoops) {
+    warn(`${loop.path} may stand on ${printable(path)}: this user may not ask it`);
+  }
+}
+
+function sentence(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
+/** Who uses it without the kernel counting that; for any that is not on Linux, nobody. */
+function usesHere({ identity }: Place): Promise<Uses> {
+  return usesOf(SYSTEM_PATHS, identity, askOn(coreOf(Ring.default())));
+}
+
+/** Says that others may write to what is read meanwhile. */
+export async function warnOfWriters(source: Place): Promise<void> {
+  if (source.kind !== "regular" && source.kind !== "disk") return;
+  const ask = askOn(coreOf(Ring.default()));
+  for (const writer of await writersOf(SYSTEM_PATHS, source.identity, ask)) {
+    const name = printable(source.path);
+    warn(`${name} ${printable(writer)}: what is read may be of different moments`);
+  }
 }
 
 function refuseInUse(device: BlockDeviceInfo): void {
@@ -134,19 +166,20 @@ function refuseInUse(device: BlockDeviceInfo): void {
 
 /** Refuses two names of the same blocks: a disk and a partition of it, an image and a loop device over it. */
 export async function refuseShared(source: Place, target: Place): Promise<void> {
+  if (source.identity === target.identity || target.kind !== "disk") return;
   for (const [whole, part] of [
     [source, target],
     [target, source],
   ] as const) {
-    if (whole.device?.partitions.some(({ path }) => path === part.realPath) === true) {
-      throw refused(`${part.path} is a partition of ${whole.path}`);
+    const name = part.device?.path ?? part.realPath;
+    if (whole.device?.partitions.some(({ path }) => path === name) === true) {
+      throw refused(`${printable(part.path)} is a partition of ${printable(whole.path)}`);
     }
   }
-  if (source.kind !== "regular" || target.kind !== "disk") return;
-  for (const loop of await loopsOver(source.realPath)) {
-    if (target.realPath !== loop && !target.realPath.startsWith(`${loop}p`)) continue;
-    throw refused(`${target.path} is ${source.path} itself, attached as a loop device`);
-  }
+  const { keys } = await overlapOf(SYSTEM_PATHS, target.identity);
+  if (!(await usesHere(source)).loops.some(({ key }) => keys.has(key))) return;
+  const name = printable(source.path);
+  throw refused(`${printable(target.path)} is ${name} itself, attached as a loop device`);
 }
 
 /** Refuses a range that begins, or ends, behind what there is; where the size is known. */
@@ -162,15 +195,6 @@ async function isDirectory(path: string): Promise<boolean> {
     (stats) => stats.isDirectory(),
     () => false,
   );
-}
-
-/** The loop devices over a file. */
-async function loopsOver(path: string): Promise<string[]> {
-  if (process.platform !== "linux") return [];
-  const loops = await readLoops(SYSTEM_PATHS);
-  return loops
-    .filter(({ backing }) => backing === path)
-    .map(({ directory }) => nodeOf(SYSTEM_PATHS, directory));
 }
 
 /** The path as typed, and where it leads if it is a link. */
@@ -190,6 +214,7 @@ export function describe(place: Place): string {
 
 export function traitsOf(device: BlockDeviceInfo): string[] {
   const traits: string[] = [];
+  if (device.backingFile !== null) traits.push(`loop device over ${printable(device.backingFile)}`);
   if (device.model !== null) traits.push(printable(device.model));
   if (device.serial !== null) traits.push(`serial ${printable(device.serial)}`);
   if (device.transport !== null) traits.push(device.transport);

@@ -5,16 +5,16 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { type ChildOptions, type ChildResult, run } from "./child.ts";
 
-const main = join(import.meta.dir, "..", "..", "src", "cli", "main.ts");
+export const mainPath: string = join(import.meta.dir, "..", "..", "src", "cli", "main.ts");
 
 /** With no input, and pipes for both outputs. */
 export function bunAio(args: readonly string[], options?: ChildOptions): Promise<ChildResult> {
-  return run([process.execPath, main, ...args], options);
+  return run([process.execPath, mainPath, ...args], options);
 }
 
 /** A line of the shell, with `bun-aio` defined. */
 export function shell(line: string, options?: ChildOptions): Promise<ChildResult> {
-  const prelude = `bun-aio() { '${process.execPath}' '${main}' "$@"; }; `;
+  const prelude = `bun-aio() { '${process.execPath}' '${mainPath}' "$@"; }; `;
   return run(["bash", "-c", prelude + line], options);
 }
 
@@ -34,7 +34,7 @@ export class Session implements AsyncDisposable {
     under: readonly string[] = [],
   ) {
     const decoder = new TextDecoder();
-    this.#child = Bun.spawn([...under, process.execPath, main, ...args], {
+    this.#child = Bun.spawn([...under, process.execPath, mainPath, ...args], {
       env: { ...process.env, TERM: "xterm-256color", NO_COLOR: undefined, ...env },
       terminal: {
         cols: 100,
@@ -96,7 +96,7 @@ export class Fed implements AsyncDisposable {
   #heard = Promise.withResolvers<void>();
 
   constructor(args: readonly string[], { under = [] }: { under?: readonly string[] } = {}) {
-    this.#child = Bun.spawn([...under, process.execPath, main, ...args], {
+    this.#child = Bun.spawn([...under, process.execPath, mainPath, ...args], {
       stdin: "pipe",
       stdout: "ignore",
       stderr: "pipe",

@@ -1,0 +1,458 @@
+// What is in use is not written over, whatever it is called: images under loop devices, swap files; and what
+// is said where nobody can know. By the library and by the command.
+
+import { describe, expect, test } from "bun:test";
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+} from "node:fs";
+import { join } from "node:path";
+import { BlockDevice, copy, File, IoError, listBlockDevices } from "../src/index.ts";
+import { imageDevice } from "../src/testing/index.ts";
+import { type ChildResult, run, runCode } from "./support/child.ts";
+import { bunAio, mainPath } from "./support/command.ts";
+import { noRoot, testUnless, unless } from "./support/conditions.ts";
+import { loopMissing } from "./support/control.ts";
+import { pattern } from "./support/random.ts";
+import { TempDir } from "./support/temp.ts";
+
+const MiB = 2 ** 20;
+
+function lacking(...tools: string[]): string | undefined {
+  const missing = tools.filter((tool) => Bun.which(tool) === null);
+  return noRoot ?? unless(missing.length === 0, `${missing.join(", ")} not installed`);
+}
+
+async function must(...command: string[]): Promise<string> {
+  const { end, stdout, stderr } = await run(command);
+  if (end !== 0) throw new Error(`${command.join(" ")}: ${end}: ${stderr}`);
+  return stdout.trim();
+}
+
+/** Something attached with losetup(8), until it is disposed of. */
+class Attached implements AsyncDisposable {
+  private constructor(readonly path: string) {}
+
+  static async at(...args: string[]): Promise<Attached> {
+    return new Attached(await must("losetup", "--find", "--show", ...args));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await must("losetup", "--detach", this.path);
+  }
+}
+
+async function refusal(promise: Promise<unknown>): Promise<IoError> {
+  const error = await promise.then(
+    () => "it did not reject",
+    (reason: unknown) => reason,
+  );
+  if (error instanceof IoError) return error;
+  throw new Error(String(error));
+}
+
+/** Tells that the command refused, named `holder` and left `image` as it was. */
+async function refusesCopy(dir: TempDir, name: string, image: string, holder: string) {
+  const before = Bun.hash(readFileSync(image));
+  const { end, stdout, stderr } = await bunAio(["copy", dir.file("noise"), name, "--yes"]);
+  expect([end, stdout]).toEqual([3, ""]);
+  expect(stderr).toContain(holder);
+  expect(Bun.hash(readFileSync(image))).toBe(before);
+}
+
+async function refusesOpen(name: string, hint: string | RegExp): Promise<void> {
+  for (const options of [{}, { truncate: true }, { create: true }, { direct: false }]) {
+    const error = await refusal(BlockDevice.open(name, { write: true, ...options }));
+    expect(error.code).toBe("EBUSY");
+    expect(error.errno).toBe(-16);
+    expect(error.syscall).toBe("open");
+    expect(error.path).toBe(name);
+    if (typeof hint === "string") expect(error.hint).toBe(hint);
+    else expect(error.hint).toMatch(hint);
+  }
+}
+
+describe("an image under a loop device", () => {
+  testUnless(loopMissing, "is refused by every name, and as it was afterwards", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(MiB));
+    const image = dir.file("a.img", pattern(2 * MiB));
+    linkSync(image, dir.file("hard"));
+    symlinkSync("a.img", dir.file("soft"));
+    const fd = openSync(image, "r");
+    mkdirSync(dir.file("bound"));
+    await must("mount", "--bind", dir.path, dir.file("bound"));
+    try {
+      await using loop = await Attached.at(image);
+      const hint = `It is attached as ${loop.path}; detach it first (losetup -d ${loop.path})`;
+      const names = [
+        ...[image, dir.file("hard"), dir.file("soft"), dir.file("bound", undefined)].slice(0, 3),
+        join(dir.file("bound"), "hard"),
+        `/proc/${process.pid}/fd/${fd}`,
+      ];
+      for (const name of names) {
+        await refusesOpen(name, hint);
+        await refusesCopy(dir, name, image, `is attached as ${loop.path}`);
+      }
+      // Whoever asks for it may, as with disks; and reading disturbs nobody.
+      await using shared = await BlockDevice.open(image, { write: true, exclusive: false });
+      expect(shared.geometry.size).toBe(2 * MiB);
+      await using reader = await BlockDevice.open(image);
+      expect(reader.geometry.size).toBe(2 * MiB);
+      const reading = BlockDevice.open(image, { exclusive: true });
+      expect((await refusal(reading)).hint).toBe(hint);
+    } finally {
+      closeSync(fd);
+      await must("umount", dir.file("bound"));
+    }
+    await using again = await BlockDevice.open(image, { write: true, truncate: true });
+    expect(again.geometry.size).toBe(0);
+    expect(statSync(image).size).toBe(0);
+    await refusal(again.writeAt(new Uint8Array(512), 0));
+  });
+
+  testUnless(loopMissing, "also when read-only, from an offset, or without its name", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(MiB));
+    const image = dir.file("a.img", pattern(2 * MiB));
+    linkSync(image, dir.file("b.img"));
+    for (const args of [["--read-only"], ["--offset", "4096", "--sizelimit", "65536"], []]) {
+      await using loop = await Attached.at(...args, image);
+      await refusesOpen(dir.file("b.img"), new RegExp(`attached as ${loop.path};`));
+      // The kernel shows "a.img (deleted)", and somebody else may take that name.
+      if (args.length === 0) {
+        unlinkSync(image);
+        const other = await BlockDevice.open(image, { write: true, createNew: true });
+        await other.close();
+      }
+      await refusesCopy(dir, dir.file("b.img"), dir.file("b.img"), `attached as ${loop.path}`);
+      if (args.length === 0) {
+        await using other = await BlockDevice.open(image, { write: true });
+        expect(other.geometry.size).toBe(0);
+      }
+    }
+  });
+
+  const noTmpfs = loopMissing ?? lacking("mount", "umount");
+
+  testUnless(noTmpfs, "on a file system of its own numbers (tmpfs)", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(4096));
+    mkdirSync(dir.file("tmpfs"));
+    await must("mount", "-t", "tmpfs", "none", dir.file("tmpfs"));
+    try {
+      const image = join(dir.file("tmpfs"), "a.img");
+      await Bun.write(image, pattern(MiB));
+      linkSync(image, join(dir.file("tmpfs"), "b.img"));
+      await using loop = await Attached.at(image);
+      await refusesOpen(join(dir.file("tmpfs"), "b.img"), /It is attached as/);
+      await refusesCopy(dir, join(dir.file("tmpfs"), "b.img"), image, loop.path);
+      // The same inode number on another file system is another file.
+      mkdirSync(dir.file("other"));
+      await must("mount", "-t", "tmpfs", "none", dir.file("other"));
+      try {
+        const twin = join(dir.file("other"), "a.img");
+        await Bun.write(twin, pattern(MiB));
+        expect(statSync(twin).ino).toBe(statSync(image).ino);
+        await using device = await BlockDevice.open(twin, { write: true });
+        expect(device.geometry.size).toBe(MiB);
+      } finally {
+        await must("umount", dir.file("other"));
+      }
+    } finally {
+      await must("umount", dir.file("tmpfs"));
+    }
+  });
+
+  const noNamespace = loopMissing ?? lacking("unshare", "mount", "mkfs.ext4");
+
+  testUnless(noNamespace, "attached and mounted in another mount namespace", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(MiB));
+    const image = dir.file("a.img", new Uint8Array(8 * MiB));
+    await must("mkfs.ext4", "-q", "-F", image);
+    mkdirSync(dir.file("mnt"));
+    const script = `set -e; mount -t tmpfs none /mnt; touch /mnt/x; mount --bind "$1" /mnt/x
+      loop=$(losetup --find --show /mnt/x); mount $loop "$2"; echo $loop; read -r _; umount "$2"; losetup -d $loop`;
+    const words = ["unshare", "-m", "bash", "-c", script, "sh", image, dir.file("mnt")];
+    const child = Bun.spawn(words, { stdin: "pipe", stdout: "pipe" });
+    try {
+      const reader = child.stdout.getReader();
+      const loop = new TextDecoder().decode((await reader.read()).value).trim();
+      expect(loop).toStartWith("/dev/loop");
+      await refusesOpen(image, `It is attached as ${loop}; detach it first (losetup -d ${loop})`);
+      await refusesCopy(dir, image, image, `is attached as ${loop}`);
+    } finally {
+      child.stdin.write("\n");
+      child.stdin.end();
+      expect(await child.exited).toBe(0);
+    }
+    expect((await run(["fsck.ext4", "-fn", image])).end).toBe(0);
+  });
+
+  testUnless(noNamespace, "mounted here: the mount point is named", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(MiB));
+    const image = dir.file("a.img", new Uint8Array(8 * MiB));
+    await must("mkfs.ext4", "-q", "-F", image);
+    linkSync(image, dir.file("b.img"));
+    mkdirSync(dir.file("mnt"));
+    await using loop = await Attached.at(image);
+    await must("mount", loop.path, dir.file("mnt"));
+    try {
+      const use = `attached as ${loop.path}, which is mounted at ${dir.file("mnt")}`;
+      await refusesOpen(dir.file("b.img"), `It is ${use}; unmount and detach it first`);
+      const { end, stderr } = await bunAio(["copy", dir.file("noise"), dir.file("b.img"), "-y"]);
+      expect(end).toBe(3);
+      expect(stderr).toContain(`b.img is ${use}\nUnmount and detach it first\n`);
+    } finally {
+      await must("umount", dir.file("mnt"));
+    }
+    expect((await run(["fsck.ext4", "-fn", image])).end).toBe(0);
+  });
+
+  testUnless(
+    loopMissing,
+    "shares its bytes with the loop device, also by a hard link",
+    async () => {
+      using dir = new TempDir();
+      const image = dir.file("a.img", pattern(MiB));
+      linkSync(image, dir.file("b.img"));
+      await using loop = await Attached.at("--offset", "65536", image);
+      // The name that the kernel knows leads to another file now.
+      unlinkSync(image);
+      dir.file("a.img", pattern(MiB, 2));
+      const { end, stderr } = await bunAio([
+        "copy",
+        dir.file("b.img"),
+        loop.path,
+        "-y",
+        "--length=64k",
+      ]);
+      expect(end).toBe(3);
+      expect(stderr).toContain(`${loop.path} is ${dir.file("b.img")} itself`);
+      await using target = await BlockDevice.open(loop.path, { write: true });
+      await using source = await File.open(dir.file("b.img"));
+      const overlapping = copy(source, target, { length: 65536, sourceOffset: 98304 });
+      await expect(overlapping).rejects.toThrow("the ranges overlap");
+      // Byte 65536 of the file is byte 0 of the device.
+      await copy(source, target, { length: 65536 });
+      await using other = await File.open(image);
+      await copy(other, target, { length: 65536 });
+    },
+  );
+});
+
+describe("who reads what others write", () => {
+  testUnless(loopMissing, "is warned, and the copy goes on", async () => {
+    using dir = new TempDir();
+    const image = dir.file("a.img", pattern(MiB));
+    linkSync(image, dir.file("b.img"));
+    const args = ["copy", dir.file("b.img"), dir.file("out"), "--yes", "--quiet"];
+    {
+      await using loop = await Attached.at(image);
+      const { end, stderr } = await bunAio(args);
+      expect(end).toBe(0);
+      expect(stderr).toBe(
+        `warning: ${dir.file("b.img")} is attached for writing as ${loop.path}: what is read may be of different moments\n`,
+      );
+    }
+    expect(Buffer.compare(readFileSync(dir.file("out")), readFileSync(image))).toBe(0);
+    await using _loop = await Attached.at("--read-only", image);
+    expect(await bunAio(args)).toMatchObject({ end: 0, stderr: "" });
+  });
+
+  testUnless(loopMissing ?? lacking("mkfs.ext4", "mount"), "also of a mounted disk", async () => {
+    using dir = new TempDir();
+    const image = dir.file("a.img", new Uint8Array(8 * MiB));
+    await must("mkfs.ext4", "-q", "-F", image);
+    mkdirSync(dir.file("m n"));
+    await using loop = await Attached.at(image);
+    for (const [options, isWarned] of [
+      ["rw", true],
+      ["ro,noload", false],
+    ] as const) {
+      await must("mount", "-o", options, loop.path, dir.file("m n"));
+      try {
+        const { end, stderr } = await bunAio(["copy", loop.path, dir.file("out"), "-yq"]);
+        expect(end).toBe(0);
+        if (isWarned)
+          expect(stderr).toContain(`${loop.path} is mounted for writing at ${dir.file("m n")}:`);
+        else expect(stderr).toBe("");
+      } finally {
+        await must("umount", dir.file("m n"));
+      }
+    }
+  });
+});
+
+describe("a swap file", () => {
+  testUnless(lacking("mkswap", "swapon", "swapoff"), "is refused by every name", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(65536));
+    // Swap wants a file without holes.
+    const swap = dir.file("swap", new Uint8Array(2 * MiB));
+    await must("chmod", "600", swap);
+    await must("mkswap", swap);
+    linkSync(swap, dir.file("hard"));
+    symlinkSync("swap", dir.file("soft"));
+    await must("swapon", swap);
+    try {
+      for (const name of [swap, dir.file("hard"), dir.file("soft")]) {
+        await refusesOpen(name, "It is used as swap space; see swapoff(8)");
+        await refusesCopy(dir, name, swap, `${name} is used as swap space\nSee swapoff(8)\n`);
+      }
+      // The kernel itself refuses only what changes it.
+      await using file = await File.open(swap, { write: true });
+      for (const change of [file.writeAt(new Uint8Array(4096), 0), file.truncate(0)]) {
+        const error = await refusal(change);
+        expect([error.code, error.hint]).toEqual([
+          "ETXTBSY",
+          "The file is used as swap space; see swapoff(8)",
+        ]);
+      }
+      const { end, stderr } = await withoutSystem("proc", ["copy", dir.file("noise"), swap, "-y"]);
+      expect(end).toBe(3);
+      expect(stderr).toContain("ETXTBSY");
+      expect(stderr).toContain("is used as swap space; see swapoff(8)");
+    } finally {
+      await must("swapoff", swap);
+    }
+  });
+});
+
+/** Runs the command where /sys is empty and /proc shows nothing but processes, or nothing at all. */
+function withoutSystem(
+  hidden: "sys" | "proc" | "both" | "all of both",
+  args: readonly string[],
+): Promise<ChildResult> {
+  // Bun itself does not start without /proc/self: it is covered from within.
+  const lines = [
+    ...(hidden === "proc" ? [] : ["mount -t tmpfs none /sys"]),
+    ...(hidden === "sys" ? [] : ["mount -t proc -o subset=pid none /proc"]),
+    ...(hidden === "all of both" ? ["mount -t tmpfs none /proc"] : []),
+  ];
+  const code = `
+    const { exitCode, stderr } = Bun.spawnSync(["sh", "-ec", ${JSON.stringify(lines.join("\n"))}]);
+    if (exitCode !== 0) throw new Error(stderr.toString());
+    process.argv = ["bun", "bun-aio", ...${JSON.stringify(args)}];
+    await import(${JSON.stringify(mainPath)});`;
+  return run(["unshare", "--mount", process.execPath, "-e", code]);
+}
+
+describe("where nobody can say", () => {
+  const missing = loopMissing ?? lacking("unshare", "mount");
+
+  testUnless(missing, "nothing is written over: without /sys and /proc", async () => {
+    using dir = new TempDir();
+    const noise = dir.file("noise", pattern(65536));
+    const image = dir.file("a.img", pattern(MiB, 7));
+    await using device = await imageDevice({ size: MiB, exclusive: false });
+    for (const hidden of ["both", "all of both"] as const) {
+      for (const target of [image, device.path ?? ""]) {
+        const { end, stdout, stderr } = await withoutSystem(hidden, ["copy", noise, target, "-y"]);
+        expect([end, stdout]).toEqual([3, ""]);
+        expect(stderr).toContain(`nobody can say whether ${target} is in use`);
+        expect(stderr).toContain("/sys");
+      }
+      expect(Buffer.compare(readFileSync(image), pattern(MiB, 7))).toBe(0);
+      // What is made anew is nobody's.
+      const made = await withoutSystem(hidden, ["copy", noise, dir.file(`new ${hidden}`)]);
+      expect(made).toMatchObject({ end: 0 });
+      const info = await withoutSystem(hidden, ["info"]);
+      expect(info.end).toBe(1);
+      expect(info.stdout).toContain("block devices: not known");
+      expect(info.stdout).toContain("backend");
+      expect(info.stderr).toContain("cannot be listed");
+      const json = await withoutSystem(hidden, ["info", "--json"]);
+      expect(JSON.parse(json.stdout)).toMatchObject({ devices: null });
+    }
+  });
+
+  testUnless(missing, "one of the two is enough to know", async () => {
+    using dir = new TempDir();
+    const noise = dir.file("noise", pattern(65536));
+    const image = dir.file("a.img", pattern(MiB, 7));
+    const free = dir.file("free", pattern(MiB, 7));
+    linkSync(image, dir.file("b.img"));
+    await using loop = await Attached.at(image);
+    await using device = await imageDevice({ size: MiB, exclusive: false });
+    for (const hidden of ["sys", "proc"] as const) {
+      const args = ["copy", noise, dir.file("b.img"), "--yes"];
+      const { end, stderr } = await withoutSystem(hidden, args);
+      expect(end).toBe(3);
+      expect(stderr).toContain(`attached as ${loop.path}`);
+      for (const target of [free, device.path ?? ""]) {
+        expect((await withoutSystem(hidden, ["copy", noise, target, "-yq"])).stderr).toBe("");
+        expect(Buffer.compare(readFileSync(target).subarray(0, 65536), pattern(65536))).toBe(0);
+      }
+    }
+    expect(Buffer.compare(readFileSync(image), pattern(MiB, 7))).toBe(0);
+  });
+
+  testUnless(missing, "listBlockDevices rejects", async () => {
+    const code = `
+      const { listBlockDevices } = await import(${JSON.stringify(join(import.meta.dir, "../src/index.ts"))});
+      const { exitCode } = Bun.spawnSync(["mount", "-t", "tmpfs", "none", args[0]]);
+      const error = await listBlockDevices().catch((error) => error);
+      console.log(exitCode, error.name, error.code, error.errno, error.path, error.hint);`;
+    for (const [root, path] of [
+      ["/sys", "/sys/block"],
+      ["/proc", "/proc/self/mountinfo"],
+    ] as const) {
+      const { stdout } = await runCode(code, { under: ["unshare", "--mount"], args: [root] });
+      expect(stdout).toStartWith(`0 IoError ENOENT -2 ${path} `);
+      expect(stdout).toContain("mount /sys and /proc");
+    }
+  });
+});
+
+testUnless(
+  loopMissing,
+  "a loop device is listed with the file behind it, as no hard disk",
+  async () => {
+    using dir = new TempDir();
+    const image = dir.file("a b.img", pattern(MiB));
+    await using loop = await Attached.at(image);
+    const listed = async () => (await listBlockDevices()).find(({ path }) => path === loop.path);
+    expect((await listed())?.backingFile).toBe(image);
+    const table = await bunAio(["info"]);
+    const row = table.stdout.split("\n").find((line) => line.includes(`${loop.path} `)) ?? "";
+    expect(row).toContain("loop ");
+    expect(row).toContain(image);
+    expect(row).not.toContain("hdd");
+    expect((await bunAio(["info", loop.path])).stdout).toMatch(
+      /kind +disk, loop device over .*a b\.img/,
+    );
+    const args = ["copy", dir.file("noise", pattern(512)), loop.path, "--yes"];
+    const { end, stderr } = await bunAio(args);
+    expect(end).toBe(0);
+    expect(stderr).toContain(`${loop.path}  (disk, 1 MiB, loop device over ${image}`);
+    rmSync(image);
+    expect((await listed())?.backingFile).toBe(`${image} (deleted)`);
+  },
+);
+
+test("an image that nobody uses is opened, emptied and resized as before", async () => {
+  using dir = new TempDir();
+  const image = dir.file("a.img", pattern(8192));
+  {
+    await using device = await BlockDevice.open(image, { write: true, truncate: true });
+    expect(device.geometry.size).toBe(0);
+    await device.truncate(4096);
+    await device.writeAt(pattern(4096), 0);
+  }
+  expect(Buffer.compare(readFileSync(image), pattern(4096))).toBe(0);
+  truncateSync(image, 0);
+  for (const options of [{ truncate: true }, { write: true, truncate: 1 as never }]) {
+    await expect(BlockDevice.open(image, options)).rejects.toThrow("truncate");
+  }
+});
