@@ -5,6 +5,7 @@
 import { now, Timer } from "./clock.ts";
 import { IoError, type IoErrorInit } from "./errors.ts";
 import { listen, unlisten } from "./event_loop.ts";
+import { Turns } from "./turns.ts";
 
 /** What governs an operation, or all the parts of a longer one. */
 export interface Governor {
@@ -44,40 +45,6 @@ export function causeError(cause: Cause, init: IoErrorInit): IoError {
     return new IoError("ABORT_ERR", { ...init, reason, cause: cause.reason });
   }
   return new IoError("ERR_TIMEOUT", { ...init, reason: "the operation timed out" });
-}
-
-/**
- * Waits for `work` to settle, at most until a cause to give up holds: that is returned then. For
- * waiting outside of the kernel; nothing is cancelled.
- */
-export function waitGoverned(
-  work: Promise<unknown>,
-  governor: Governor | undefined,
-): Promise<Cause | undefined> {
-  return new Promise((resolve) => {
-    let timer: Timer | undefined;
-    const check = (): void => {
-      const cause = governor === undefined ? undefined : causeOf(governor);
-      if (cause === undefined) watch();
-      else done(cause);
-    };
-    const watch = (): void => {
-      if (governor === undefined || governor.deadline === Infinity) return;
-      timer?.cancel();
-      timer = new Timer(governor.deadline - now(), check);
-    };
-    const done = (cause: Cause | undefined): void => {
-      timer?.cancel();
-      unlisten(governor?.signal, check);
-      resolve(cause);
-    };
-    listen(governor?.signal, check);
-    work.then(
-      () => done(undefined),
-      () => done(undefined),
-    );
-    check();
-  });
 }
 
 interface Listening {
@@ -237,3 +204,38 @@ export class Control {
     this.#setTimer();
   };
 }
+
+/** Those that wait outside of the kernel, by number: what ends the wait. */
+const waits = new Map<number, (cause: Cause | undefined) => void>();
+let lastWait = 0;
+const stops = new Turns<{ readonly wait: number; readonly cause: Cause }>(({ wait, cause }) =>
+  waits.get(wait)?.(cause),
+);
+const waitControl = new Control((wait, cause) => stops.add({ wait, cause }));
+
+/**
+ * Waits for `work` to settle, at most until a cause to give up holds: that is returned then. For
+ * waiting outside of the kernel; nothing is cancelled.
+ */
+export function waitGoverned(
+  work: Promise<unknown>,
+  governor: Governor | undefined,
+): Promise<Cause | undefined> {
+  const settled = work.then(nothing, nothing);
+  if (governor === undefined) return settled;
+  const cause = causeOf(governor);
+  if (cause !== undefined) return Promise.resolve(cause);
+  return new Promise((resolve) => {
+    const wait = ++lastWait;
+    const done = (cause: Cause | undefined): void => {
+      if (!waits.delete(wait)) return;
+      waitControl.remove(wait);
+      resolve(cause);
+    };
+    waits.set(wait, done);
+    waitControl.add(wait, governor);
+    void settled.then(done);
+  });
+}
+
+function nothing(): undefined {}

@@ -1,8 +1,8 @@
 // Which changes of one file wait for which: a write that reads, modifies and writes back whole sectors
 // (modify.ts) goes alone on its range. Most files never see one, and their writes pay nothing for it.
 //
-// A file that is open several times in this thread has one lock. It is on while somebody needs it. What was called
-// before that runs loose: it holds no lease, and whoever goes alone waits for it where ranges overlap.
+// A file that is open several times in this thread has one lock. It is on while somebody needs it. What began
+// before that is given a lease then: whoever goes alone waits for it where ranges overlap.
 
 import type { Offset } from "./arguments.ts";
 import { type Cause, type Governor, waitGoverned } from "./control.ts";
@@ -16,25 +16,11 @@ export interface Waiter {
   givenUp(cause: unknown): Error;
 }
 
-/** A change that runs loose. */
-class Loose {
+/** A change that began while the lock was off; it is given a lease when the lock is turned on. */
+interface Unlocked {
   readonly start: Offset;
   readonly end: Offset;
-  #over: PromiseWithResolvers<void> | undefined;
-
-  constructor(start: Offset, end: Offset) {
-    this.start = start;
-    this.end = end;
-  }
-
-  get over(): Promise<void> {
-    this.#over ??= Promise.withResolvers();
-    return this.#over.promise;
-  }
-
-  finish(): void {
-    this.#over?.resolve();
-  }
+  lease: Lease | undefined;
 }
 
 /** Calls back for each write of the fast way (core.ts) of one `File` that is under way. */
@@ -45,7 +31,7 @@ class Shared {
   ranges: RangeLock | undefined;
   /** Those that want it on as long as they are open. */
   keepers = 0;
-  readonly loose = new Set<Loose>();
+  readonly unlocked = new Set<Unlocked>();
   readonly members = new Set<WriteLock>();
   readonly givenUp: { readonly start: Offset; readonly end: Offset; readonly cause: unknown }[] =
     [];
@@ -60,7 +46,7 @@ export class WriteLock {
   #identity: string | undefined;
   #keeps = false;
   /** Its writes of the fast way that were under way when the lock was turned on, by slot. */
-  readonly #fast = new Map<number, Loose>();
+  readonly #fast = new Map<number, Lease>();
   /** Its writes of the fast way that are under way. */
   #fastCount = 0;
   #eachWrite: EachWrite = () => {};
@@ -128,11 +114,10 @@ export class WriteLock {
   fastEnds(slot: number): void {
     this.#fastCount--;
     if (this.#fast.size === 0) return;
-    const loose = this.#fast.get(slot);
-    if (loose === undefined) return;
+    const lease = this.#fast.get(slot);
+    if (lease === undefined) return;
     this.#fast.delete(slot);
-    this.#shared.loose.delete(loose);
-    loose.finish();
+    this.#release(lease);
   }
 
   /** Runs a change that shares its range with others, or with nobody. Begins in this turn if it may. */
@@ -144,7 +129,7 @@ export class WriteLock {
     run: () => Promise<T>,
   ): Promise<T> {
     const { ranges } = this.#shared;
-    if (ranges === undefined) return this.#runLoose(new Loose(start, end), run);
+    if (ranges === undefined) return this.#runUnlocked({ start, end, lease: undefined }, run);
     const lease = await this.#acquire(ranges, start, end, exclusive, waiter);
     try {
       this.#checkGivenUp(start, end, waiter);
@@ -154,25 +139,22 @@ export class WriteLock {
     }
   }
 
-  async #runLoose<T>(loose: Loose, run: () => Promise<T>): Promise<T> {
-    this.#shared.loose.add(loose);
+  async #runUnlocked<T>(change: Unlocked, run: () => Promise<T>): Promise<T> {
+    const { unlocked } = this.#shared;
+    unlocked.add(change);
     try {
       return await run();
     } finally {
-      this.#shared.loose.delete(loose);
-      loose.finish();
+      unlocked.delete(change);
+      if (change.lease !== undefined) this.#release(change.lease);
     }
   }
 
-  /**
-   * Runs a change beside no other of its range. Turns the lock on, and waits for what began before that: it
-   * holds nothing that anybody waits for.
-   */
+  /** Runs a change beside no other of its range. Turns the lock on, and waits for what began before that, too. */
   async alone<T>(start: Offset, end: Offset, waiter: Waiter, run: () => Promise<T>): Promise<T> {
     const ranges = this.#turnOn();
     const lease = await this.#acquire(ranges, start, end, true, waiter);
     try {
-      await this.#waitForLoose(start, end, waiter);
       this.#checkGivenUp(start, end, waiter);
       return await run();
     } finally {
@@ -181,21 +163,19 @@ export class WriteLock {
   }
 
   #turnOn(): RangeLock {
-    const { ranges, members } = this.#shared;
+    const { ranges, members, unlocked } = this.#shared;
     if (ranges !== undefined) return ranges;
     const made = new RangeLock();
     this.#shared.ranges = made;
-    for (const member of members) member.#noteFast();
+    for (const change of unlocked) change.lease = made.acquire(change.start, change.end, false);
+    for (const member of members) member.#lockFast(made);
     return made;
   }
 
-  #noteFast(): void {
+  #lockFast(ranges: RangeLock): void {
     if (this.#fastCount === 0) return;
     this.#eachWrite((slot, start, end) => {
-      if (this.#fast.has(slot)) return;
-      const loose = new Loose(start, end);
-      this.#fast.set(slot, loose);
-      this.#shared.loose.add(loose);
+      this.#fast.set(slot, ranges.acquire(start, end, false));
     });
   }
 
@@ -203,17 +183,6 @@ export class WriteLock {
     for (const range of this.#shared.givenUp) {
       if (range.start < end && range.end > start) throw waiter.givenUp(range.cause);
     }
-  }
-
-  /** Nothing new runs loose while the lock is on. */
-  async #waitForLoose(start: Offset, end: Offset, waiter: Waiter): Promise<void> {
-    const running: Promise<void>[] = [];
-    for (const loose of this.#shared.loose) {
-      if (loose.start < end && loose.end > start) running.push(loose.over);
-    }
-    if (running.length === 0) return;
-    const cause = await waitGoverned(Promise.all(running), waiter.governor);
-    if (cause !== undefined) throw waiter.stopped(cause);
   }
 
   async #acquire(

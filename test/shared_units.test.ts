@@ -256,6 +256,67 @@ test("who gave up waiting keeps nobody else waiting", async () => {
   await slow;
 });
 
+test("of thousands that wait, one gives up in the middle: the others write what they should", async () => {
+  const count = 1000;
+  const faults = [{ operation: "read", latency: 50, times: 200 }] as const;
+  const size = count * 4096;
+  await using file = await simulatedDevice({ size, faults, unalignedWrites: "rmw" });
+  const abort = new AbortController();
+  const writes = (value: number, past: number): Promise<number>[] =>
+    Array.from({ length: count }, (_, i) =>
+      file.writeAt(new Uint8Array(16).fill(value), i * 4096 + past),
+    );
+  const before = writes(1, 100);
+  const long = rejection(
+    file.writeAt(new Uint8Array(size - 200).fill(9), 100, { signal: abort.signal }),
+  );
+  const after = writes(2, 108);
+  abort.abort();
+  expect((await long).code).toBe("ABORT_ERR");
+  expect(Bun.peek.status(Promise.all(after))).toBe("pending");
+  await Promise.all([...before, ...after]);
+  const expected = new Uint8Array(size);
+  for (let at = 0; at < size; at += 4096) {
+    expected.fill(1, at + 100, at + 108).fill(2, at + 108, at + 124);
+  }
+  expect(Buffer.compare(await readAll(file), expected)).toBe(0);
+});
+
+test("thousands that wait for a neighbour, and have one signal, have one listener", async () => {
+  const faults = [{ operation: "write", latency: 60_000 }] as const;
+  await using file = await simulatedDevice({ size: 65_536, faults, unalignedWrites: "rmw" });
+  const holder = new AbortController();
+  const slow = rejection(file.writeAt(allocBuffer(65_536), 0, { signal: holder.signal }));
+  const abort = new AbortController();
+  const { signal } = abort;
+  let listeners = 0;
+  let most = 0;
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...args: unknown[]) => {
+    most = Math.max(most, ++listeners);
+    Reflect.apply(addEventListener, signal, args);
+  };
+  signal.removeEventListener = (...args: unknown[]) => {
+    listeners--;
+    Reflect.apply(removeEventListener, signal, args);
+  };
+  const write = (_: unknown, i: number): Promise<Error> =>
+    rejection(file.writeAt(new Uint8Array(10), i, { signal }));
+  const waiting = Array.from({ length: 3000 }, write);
+  await new Promise(setImmediate);
+  let settled = 0;
+  for (const one of waiting) void one.then(() => settled++);
+  abort.abort();
+  await new Promise(setImmediate);
+  // They take turns: other work comes between.
+  expect(settled).toBeLessThan(waiting.length);
+  for (const error of await Promise.all(waiting))
+    expect(error).toMatchObject({ code: "ABORT_ERR" });
+  expect({ most, listeners }).toEqual({ most: 1, listeners: 0 });
+  holder.abort();
+  expect((await slow).code).toBe("ABORT_ERR");
+});
+
 describe("a write that never began is told of by one sync, and no other", () => {
   async function oneSyncTells(file: File, error: Error): Promise<void> {
     expect((await rejection(file.syncAll())).cause).toBe(error);
