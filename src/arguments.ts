@@ -54,6 +54,11 @@ export function addOffset(offset: Offset, bytes: number): Offset {
   return BigInt(offset) + BigInt(bytes);
 }
 
+/** The low 32 bits, for masks of alignments. */
+export function lowBits(offset: Offset): number {
+  return typeof offset === "number" ? offset | 0 : Number(BigInt.asIntN(32, offset));
+}
+
 /** How far `offset` is past a multiple of `unit`. */
 export function remainder(offset: Offset, unit: number): number {
   return typeof offset === "number" ? offset % unit : Number(offset % BigInt(unit));

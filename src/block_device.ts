@@ -10,6 +10,7 @@ import {
   checkOffset,
   checkOptions,
   type IoOptions,
+  lowBits,
   type Offset,
 } from "./arguments.ts";
 import { busyHint, explainUses, usesOf } from "./busy.ts";
@@ -292,10 +293,6 @@ export class BlockDevice extends File {
       hint: "Name whole sectors (see geometry.logicalSectorSize)",
     });
   }
-}
-
-function lowBits(offset: Offset): number {
-  return typeof offset === "number" ? offset % 0x1_0000_0000 : Number(offset & 0xffff_ffffn);
 }
 
 /** A power of two from 512 to 65536. */

@@ -4,7 +4,7 @@
 // A few parts are on their way at once, each with a block of its own that it gives back when it is
 // over: nothing waits for memory while holding some. What is reported is the contiguous prefix.
 
-import { addOffset, bytesOf, type IoData, type Offset } from "./arguments.ts";
+import { addOffset, bytesOf, type IoData, lowBits, type Offset } from "./arguments.ts";
 import type { IoError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
 import type { Outcome } from "./request.ts";
@@ -36,7 +36,7 @@ export interface Edge {
 export function spanOf(transfer: Transfer): Span {
   const { offset, length } = transfer;
   const mask = transfer.file.ioMask;
-  const head = typeof offset === "number" ? offset % (mask + 1) : Number(offset & BigInt(mask));
+  const head = lowBits(offset) & mask;
   const tail = (mask + 1 - ((head + length) & mask)) & mask;
   return { start: addOffset(offset, -head), bytes: head + length + tail, head, tail };
 }

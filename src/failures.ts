@@ -1,52 +1,51 @@
 // From a native status and an errno to the IoError that names what was tried.
 
-import { errnoOf, IoError, systemError, wasAsked } from "./errors.ts";
+import { errnoOf, IoError, type IoErrorInit, systemError, wasAsked } from "./errors.ts";
 import type { FileFacts } from "./file_facts.ts";
 import { goneError } from "./gone.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
 
-export interface ErrorContext {
+/** What was tried, in the fields of an `IoError`, and on which file. */
+export interface ErrorContext extends IoErrorInit {
   readonly kind: number;
   readonly file: FileFacts | undefined;
   readonly syscall: string;
-  readonly path: string | undefined;
-  readonly offset: number | bigint | undefined;
-  readonly length: number | undefined;
-  readonly transferred: number | undefined;
 }
 
 /** Of an operation that concerns no range of its file. */
 export function wholeFile(kind: number, file: FileFacts): ErrorContext {
-  const [offset, length, transferred] = [undefined, undefined, undefined];
-  return { kind, file, syscall: syscallName(kind), path: file.path, offset, length, transferred };
+  return { kind, file, syscall: syscallName(kind), path: file.path };
 }
 
 /** The error for a native status that is not ok. */
 export function statusError(status: number, errno: number, context: ErrorContext): IoError {
-  const { kind, file, ...init } = context;
+  const { kind, file } = context;
   if (status === abi.Status.failed) {
     const { code, reason } = systemError(errno);
-    const error = { ...init, reason, errno: -errno, hint: hintFor(code, kind, file) };
+    const error = { ...context, reason, errno: -errno, hint: hintFor(code, kind, file) };
     const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
     return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
   }
   if (status === abi.Status.abandoned) return unknownError(errno, context);
   if (status === abi.Status.noProgress) {
     return new IoError("EIO", {
-      ...init,
+      ...context,
       errno: -errnoOf("EIO"),
       reason: "the kernel reports success but writes nothing",
     });
   }
   if (status === abi.Status.ok) {
     return new IoError("ERR_END_OF_FILE", {
-      ...init,
-      reason: `the file ends after ${init.transferred} of ${init.length} bytes`,
+      ...context,
+      reason: `the file ends after ${context.transferred} of ${context.length} bytes`,
       hint: "Use readAt to accept fewer bytes",
     });
   }
-  return new IoError("ERR_INTERNAL", { ...init, reason: "the native side refused the submission" });
+  return new IoError("ERR_INTERNAL", {
+    ...context,
+    reason: "the native side refused the submission",
+  });
 }
 
 /** Code of operations of which the kernel does not say how they ended, or whether they have. */
@@ -54,7 +53,7 @@ export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
 
 /** The kernel refuses, with this errno, to say how an operation ended, or whether it has. */
 function unknownError(errno: number, context: ErrorContext): IoError {
-  const { kind, file: _file, ...init } = context;
+  const { kind } = context;
   const { code, reason } = systemError(errno);
   const hints: string[] = [];
   if (kind === abi.Kind.read || kind === abi.Kind.readv) {
@@ -72,7 +71,7 @@ function unknownError(errno: number, context: ErrorContext): IoError {
     );
   }
   return new IoError(OUTCOME_UNKNOWN, {
-    ...init,
+    ...context,
     errno: -errno,
     reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
     ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
@@ -81,9 +80,8 @@ function unknownError(errno: number, context: ErrorContext): IoError {
 
 /** A change of sectors that may be changed by what nobody knows the outcome of. */
 export function givenUpError(context: ErrorContext, cause: unknown): IoError {
-  const { kind: _kind, file: _file, ...init } = context;
   return new IoError(OUTCOME_UNKNOWN, {
-    ...init,
+    ...context,
     reason:
       "an unaligned write to the same sectors, of which nobody knows the outcome, may be carried out over it",
     hint: "Nothing was written. See `cause`",
@@ -102,9 +100,8 @@ export function closedError(where: { syscall: string; path: string | undefined }
 }
 
 export function detachedError(context: ErrorContext): IoError {
-  const { kind: _kind, file: _file, ...init } = context;
   return new IoError("ERR_BUFFER_DETACHED", {
-    ...init,
+    ...context,
     reason: "the buffer was transferred or has shrunk before the operation settled",
     hint: "Keep the buffer as it is until the promise settles",
   });

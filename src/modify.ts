@@ -134,9 +134,8 @@ async function cut(transfer: Transfer, length: Offset): Promise<void> {
   const outcome = await core.start({ kind, fd: file.fd, file, offset: length });
   if (outcome.status === abi.Status.ok) return;
   const cause = await settledBadly(transfer, outcome, transfer.length);
-  const { kind: _kind, file: _file, ...init } = describe(transfer, transfer.length);
   throw new IoError(cause.code, {
-    ...init,
+    ...describe(transfer, transfer.length),
     errno: cause.errno,
     syscall: "ftruncate",
     reason: `the bytes are written, but the file could not be cut to ${length} bytes`,

@@ -98,9 +98,6 @@ export async function openFile(
     file: undefined,
     syscall: "open",
     path: name.text,
-    offset: undefined,
-    length: undefined,
-    transferred: undefined,
   };
   const governed = checkGovernor("open", options, context);
   // Last: getters of the other options are the caller's code and may close the ring.
@@ -138,9 +135,6 @@ export async function adoptFd(fd: number, options: FromFdOptions): Promise<FileI
     file: undefined,
     syscall: "fstat",
     path: path ?? `fd ${fd}`,
-    offset: undefined,
-    length: undefined,
-    transferred: undefined,
   };
   const init = await prepare(checkRing(options.ring), context, owns, {
     kind: abi.Kind.probe,
@@ -258,6 +252,5 @@ export function checkGovernor(
   const governed = governor(checkIoOptions(options));
   const cause = governed === undefined ? undefined : causeOf(governed);
   if (cause === undefined) return governed;
-  const { kind: _kind, file: _file, ...init } = context;
-  throw causeError(cause, { ...init, transferred: 0 });
+  throw causeError(cause, { ...context, transferred: 0 });
 }

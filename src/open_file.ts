@@ -292,8 +292,7 @@ export class OpenFile implements EntryStarter {
   }
 
   #stoppedError(kind: number, cause: Cause): IoError {
-    const { kind: _kind, file: _file, ...init } = this.#context(kind, undefined, undefined, 0);
-    return causeError(cause, init);
+    return causeError(cause, this.#context(kind, undefined, undefined, 0));
   }
 
   /** Keeps clear of unaligned writes that are being read, modified and written back. */

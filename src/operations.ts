@@ -158,7 +158,7 @@ export class Operations implements OperationSource {
   /** Bounce memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
   #waitOrRefuse(slot: number, mayCome: boolean): -1 {
     if (mayCome) return -1;
-    const { kind: _kind, file: _file, ...init } = this.#describe(slot, 0);
+    const init = this.#describe(slot, 0);
     const error = new IoError("ENOMEM", {
       ...init,
       errno: -errnoOf("ENOMEM"),

@@ -1,6 +1,6 @@
 // Reading from a medium with bad places: what can be read is, the rest is zeroes and a record. For copy.ts.
 
-import { addOffset, type Bytes, type IoOptions, type Offset } from "./arguments.ts";
+import { addOffset, type Bytes, type IoOptions, type Offset, remainder } from "./arguments.ts";
 import type { ReadError } from "./copy_result.ts";
 import { IoError } from "./errors.ts";
 import type { File } from "./file.ts";
@@ -39,7 +39,7 @@ export async function salvage(
   const unit = file.alignment.offset > 1 ? file.alignment.offset : UNIT_BYTES;
   for (let done = 0; done < buffer.byteLength; ) {
     const at = addOffset(offset, done);
-    const length = Math.min(unit - Number(BigInt(at) % BigInt(unit)), buffer.byteLength - done);
+    const length = Math.min(unit - remainder(at, unit), buffer.byteLength - done);
     const piece = buffer.subarray(done, done + length);
     try {
       const bytes = await file.readAt(piece, at, options);

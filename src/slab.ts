@@ -2,8 +2,7 @@
 // flight stays, whatever JavaScript does to the ArrayBuffer over it. Any other view works too, by way of a copy.
 
 import { argumentRange } from "./argument_errors.ts";
-import type { IoData } from "./arguments.ts";
-import { checkInteger } from "./arguments.ts";
+import { checkInteger, type IoData } from "./arguments.ts";
 import { IoError, systemError } from "./errors.ts";
 import { SlabInfo } from "./native/abi.gen.ts";
 import { library, nativeBuffer } from "./native/library.ts";

@@ -6,7 +6,7 @@
 // - Else bytes travel through aligned bounce memory (bounced.ts); reads are widened and trimmed.
 // - Writes whose range is not aligned are refused, or read, modified and written back (modify.ts).
 
-import { addOffset, type IoData, type Offset } from "./arguments.ts";
+import { addOffset, type IoData, lowBits, type Offset } from "./arguments.ts";
 import { runBounced, spanOf } from "./bounced.ts";
 import type { FileState } from "./file_state.ts";
 import { runModify } from "./modify.ts";
@@ -74,10 +74,6 @@ async function runPlain(transfer: Transfer): Promise<number> {
   return regions === undefined
     ? runBounced(transfer, spanOf(transfer))
     : runVector(transfer, regions);
-}
-
-function lowBits(offset: Offset): number {
-  return typeof offset === "number" ? offset : Number(offset & 0x7fff_ffffn);
 }
 
 // Buffers lent by a pool ------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 // The errors of transfers of several parts: they name the whole transfer, not the part that failed.
 
-import { addOffset } from "./arguments.ts";
+import { addOffset, remainder } from "./arguments.ts";
 import { causeError } from "./control.ts";
 import { errnoOf, IoError } from "./errors.ts";
-import { type ErrorContext, givenUpError, statusError } from "./failures.ts";
+import { detachedError, type ErrorContext, givenUpError, statusError } from "./failures.ts";
 import { endsTooEarly } from "./gone.ts";
 import { syscallName } from "./hints.ts";
 import * as abi from "./native/abi.gen.ts";
@@ -17,10 +17,7 @@ import type { Waiter } from "./write_lock.ts";
 export function waiterOf(transfer: Transfer): Waiter {
   return {
     governor: transfer.governor,
-    stopped: (cause) => {
-      const { kind: _kind, file: _file, ...init } = describe(transfer, 0);
-      return causeError(cause, init);
-    },
+    stopped: (cause) => causeError(cause, describe(transfer, 0)),
     givenUp: (cause) => givenUpError(describe(transfer, 0), cause),
   };
 }
@@ -37,10 +34,9 @@ export async function settledBadly(
     return orGone(transfer.core, transfer.file, error);
   }
   const { code, cause } = outcome.error;
-  const { kind: _kind, file: _file, ...init } = context;
   const reason = REASONS[code];
   if (reason === undefined) return outcome.error;
-  return new IoError(code, { ...init, reason, ...(cause === undefined ? {} : { cause }) });
+  return new IoError(code, { ...context, reason, ...(cause === undefined ? {} : { cause }) });
 }
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -56,17 +52,12 @@ export function describe(transfer: Transfer, transferred: number): ErrorContext 
 }
 
 export function gone(transfer: Transfer, transferred: number): IoError {
-  const { kind: _kind, file: _file, ...init } = describe(transfer, transferred);
-  return new IoError("ERR_BUFFER_DETACHED", {
-    ...init,
-    reason: "a buffer was transferred or has shrunk before the operation settled",
-    hint: "Keep the buffer as it is until the promise settles",
-  });
+  return detachedError(describe(transfer, transferred));
 }
 
 /** A write beyond the end of a device or image, none of which has been written. */
 export function beyondEnd(transfer: Transfer): IoError {
-  const { kind: _kind, file: _file, ...init } = describe(transfer, 0);
+  const init = describe(transfer, 0);
   const { file } = transfer;
   const over = addOffset(addOffset(transfer.offset, transfer.length), -file.limit);
   return new IoError("ENOSPC", {
@@ -79,11 +70,11 @@ export function beyondEnd(transfer: Transfer): IoError {
 
 /** An unaligned write range: says what is off and by how much. */
 export function misaligned(transfer: Transfer): IoError {
-  const { kind: _kind, file: _file, ...init } = describe(transfer, 0);
+  const init = describe(transfer, 0);
   const { file } = transfer;
   const unit = file.writeMask + 1;
   const off: string[] = [];
-  const past = Number(BigInt(transfer.offset) % BigInt(unit));
+  const past = remainder(transfer.offset, unit);
   if (past > 0) off.push(`offset is ${bytes(past)} past a multiple of ${unit}`);
   const rest = transfer.length % unit;
   if (rest > 0) off.push(`length is ${bytes(rest)} past a multiple of ${unit}`);

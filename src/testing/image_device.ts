@@ -168,9 +168,6 @@ async function attach(
         file: undefined,
         syscall: "LOOP_CONFIGURE",
         path: CONTROL,
-        offset: undefined,
-        length: undefined,
-        transferred: undefined,
       });
     }
     const memory = core.bounce.memoryOf(outcome.block, abi.ImageInfo.SIZE);
