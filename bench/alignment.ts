@@ -7,6 +7,7 @@ import { File } from "../src/file.ts";
 import { allocBuffer } from "../src/index.ts";
 import * as abi from "../src/native/abi.gen.ts";
 import { openFile } from "../src/open.ts";
+import { PathName } from "../src/path.ts";
 import { openSimulated } from "../src/ring.ts";
 
 const ROUNDS = 41;
@@ -24,7 +25,8 @@ async function open(strict: boolean): Promise<File> {
     seed: 1,
     baseFd: -1,
   });
-  return new File(await openFile("simulated", { write: true, ring }, 0));
+  using name = new PathName("name", "simulated", false);
+  return new File(await openFile(name, { write: true, ring }, 0));
 }
 
 const buffers = Array.from({ length: DEPTH }, () => allocBuffer(4096));

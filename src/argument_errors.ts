@@ -15,9 +15,14 @@ export function argumentType(name: string, expected: string, value: unknown): Ty
   );
 }
 
-/** ERR_INVALID_ARG_VALUE */
-export function argumentValue(name: string, why: string, value: unknown): TypeError {
-  return withCode(new TypeError(`"${name}" ${why}; got ${shown(value)}`), "ERR_INVALID_ARG_VALUE");
+/** ERR_INVALID_ARG_VALUE, or a code of Node's that says more. */
+export function argumentValue(
+  name: string,
+  why: string,
+  value: unknown,
+  code = "ERR_INVALID_ARG_VALUE",
+): TypeError {
+  return withCode(new TypeError(`"${name}" ${why}; got ${shown(value)}`), code);
 }
 
 /** ERR_OUT_OF_RANGE */

@@ -1,7 +1,6 @@
 // `BlockDevice`: a disk, a partition, or a regular file that stands for one (an image). What it adds to
 // `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
 
-import { stat } from "node:fs/promises";
 import { argumentRange, argumentValue } from "./argument_errors.ts";
 import {
   addOffset,
@@ -16,7 +15,7 @@ import {
 import { busyHint, explainUses, usesOf } from "./busy.ts";
 import type { Governor } from "./control.ts";
 import type { Core } from "./core.ts";
-import { errnoOf, IoError, systemError } from "./errors.ts";
+import { errnoOf, hinted, IoError, systemError } from "./errors.ts";
 import { statusError } from "./failures.ts";
 import { File } from "./file.ts";
 import type { FileState } from "./file_state.ts";
@@ -34,7 +33,9 @@ import {
   openFile,
 } from "./open.ts";
 import { type OpenFile, openFileOf } from "./open_file.ts";
-import { coreOf, Ring } from "./ring.ts";
+import { isDeviceFolder, noDevice } from "./open_hints.ts";
+import { type Path, PathName } from "./path.ts";
+import { coreOf } from "./ring.ts";
 import { SYSTEM_PATHS } from "./sysfs.ts";
 import type { Change } from "./transfer_request.ts";
 import { writeZeroChunks } from "./zeroes.ts";
@@ -89,13 +90,11 @@ export class BlockDevice extends File {
    * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
    * has no direct I/O), `exclusive` to true when writing.
    *
-   * Rejects with EBUSY when the device or image is in use as `exclusive` says (the hint names where), EROFS when it is read-only and `write` was asked for, ENOTBLK when it is neither a
-   * disk nor a regular file.
+   * Rejects with EBUSY when the device or image is in use as `exclusive` says (the hint names where), EROFS when it is
+   * read-only and `write` was asked for, ENOTBLK when it is neither a disk nor a regular file, and ENOENT when there is
+   * no such disk in /dev: `create` makes images, but none there.
    */
-  static override async open(
-    path: string | URL,
-    options: BlockDeviceOptions = {},
-  ): Promise<BlockDevice> {
+  static override async open(path: Path, options: BlockDeviceOptions = {}): Promise<BlockDevice> {
     return new BlockDevice(await openInit(path, options));
   }
 
@@ -307,59 +306,73 @@ export function checkSectorSize(size: unknown): number | undefined {
 // Opening ---------------------------------------------------------------------------------------------
 
 /** What `BlockDevice.open` makes its device of. */
-export async function openInit(
-  path: string | URL,
-  options: BlockDeviceOptions,
-): Promise<DeviceInit> {
+export async function openInit(path: Path, options: BlockDeviceOptions): Promise<DeviceInit> {
   const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
   checkOptions("BlockDevice.open", options, known);
   const { exclusive, sectorSize, ...rest } = options;
   const asked =
     exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
   const sector = checkSectorSize(sectorSize);
-  return examined(await openDevice(path, rest, asked), sector);
+  using name = new PathName("path", path);
+  return await examined(await openDevice(name, rest, asked), sector);
 }
 
 async function openDevice(
-  path: string | URL,
+  name: PathName,
   options: OpenOptions,
   exclusive: boolean,
 ): Promise<FileInit> {
+  const { create, createNew } = options;
+  if (createNew === true) {
+    if (await isDeviceFolder(name)) throw noDevice(name);
+    return openOrCached(name, options, 0);
+  }
   // A file that may be somebody's disk is emptied when it is known that it is not.
   const empties = exclusive && options.write === true && options.truncate === true;
-  const direct = options.direct ?? true;
-  const chosen = { ...options, direct, ...(empties ? { truncate: false } : {}) };
-  // With O_CREAT the flag O_EXCL would mean "must not exist": only a device may be given both wishes.
-  const creates = options.create === true || options.createNew === true;
-  const holds = exclusive && (!creates || (await isDevice(path)));
-  const flags = holds ? abi.OpenFlag.exclusive : 0;
-  const init = await openEither(path, holds ? { ...chosen, create: false } : chosen, flags, {
-    mayBuffer: options.direct === undefined,
-  });
-  if (exclusive && options.createNew !== true) await refuseUsed(init);
+  const chosen = empties ? { ...options, truncate: false } : options;
+  const init = await openOrMake(name, chosen, exclusive, create === true);
+  if (exclusive) await refuseUsed(init);
   return empties ? emptied(init) : init;
 }
 
-async function openEither(
-  path: string | URL,
+async function openOrMake(
+  name: PathName,
+  options: OpenOptions,
+  exclusive: boolean,
+  mayMake: boolean,
+): Promise<FileInit> {
+  // With O_CREAT the flag O_EXCL would mean "must not exist": what is there is held, what is not is made.
+  try {
+    const flags = exclusive ? abi.OpenFlag.exclusive : 0;
+    return await openOrCached(name, { ...options, create: false }, flags);
+  } catch (error) {
+    if (!mayMake || !(error instanceof IoError)) throw error;
+    if (error.syscall !== "open" || error.code !== "ENOENT") throw error;
+  }
+  // A file there would be in memory, and stand in the way of the disk.
+  if (await isDeviceFolder(name)) throw noDevice(name);
+  const made = await openOrCached(name, options, 0);
+  if (made.state.kind !== abi.FileKind.disk || !exclusive) return made;
+  // It has come meanwhile, and is not held.
+  await closeState(coreOf(made.ring), made.state);
+  return openOrMake(name, options, exclusive, mayMake);
+}
+
+/** Some file systems have no direct I/O: an image there is read through the cache, unless `direct` was asked for. */
+async function openOrCached(
+  name: PathName,
   options: OpenOptions,
   flags: number,
-  { mayBuffer }: { readonly mayBuffer: boolean },
 ): Promise<FileInit> {
   try {
-    return await openFile(path, options, flags);
+    return await openFile(name, { ...options, direct: options.direct ?? true }, flags, "device");
   } catch (error) {
-    if (!(error instanceof IoError) || error.syscall !== "open") throw error;
-    // Some file systems have no direct I/O: an image there is read through the cache.
-    if (error.code === "EINVAL" && mayBuffer && !(await isBlock(path))) {
-      return openFile(path, { ...options, direct: false }, flags);
-    }
-    throw await withHint(
-      error,
-      error.path ?? "",
-      OPEN_HINTS,
-      coreOf(options.ring ?? Ring.default()),
-    );
+    if (options.direct !== undefined || !(error instanceof IoError)) throw error;
+    if (error.syscall !== "open" || error.code !== "EINVAL") throw error;
+    const cached = await openFile(name, { ...options, direct: false }, flags, "device");
+    if (cached.state.kind !== abi.FileKind.disk) return cached;
+    await closeState(coreOf(cached.ring), cached.state);
+    throw error;
   }
 }
 
@@ -397,22 +410,6 @@ async function emptied(init: FileInit): Promise<FileInit> {
     ...{ kind: abi.Kind.truncate, file: state, syscall: "open", path: state.path },
     ...{ offset: undefined, length: undefined, transferred: undefined },
   });
-}
-
-async function isBlock(path: string | URL): Promise<boolean> {
-  try {
-    return (await stat(path)).isBlockDevice();
-  } catch {
-    return false;
-  }
-}
-
-async function isDevice(path: string | URL): Promise<boolean> {
-  try {
-    return !(await stat(path)).isFile();
-  } catch {
-    return false;
-  }
 }
 
 /** Learns what was opened; when it is no device, closes it, or leaves it to the caller of `fromFd`. */
@@ -484,15 +481,6 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
 
 type Hints = Readonly<Record<string, string>>;
 
-const OPEN_HINTS: Hints = {
-  EBUSY: "The device is mounted or held by another program",
-  EROFS: "The device or its file system is read-only: open it without { write: true }",
-  EACCES: "The user may not open it, or the device is read-only; disks usually need root",
-  EPERM: "The user may not open it, or the device is read-only; disks usually need root",
-  ENXIO: "There is no device behind this name: it was removed, or its driver is not loaded",
-  ENODEV: "There is no device behind this name: it was removed, or its driver is not loaded",
-};
-
 const REREAD_HINTS: Hints = {
   EBUSY: "A partition of it is in use",
   EINVAL: "It is a partition, or a device that is not scanned for partitions",
@@ -502,16 +490,6 @@ const REREAD_HINTS: Hints = {
 
 /** The same error with a better hint; for EBUSY, the one that names the holder. */
 async function withHint(error: IoError, path: string, hints: Hints, core: Core): Promise<IoError> {
-  // Some kernels refuse writing to mounted disks with EPERM, FreeBSD always does.
-  const named = ["EBUSY", "EPERM"].includes(error.code)
-    ? await busyHint(path, askOn(core))
-    : undefined;
-  const hint = named ?? hints[error.code];
-  if (hint === undefined) return error;
-  const { code, errno, syscall, offset, length, transferred } = error;
-  const { reason } = systemError(-(errno ?? 0));
-  return new IoError(code, {
-    ...{ reason, errno, syscall, path: error.path, offset, length, transferred, hint },
-    ...("cause" in error ? { cause: error.cause } : {}),
-  });
+  const named = error.code === "EBUSY" ? await busyHint(path, askOn(core)) : undefined;
+  return hinted(error, named ?? hints[error.code] ?? error.hint);
 }

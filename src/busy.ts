@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import type { BlockDeviceInfo } from "./list_devices.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
 import { type AskLoop, attachedLoops, diskKey, type Key, keyOfPath, type Loop } from "./loops.ts";
+import { shellWord } from "./shell_word.ts";
 import {
   deviceNumbers,
   directoryOf,
@@ -26,9 +27,10 @@ import {
 } from "./sysfs.ts";
 
 /** A sentence that names the holder of the device at `path`, if it can be found. */
-export async function busyHint(path: string, ask: AskLoop): Promise<string | undefined> {
+export async function busyHint(path: string | Buffer, ask: AskLoop): Promise<string | undefined> {
   try {
-    if (process.platform === "freebsd") return explainListed(await listFreebsdDevices(), path);
+    if (process.platform === "freebsd")
+      return explainListed(await listFreebsdDevices(), String(path));
     if (process.platform !== "linux") return undefined;
     const { major, minor } = deviceNumbers((await stat(path)).rdev);
     return await explainBusy(SYSTEM_PATHS, major, minor, ask);
@@ -123,7 +125,7 @@ export async function explainUses(
   const mount = await mountedOn(paths, await overlappingDirectories(paths, loop.key));
   if (mount === undefined) return { what, remedy: `detach it first (losetup -d ${loop.path})` };
   return {
-    what: `${what}, which is mounted at ${mount.entry.mountPoint}`,
+    what: `${what}, which is mounted at ${shellWord(mount.entry.mountPoint)}`,
     remedy: "unmount and detach it first",
   };
 }
@@ -172,13 +174,18 @@ export function explainListed(
     const relatives = part === undefined ? [device, ...device.partitions] : [part, device];
     for (const relative of relatives) {
       const [mount] = relative.mounts;
-      if (mount !== undefined) return `${relative.path} is mounted at ${mount}; unmount it first`;
+      if (mount !== undefined) return mountedHint(relative.path, mount);
     }
     // What the system lives on without a mount is swap; a disk is so by its partitions.
     const swap = relatives.find((it) => it.system && it.partitions.length === 0);
     return swap === undefined ? undefined : `${swap.path} is used as swap space; see swapctl(8)`;
   }
   return undefined;
+}
+
+function mountedHint(device: string, mountPoint: string): string {
+  // As umount(8) takes it.
+  return `${device} is mounted at ${shellWord(mountPoint)}; unmount it first`;
 }
 
 /** Directories of the device and of what overlaps it. */
@@ -213,7 +220,7 @@ async function mountedAt(
   const mount = await mountedOn(paths, relatives);
   if (mount === undefined) return undefined;
   const { directory, entry } = mount;
-  return `${nodeOf(paths, directory)} is mounted at ${entry.mountPoint}; unmount it first`;
+  return mountedHint(nodeOf(paths, directory), entry.mountPoint);
 }
 
 async function mountedOn(

@@ -323,6 +323,11 @@ export class Core implements Host {
       this.#onIdle();
   }
 
+  /** Whether the kernel has let go of all operations that settled without its word. */
+  get owesNothing(): boolean {
+    return !this.#gone && this.#tables.abandoned === 0;
+  }
+
   /** Operations that the native side can hold. */
   get #room(): number {
     return this.#operationsMax - this.#tables.abandoned;

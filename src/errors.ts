@@ -59,6 +59,17 @@ export function setResult(error: IoError, result: CopyResult): IoError {
   return Object.assign(error, { result });
 }
 
+/** The same error of the system with another hint. */
+export function hinted(error: IoError, hint: string | undefined): IoError {
+  if (hint === error.hint) return error;
+  const { code, errno, syscall, path, offset, length, transferred } = error;
+  const { reason } = systemError(-(errno ?? 0));
+  return new IoError(code, {
+    ...{ reason, errno, syscall, path, offset, length, transferred, hint },
+    ...("cause" in error ? { cause: error.cause } : {}),
+  });
+}
+
 function message(code: string, init: IoErrorInit): string {
   let text = `${code}: ${init.reason ?? "input/output failed"}`;
   if (init.syscall !== undefined) text += `, ${init.syscall}`;

@@ -29,6 +29,7 @@ import {
   openFile,
 } from "./open.ts";
 import { OpenFile } from "./open_file.ts";
+import { type Path, PathName } from "./path.ts";
 import { noteClosed, noteOpened } from "./registry.ts";
 import { coreOf, type Ring } from "./ring.ts";
 import { Reply } from "./slots.ts";
@@ -58,12 +59,13 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Opens a path without blocking the thread. FIFOs, sockets and terminals are refused with ESPIPE,
+   * Opens a path without blocking the thread. A relative one begins at the directory of the call. FIFOs, sockets and terminals are refused with ESPIPE,
    * directories with EISDIR: they have no positions.
    */
-  static async open(path: string | URL, options: OpenOptions = {}): Promise<File> {
+  static async open(path: Path, options: OpenOptions = {}): Promise<File> {
     checkOptions("File.open", options, OPEN_OPTION_NAMES);
-    return new File(await openFile(path, options, 0));
+    using name = new PathName("path", path);
+    return new File(await openFile(name, options, 0));
   }
 
   /**
@@ -80,6 +82,7 @@ export class File implements AsyncDisposable {
     return this.#open.state.closed ? -1 : this.#open.state.fd;
   }
 
+  /** As it was given to `open`, relative or not; a byte that is not UTF-8 as `\xNN`. */
   get path(): string | undefined {
     return this.#open.state.path;
   }

@@ -2,6 +2,7 @@
 
 import fs from "node:fs";
 import type { Core } from "./core.ts";
+import type { Identity } from "./identity.ts";
 import * as abi from "./native/abi.gen.ts";
 
 /** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
@@ -9,33 +10,32 @@ export function copiedInfo(core: Core, block: number): DataView {
   return new DataView(core.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
 }
 
-/** Names the file or device: the same for whoever has it open. Undefined where nobody else can have. */
-export function identityOf(core: Core, info: DataView): string | undefined {
+/** Undefined for devices in memory, which nobody else can have open. */
+export function identityOf(core: Core, info: DataView): Identity | undefined {
   if (core.backend === abi.Backend.simulated) return undefined;
-  const f64 = (offset: number): number => info.getFloat64(offset, true);
+  const u64 = (offset: number): bigint => info.getBigUint64(offset, true);
   const { FileInfo, FileKind } = abi;
-  switch (info.getUint32(FileInfo.kind, true)) {
-    case FileKind.regular:
-      return `file ${f64(FileInfo.dev)} ${f64(FileInfo.ino)}`;
-    case FileKind.disk:
-      return `disk ${f64(FileInfo.rdev)}`;
-    default:
-      return undefined;
-  }
+  const isDisk = info.getUint32(FileInfo.kind, true) === FileKind.disk;
+  const name = isDisk
+    ? `disk ${u64(FileInfo.rdev)}`
+    : `file ${u64(FileInfo.dev)} ${u64(FileInfo.ino)}`;
+  return { name, instance: u64(FileInfo.instance) };
 }
 
 /** A `node:fs` Stats with these values. */
 export function statsOf(info: DataView): fs.Stats {
   const f64 = (offset: number): number => info.getFloat64(offset, true);
   const { FileInfo } = abi;
+  // As node:fs has them without `bigint`: above 2^53 not exact.
+  const u64 = (offset: number): number => Number(info.getBigUint64(offset, true));
   return Object.assign(Object.create(fs.Stats.prototype) as fs.Stats, {
-    dev: f64(FileInfo.dev),
-    ino: f64(FileInfo.ino),
+    dev: u64(FileInfo.dev),
+    ino: u64(FileInfo.ino),
     mode: info.getUint32(FileInfo.mode, true),
     nlink: f64(FileInfo.nlink),
     uid: f64(FileInfo.uid),
     gid: f64(FileInfo.gid),
-    rdev: f64(FileInfo.rdev),
+    rdev: u64(FileInfo.rdev),
     size: f64(FileInfo.size),
     blksize: f64(FileInfo.blksize),
     blocks: f64(FileInfo.blocks),

@@ -1,6 +1,7 @@
 // What core.ts, file.ts and transfer.ts share about one open file. The File object itself may be
 // collected while operations run; this record then closes the descriptor when they have settled.
 
+import type { Identity } from "./identity.ts";
 import { FileKind, SubmissionFlag } from "./native/abi.gen.ts";
 import { WriteLock } from "./write_lock.ts";
 import { WriteReports } from "./write_reports.ts";
@@ -21,6 +22,8 @@ export class FileState {
   path: string | undefined;
   /** `FileKind` of the ABI. */
   kind = 0;
+  /** Tells it from other files; undefined for a device in memory. */
+  identity: Identity | undefined;
   readable = true;
   writable = true;
   direct = false;

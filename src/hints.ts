@@ -109,10 +109,9 @@ function invalidHint(kind: number, file: FileFacts): string | undefined {
   return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
 }
 
+/** What an error of `open` means whatever the path is; open_hints.ts looks. */
 function openHint(code: string): string | undefined {
   switch (code) {
-    case "ENOENT":
-      return "To make a new file, pass { write: true, create: true }";
     case "EACCES":
     case "EPERM":
       return "The user may not open it; block devices usually need root or the group `disk`";
@@ -133,6 +132,10 @@ function openHint(code: string): string | undefined {
       return "Too many open files: close some, or raise the limit (ulimit -n)";
     case "ETXTBSY":
       return "The file is a program that is running, or used as swap space (swapon --show)";
+    case "ELOOP":
+      return "Links lead to one another in a circle";
+    case "ENOMEDIUM":
+      return "There is no medium in the drive";
     default:
       return undefined;
   }

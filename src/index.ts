@@ -20,6 +20,7 @@ export type { Geometry } from "./geometry.ts";
 export { type BlockDeviceInfo, listBlockDevices } from "./list_devices.ts";
 export type { CopyProgress } from "./meter.ts";
 export type { FromFdOptions, OpenOptions } from "./open.ts";
+export type { Path } from "./path.ts";
 export { type BackendName, Ring, type RingOptions } from "./ring.ts";
 export type { LatencyHistogram, RingStats } from "./stats.ts";
 export type { ReadableOptions, WritableOptions } from "./stream.ts";

@@ -47,7 +47,8 @@ function keyOf(stats: BigIntStats): Key {
 }
 
 function fileKey(dev: bigint, ino: bigint): Key {
-  return `file ${numbersText(dev)} ${ino}`;
+  // Bun shows inodes above 2^63 as negative.
+  return `file ${numbersText(dev)} ${BigInt.asUintN(64, ino)}`;
 }
 
 function numbersText(device: bigint): string {

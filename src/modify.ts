@@ -43,7 +43,9 @@ async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
     return await runBounced(transfer, span);
   } catch (error) {
     if (error instanceof IoError && error.code === OUTCOME_UNKNOWN) {
-      transfer.file.lock.giveUp(span.start, addOffset(span.start, span.bytes), error);
+      const { core, file } = transfer;
+      const end = addOffset(span.start, span.bytes);
+      file.lock.giveUp(span.start, end, error, () => core.owesNothing);
     }
     throw error;
   }

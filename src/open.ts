@@ -1,7 +1,6 @@
 // Opening: from a path or a descriptor to the record and the native file index that a `File` is made of.
 // Used by file.ts and block_device.ts.
 
-import { fileURLToPath } from "node:url";
 import { argumentType, argumentValue } from "./argument_errors.ts";
 import {
   checkBoolean,
@@ -12,11 +11,14 @@ import {
   type IoOptions,
 } from "./arguments.ts";
 import { causeError, causeOf, type Governor, governor } from "./control.ts";
-import { errnoOf, IoError } from "./errors.ts";
+import { IoError } from "./errors.ts";
 import { type ErrorContext, statusError } from "./failures.ts";
 import { copiedInfo, identityOf } from "./file_info.ts";
 import { FileState } from "./file_state.ts";
+import { askOn } from "./loops.ts";
 import * as abi from "./native/abi.gen.ts";
+import { type Asked, explainRefusal } from "./open_hints.ts";
+import { PATH_BYTES_MAX, type PathName } from "./path.ts";
 import type { Request } from "./request.ts";
 import { coreOf, Ring } from "./ring.ts";
 
@@ -65,9 +67,6 @@ export interface FromFdOptions {
   ring?: Ring | undefined;
 }
 
-/** PATH_MAX of Linux, with its NUL (path_resolution(7)); FreeBSD and macOS allow 1024 and say so. */
-const PATH_BYTES_MAX = 4096;
-
 /** Lets this library's classes construct files, and nobody else. */
 export const made: unique symbol = Symbol("made by bun-aio");
 
@@ -79,13 +78,16 @@ export interface FileInit {
   readonly size: number;
 }
 
-/** Opens `path` and prepares what a `File` is made of. `flags`: more `abi.OpenFlag`s. */
+/**
+ * Opens `name` and prepares what a `File` is made of. `flags`: more `abi.OpenFlag`s. `as`: whom hints are for. The
+ * caller disposes of `name` when this has settled.
+ */
 export async function openFile(
-  path: string | URL,
+  name: PathName,
   options: OpenOptions,
   flags: number,
+  as: Asked["as"] = "file",
 ): Promise<FileInit> {
-  const name = checkPath(path);
   const argument = openFlags(options) | flags;
   const mode =
     options.mode === undefined ? 0o666 : checkInteger("options.mode", options.mode, 0, 0o7777);
@@ -102,17 +104,32 @@ export async function openFile(
   const governed = checkGovernor("open", options, context);
   // Last: getters of the other options are the caller's code and may close the ring.
   const ring = checkRing(options.ring);
-  const init = await prepare(ring, context, true, {
-    kind: abi.Kind.open,
-    fd: -1,
-    argument,
-    mode,
-    fill: (memory) => memory.set(name.bytes),
-    blockBytes: PATH_BYTES_MAX,
-    governor: governed,
-  });
-  init.state.setUnalignedWrites(unaligned);
-  return init;
+  let refusal = 0;
+  try {
+    const init = await prepare(
+      ring,
+      context,
+      true,
+      {
+        kind: abi.Kind.open,
+        fd: name.directoryFd,
+        argument,
+        mode,
+        fill: (memory) => name.writeTo(memory),
+        blockBytes: PATH_BYTES_MAX,
+        governor: governed,
+      },
+      (detail) => {
+        refusal = detail;
+      },
+    );
+    init.state.setUnalignedWrites(unaligned);
+    return init;
+  } catch (error) {
+    throw await explainRefusal(error, name, {
+      ...{ as, flags: argument, refusal, ask: askOn(coreOf(ring)) },
+    });
+  }
 }
 
 const READ_AND_WRITE = abi.OpenFlag.read | abi.OpenFlag.write;
@@ -151,6 +168,7 @@ async function prepare(
   context: ErrorContext,
   ownsFd: boolean,
   request: Omit<Request, "file">,
+  refused: (detail: number) => void = () => {},
 ): Promise<FileInit> {
   const core = coreOf(ring);
   const state = new FileState();
@@ -161,7 +179,10 @@ async function prepare(
   let size = 0;
   try {
     if (outcome.error !== undefined) throw outcome.error;
-    if (outcome.status !== abi.Status.ok) throw statusError(outcome.status, outcome.errno, context);
+    if (outcome.status !== abi.Status.ok) {
+      refused(outcome.detail);
+      throw statusError(outcome.status, outcome.errno, context);
+    }
     const info = copiedInfo(core, outcome.block);
     fillState(state, info);
     size = info.getFloat64(abi.FileInfo.size, true);
@@ -174,7 +195,10 @@ async function prepare(
       });
     }
     // Whole sectors are for the kernel to change where a file is not direct.
-    const identity = state.ioMask > 0 ? identityOf(core, info) : undefined;
+    state.identity = identityOf(core, info);
+    const shares =
+      state.ioMask > 0 && (state.kind === abi.FileKind.regular || state.kind === abi.FileKind.disk);
+    const identity = shares ? state.identity : undefined;
     state.lock.join(identity, (found) => core.eachFastWrite(state, found));
   } catch (error) {
     // A descriptor that was not taken over is not ours to close when the ring is torn down.
@@ -196,22 +220,6 @@ function fillState(state: FileState, info: DataView): void {
   state.writable = u32(abi.FileInfo.writable) !== 0;
   state.setAlignment(u32(abi.FileInfo.memoryAlignment), u32(abi.FileInfo.offsetAlignment));
   if (state.kind === abi.FileKind.disk) state.mediaBytes = info.getFloat64(abi.FileInfo.size, true);
-}
-
-function checkPath(path: unknown): { text: string; bytes: Uint8Array } {
-  let text: string;
-  if (path instanceof URL) text = fileURLToPath(path);
-  else if (typeof path === "string") text = path;
-  else throw argumentType("path", "a string or a file: URL", path);
-  if (text.includes("\0")) throw argumentValue("path", "must not contain NUL characters", path);
-  const bytes = new TextEncoder().encode(`${text}\0`);
-  if (bytes.byteLength <= PATH_BYTES_MAX) return { text, bytes };
-  throw new IoError("ENAMETOOLONG", {
-    reason: `the path has ${bytes.byteLength - 1} bytes, more than ${PATH_BYTES_MAX - 1}`,
-    errno: -errnoOf("ENAMETOOLONG"),
-    syscall: "open",
-    path: `${text.slice(0, 60)}...`,
-  });
 }
 
 function openFlags(options: OpenOptions): number {

@@ -6,6 +6,7 @@
 
 import type { Offset } from "./arguments.ts";
 import { type Cause, type Governor, waitGoverned } from "./control.ts";
+import type { Identity } from "./identity.ts";
 import { type Lease, RangeLock } from "./range_lock.ts";
 
 /** Who waits: for how long, and what to say if it was in vain. */
@@ -26,6 +27,17 @@ interface Unlocked {
 /** Calls back for each write of the fast way (core.ts) of one `File` that is under way. */
 export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
 
+/** A range that an operation of unknown outcome may still write. */
+interface GivenUp {
+  readonly start: Offset;
+  readonly end: Offset;
+  readonly cause: unknown;
+  /** Of the file or medium it is of. */
+  readonly instance: bigint;
+  /** Whether the kernel has let go of all such operations of that ring since. */
+  readonly isOver: () => boolean;
+}
+
 /** What all that is open of one file has in common. */
 class Shared {
   ranges: RangeLock | undefined;
@@ -33,17 +45,28 @@ class Shared {
   keepers = 0;
   readonly unlocked = new Set<Unlocked>();
   readonly members = new Set<WriteLock>();
-  readonly givenUp: { readonly start: Offset; readonly end: Offset; readonly cause: unknown }[] =
-    [];
+  givenUp: GivenUp[] = [];
+
+  /** Keeps of what was given up what `mayCome` says may still be carried out. */
+  keepGivenUp(mayCome: (range: GivenUp) => boolean): void {
+    const { length } = this.givenUp;
+    if (length === 0) return;
+    this.givenUp = this.givenUp.filter(mayCome);
+    this.keepers -= length - this.givenUp.length;
+  }
 }
 
 /** By file or device, what is open of it in this thread. */
 const shared = new Map<string, Shared>();
 
+function mayCome({ isOver }: GivenUp): boolean {
+  return !isOver();
+}
+
 /** The part of one `File` in the lock of its file. */
 export class WriteLock {
   #shared = new Shared();
-  #identity: string | undefined;
+  #identity: Identity | undefined;
   #keeps = false;
   /** Its writes of the fast way that were under way when the lock was turned on, by slot. */
   readonly #fast = new Map<number, Lease>();
@@ -59,15 +82,19 @@ export class WriteLock {
    * Shares the lock with what else is open of the same file; `identity` undefined: there is nothing else. To be
    * called before the first write.
    */
-  join(identity: string | undefined, eachWrite: EachWrite): void {
+  join(identity: Identity | undefined, eachWrite: EachWrite): void {
     this.#eachWrite = eachWrite;
     this.#identity = identity;
     if (identity === undefined) return;
-    const found = shared.get(identity);
+    const { name, instance } = identity;
+    const found = shared.get(name);
     if (found === undefined) {
-      shared.set(identity, this.#shared);
+      shared.set(name, this.#shared);
       return;
     }
+    // Another file or medium has the name now. What was given up of the one before is over: an operation under way
+    // would have kept it, and its name with it.
+    if (found.members.size === 0) found.keepGivenUp((range) => range.instance === instance);
     found.members.add(this);
     this.#shared = found;
   }
@@ -77,10 +104,11 @@ export class WriteLock {
     const { members } = this.#shared;
     if (this.#keeps) this.#shared.keepers--;
     this.#keeps = false;
+    this.#shared.keepGivenUp(mayCome);
     this.#turnOffIfIdle();
     members.delete(this);
     if (members.size > 0 || this.#shared.givenUp.length > 0) return;
-    if (this.#identity !== undefined) shared.delete(this.#identity);
+    if (this.#identity !== undefined) shared.delete(this.#identity.name);
   }
 
   /** Whether every change has to take part. */
@@ -98,10 +126,10 @@ export class WriteLock {
 
   /**
    * What whole sectors a write covered may still be written, at any later time: nobody who shares one of them, and
-   * knows nothing of it, may write there any more.
+   * knows nothing of it, may write there any more, until `isOver`, or until the file is another one.
    */
-  giveUp(start: Offset, end: Offset, cause: unknown): void {
-    this.#shared.givenUp.push({ start, end, cause });
+  giveUp(start: Offset, end: Offset, cause: unknown, isOver: () => boolean): void {
+    this.#shared.givenUp.push({ start, end, cause, instance: this.#instance, isOver });
     this.#shared.keepers++;
     this.#turnOn();
   }
@@ -179,8 +207,14 @@ export class WriteLock {
     });
   }
 
+  get #instance(): bigint {
+    return this.#identity?.instance ?? 0n;
+  }
+
   #checkGivenUp(start: Offset, end: Offset, waiter: Waiter): void {
+    this.#shared.keepGivenUp(mayCome);
     for (const range of this.#shared.givenUp) {
+      if (range.instance !== this.#instance) continue;
       if (range.start < end && range.end > start) throw waiter.givenUp(range.cause);
     }
   }

@@ -298,7 +298,7 @@ test("busy hints name the mount, the volume, the swap", async () => {
   const hint = (major: number, minor: number): Promise<string | undefined> =>
     explainBusy(paths, major, minor, () => Promise.resolve("unknown"));
   const { dev } = paths;
-  expect(await hint(8, 0)).toBe(`${dev}/sda is mounted at /media/USB STICK; unmount it first`);
+  expect(await hint(8, 0)).toBe(`${dev}/sda is mounted at '/media/USB STICK'; unmount it first`);
   expect(await hint(259, 0)).toBe(`${dev}/nvme0n1p1 is mounted at /boot/efi; unmount it first`);
   expect(await hint(259, 2)).toBe('nvme0n1p2 is held by dm-0 ("luks-root"), which is built on it');
   expect(await hint(253, 0)).toContain("dm-0 is held by dm-");

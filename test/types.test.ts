@@ -27,7 +27,7 @@ test("arguments", () => {
 });
 
 test("File", () => {
-  expectTypeOf<Parameters<typeof api.File.open>[0]>().toEqualTypeOf<string | URL>();
+  expectTypeOf<Parameters<typeof api.File.open>[0]>().toEqualTypeOf<string | URL | Uint8Array>();
   expectTypeOf(api.File.open).returns.toEqualTypeOf<Promise<api.File>>();
   expectTypeOf(api.File.fromFd).returns.toEqualTypeOf<Promise<api.File>>();
   expectTypeOf<api.File>().toExtend<AsyncDisposable>();

@@ -56,7 +56,8 @@ pub const Kind = enum(u32) {
     writev = 3,
     sync_all = 4,
     sync_data = 5,
-    /// `address`: a NUL-terminated path in bounce memory, overwritten by `FileInfo`.
+    /// `address`: a NUL-terminated path in bounce memory, overwritten by `FileInfo`; `fd`: the directory that a
+    /// relative path begins at, or -1. Of a refusal with EPERM `detail` says what is known: `Refusal`.
     open = 6,
     close = 7,
     /// `address`: room for `FileInfo`.
@@ -165,6 +166,18 @@ pub const OpenFlag = struct {
     pub const exclusive: u32 = 1 << 7;
 };
 
+/// Bits of `Completion.detail` of an `open` that was refused with EPERM.
+pub const Refusal = struct {
+    /// The file may not be changed (chattr +i, chflags schg), ...
+    pub const immutable: u32 = 1 << 0;
+    /// ... or only at its end (chattr +a, chflags sappnd), ...
+    pub const append_only: u32 = 1 << 1;
+    /// ... or never again (fs-verity).
+    pub const verity: u32 = 1 << 2;
+    /// There is no such file: the rest is of the directory it would be in.
+    pub const directory: u32 = 1 << 3;
+};
+
 /// One operation, written by JavaScript, read by native code during `ba_flush`.
 pub const Submission = extern struct {
     slot: u32,
@@ -209,7 +222,7 @@ pub const Completion = extern struct {
     errno: i32,
     /// Bytes moved, also on failure.
     transferred: f64,
-    /// `discard`, `write_zeroes`: the `Method` that served.
+    /// `discard`, `write_zeroes`: the `Method` that served; `open`: `Refusal`.
     detail: f64,
 };
 
@@ -226,7 +239,8 @@ pub const Method = enum(u32) {
 /// Kinds of what was opened.
 pub const FileKind = enum(u32) { regular = 0, disk = 1, character = 2, other = 3 };
 
-/// What `open`, `probe` and `stat` report. Numbers are f64 because JavaScript's are.
+/// What `open`, `probe` and `stat` report. Numbers are f64 because JavaScript's are, but for those that tell one file
+/// from another: these may be above 2^53.
 pub const FileInfo = extern struct {
     fd: i32,
     kind: u32,
@@ -243,12 +257,15 @@ pub const FileInfo = extern struct {
     reserved: u32,
     /// Bytes, for devices too.
     size: f64,
-    dev: f64,
-    ino: f64,
+    dev: u64,
+    ino: u64,
+    rdev: u64,
+    /// Tells what had the same device and inode, or device number, one after the other: the time of birth of a file in
+    /// nanoseconds, or its generation, and the sequence number of a disk. 0 where the system does not say.
+    instance: u64,
     nlink: f64,
     uid: f64,
     gid: f64,
-    rdev: f64,
     blksize: f64,
     blocks: f64,
     atime_ms: f64,
@@ -423,7 +440,7 @@ comptime {
     assert(@offsetOf(Submission, "offset") == 24);
     assert(@offsetOf(Submission, "address") == 32);
     assert(@sizeOf(Completion) == 32);
-    assert(@sizeOf(FileInfo) == 40 + 13 * 8);
+    assert(@sizeOf(FileInfo) == 40 + 14 * 8);
     assert(@sizeOf(Control) % 8 == 0);
     assert(@sizeOf(RingOptions) == 64);
     assert(@sizeOf(FaultRule) == 72);

@@ -90,7 +90,7 @@ pub fn Context(comptime System: type, comptime faulty: bool) type {
 
         fn openPath(self: *Self, file: [*:0]const u8, flags: u32) error{Failed}!i32 {
             var info: abi.FileInfo = undefined;
-            const result = Os.open(file, flags, 0o600, &info);
+            const result = Os.open(-1, file, flags, 0o600, &info);
             if (result < 0) return self.fail("open", 0, result);
             return info.fd;
         }

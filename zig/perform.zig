@@ -55,9 +55,24 @@ fn transfer(system: anytype, operation: *Operation) isize {
 fn open(system: anytype, operation: *Operation) isize {
     const path: [*:0]const u8 = @ptrFromInt(operation.address);
     var info: abi.FileInfo = undefined;
-    const result = system.open(path, operation.argument, operation.mode, &info);
+    const result = system.open(operation.fd, path, operation.argument, operation.mode, &info);
     if (result >= 0) at(abi.FileInfo, operation).* = info;
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (@hasDecl(System, "whyRefused") and result == -@as(isize, @intFromEnum(std.posix.E.PERM))) {
+        operation.detail = refusal(System, operation.fd, path);
+    }
     return result;
+}
+
+/// What forbids the change of a file, or of the directory that a missing one would be in.
+fn refusal(System: type, directory: i32, path: [*:0]const u8) u32 {
+    const name = std.mem.span(path);
+    if (System.whyRefused(directory, path)) |found| return found;
+    const parent = std.fs.path.dirname(name) orelse ".";
+    var buffer: [std.posix.PATH_MAX]u8 = undefined;
+    const text = std.fmt.bufPrintZ(&buffer, "{s}", .{parent}) catch return 0;
+    const found = System.whyRefused(directory, text) orelse return 0;
+    return if (found == 0) 0 else found | abi.Refusal.directory;
 }
 
 /// Only some systems can.

@@ -82,7 +82,7 @@ const Os = struct {
 
     pub const writeZeroes = discard;
 
-    pub fn open(_: [*:0]const u8, _: u32, _: u32, _: *abi.FileInfo) isize {
+    pub fn open(_: i32, _: [*:0]const u8, _: u32, _: u32, _: *abi.FileInfo) isize {
         return 0;
     }
 

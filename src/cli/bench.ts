@@ -1,7 +1,7 @@
 // `bun-aio bench`: a small fio. What a file or disk can do through this library: operations a second,
 // bandwidth, and how long single operations took (the histograms of ring.stats(), kept in native code).
 
-import { type Stats, unlinkSync } from "node:fs";
+import { type BigIntStats, unlinkSync } from "node:fs";
 import { access, constants, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { allocBuffer, BlockDevice, type Bytes, File, IoError, Ring } from "../index.ts";
@@ -134,8 +134,8 @@ async function refuseOdd(svg: string, path: string): Promise<void> {
   }
 }
 
-function statOf(path: string): Promise<Stats | undefined> {
-  return stat(path).catch(() => undefined);
+function statOf(path: string): Promise<BigIntStats | undefined> {
+  return stat(path, { bigint: true }).catch(() => undefined);
 }
 
 /** A file for the time of the benchmark: removed at its end, also at a second Ctrl-C. */

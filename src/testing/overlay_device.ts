@@ -1,6 +1,7 @@
 // `overlayDevice`: copy-on-write over a file or device, for trying a tool on real data. What is written
 // lives in native memory (zig/backend/overlay.zig); the base is only ever read.
 
+import { types } from "node:util";
 import { argumentType, argumentValue } from "../argument_errors.ts";
 import { checkOptions } from "../arguments.ts";
 import { BlockDevice, examined } from "../block_device.ts";
@@ -10,6 +11,7 @@ import * as abi from "../native/abi.gen.ts";
 import type { DeviceParameters } from "../native/open_ring.ts";
 import { openFile } from "../open.ts";
 import { openFileOf } from "../open_file.ts";
+import { type Path, PathName } from "../path.ts";
 import { coreOf, openSimulated, type Ring } from "../ring.ts";
 
 export interface OverlayDeviceOptions {
@@ -34,13 +36,13 @@ const SECTOR_BYTES_MIN = 512;
  * @param base A path, opened for reading; or a File, which may be closed afterwards.
  */
 export async function overlayDevice(
-  base: File | string,
+  base: File | Path,
   options: OverlayDeviceOptions = {},
 ): Promise<OverlayDevice> {
   checkOptions("overlayDevice", options, ["unalignedWrites"]);
-  if (typeof base !== "string") {
-    if (!(base instanceof File)) throw argumentType("base", "a File or a path", base);
-    return overlay(base, options);
+  if (base instanceof File) return overlay(base, options);
+  if (typeof base !== "string" && !(base instanceof URL) && !types.isUint8Array(base)) {
+    throw argumentType("base", "a File or a path", base);
   }
   await using opened = await BlockDevice.open(base, { direct: false });
   return await overlay(opened, options);
@@ -81,7 +83,8 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
   });
   try {
     const settings = { write: true, direct: true, ring, unalignedWrites: options.unalignedWrites };
-    const init = await openFile(`overlay:${name}`, settings, 0);
+    using path = new PathName("base", `overlay:${name}`, false);
+    const init = await openFile(path, settings, 0);
     return new CopyOnWriteDevice(await examined(init, undefined));
   } catch (error) {
     await ring.close();

@@ -10,6 +10,7 @@ import type { Core } from "../core.ts";
 import { errnoOf, IoError } from "../errors.ts";
 import * as abi from "../native/abi.gen.ts";
 import { openFile } from "../open.ts";
+import { PathName } from "../path.ts";
 import type { Request } from "../request.ts";
 import { coreOf, openSimulated } from "../ring.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
@@ -136,7 +137,8 @@ async function start(settings: Settings, image: Uint8Array | undefined): Promise
   try {
     if (image !== undefined) await writeImage(coreOf(ring), image);
     const options = { write: true, direct: strict, unalignedWrites, ring };
-    const init = await openFile(`simulated:${seed}`, options, 0);
+    using path = new PathName("seed", `simulated:${seed}`, false);
+    const init = await openFile(path, options, 0);
     return new MemoryDevice(await examined(init, undefined), settings);
   } catch (error) {
     await ring.close();

@@ -112,8 +112,10 @@ pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     return if (stat.size >= wanted) 0 else unix.truncate(fd, @intCast(wanted));
 }
 
-pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
-    const result = unix.open(path, flags, mode, .{ .DSYNC = flags & abi.OpenFlag.dsync != 0 });
+pub const whyRefused = unix.whyRefused;
+
+pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
+    const result = unix.open(directory, path, flags, mode, .{ .DSYNC = flags & abi.OpenFlag.dsync != 0 });
     if (result < 0) return result;
     const fd: i32 = @intCast(result);
     const refused = unix.opened(fd, info, fileInfo);

@@ -15,6 +15,7 @@ pub fn FaultOs(comptime Real: type) type {
     return struct {
         pub const Wake = Real.Wake;
         pub const open = Real.open;
+        pub const whyRefused = Real.whyRefused;
         pub const close = Real.close;
         pub const fileInfo = Real.fileInfo;
         pub const truncate = Real.truncate;

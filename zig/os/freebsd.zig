@@ -120,8 +120,10 @@ pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     };
 }
 
-pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
-    const result = unix.open(path, flags, mode, .{
+pub const whyRefused = unix.whyRefused;
+
+pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
+    const result = unix.open(directory, path, flags, mode, .{
         .DIRECT = flags & abi.OpenFlag.direct != 0,
         .DSYNC = flags & abi.OpenFlag.dsync != 0,
     });

@@ -153,11 +153,13 @@ pub fn close(fd: i32) isize {
 
 // Opening and asking ---------------------------------------------------------------------------
 
-/// Opens without ever blocking on a FIFO, and refuses what has no positions.
-pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
+/// Opens without ever blocking on a FIFO, and refuses what has no positions. A relative path begins at
+/// `directory`, or, if that is -1, at the current one.
+pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
     const bits = abi.OpenFlag;
     const wants_write = flags & bits.write != 0;
-    const result = signed(linux.openat(linux.AT.FDCWD, path, .{
+    const start = if (directory < 0) linux.AT.FDCWD else directory;
+    const result = signed(linux.openat(start, path, .{
         .ACCMODE = if (!wants_write) .RDONLY else if (flags & bits.read != 0) .RDWR else .WRONLY,
         .CREAT = flags & (bits.create | bits.create_new) != 0,
         .EXCL = flags & (bits.create_new | bits.exclusive) != 0,
@@ -169,7 +171,7 @@ pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isi
         .CLOEXEC = true,
     }, mode));
     // A FIFO without a reader and a socket say ENXIO here; so may a device that is gone.
-    if (result == -@as(isize, @intFromEnum(E.NXIO)) and !hasPositions(path)) {
+    if (result == -@as(isize, @intFromEnum(E.NXIO)) and !hasPositions(start, path)) {
         return -@as(isize, @intFromEnum(E.SPIPE));
     }
     if (result < 0) return result;
@@ -186,14 +188,32 @@ pub fn open(path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isi
     return 0;
 }
 
-fn hasPositions(path: [*:0]const u8) bool {
+fn hasPositions(start: i32, path: [*:0]const u8) bool {
     var buffer: linux.Statx = undefined;
-    const result = linux.statx(linux.AT.FDCWD, path, 0, .{ .TYPE = true }, &buffer);
+    const result = linux.statx(start, path, 0, .{ .TYPE = true }, &buffer);
     if (linux.errno(result) != .SUCCESS) return true;
     return switch (buffer.mode & linux.S.IFMT) {
         linux.S.IFIFO, linux.S.IFSOCK => false,
         else => true,
     };
+}
+
+/// linux/stat.h
+const STATX_ATTR_IMMUTABLE = 0x10;
+const STATX_ATTR_APPEND = 0x20;
+const STATX_ATTR_VERITY = 0x100000;
+
+/// Bits of `abi.Refusal`: what of the file itself forbids changes; null if there is no such file.
+pub fn whyRefused(directory: i32, path: [*:0]const u8) ?u32 {
+    const start = if (directory < 0) linux.AT.FDCWD else directory;
+    var buffer: linux.Statx = undefined;
+    const result = linux.statx(start, path, 0, .{ .TYPE = true }, &buffer);
+    if (linux.errno(result) != .SUCCESS) return null;
+    const bits = abi.Refusal;
+    const attributes: u64 = @bitCast(buffer.attributes);
+    return (if (attributes & STATX_ATTR_IMMUTABLE != 0) bits.immutable else 0) |
+        (if (attributes & STATX_ATTR_APPEND != 0) bits.append_only else 0) |
+        (if (attributes & STATX_ATTR_VERITY != 0) bits.verity else 0);
 }
 
 /// Fills all of `info` but `fd`. Refuses directories with EISDIR and what cannot seek with ESPIPE.
@@ -213,8 +233,9 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
         else => return -@as(isize, @intFromEnum(E.SPIPE)),
     };
     if (kind == .character) {
-        // A terminal, among others, has no positions: lseek(2) says ESPIPE.
+        // A terminal, among others, has no positions: lseek(2) says ESPIPE, of the kernel's log EINVAL.
         const position = signed(linux.lseek(fd, 0, linux.SEEK.CUR));
+        if (position == -@as(isize, @intFromEnum(E.INVAL))) return -@as(isize, @intFromEnum(E.SPIPE));
         if (position < 0) return position;
     }
     const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
@@ -231,6 +252,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     info.append = @intFromBool(flags.APPEND);
     fillStat(info, &stat);
     if (kind == .disk) info.size = ioctlNumber(u64, fd, BLKGETSIZE64) orelse 0;
+    info.instance = instanceOf(fd, kind, &stat);
     const alignment = if (flags.DIRECT) directAlignment(fd, kind, &stat) else Alignment{ .memory = 1, .offset = 1 };
     info.memory_alignment = alignment.memory;
     info.offset_alignment = alignment.offset;
@@ -240,18 +262,34 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
 fn fillStat(info: *abi.FileInfo, stat: *const linux.Statx) void {
     info.mode = stat.mode;
     info.size = @floatFromInt(stat.size);
-    info.dev = @floatFromInt(deviceNumber(stat.dev_major, stat.dev_minor));
-    info.ino = @floatFromInt(stat.ino);
+    info.dev = deviceNumber(stat.dev_major, stat.dev_minor);
+    info.ino = stat.ino;
     info.nlink = @floatFromInt(stat.nlink);
     info.uid = @floatFromInt(stat.uid);
     info.gid = @floatFromInt(stat.gid);
-    info.rdev = @floatFromInt(deviceNumber(stat.rdev_major, stat.rdev_minor));
+    info.rdev = deviceNumber(stat.rdev_major, stat.rdev_minor);
     info.blksize = @floatFromInt(stat.blksize);
     info.blocks = @floatFromInt(stat.blocks);
     info.atime_ms = milliseconds(stat.atime);
     info.mtime_ms = milliseconds(stat.mtime);
     info.ctime_ms = milliseconds(stat.ctime);
     info.birthtime_ms = if (stat.mask.BTIME) milliseconds(stat.btime) else info.ctime_ms;
+}
+
+/// linux/fs.h: _IOR('v', 1, long), though file systems write an int.
+const FS_IOC_GETVERSION = 0x80087601;
+
+/// An inode is used again by another file (born later, of another generation), and a loop device or a card reader
+/// for another medium (BLKGETDISKSEQ, Linux 5.15).
+fn instanceOf(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) u64 {
+    if (kind == .disk) return ioctlExact(u64, fd, BLKGETDISKSEQ) orelse 0;
+    if (kind != .regular) return 0;
+    if (stat.mask.BTIME) return unixNanoseconds(stat.btime.sec, stat.btime.nsec);
+    return ioctlExact(u64, fd, FS_IOC_GETVERSION) orelse 0;
+}
+
+fn unixNanoseconds(seconds: i64, nanoseconds: u32) u64 {
+    return @bitCast(seconds *% std.time.ns_per_s +% nanoseconds);
 }
 
 /// glibc's encoding of dev_t (makedev(3)), the one Node shows.
@@ -318,11 +356,16 @@ const BLKALIGNOFF = 0x127a;
 const BLKPBSZGET = 0x127b;
 const BLKROTATIONAL = 0x127e;
 const BLKZEROOUT = 0x127f;
+const BLKGETDISKSEQ = 0x80081280;
 
-fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?(if (T == u64) f64 else T) {
+fn ioctlExact(comptime T: type, fd: i32, request: u32) ?T {
     var value: T = 0;
     const result = linux.ioctl(fd, request, @intFromPtr(&value));
-    if (linux.errno(result) != .SUCCESS) return null;
+    return if (linux.errno(result) == .SUCCESS) value else null;
+}
+
+fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?(if (T == u64) f64 else T) {
+    const value = ioctlExact(T, fd, request) orelse return null;
     return if (T == u64) @floatFromInt(value) else value;
 }
 

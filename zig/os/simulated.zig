@@ -552,7 +552,7 @@ pub const Kernel = struct {
     }
 
     /// Paths are "simulated:N", N the position of the disk.
-    pub fn open(kernel: *Kernel, path: [*:0]const u8, _: u32, _: u32, info: *abi.FileInfo) isize {
+    pub fn open(kernel: *Kernel, _: i32, path: [*:0]const u8, _: u32, _: u32, info: *abi.FileInfo) isize {
         const name = std.mem.span(path);
         if (!std.mem.startsWith(u8, name, path_prefix)) return negative(.NOENT);
         const index = std.fmt.parseInt(usize, name[path_prefix.len..], 10) catch return negative(.NOENT);

@@ -134,9 +134,10 @@ pub fn controlPlain(fd: i32, request: u32) isize {
     return signed(ioctl(fd, request, @as(?*anyopaque, null)));
 }
 
-/// Opens without ever blocking on a FIFO; `extra` are the system's own flags. A FIFO without a
-/// reader and a socket say ENXIO or EOPNOTSUPP here; so may a device that is gone.
-pub fn open(path: [*:0]const u8, flags: u32, mode: u32, extra: c.O) isize {
+/// Opens without ever blocking on a FIFO; `extra` are the system's own flags. A relative path begins at
+/// `directory`, or, if that is -1, at the current one. A FIFO without a reader and a socket say ENXIO or
+/// EOPNOTSUPP here; so may a device that is gone.
+pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, extra: c.O) isize {
     const bits = abi.OpenFlag;
     const wants_write = flags & bits.write != 0;
     const common: c.O = .{
@@ -149,21 +150,38 @@ pub fn open(path: [*:0]const u8, flags: u32, mode: u32, extra: c.O) isize {
         .CLOEXEC = true,
     };
     const all: c.O = @bitCast(@as(u32, @bitCast(common)) | @as(u32, @bitCast(extra)));
-    const result = signed(c.open(path, all, @as(c_uint, mode)));
+    const start = if (directory < 0) c.AT.FDCWD else directory;
+    const result = signed(c.openat(start, path, all, @as(c_uint, mode)));
     switch (errnoOf(result)) {
-        .NXIO, .OPNOTSUPP => if (!hasPositions(path)) return negative(.SPIPE),
+        .NXIO, .OPNOTSUPP => if (!hasPositions(start, path)) return negative(.SPIPE),
         else => {},
     }
     return result;
 }
 
-fn hasPositions(path: [*:0]const u8) bool {
+fn hasPositions(start: i32, path: [*:0]const u8) bool {
     var found: c.Stat = undefined;
-    if (c.fstatat(c.AT.FDCWD, path, &found, 0) != 0) return true;
+    if (c.fstatat(start, path, &found, 0) != 0) return true;
     return switch (found.mode & c.S.IFMT) {
         c.S.IFIFO, c.S.IFSOCK => false,
         else => true,
     };
+}
+
+/// sys/stat.h of FreeBSD and macOS: the owner's flags, and the superuser's.
+const UF_IMMUTABLE = 0x2;
+const UF_APPEND = 0x4;
+const SF_IMMUTABLE = 0x20000;
+const SF_APPEND = 0x40000;
+
+/// Bits of `abi.Refusal`: what of the file itself forbids changes; null if there is no such file.
+pub fn whyRefused(directory: i32, path: [*:0]const u8) ?u32 {
+    const start = if (directory < 0) c.AT.FDCWD else directory;
+    var found: c.Stat = undefined;
+    if (c.fstatat(start, path, &found, 0) != 0) return null;
+    const bits = abi.Refusal;
+    return (if (found.flags & (UF_IMMUTABLE | SF_IMMUTABLE) != 0) bits.immutable else 0) |
+        (if (found.flags & (UF_APPEND | SF_APPEND) != 0) bits.append_only else 0);
 }
 
 /// The second half of `open`: refuses what has no positions, and lets it block again.
@@ -206,7 +224,10 @@ pub fn kindOf(fd: i32, mode: u32, is_disk: bool) Kind {
         c.S.IFCHR => {
             if (is_disk) return .{ .kind = .disk };
             if (c.isatty(fd) == 1) return .{ .refused = negative(.SPIPE) };
-            if (c.lseek(fd, 0, c.SEEK.CUR) < 0) return .{ .refused = negative(lastErrno()) };
+            if (c.lseek(fd, 0, c.SEEK.CUR) < 0) {
+                const errno = lastErrno();
+                return .{ .refused = negative(if (errno == .INVAL) .SPIPE else errno) };
+            }
             return .{ .kind = .character };
         },
         else => return .{ .refused = negative(.SPIPE) },
@@ -224,18 +245,28 @@ pub fn fillInfo(info: *abi.FileInfo, fd: i32, kind: abi.FileKind, from: *const c
     info.append = @intFromBool(flags.APPEND);
     info.mode = from.mode;
     info.size = @floatFromInt(from.size);
-    info.dev = @floatFromInt(from.dev);
-    info.ino = @floatFromInt(from.ino);
+    info.dev = unsigned(from.dev);
+    info.ino = unsigned(from.ino);
     info.nlink = @floatFromInt(from.nlink);
     info.uid = @floatFromInt(from.uid);
     info.gid = @floatFromInt(from.gid);
-    info.rdev = @floatFromInt(from.rdev);
+    info.rdev = unsigned(from.rdev);
+    // An inode is used again by another file, born later. -1 where the file system does not say.
+    const birth = from.birthtime();
+    if (kind == .regular and birth.sec > 0) {
+        info.instance = @bitCast(@as(i64, birth.sec) *% std.time.ns_per_s +% birth.nsec);
+    }
     info.blksize = @floatFromInt(from.blksize);
     info.blocks = @floatFromInt(from.blocks);
     info.atime_ms = milliseconds(from.atime());
     info.mtime_ms = milliseconds(from.mtime());
     info.ctime_ms = milliseconds(from.ctime());
     info.birthtime_ms = milliseconds(from.birthtime());
+}
+
+/// dev_t is signed on macOS.
+fn unsigned(number: anytype) u64 {
+    return @bitCast(@as(i64, if (@typeInfo(@TypeOf(number)).int.signedness == .signed) number else @bitCast(@as(u64, number))));
 }
 
 fn milliseconds(time: c.timespec) f64 {
