@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { run } from "./support/child.ts";
-import { bunAio, CTRL_C, Session } from "./support/command.ts";
+import { CTRL_C, Session } from "./support/command.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -54,30 +54,6 @@ describe("in a terminal", () => {
       expect(session.screen).toContain(words);
     }
     expect(readFileSync(target, "utf8")).toBe("old");
-  });
-
-  test("Ctrl-C stops a copy cleanly and says how to go on; going on completes it", async () => {
-    using dir = new TempDir();
-    const bytes = new Uint8Array(64 * 2 ** 20);
-    for (let at = 0; at < bytes.length; at += 65536) {
-      crypto.getRandomValues(bytes.subarray(at, at + 65536));
-    }
-    const source = dir.file("source", bytes);
-    const target = dir.file("target");
-    await using session = new Session(["copy", source, target, "--bs", "4k", "--depth", "1"]);
-    await session.until(/\d [KM]iB of 64 MiB/);
-    session.type(CTRL_C);
-    expect(await session.end()).toBe(130);
-    expect(session.screen).toContain("stopped after ");
-    const words = /bun-aio (copy .* --from (\d+) .*)\r\n/.exec(session.screen);
-    const from = Number(words?.[2]);
-    expect(from).toBeGreaterThan(0);
-    expect(from).toBeLessThan(bytes.length);
-    const done = readFileSync(target).subarray(0, from);
-    expect(Buffer.compare(done, bytes.subarray(0, from))).toBe(0);
-    const rest = (words?.[1] ?? "").replace("--bs 4096 --depth 1", "--yes").split(" ");
-    expect((await bunAio(rest)).end).toBe(0);
-    expect((await run(["cmp", source, target])).end).toBe(0);
   });
 
   test("Ctrl-C ends a benchmark early, with its results", async () => {

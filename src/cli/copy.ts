@@ -4,11 +4,12 @@
 import { BlockDevice } from "../block_device.ts";
 import { copy } from "../copy.ts";
 import type { CopyResult } from "../copy_result.ts";
-import { IoError } from "../errors.ts";
+import { IoError, setResult } from "../errors.ts";
 import type { File } from "../file.ts";
 import type { CopyProgress } from "../meter.ts";
-import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { contentsOf, isCompressed } from "./contents.ts";
+import { hasEarlierPart, type Job, type Origin, readJob } from "./copy_job.ts";
+import { report, resultJson } from "./copy_report.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import { lostName } from "./lost_name.ts";
@@ -25,50 +26,14 @@ import {
   warnOfWriters,
 } from "./places.ts";
 import { Progress } from "./progress.ts";
-import { ask, canAsk, complain, paint, print, printable, quoted, say, warn } from "./terminal.ts";
-import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
-
-export const COPY_OPTIONS: Spec = {
-  bs: { value: true },
-  depth: { value: true },
-  direct: {},
-  from: { value: true },
-  hash: {},
-  json: {},
-  length: { value: true },
-  quiet: { short: "q" },
-  rescue: {},
-  seek: { value: true },
-  skip: { value: true },
-  sparse: {},
-  verify: {},
-  yes: { short: "y" },
-};
-
-interface Job {
-  /** "-": standard input. */
-  readonly source: string;
-  readonly target: string;
-  readonly skip: number;
-  readonly seek: number;
-  readonly length: number | undefined;
-  readonly bs: number | undefined;
-  readonly depth: number | undefined;
-  readonly direct: boolean;
-  readonly hash: boolean;
-  readonly json: boolean;
-  readonly quiet: boolean;
-  readonly rescue: boolean;
-  readonly sparse: boolean;
-  readonly verify: boolean;
-  readonly yes: boolean;
-}
-
-/** Standard input, or something that has been looked at. */
-type Origin = Place | undefined;
+import { type Ended, isWritten, wayOn } from "./resume.ts";
+import { openSide } from "./side.ts";
+import { ask, canAsk, complain, paint, print, printable, say, warn } from "./terminal.ts";
+import { formatExactSize, formatSize, grouped } from "./units.ts";
+import { compare, VERIFY_BS_DEFAULT, VERIFY_DEPTH_DEFAULT } from "./verify.ts";
 
 export async function copyCommand(argv: readonly string[]): Promise<number> {
-  const job = readJob(new Arguments("copy", COPY_OPTIONS, argv));
+  const job = readJob(argv);
   using interrupts = new Interrupts();
   const origin = job.source === "-" ? undefined : await look(job.source);
   const place = await look(job.target);
@@ -79,38 +44,7 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   await using source = origin === undefined ? undefined : await openSource(origin, job.direct);
   await using target = await openTarget(place, job.direct);
   await confirm(job, { origin, source, place, target }, interrupts);
-  return await run(job, source, target, place, interrupts);
-}
-
-function readJob(args: Arguments): Job {
-  const [source = "", target = ""] = operands(args);
-  return {
-    source,
-    target,
-    ...startsOf(args),
-    length: args.size("length"),
-    bs: args.size("bs", 1),
-    depth: args.integer("depth", 1, 1024),
-    direct: args.flag("direct"),
-    hash: args.flag("hash"),
-    json: args.flag("json"),
-    quiet: args.flag("quiet"),
-    rescue: args.flag("rescue"),
-    sparse: args.flag("sparse"),
-    verify: args.flag("verify"),
-    yes: args.flag("yes"),
-  };
-}
-
-function operands(args: Arguments): string[] {
-  const foreign = args.positionals.find((word) => /^(if|of|bs|count|skip|seek|conv)=/.test(word));
-  if (foreign !== undefined) {
-    throw usage(
-      `"${foreign}" is the language of dd`,
-      "Here it is: bun-aio copy SRC DST --bs SIZE --skip SIZE --seek SIZE --length SIZE",
-    );
-  }
-  return args.operands(["SRC", "DST"]);
+  return await run(job, { origin, source, place, target }, interrupts);
 }
 
 // Before anything is written -----------------------------------------------------------------------------
@@ -197,31 +131,28 @@ function extentText(job: Job, origin: Origin, place: Place): string {
 
 // Copying ------------------------------------------------------------------------------------------------
 
-async function run(
-  job: Job,
-  source: File | undefined,
-  target: File,
-  place: Place,
-  interrupts: Interrupts,
-): Promise<number> {
+async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<number> {
+  const { target, place } = sides;
+  const stage: Stage = { phase: "copy" };
   try {
-    const result = await copyShown(job, source, target, interrupts);
-    await cutRest(job, target, place, result);
+    const copied = await copyShown(job, sides, stage, interrupts);
+    await cutRest(job, target, place, copied);
+    const result = await lookAtAll(job, sides, stage, copied, interrupts);
     // Best effort: the system learns of a partition table that came with the image.
     if (target instanceof BlockDevice) await target.rereadPartitions().catch(() => {});
     const lost = await lostName(job.target, target);
-    report(job, result, lost);
+    report(job, sides.origin, result, lost);
     return result.readErrors.length === 0 && lost === undefined ? Exit.done : Exit.failed;
   } catch (error) {
     const result = error instanceof IoError ? resultOf(error) : undefined;
     if (!(error instanceof IoError) || result === undefined) throw error;
     const stopped = interrupts.signal.aborted && error.code === "ABORT_ERR";
-    if (stopped) await settleWritten(target, result);
+    const ended = await settle(job, sides, stage, { code: error.code, result });
     if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: error.code }));
-    if (stopped) say(`stopped after ${formatExactSize(result.prefix)}`);
+    if (stopped) say(stoppedText(ended));
     else complain(error.message);
     const lost = await lostName(job.target, target);
-    if (lost === undefined) sayHowToGoOn(job, result);
+    if (lost === undefined) sayHowToGoOn(ended);
     else complain(lost);
     if (stopped) return interrupts.code;
     if (error.code === "ETXTBSY" && result.bytesCopied === 0) return Exit.refused;
@@ -229,13 +160,19 @@ async function run(
   }
 }
 
+/** What it is doing. */
+interface Stage {
+  phase: "copy" | "verify";
+}
+
 async function copyShown(
   job: Job,
-  source: File | undefined,
-  target: File,
+  { source, target }: Sides,
+  stage: Stage,
   interrupts: Interrupts,
 ): Promise<CopyResult> {
   using progress = new Progress(job.quiet, interrupts.signal);
+  const looksLater = hasEarlierPart(job);
   return await copy(source ?? Bun.stdin.stream(), target, {
     sourceOffset: job.skip,
     targetOffset: job.seek,
@@ -243,14 +180,52 @@ async function copyShown(
     chunkSize: job.bs,
     concurrency: job.depth,
     sparse: job.sparse,
-    verify: job.verify,
+    verify: job.verify && !looksLater,
     // Character devices have nothing to sync.
-    sync: target.kind === "regular" || target.kind === "disk",
+    sync: isSyncable(target),
     onReadError: job.rescue ? "skip" : "fail",
-    hash: job.hash ? "sha256" : undefined,
+    hash: job.hash && !looksLater ? "sha256" : undefined,
     signal: interrupts.signal,
-    onProgress: (step: CopyProgress) => progress.update(step),
+    onProgress: (step: CopyProgress) => {
+      stage.phase = step.phase;
+      progress.update(step);
+    },
   });
+}
+
+/** How that part is compared which an earlier copy wrote. */
+const LOOK = { bs: VERIFY_BS_DEFAULT, depth: VERIFY_DEPTH_DEFAULT, all: false } as const;
+
+/** With --verify-from: compares what this copy and those before it wrote, and hashes it. */
+async function lookAtAll(
+  job: Job,
+  { target }: Sides,
+  stage: Stage,
+  copied: CopyResult,
+  { signal }: Interrupts,
+): Promise<CopyResult> {
+  if (!hasEarlierPart(job)) return copied;
+  stage.phase = "verify";
+  const before = job.skip - job.start;
+  using progress = new Progress(job.quiet, signal);
+  const length = before + copied.prefix;
+  const starts = { skip: job.start, seek: job.seek - before };
+  await using a = await openSide(job.source, starts.skip);
+  await using b = await openSide(job.target, starts.seek);
+  const outcome = await compare({ ...LOOK, length }, a, b, progress, signal);
+  const [difference] = outcome.differences;
+  if (difference === undefined && !outcome.stopped) {
+    const digest = job.hash ? outcome.sha256A : undefined;
+    return { ...copied, verified: job.verify, digest };
+  }
+  const { path } = target;
+  if (difference === undefined) {
+    const init = { reason: "the operation was aborted", syscall: "copy", path };
+    throw setResult(new IoError("ABORT_ERR", init), copied);
+  }
+  const offset = starts.seek + difference.at;
+  const init = { reason: "the target differs from the source", syscall: "read", path, offset };
+  throw setResult(new IoError("ERR_VERIFY", init), { ...copied, prefix: difference.at - before });
 }
 
 /** A file that was longer than what was copied over it ends with the copy, unless a part was named. */
@@ -262,13 +237,36 @@ async function cutRest(job: Job, target: File, place: Place, result: CopyResult)
   await target.syncAll();
 }
 
-/** What was written before the stop is on the medium, so that one can go on from there. */
-async function settleWritten(target: File, result: CopyResult): Promise<void> {
-  if (result.prefix === 0 || (target.kind !== "regular" && target.kind !== "disk")) return;
+/** What was written before the end is on the medium, so that one can go on from there. */
+async function settle(
+  job: Job,
+  { origin, target, place }: Sides,
+  { phase }: Stage,
+  { code, result }: { code: string; result: CopyResult },
+): Promise<Ended> {
+  const facts = { job, origin, place, phase, code, done: result.prefix };
+  const hasReadErrors = result.readErrors.length > 0;
+  const ended = { ...facts, total: knownLength(job, origin), hasReadErrors };
+  const written = isWritten({ ...ended, isSynced: true });
+  // All was written and it failed: so did the sync.
+  if (code !== "ABORT_ERR") return { ...ended, isSynced: phase === "verify" || !written };
+  if (phase === "verify" || result.prefix === 0 || !isSyncable(target)) {
+    if (written) await cutRest(job, target, place, result);
+    return { ...ended, isSynced: true };
+  }
   say("what was written is being synced");
-  await target.syncAll().catch((error: unknown) => {
+  try {
+    await target.syncAll();
+    if (written) await cutRest(job, target, place, result);
+    return { ...ended, isSynced: true };
+  } catch (error) {
     complain(error instanceof Error ? error.message : String(error));
-  });
+    return { ...ended, isSynced: false };
+  }
+}
+
+function isSyncable({ kind }: File): boolean {
+  return kind === "regular" || kind === "disk";
 }
 
 function resultOf(error: IoError): CopyResult | undefined {
@@ -280,56 +278,18 @@ function isResult(value: unknown): value is CopyResult {
   return typeof value === "object" && value !== null && "prefix" in value && "readErrors" in value;
 }
 
-// Reports ------------------------------------------------------------------------------------------------
-
-function resultJson(job: Job, result: CopyResult): object {
-  return { source: job.source, target: job.target, skip: job.skip, seek: job.seek, ...result };
+function stoppedText(ended: Ended): string {
+  if (!isWritten(ended)) return `stopped after ${formatExactSize(ended.done)}`;
+  const { phase, isSynced, done, job } = ended;
+  if (phase === "verify") return `stopped while verifying; ${formatExactSize(done)} were copied`;
+  const looks = job.verify || job.hash || !isSynced;
+  return `stopped when all was copied${looks ? "" : " and synced: nothing is left to do"}`;
 }
 
-/** `lost`: what became of the target's name. */
-function report(job: Job, result: CopyResult, lost: string | undefined): void {
-  for (const { offset, length, code } of result.readErrors) {
-    warn(`unreadable: ${grouped(length)} bytes at ${grouped(offset)} (${code}); zeroes written`);
-  }
-  if (lost !== undefined) complain(lost);
-  if (job.json) {
-    const error = lost === undefined ? {} : { error: "ENOENT" };
-    print(JSON.stringify({ ...resultJson(job, result), ...error }));
-    return;
-  }
-  if (lost !== undefined) return;
-  if (result.digest !== undefined) print(`${result.digest}  ${printable(job.source)}`);
-  if (job.quiet) return;
-  const seconds = result.durationMs / 1000;
-  const total = result.bytesCopied + result.bytesSkipped;
-  const parts = [
-    `copied ${formatExactSize(total)} in ${formatSeconds(seconds)}`,
-    ...(total > 0 ? [formatRate(total / seconds)] : []),
-    ...(result.bytesSkipped > 0
-      ? [`${formatSize(result.bytesSkipped)} of it zeroes left out`]
-      : []),
-    ...(result.verified ? ["verified"] : []),
-  ];
-  say(parts.join(", "));
-}
-
-/** The command that does the rest. */
-function sayHowToGoOn(job: Job, result: CopyResult): void {
-  // Whole pages: a byte too many is copied again, never one too few.
-  const done = result.prefix - (result.prefix % 4096);
-  if (done === 0) return;
-  const skip = job.skip + done;
-  const seek = job.seek + done;
-  const words = ["bun-aio copy", quoted(job.source), quoted(job.target)];
-  if (skip === seek) words.push(`--from ${skip}`);
-  else words.push(`--skip ${skip}`, `--seek ${seek}`);
-  if (job.length !== undefined) words.push(`--length ${job.length - done}`);
-  if (job.bs !== undefined) words.push(`--bs ${job.bs}`);
-  if (job.depth !== undefined) words.push(`--depth ${job.depth}`);
-  for (const name of ["direct", "hash", "json", "quiet", "rescue", "sparse", "verify"] as const) {
-    if (job[name]) words.push(`--${name}`);
-  }
-  say("To go on from there:");
-  say(`  ${words.join(" ")}`);
-  if (job.source === "-") say("with the same standard input from its beginning");
+function sayHowToGoOn(ended: Ended): void {
+  const way = wayOn(ended);
+  if (way === undefined) return;
+  say(way.title);
+  say(`  ${way.command}`);
+  for (const note of way.notes) say(note);
 }

@@ -63,7 +63,7 @@ Options:
       --sparse        leave blocks of zeroes out: holes in files, zeroes made by the disk itself.
                       They read as zeroes whatever was there before
       --verify        read the target back, past the cache, and compare
-      --hash          print the SHA-256 of what was written
+      --hash          print the SHA-256 of what was written: of a whole SRC as sha256sum does
       --bs SIZE       bytes of one request (default 1M)
       --depth N       requests on their way at once, 1 to 1024 (default 8); no more than make up
                       4 MiB, so that others who use the disk get their turn
@@ -72,6 +72,9 @@ Options:
       --skip SIZE     begin there in SRC
       --seek SIZE     begin there in DST
       --length SIZE   copy so many bytes (default: to the end of SRC)
+      --verify-from SIZE
+                      with --from, --verify or --hash: from there on in SRC, what an earlier copy
+                      wrote is verified and hashed, too
       --rescue        go on behind places of SRC that cannot be read: they become zeroes, are
                       listed, and the exit code is 1
   -y, --yes           do not ask. Needed where there is no terminal
@@ -81,7 +84,8 @@ Options:
 
 ${SIZES}
 
-Ctrl-C ends it cleanly: what was written is synced, and the command that does the rest is shown.
+Ctrl-C ends it cleanly: what was written is synced, and the command that does the rest is shown,
+verification included. It asks again before it writes, unless --yes is given.
 Another one, half a second later or more, ends it at once. SIGUSR1 (SIGINFO on FreeBSD and macOS)
 shows how far it is.
 

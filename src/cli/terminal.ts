@@ -93,9 +93,17 @@ export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, "?");
 }
 
-/** A path as the shell takes it. */
-export function quoted(path: string): string {
-  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+/** A word as the shell takes it, without control characters: printf(1) makes them. */
+export function quoted(word: string): string {
+  if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
+  const plain = word.replaceAll("'", "'\\''");
+  // A command substitution drops newlines at its end; they do no harm.
+  const controls = /[^\P{Cc}\n]+/gu;
+  return `'${plain.replace(controls, (text) => `'"$(printf '${octal(text)}')"'`)}'`;
+}
+
+function octal(text: string): string {
+  return [...Buffer.from(text)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }
 
 /** Columns as wide as their longest entry; numbers belong in columns named in `right`. */

@@ -6,7 +6,7 @@ import { Exit, Stop } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Progress } from "./progress.ts";
 import { openSide, type Side } from "./side.ts";
-import { complain, print, printable, say } from "./terminal.ts";
+import { print, printable, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
 export const VERIFY_OPTIONS: Spec = {
@@ -21,28 +21,32 @@ export const VERIFY_OPTIONS: Spec = {
   skip: { value: true },
 };
 
-const BS_DEFAULT = 2 ** 20;
-const DEPTH_DEFAULT = 8;
+export const VERIFY_BS_DEFAULT: number = 2 ** 20;
+export const VERIFY_DEPTH_DEFAULT: number = 8;
 /** Ranges that are told one by one. */
 const RANGES_SHOWN = 10;
 const MEMORY_BYTES_MAX = 2 ** 30;
 
-interface Job {
+export interface Comparison {
   /** Bytes to compare; Infinity where an end has to be found. */
   readonly length: number;
   readonly bs: number;
   readonly depth: number;
+  /** Every difference, not only the first. */
   readonly all: boolean;
+}
+
+interface Job extends Comparison {
   readonly quiet: boolean;
 }
 
-interface Difference {
+export interface Difference {
   /** From the start of the comparison. */
   readonly at: number;
   readonly length: number;
 }
 
-interface Outcome {
+export interface Outcome {
   readonly compared: number;
   readonly differences: readonly Difference[];
   readonly bytesDiffering: number;
@@ -55,8 +59,8 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const args = new Arguments("verify", VERIFY_OPTIONS, argv);
   const [pathA = "", pathB = ""] = args.operands(["A", "B"]);
   const { skip, seek } = startsOf(args);
-  const bs = args.size("bs", 1) ?? BS_DEFAULT;
-  const depth = args.integer("depth", 1, 1024) ?? DEPTH_DEFAULT;
+  const bs = args.size("bs", 1) ?? VERIFY_BS_DEFAULT;
+  const depth = args.integer("depth", 1, 1024) ?? VERIFY_DEPTH_DEFAULT;
   if (bs * depth * 2 > MEMORY_BYTES_MAX) {
     throw new Stop(Exit.usage, `--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
   }
@@ -88,7 +92,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   }
   if (first !== undefined) return Exit.differs;
   if (!outcome.stopped) return Exit.done;
-  complain(`stopped after ${grouped(outcome.compared)} bytes, which are the same`);
+  say(`stopped after ${grouped(outcome.compared)} bytes, which are the same`);
   return interrupts.code;
 }
 
@@ -134,8 +138,8 @@ interface Pair {
 }
 
 /** Reads `depth` pairs ahead and looks at them in order. */
-async function compare(
-  job: Job,
+export async function compare(
+  job: Comparison,
   a: Side,
   b: Side,
   progress: Progress,
@@ -174,7 +178,7 @@ async function compare(
 }
 
 async function startPair(
-  job: Job,
+  job: Comparison,
   pool: BufferPool,
   sideA: Side,
   sideB: Side,
@@ -296,7 +300,10 @@ function show(
   const { differences, stopped } = outcome;
   if (first === undefined && !stopped) {
     print(`identical: ${names.join(" and ")}, ${grouped(outcome.compared)} bytes`);
-    print(`sha256 ${outcome.sha256A}`);
+    const [a, b] = sides.map((side) => extent(side, outcome));
+    print(
+      `sha256 ${outcome.sha256A}  ${a}${a === b ? "" : ` of ${names[0]}, ${b} of ${names[1]}`}`,
+    );
     if (sides[0].size !== sides[1].size) print(lengths(sides));
   }
   if (first === undefined) return;
@@ -308,8 +315,13 @@ function show(
   print(`${grouped(outcome.bytesDiffering)} bytes differ`);
   for (const { at, length } of differences) print(`  ${sides[0].offset + at}  ${length} bytes`);
   if (differences.length === RANGES_SHOWN) print("  ... (the first ranges only)");
-  print(`sha256 ${outcome.sha256A}  ${names[0]}`);
-  print(`sha256 ${outcome.sha256B}  ${names[1]}`);
+  print(`sha256 ${outcome.sha256A}  ${extent(sides[0], outcome)} of ${names[0]}`);
+  print(`sha256 ${outcome.sha256B}  ${extent(sides[1], outcome)} of ${names[1]}`);
+}
+
+/** What a digest is of. */
+function extent({ offset }: Side, { compared }: Outcome): string {
+  return `bytes ${grouped(offset)} to ${grouped(offset + compared)}`;
 }
 
 function lengths(sides: readonly [Side, Side]): string {

@@ -1,0 +1,119 @@
+// What `bun-aio copy` was asked to do. For copy.ts and resume.ts.
+
+import { Arguments, type Spec, startsOf } from "./arguments.ts";
+import { usage } from "./exit.ts";
+import type { Place } from "./places.ts";
+import { quoted } from "./terminal.ts";
+
+export const COPY_OPTIONS: Spec = {
+  bs: { value: true },
+  depth: { value: true },
+  direct: {},
+  from: { value: true },
+  hash: {},
+  json: {},
+  length: { value: true },
+  quiet: { short: "q" },
+  rescue: {},
+  seek: { value: true },
+  skip: { value: true },
+  sparse: {},
+  verify: {},
+  "verify-from": { value: true },
+  yes: { short: "y" },
+};
+
+/** Options that say where: a copy that goes on has others. */
+const WHERE: readonly string[] = ["from", "skip", "seek", "length", "verify-from"];
+
+export interface Job {
+  /** "-": standard input. */
+  readonly source: string;
+  readonly target: string;
+  readonly skip: number;
+  readonly seek: number;
+  readonly length: number | undefined;
+  /** Where an earlier copy began in the source: what it wrote is verified and hashed, too. At most `skip`. */
+  readonly start: number;
+  readonly bs: number | undefined;
+  readonly depth: number | undefined;
+  readonly direct: boolean;
+  readonly hash: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly rescue: boolean;
+  readonly sparse: boolean;
+  readonly verify: boolean;
+  readonly yes: boolean;
+  /** All options but those that say where, as words for the shell. */
+  readonly options: readonly string[];
+}
+
+/** Standard input, or something that has been looked at. */
+export type Origin = Place | undefined;
+
+export function readJob(argv: readonly string[]): Job {
+  const args = new Arguments("copy", COPY_OPTIONS, argv);
+  const [source = "", target = ""] = operands(args);
+  const starts = startsOf(args);
+  const job: Job = {
+    source,
+    target,
+    ...starts,
+    length: args.size("length"),
+    start: args.size("verify-from") ?? starts.skip,
+    bs: args.size("bs", 1),
+    depth: args.integer("depth", 1, 1024),
+    direct: args.flag("direct"),
+    hash: args.flag("hash"),
+    json: args.flag("json"),
+    quiet: args.flag("quiet"),
+    rescue: args.flag("rescue"),
+    sparse: args.flag("sparse"),
+    verify: args.flag("verify"),
+    yes: args.flag("yes"),
+    options: optionWords(args),
+  };
+  if (args.text("verify-from") !== undefined) refuseStart(job);
+  return job;
+}
+
+/** Whether what an earlier copy wrote is to be verified or hashed with the rest. */
+export function hasEarlierPart(job: Job): boolean {
+  return job.start < job.skip;
+}
+
+function refuseStart(job: Job): void {
+  const { start, skip, seek } = job;
+  if (!job.verify && !job.hash) {
+    throw usage("--verify-from is for --verify and --hash", "Add one of them");
+  }
+  if (start > skip) throw usage("--verify-from is behind the place where the copy begins");
+  if (skip - start > seek) throw usage("--verify-from is before the start of DST");
+  if (job.source === "-" || job.rescue) {
+    throw usage(
+      `--verify-from reads SRC again, which ${job.rescue ? "--rescue" : "standard input"} cannot`,
+      "Copy it again from its beginning",
+    );
+  }
+}
+
+function optionWords(args: Arguments): string[] {
+  return Object.entries(COPY_OPTIONS).flatMap(([name, { value }]) => {
+    if (WHERE.includes(name)) return [];
+    if (value !== true) return args.flag(name) ? [`--${name}`] : [];
+    const text = name === "bs" ? args.size(name) : args.text(name);
+    return text === undefined ? [] : [`--${name}`, quoted(String(text))];
+  });
+}
+
+function operands(args: Arguments): string[] {
+  const foreign = args.positionals.find((word) => /^(if|of|bs|count|skip|seek|conv)=/.test(word));
+  if (foreign !== undefined) {
+    throw usage(
+      `"${foreign}" is the language of dd`,
+      "Here it is: bun-aio copy SRC DST --bs SIZE --skip SIZE --seek SIZE --length SIZE",
+    );
+  }
+  return args.operands(["SRC", "DST"]);
+}

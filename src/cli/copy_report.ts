@@ -1,0 +1,77 @@
+// What `bun-aio copy` says at its end. For copy.ts.
+
+import type { CopyResult } from "../copy_result.ts";
+import type { Job, Origin } from "./copy_job.ts";
+import { complain, print, printable, say, warn } from "./terminal.ts";
+import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
+
+interface Range {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+}
+
+/** Ranges: of the source what the digest is of, of the target what was verified. */
+export function resultJson(job: Job, result: CopyResult): object {
+  const { source, target, skip, seek } = job;
+  return {
+    ...{ source, target, skip, seek },
+    ...result,
+    ...(result.verified ? { verifiedRange: targetRange(job, result) } : {}),
+    ...(result.digest === undefined ? {} : { digestRange: sourceRange(job, result) }),
+  };
+}
+
+function sourceRange(job: Job, { prefix }: CopyResult): Range {
+  return { start: job.start, end: job.skip + prefix };
+}
+
+function targetRange(job: Job, { prefix }: CopyResult): Range {
+  return { start: job.seek - (job.skip - job.start), end: job.seek + prefix };
+}
+
+/** `lost`: what became of the target's name. */
+export function report(
+  job: Job,
+  origin: Origin,
+  result: CopyResult,
+  lost: string | undefined,
+): void {
+  for (const { offset, length, code } of result.readErrors) {
+    warn(`unreadable: ${grouped(length)} bytes at ${grouped(offset)} (${code}); zeroes written`);
+  }
+  if (lost !== undefined) complain(lost);
+  if (job.json) {
+    const error = lost === undefined ? {} : { error: "ENOENT" };
+    print(JSON.stringify({ ...resultJson(job, result), ...error }));
+    return;
+  }
+  if (lost !== undefined) return;
+  if (result.digest !== undefined) print(digestLine(job, origin, result, result.digest));
+  if (job.quiet) return;
+  const seconds = result.durationMs / 1000;
+  const total = result.bytesCopied + result.bytesSkipped;
+  const parts = [
+    `copied ${formatExactSize(total)} in ${formatSeconds(seconds)}`,
+    ...(total > 0 ? [formatRate(total / seconds)] : []),
+    ...(result.bytesSkipped > 0
+      ? [`${formatSize(result.bytesSkipped)} of it zeroes left out`]
+      : []),
+    ...(result.verified ? [`verified ${rangeText(targetRange(job, result))}`] : []),
+  ];
+  say(parts.join(", "));
+}
+
+/** As sha256sum(1) writes it if it is of all of the source, and else in a form that it does not take. */
+function digestLine(job: Job, origin: Origin, result: CopyResult, digest: string): string {
+  const ends = origin?.end ?? Infinity;
+  const isWhole = job.start === 0 && (job.length === undefined || job.skip + job.length >= ends);
+  const isLike = result.readErrors.length === 0;
+  if (isWhole && isLike) return `${digest}  ${printable(job.source)}`;
+  const range = isLike ? sourceRange(job, result) : targetRange(job, result);
+  return `sha256 ${digest}  ${rangeText(range)} of ${printable(isLike ? job.source : job.target)}`;
+}
+
+function rangeText({ start, end }: Range): string {
+  return `bytes ${grouped(start)} to ${grouped(end)}`;
+}

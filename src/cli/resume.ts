@@ -1,0 +1,145 @@
+// What is left to do of a copy that ended early, as a command that does it. For copy.ts.
+
+import { resolve } from "node:path";
+import type { Job, Origin } from "./copy_job.ts";
+import type { Place } from "./places.ts";
+import { type Started, startedAs } from "./started.ts";
+import { quoted } from "./terminal.ts";
+
+export interface Ended {
+  readonly job: Job;
+  readonly origin: Origin;
+  readonly place: Place;
+  /** What it was doing. */
+  readonly phase: "copy" | "verify";
+  /** Bytes of the source and the target that are done, from `job.skip` on; negative in the part before. */
+  readonly done: number;
+  /** Bytes to copy, if known. */
+  readonly total: number | undefined;
+  /** Places of the source could not be read: it differs from the target there. */
+  readonly hasReadErrors: boolean;
+  /** Of the failure; ABORT_ERR if it was stopped. */
+  readonly code: string;
+  /** Whether what was written is on the medium. */
+  readonly isSynced: boolean;
+}
+
+export interface WayOn {
+  readonly title: string;
+  readonly command: string;
+  /** What to know about it. */
+  readonly notes: readonly string[];
+}
+
+/** A byte too many is copied again, never one too few. */
+const PAGE_BYTES = 4096;
+
+/** Whether all has been written, and at most a look at it is missing. */
+export function isWritten({ phase, done, total, code, place, job }: Ended): boolean {
+  if (code === "ERR_VERIFY") return false;
+  if (phase === "verify" || done === total) return true;
+  return place.kind === "disk" && total === undefined && job.seek + done >= place.size;
+}
+
+/** The command that does the rest; undefined where there is none that could. */
+export function wayOn(ended: Ended): WayOn | undefined {
+  const { job, code, place } = ended;
+  const wantsLook = job.verify || job.hash;
+  if (isWritten(ended)) {
+    // A sync that failed tells of all that was written, and only once.
+    if (!ended.isSynced) return again(ended, "To copy it again:");
+    if (!wantsLook) return undefined;
+    if (isReadable(ended)) return verification(ended);
+    return again(ended, "To copy it again, and verify all of it:");
+  }
+  // The source will not become longer, nor the disk.
+  if (code === "ERR_END_OF_FILE" || (code === "ENOSPC" && place.kind === "disk")) return undefined;
+  const { start } = job;
+  const begun = job.skip + ended.done - start;
+  const skip = start + begun - (begun % PAGE_BYTES);
+  if (skip <= start) return again(ended, "To begin again:");
+  if (!ended.isSynced) return again(ended, "To copy it again:");
+  if (wantsLook && !isReadable(ended))
+    return again(ended, "To copy it again, and verify all of it:");
+  return rest(job, skip);
+}
+
+/** Whether the source can be read once more, and be compared with the target. */
+function isReadable({ origin, hasReadErrors, job }: Ended): boolean {
+  if (job.rescue && hasReadErrors) return false;
+  return origin?.kind === "regular" || origin?.kind === "disk";
+}
+
+/** From where the first of the copies began. */
+function again({ job }: Ended, title: string): WayOn {
+  const before = job.skip - job.start;
+  const length = job.length === undefined ? undefined : job.length + before;
+  return copying(job, title, { skip: job.start, seek: job.seek - before, length });
+}
+
+interface Where {
+  readonly skip: number;
+  readonly seek: number;
+  readonly length: number | undefined;
+}
+
+function rest(job: Job, skip: number): WayOn {
+  const moved = skip - job.skip;
+  const length = job.length === undefined ? undefined : job.length - moved;
+  return copying(job, "To go on from there:", { skip, seek: job.seek + moved, length });
+}
+
+function copying(job: Job, title: string, where: Where): WayOn {
+  const started = startedAs();
+  const words = ["copy", ...operands(job, started), ...whereWords(where), ...job.options];
+  const looks = job.verify || job.hash;
+  // Also when the part before was named by the one who typed it.
+  if (looks && job.start < where.skip) words.push(`--verify-from ${job.start}`);
+  const notes: string[] = [];
+  if (job.source === "-") notes.push("with the same standard input from its beginning");
+  // Standard input cannot answer. Nothing was there to be asked about, but what this copy has written.
+  if (job.source === "-" && !job.yes) words.push("--yes");
+  else if (!job.yes)
+    notes.push("It asks before it writes over what is there, unless --yes is given.");
+  return { title, command: commandOf(started, words), notes };
+}
+
+/** All that was copied, from where the first of the copies began. */
+function verification({ job, done, total }: Ended): WayOn {
+  const started = startedAs();
+  const before = job.skip - job.start;
+  const isPart = job.length !== undefined || job.skip !== job.seek;
+  const length = isPart ? before + (total ?? done) : undefined;
+  const words = [
+    "verify",
+    ...operands(job, started),
+    ...whereWords({ skip: job.start, seek: job.seek - before, length }),
+    ...(job.bs === undefined ? [] : [`--bs ${job.bs}`]),
+    ...(job.depth === undefined ? [] : [`--depth ${job.depth}`]),
+    ...(job.json ? ["--json"] : []),
+    ...(job.quiet ? ["--quiet"] : []),
+  ];
+  return { title: "To verify it:", command: commandOf(started, words), notes: [] };
+}
+
+function whereWords({ skip, seek, length }: Where): string[] {
+  const words: string[] = [];
+  if (skip === seek && skip > 0) words.push(`--from ${skip}`);
+  if (skip !== seek && skip > 0) words.push(`--skip ${skip}`);
+  if (skip !== seek && seek > 0) words.push(`--seek ${seek}`);
+  if (length !== undefined) words.push(`--length ${length}`);
+  return words;
+}
+
+function operands(job: Job, { here }: Started): string[] {
+  return [job.source, job.target].map((path) => {
+    if (path === "-") return path;
+    if (!here) return quoted(resolve(path));
+    // No option.
+    return quoted(path.startsWith("-") ? `./${path}` : path);
+  });
+}
+
+function commandOf({ words }: Started, rest: readonly string[]): string {
+  return [...words.map(quoted), ...rest].join(" ");
+}
