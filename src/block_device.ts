@@ -44,8 +44,8 @@ export interface BlockDeviceOptions extends OpenOptions {
   /**
    * Holds the device, so that nobody mounts it or opens it exclusively meanwhile (O_EXCL, open(2)). A
    * device that is mounted or held is refused with EBUSY, and so is, on Linux, what a loop device stands on
-   * (losetup(8), read-only or not) or a file that is swapped to, under whatever name. Default: true when
-   * writing. An image is not held: what attaches it later is not kept out.
+   * (losetup(8), read-only or not), another loop device over the same bytes, or a file that is swapped to, under
+   * whatever name. Default: true when writing. An image is not held: what attaches it later is not kept out.
    */
   exclusive?: boolean | undefined;
   /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
@@ -391,7 +391,8 @@ async function refuseUsed({ state, ring }: FileInit): Promise<void> {
 async function usedHint(core: Core, state: FileState): Promise<string | undefined> {
   if (state.kind !== abi.FileKind.regular && state.kind !== abi.FileKind.disk) return undefined;
   const key = await keyOfFd(state.fd);
-  const use = await explainUses(SYSTEM_PATHS, "It", await usesOf(SYSTEM_PATHS, key, askOn(core)));
+  const uses = await usesOf(SYSTEM_PATHS, key, askOn(core));
+  const use = await explainUses(SYSTEM_PATHS, "It", key, uses);
   return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
 }
 

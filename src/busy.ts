@@ -5,7 +5,16 @@ import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { BlockDeviceInfo } from "./list_devices.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
-import { type AskLoop, attachedLoops, diskKey, type Key, keyOfPath, type Loop } from "./loops.ts";
+import {
+  type AskLoop,
+  attachedLoops,
+  diskKey,
+  type Key,
+  keyOfPath,
+  type Loop,
+  numbersOfKey,
+} from "./loops.ts";
+import { type Placement, placementOf } from "./medium.ts";
 import { shellWord } from "./shell_word.ts";
 import {
   deviceNumbers,
@@ -41,18 +50,26 @@ export async function busyHint(path: string | Buffer, ask: AskLoop): Promise<str
 
 /** Who uses a file or device without the kernel counting it as held. */
 export interface Uses {
-  /** Loop devices over it, or over a device that overlaps it. */
+  /** Loop devices over any byte of it: those over it itself first. */
   readonly loops: readonly Loop[];
   /** Loop devices of which nobody can say what they stand on. */
   readonly unknownLoops: readonly Loop[];
   /** False where the system does not say which loop devices there are, or what overlaps what. */
   readonly isKnown: boolean;
-  /** A swap file. (Of devices the kernel knows.) */
+  /** A swap file, or a loop device over one. */
   readonly isSwap: boolean;
+  /** A sentence about who holds the disk that this loop device stands on. */
+  readonly heldBelow: string | undefined;
 }
 
 /** Elsewhere there are no loop devices. */
-const UNUSED: Uses = { loops: [], unknownLoops: [], isKnown: true, isSwap: false };
+const UNUSED: Uses = {
+  loops: [],
+  unknownLoops: [],
+  isKnown: true,
+  isSwap: false,
+  heldBelow: undefined,
+};
 
 /**
  * Asks for what the kernel lets others write to all the same: it claims a loop device, not what it stands
@@ -60,39 +77,68 @@ const UNUSED: Uses = { loops: [], unknownLoops: [], isKnown: true, isSwap: false
  */
 export async function usesOf(paths: SystemPaths, key: Key, ask: AskLoop): Promise<Uses> {
   if (process.platform !== "linux") return UNUSED;
-  const [overlap, attached, isSwap] = await Promise.all([
-    overlapOf(paths, key),
+  const [place, attached] = await Promise.all([
+    placementOf(paths, ask, key),
     attachedLoops(paths, ask),
-    isSwapFile(paths, key),
   ]);
-  const keyed = (attached ?? []).filter(({ backing }) => backing !== undefined);
-  // Of another device than this nobody knows whether it overlaps.
-  const isDoubtful = !overlap.isKnown && keyed.some(({ backing }) => isDisk(backing?.key ?? ""));
+  const loops: Loop[] = [];
+  for (const loop of attached ?? []) {
+    if (await overlaps(paths, ask, loop, place)) loops.push(loop);
+  }
+  const isOver = (loop: Loop): boolean => loop.backing?.key === key;
+  // Without sysfs nobody knows which partitions are whose.
+  const isDoubtful =
+    isDisk(key) &&
+    place.bytes === Infinity &&
+    attached?.some(({ backing }) => isDisk(backing?.key ?? "")) === true;
   return {
-    loops: keyed.filter(({ backing }) => overlap.keys.has(backing?.key ?? "")),
+    loops: [...loops.filter(isOver), ...loops.filter((loop) => !isOver(loop))],
     unknownLoops: (attached ?? []).filter(({ backing }) => backing === undefined),
     isKnown: attached !== undefined && !isDoubtful,
-    isSwap,
+    isSwap: await isSwapFile(paths, place.medium),
+    heldBelow: await heldBelow(paths, place),
   };
+}
+
+/** Whether a loop device has bytes of `place`, without being what `place` stands on. */
+async function overlaps(
+  paths: SystemPaths,
+  ask: AskLoop,
+  loop: Loop,
+  place: Placement,
+): Promise<boolean> {
+  if (loop.backing === undefined || [...place.own, ...place.below].includes(loop.key)) return false;
+  const below = await placementOf(paths, ask, loop.backing.key);
+  if (below.medium !== place.medium) return false;
+  const start = below.start + loop.backing.offset;
+  return start < place.start + place.bytes && place.start < start + loop.bytes;
+}
+
+/** The kernel knows who holds a device, but not that a loop device writes to it. */
+async function heldBelow(paths: SystemPaths, { below }: Placement): Promise<string | undefined> {
+  for (const key of below) {
+    const directories = await overlappingDirectories(paths, key);
+    const held =
+      (await mountedAt(paths, directories)) ??
+      (await swappedTo(paths, directories)) ??
+      (await heldBy(directories));
+    if (held !== undefined) return held;
+  }
+  return undefined;
 }
 
 function isDisk(key: Key): boolean {
   return key.startsWith("disk ");
 }
 
-/** The device and what overlaps it; of a file, itself. `isKnown`: whether the system tells what overlaps. */
-export async function overlapOf(
-  paths: SystemPaths,
-  key: Key,
-): Promise<{ readonly keys: ReadonlySet<Key>; readonly isKnown: boolean }> {
+/** The device and what overlaps it: its partitions, or its disk. Of a file, itself. */
+export async function overlappingKeys(paths: SystemPaths, key: Key): Promise<ReadonlySet<Key>> {
   const keys = new Set([key]);
-  if (!isDisk(key)) return { keys, isKnown: true };
-  const relatives = await overlappingDirectories(paths, key);
-  for (const directory of relatives) {
+  for (const directory of await overlappingDirectories(paths, key)) {
     const found = await numbersOf(directory);
     if (found !== null) keys.add(diskKey(found));
   }
-  return { keys, isKnown: relatives.length > 0 };
+  return keys;
 }
 
 /** Where /proc does not tell, the kernel still refuses writes to it (ETXTBSY). */
@@ -108,32 +154,29 @@ export interface Use {
   readonly remedy: string | undefined;
 }
 
-/** About the first of the uses, if there is one; `name`: what to call the file. */
+/** About the first of the uses of `key`, if there is one; `name`: what to call it. */
 export async function explainUses(
   paths: SystemPaths,
   name: string,
-  { isSwap, loops: [loop] }: Uses,
+  key: Key,
+  { isSwap, heldBelow, loops: [loop] }: Uses,
 ): Promise<Use | undefined> {
   if (isSwap) return { what: `${name} is used as swap space`, remedy: "see swapoff(8)" };
+  if (heldBelow !== undefined) return { what: heldBelow, remedy: undefined };
   if (loop?.backing === undefined) return undefined;
   const below = numbersOfKey(loop.backing.key);
   if (below !== undefined) {
     const held = (await nodePath(paths, below.join(":"))) ?? name;
     return { what: `${held} is held by ${loop.path}`, remedy: undefined };
   }
-  const what = `${name} is attached as ${loop.path}`;
+  const isOver = loop.backing.key === key;
+  const what = `${name} ${isOver ? "is attached as" : "shares bytes with"} ${loop.path}`;
   const mount = await mountedOn(paths, await overlappingDirectories(paths, loop.key));
   if (mount === undefined) return { what, remedy: `detach it first (losetup -d ${loop.path})` };
   return {
     what: `${what}, which is mounted at ${shellWord(mount.entry.mountPoint)}`,
     remedy: "unmount and detach it first",
   };
-}
-
-/** Major and minor of a device. */
-function numbersOfKey(key: Key): [number, number] | undefined {
-  const [, major, minor] = /^disk (\d+):(\d+)$/.exec(key) ?? [];
-  return minor === undefined ? undefined : [Number(major), Number(minor)];
 }
 
 async function overlappingDirectories(paths: SystemPaths, key: Key): Promise<string[]> {

@@ -66,11 +66,9 @@ export function listBlockDevices(): Promise<BlockDeviceInfo[]> {
 
 /** For `listBlockDevices` and its tests. */
 export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
-  const [mounts, swaps, names] = await Promise.all([
-    told(readMounts(paths)),
-    told(readSwaps(paths)),
-    told(readdir(join(paths.sys, "block"))),
-  ]);
+  const mounts = await told(readMounts(paths));
+  const swaps = await told(readSwaps(paths));
+  const names = await told(readdir(join(paths.sys, "block")));
   const context: Context = { paths, mounts, system: await systemDevices(paths, mounts, swaps) };
   const listed = await Promise.all(
     names.map(async (name) => {

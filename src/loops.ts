@@ -29,6 +29,8 @@ export interface Loop {
   readonly key: Key;
   /** Undefined where nobody can say. */
   readonly backing: Backing | undefined;
+  /** Infinity where nobody can say. */
+  readonly bytes: number;
   /** Whether it was attached read-only. */
   readonly readOnly: boolean;
 }
@@ -39,6 +41,12 @@ export function diskKey(numbers: string): Key {
   return `disk ${numbers}`;
 }
 
+/** Major and minor of a disk. */
+export function numbersOfKey(key: Key): [number, number] | undefined {
+  const [, major, minor] = /^disk (\d+):(\d+)$/.exec(key) ?? [];
+  return minor === undefined ? undefined : [Number(major), Number(minor)];
+}
+
 /** The numbers are exact: above 2^53 two inodes could look like one. */
 function keyOf(stats: BigIntStats): Key {
   if (stats.isBlockDevice()) return diskKey(numbersText(stats.rdev));
@@ -46,8 +54,8 @@ function keyOf(stats: BigIntStats): Key {
   return fileKey(stats.dev, stats.ino);
 }
 
+/** Above 2^63 Bun's inodes are negative (overlayfs makes some). */
 function fileKey(dev: bigint, ino: bigint): Key {
-  // Bun shows inodes above 2^63 as negative.
   return `file ${numbersText(dev)} ${BigInt.asUintN(64, ino)}`;
 }
 
@@ -127,9 +135,10 @@ async function describeLoop(
   number: number,
 ): Promise<Loop | undefined> {
   const directory = join(paths.sys, "block", `loop${number}`);
-  const isListed = (await numberOf(join(directory, "size"))) !== null;
+  const sectors = await numberOf(join(directory, "size"));
   // This folder is there as long as something is attached (loop_sysfs_init() in drivers/block/loop.c).
-  if (isListed && (await numberOf(join(directory, "loop", "offset"))) === null) return undefined;
+  if (sectors !== null && (await numberOf(join(directory, "loop", "offset"))) === null)
+    return undefined;
   const path = join(paths.dev, `loop${number}`);
   const numbers = (await numbersIn(directory)) ?? (await nodeNumbers(path));
   const backing = await backingOf(ask, directory, number);
@@ -138,6 +147,8 @@ async function describeLoop(
     path,
     key: diskKey(numbers ?? `loop ${number}`),
     backing: backing === "unknown" ? undefined : backing,
+    // Always in units of 512 bytes, whatever the sector size.
+    bytes: sectors === null ? Infinity : sectors * 512,
     readOnly: (await numberOf(join(directory, "ro"))) === 1,
   };
 }

@@ -1,10 +1,18 @@
 // Where the bytes of a file or device really lie, so that `copy` sees when two names mean the same ones: a
 // partition and its disk, a loop device and the file or disk behind it. Elsewhere than on Linux, and of what is
-// built in other ways (device mapper, RAID), a device counts as a medium of its own.
+// built in other ways (device mapper, RAID), a device counts as a medium of its own. Also for busy.ts.
 
 import { join } from "node:path";
 import type { File } from "./file.ts";
-import { type AskLoop, askOn, behindLoop, diskKey, keyOfFd } from "./loops.ts";
+import {
+  type AskLoop,
+  askOn,
+  behindLoop,
+  diskKey,
+  type Key,
+  keyOfFd,
+  numbersOfKey,
+} from "./loops.ts";
 import { coreOf } from "./ring.ts";
 import {
   deviceNumbers,
@@ -36,28 +44,45 @@ export async function extentOf(file: File): Promise<Extent | undefined> {
   const { rdev } = await file.stat();
   if (process.platform !== "linux") return { medium: `disk ${rdev}`, start: 0 };
   const { major, minor } = deviceNumbers(rdev);
-  return diskExtent(SYSTEM_PATHS, askOn(coreOf(file.ring)), `${major}:${minor}`, 0);
+  return placementOf(SYSTEM_PATHS, askOn(coreOf(file.ring)), diskKey(`${major}:${minor}`));
 }
 
-/** Never fails: what the system does not tell is a medium of its own. `numbers`: "major:minor". */
-async function diskExtent(
+/** Where a file or device lies, all the way down. */
+export interface Placement extends Extent {
+  readonly medium: Key;
+  /** Infinity where nobody can say. */
+  readonly bytes: number;
+  /** Itself; of a partition, its disk too. */
+  readonly own: readonly Key[];
+  /** What it stands on, if it is a loop device or a partition of one, from top to bottom. */
+  readonly below: readonly Key[];
+}
+
+/** Never fails: what the system does not tell is a medium of its own. */
+export async function placementOf(
   paths: SystemPaths,
   ask: AskLoop,
-  numbers: string,
-  depth: number,
-): Promise<Extent> {
-  const [major = 0, minor = 0] = numbers.split(":").map(Number);
-  const directory = await directoryOf(paths, major, minor);
-  if (directory === null) return { medium: diskKey(numbers), start: 0 };
+  key: Key,
+  depth = 0,
+): Promise<Placement> {
+  const nowhere = { medium: key, start: 0, bytes: Infinity, own: [key], below: [] };
+  const numbers = numbersOfKey(key);
+  const directory = numbers === undefined ? null : await directoryOf(paths, ...numbers);
+  if (directory === null) return nowhere;
   const whole = await wholeOf(directory);
+  const disk = whole === directory ? key : diskKey((await numbersOf(whole)) ?? "");
   const sectors = whole === directory ? 0 : await numberOf(join(directory, "start"));
   const start = (sectors ?? 0) * SYSFS_SECTOR;
+  const size = await numberOf(join(directory, "size"));
+  const bytes = size === null ? Infinity : size * SYSFS_SECTOR;
+  const own = [...new Set([key, disk])];
   const behind = depth < DEPTH_MAX ? await behindLoop(ask, whole) : undefined;
-  if (behind === undefined) return { medium: diskKey((await numbersOf(whole)) ?? numbers), start };
-  const below = /^disk (\d+:\d+)$/.exec(behind.key)?.[1];
-  const { medium, start: first } =
-    below === undefined
-      ? { medium: behind.key, start: 0 }
-      : await diskExtent(paths, ask, below, depth + 1);
-  return { medium, start: first + behind.offset + start };
+  if (behind === undefined) return { medium: disk, start, bytes, own, below: [] };
+  const lower = await placementOf(paths, ask, behind.key, depth + 1);
+  return {
+    medium: lower.medium,
+    start: lower.start + behind.offset + start,
+    ...{ bytes, own },
+    below: [...lower.own, ...lower.below],
+  };
 }

@@ -237,7 +237,14 @@ export interface Mount {
 
 /** What is mounted, as far as this process sees it. Rejects where /proc does not tell. */
 export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
-  return parseMountInfo(await readFile(join(paths.proc, "self", "mountinfo"), "utf8"));
+  const text = await readFile(join(paths.proc, "self", "mountinfo"), "utf8");
+  return Promise.all(parseMountInfo(text).map((mount) => withNode(paths, mount)));
+}
+
+/** Of file systems with numbers of their own only the source tells the device, by any of its names. */
+async function withNode(paths: SystemPaths, mount: Mount): Promise<Mount> {
+  const isOwn = mount.numbers.startsWith("0:") && mount.source.startsWith(`${paths.dev}/`);
+  return isOwn ? { ...mount, source: (await resolved(mount.source)) ?? mount.source } : mount;
 }
 
 /** proc_pid_mountinfo(5) */

@@ -251,6 +251,128 @@ describe("an image under a loop device", () => {
   );
 });
 
+describe("a loop device", () => {
+  testUnless(loopMissing, "shares bytes with another over the same file, or does not", async () => {
+    using dir = new TempDir();
+    const noise = dir.file("noise", pattern(65536));
+    const image = dir.file("a.img", pattern(MiB, 3));
+    const part = (start: number): string[] => ["--offset", `${start}`, "--sizelimit", "131072"];
+    await using first = await Attached.at(...part(0), image);
+    await using second = await Attached.at(...part(131072), image);
+    for (const { path } of [first, second]) {
+      await using device = await BlockDevice.open(path, { write: true });
+      expect(device.geometry.size).toBe(131072);
+    }
+    await using third = await Attached.at(...part(65536), image);
+    const shares = (path: string): string =>
+      `It shares bytes with ${path}; detach it first (losetup -d ${path})`;
+    await refusesOpen(first.path, shares(third.path));
+    await refusesOpen(second.path, shares(third.path));
+    await refusesOpen(third.path, shares(first.path));
+    const { end, stderr } = await bunAio(["copy", noise, third.path, "--yes"]);
+    expect(end).toBe(3);
+    expect(stderr).toContain(`${third.path} shares bytes with ${first.path}`);
+    expect(Buffer.compare(readFileSync(image), pattern(MiB, 3))).toBe(0);
+  });
+
+  testUnless(loopMissing ?? lacking("mkfs.ext4", "mount"), "over a mounted disk", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(65536));
+    const image = dir.file("a.img", new Uint8Array(8 * MiB));
+    await must("mkfs.ext4", "-q", "-F", image);
+    mkdirSync(dir.file("mnt"));
+    await using lower = await Attached.at(image);
+    await must("mount", lower.path, dir.file("mnt"));
+    try {
+      await using upper = await Attached.at(lower.path);
+      const hint = `${lower.path} is mounted at ${dir.file("mnt")}; unmount it first`;
+      await refusesOpen(upper.path, hint);
+      await refusesCopy(dir, upper.path, upper.path, hint);
+      await refusesOpen(image, /attached as/);
+    } finally {
+      await must("umount", dir.file("mnt"));
+    }
+    expect((await run(["fsck.ext4", "-fn", image])).end).toBe(0);
+  });
+});
+
+/** Files of overlayfs whose inodes are above 2^53 (mount option xino: docs of overlayfs in the kernel). */
+describe("two files whose inodes are the same number in a double", () => {
+  const missing =
+    loopMissing ??
+    lacking("mount") ??
+    unless(readFileSync("/proc/filesystems", "utf8").includes("overlay"), "no overlayfs");
+
+  testUnless(missing, "are two files", async () => {
+    using dir = new TempDir();
+    for (const name of ["lower", "tmpfs", "merged"]) mkdirSync(dir.file(name));
+    // Of one folder, made one after the other.
+    for (let i = 0; i < 16; i++) dir.file(`lower/${i}`, pattern(65536, i));
+    await must("mount", "-t", "tmpfs", "none", dir.file("tmpfs"));
+    try {
+      for (const name of ["upper", "work"]) mkdirSync(dir.file(`tmpfs/${name}`));
+      const options = ["lower", "tmpfs/upper", "tmpfs/work"].map(
+        (path, index) => `${["lower", "upper", "work"][index]}dir=${dir.file(path)}`,
+      );
+      const words = ["mount", "-t", "overlay", "-o", `xino=on,${options.join(",")}`, "none"];
+      await must(...words, dir.file("merged"));
+      try {
+        const inode = (i: number) => statSync(dir.file(`merged/${i}`), { bigint: true }).ino;
+        const attached = 0;
+        const twin = [...Array(16).keys()].find(
+          (i) => inode(i) !== inode(attached) && Number(inode(i)) === Number(inode(attached)),
+        );
+        expect(twin).toBeDefined();
+        await using _loop = await Attached.at("--read-only", dir.file(`merged/${attached}`));
+        const options = { exclusive: true, direct: false };
+        const open = (i: number) => BlockDevice.open(dir.file(`merged/${i}`), options);
+        expect((await refusal(open(attached))).code).toBe("EBUSY");
+        await using device = await open(twin ?? attached);
+        expect(device.geometry.size).toBe(65536);
+      } finally {
+        await must("umount", dir.file("merged"));
+      }
+    } finally {
+      await must("umount", dir.file("tmpfs"));
+    }
+  });
+});
+
+describe("where a loop device may not be asked", () => {
+  const missing = loopMissing ?? lacking("unshare", "mount");
+  /** The command in a namespace without nodes of loop devices, as in a container. */
+  const inContainer = (args: readonly string[]): Promise<ChildResult> => {
+    const script = `set -e
+      mount -t tmpfs none /dev; for n in "null 1 3" "zero 1 5" "urandom 1 9"; do set -- $n "$@"; mknod /dev/$1 c $2 $3; shift 3; done
+      ln -s /proc/self/fd /dev/fd; exec "$@"`;
+    const command = [process.execPath, mainPath, ...args];
+    return run(["unshare", "--mount", "bash", "-c", script, "sh", ...command]);
+  };
+
+  testUnless(
+    missing,
+    "the path in sysfs is looked up, and what cannot be known is said",
+    async () => {
+      using dir = new TempDir();
+      const noise = dir.file("noise", pattern(4096));
+      const image = dir.file("a b.img ", pattern(MiB, 5));
+      linkSync(image, dir.file("b.img"));
+      await using loop = await Attached.at(image);
+      const refused = await inContainer(["copy", noise, dir.file("b.img"), "--yes"]);
+      expect(refused.end).toBe(3);
+      expect(refused.stderr).toContain(`b.img is attached as ${loop.path}`);
+      expect(Buffer.compare(readFileSync(image), pattern(MiB, 5))).toBe(0);
+      const other = dir.file("other", pattern(MiB));
+      expect((await inContainer(["copy", noise, other, "-yq"])).stderr).toBe("");
+      // Of a name that is gone nobody knows.
+      unlinkSync(image);
+      const warned = await inContainer(["copy", noise, other, "-yq"]);
+      expect(warned.end).toBe(0);
+      expect(warned.stderr).toContain(`warning: ${loop.path} may stand on ${other}:`);
+    },
+  );
+});
+
 describe("who reads what others write", () => {
   testUnless(loopMissing, "is warned, and the copy goes on", async () => {
     using dir = new TempDir();
@@ -312,8 +434,8 @@ describe("a swap file", () => {
       }
       // The kernel itself refuses only what changes it.
       await using file = await File.open(swap, { write: true });
-      for (const change of [file.writeAt(new Uint8Array(4096), 0), file.truncate(0)]) {
-        const error = await refusal(change);
+      for (const change of [() => file.writeAt(new Uint8Array(4096), 0), () => file.truncate(0)]) {
+        const error = await refusal(change());
         expect([error.code, error.hint]).toEqual([
           "ETXTBSY",
           "The file is used as swap space; see swapoff(8)",

@@ -252,8 +252,11 @@ test("a system on a loop device, on a file, on a disk; and swap in a file", asyn
     "1 0 7:0 / / rw - ext4 /dev/root rw\n" +
       "2 1 8:0 / /mnt/host rw - ext4 /dev/sda rw\n" +
       // btrfs has a number of its own; its source says where it is.
-      `3 1 0:40 / /data rw - btrfs ${tree.paths.dev}/sdb rw\n`,
+      `3 1 0:40 / /data rw - btrfs ${tree.paths.dev}/sdb rw\n` +
+      `4 1 0:41 / /more rw - btrfs ${tree.paths.dev}/mapper/more rw\n`,
   );
+  writeFileSync(join(tree.paths.dev, "sdc"), "");
+  symlinkSync("../sdc", join(tree.paths.dev, "mapper", "more"));
   tree.write("proc/swaps", "Filename Type Size Used Priority\n/data/swapfile file 1 0 -2\n");
   const list = await listLinuxDevices(tree.paths);
   expect(list.map(({ path, system }) => [path.slice(tree.paths.dev.length), system])).toEqual([
@@ -263,6 +266,7 @@ test("a system on a loop device, on a file, on a disk; and swap in a file", asyn
     ["/sdc", false],
   ]);
   expect(named(list, "sdb").mounts).toEqual(["/data"]);
+  expect(named(list, "sdc").mounts).toEqual(["/more"]);
   expect(named(list, "sda").transport).toBe("ata");
 });
 

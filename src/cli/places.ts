@@ -3,7 +3,7 @@
 import { realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { BlockDevice } from "../block_device.ts";
-import { explainUses, overlapOf, type Uses, usesOf, writersOf } from "../busy.ts";
+import { explainUses, overlappingKeys, type Uses, usesOf, writersOf } from "../busy.ts";
 import { IoError } from "../errors.ts";
 import { File } from "../file.ts";
 import { knownSize } from "../known_size.ts";
@@ -113,7 +113,7 @@ export async function refuseUnsafe(place: Place): Promise<void> {
   if (kind !== "regular" && kind !== "disk") return;
   if (device !== undefined) refuseInUse(device);
   const uses = await usesHere(place);
-  const use = await explainUses(SYSTEM_PATHS, printable(path), uses);
+  const use = await explainUses(SYSTEM_PATHS, printable(path), place.identity, uses);
   if (use !== undefined)
     throw refused(use.what, use.remedy === undefined ? undefined : sentence(use.remedy));
   if (!uses.isKnown && size > 0) {
@@ -176,7 +176,7 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
       throw refused(`${printable(part.path)} is a partition of ${printable(whole.path)}`);
     }
   }
-  const { keys } = await overlapOf(SYSTEM_PATHS, target.identity);
+  const keys = await overlappingKeys(SYSTEM_PATHS, target.identity);
   if (!(await usesHere(source)).loops.some(({ key }) => keys.has(key))) return;
   const name = printable(source.path);
   throw refused(`${printable(target.path)} is ${name} itself, attached as a loop device`);
