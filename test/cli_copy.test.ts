@@ -2,18 +2,22 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readFileSync,
+  readSync,
   realpathSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { type Place, refuseShared } from "../src/cli/places.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { run } from "./support/child.ts";
-import { bunAio, shell } from "./support/command.ts";
+import { bunAio, mainPath, shell } from "./support/command.ts";
 import { noLinux, testUnless, unless } from "./support/conditions.ts";
 import { LoopDevice, loopMissing } from "./support/control.ts";
 import { pattern } from "./support/random.ts";
@@ -125,6 +129,142 @@ describe("copy", () => {
     const rest = await shell(`cat '${source}' | bun-aio copy - '${target}' --from 1M --yes -q`);
     expect([rest.end, rest.stderr]).toEqual([0, ""]);
     await same(source, target);
+  });
+
+  describe("standard input that is a file or disk is read from where it stands", () => {
+    /** Lines of the shell with `source` as standard input; `o` and `rest` are what they wrote. */
+    async function fromSource(lines: string, contents = LINES): Promise<Record<string, string>> {
+      using dir = new TempDir();
+      dir.file("source", contents);
+      const { end, stderr } = await shell(`cd '${dir.path}'; { ${lines}; cat >rest; } <source`);
+      expect([end, stderr]).toEqual([0, ""]);
+      const text = (name: string): string => {
+        return existsSync(dir.file(name)) ? readFileSync(dir.file(name), "utf8") : "";
+      };
+      return { o: text("o"), p: text("p"), rest: text("rest") };
+    }
+    const LINES = Array.from({ length: 300_000 }, (_, line) => `${line}\n`).join("");
+    const behindFirst = LINES.slice(2);
+
+    test("behind the line that read took", async () => {
+      const { o, rest } = await fromSource("read -r line; bun-aio copy - o -q --verify");
+      expect(o === behindFirst).toBe(true);
+      expect(rest).toBe("");
+    });
+
+    test("two copies in a row", async () => {
+      const lines = "read -r line; bun-aio copy - o -q --length 1000; bun-aio copy - p -q";
+      const { o = "", p = "", rest } = await fromSource(lines);
+      expect(o.length).toBe(1000);
+      expect(o + p === behindFirst).toBe(true);
+      expect(rest).toBe("");
+    });
+
+    test("--skip counts from there, --seek in the target; what is left is left", async () => {
+      const lines = "read -r line; bun-aio copy - o -q --skip 5 --seek 3 --length 4096";
+      const { o, rest } = await fromSource(lines);
+      expect(o).toBe(`\0\0\0${behindFirst.slice(5, 5 + 4096)}`);
+      expect(rest === behindFirst.slice(5 + 4096)).toBe(true);
+    });
+
+    test("at its end there is nothing, and behind it nothing can begin", async () => {
+      const lines = "cat >p; bun-aio copy - o -q; bun-aio copy - x --skip 1 -q 2>/dev/null || :";
+      const { o, rest } = await fromSource(lines, "some");
+      expect([o, rest]).toEqual(["", ""]);
+      using dir = new TempDir();
+      const source = dir.file("source", "a\nbc");
+      const copy = `bun-aio copy - '${dir.file("x")}' --skip 4`;
+      const beyond = await shell(`{ read -r l; ${copy}; } <'${source}'`);
+      expect([beyond.end, existsSync(dir.file("x"))]).toEqual([2, false]);
+      expect(beyond.stderr).toContain("standard input has only 2 bytes: cannot begin at 4");
+    });
+
+    test("verify, on either side, goes on behind what it compared", async () => {
+      const lines = "read -r l; cat >p; exec <source; read -r l";
+      const both = await fromSource(
+        `${lines}; bun-aio verify - p -q >o; bun-aio copy - o --yes -q`,
+      );
+      expect(both["o"]).toBe("");
+      const part = await fromSource(`${lines}; bun-aio verify p - --length 4k -q >o`);
+      expect(part["o"]).toContain(" 4,096 bytes");
+      expect(part["rest"] === behindFirst.slice(4096)).toBe(true);
+    });
+
+    test("a part that fails: what was not written is left", async () => {
+      using dir = new TempDir();
+      dir.file("source", LINES);
+      // A file of 512 KiB at most: the copy fails on the way.
+      const copy = "bun-aio copy - target --bs 64k --json -q >json";
+      const { end, stderr } = await shell(
+        `cd '${dir.path}'; { read -r l; (trap '' XFSZ; ulimit -f 512; ${copy}) || cat >rest; } <source`,
+      );
+      expect([end, stderr]).toEqual([0, expect.stringContaining("EFBIG")]);
+      const { prefix } = JSON.parse(readFileSync(dir.file("json"), "utf8"));
+      expect(prefix).toBeGreaterThan(0);
+      expect(readFileSync(dir.file("rest"), "utf8") === behindFirst.slice(prefix)).toBe(true);
+      const written = readFileSync(dir.file("target"), "utf8").slice(0, prefix);
+      expect(written === behindFirst.slice(0, prefix)).toBe(true);
+    });
+
+    testUnless(noLinux, "one that is stopped: what was not written is left", async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", "");
+      truncateSync(source, 2 ** 40);
+      const fd = openSync(source, "r");
+      readSync(fd, new Uint8Array(1000));
+      const child = Bun.spawn([process.execPath, mainPath, "copy", "-", "/dev/null", "--json"], {
+        ...{ stdin: fd, stdout: "pipe", stderr: "pipe" },
+      });
+      // It copies when it tells of its progress.
+      await child.stderr.getReader().read();
+      child.kill("SIGINT");
+      expect(await child.exited).toBe(130);
+      const { prefix } = JSON.parse(await child.stdout.text());
+      expect(prefix).toBeGreaterThan(0);
+      const position = /^pos:\t(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1];
+      expect(Number(position)).toBe(1000 + prefix);
+      closeSync(fd);
+    });
+
+    testUnless(loopMissing, "a disk", async () => {
+      using dir = new TempDir();
+      const image = dir.file("image", pattern(2 ** 20));
+      using loop = new LoopDevice(image);
+      const skip = "dd bs=1000 count=1 of=/dev/null status=none";
+      const copies = "bun-aio copy - o -q --length 5000 --hash >h; bun-aio copy - p -q; cat >rest";
+      const { end, stderr } = await shell(
+        `cd '${dir.path}'; { ${skip}; ${copies}; } <${loop.path}`,
+      );
+      expect([end, stderr]).toEqual([0, ""]);
+      const parts = ["o", "p", "rest"].map((name) => readFileSync(dir.file(name)));
+      expect(parts.map(({ byteLength }) => byteLength)).toEqual([5000, 2 ** 20 - 6000, 0]);
+      expect(Buffer.compare(Buffer.concat(parts), readFileSync(image).subarray(1000))).toBe(0);
+    });
+
+    test("one that is open for writing only is wrong usage, for appending too is not", async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", "data");
+      for (const redirection of ["0>>", "0>"]) {
+        const copy = `bun-aio copy - '${dir.file("o")}' -q ${redirection}'${source}'`;
+        const { end, stderr } = await shell(copy);
+        expect([end, stderr]).toEqual([2, expect.stringContaining("is open for writing only")]);
+      }
+      expect(existsSync(dir.file("o"))).toBe(false);
+      const fd = openSync(dir.file("both", "data"), "a+");
+      const child = Bun.spawn([process.execPath, mainPath, "copy", "-", dir.file("o"), "-q"], {
+        stdin: fd,
+      });
+      expect(await child.exited).toBe(0);
+      closeSync(fd);
+      expect(readFileSync(dir.file("o"), "utf8")).toBe("data");
+    });
+
+    test("a file is not copied onto itself", async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", "data");
+      const { end, stderr } = await shell(`bun-aio copy - '${source}' --yes <'${source}'`);
+      expect([end, stderr]).toEqual([3, expect.stringContaining("is standard input itself")]);
+    });
   });
 
   // The target is open before standard input is read.
@@ -344,6 +484,10 @@ describe("copy onto devices", () => {
       );
       const other = await bunAio(["copy", plain, loop.path, ...quiet]);
       expect([other.end, other.stderr]).toEqual([0, ""]);
+      for (const input of [`<'${packed}'`, `< <(cat '${packed}')`]) {
+        const piped = await shell(`bun-aio copy - ${loop.path} --yes --quiet ${input}`);
+        expect([piped.end, piped.stderr]).toEqual([0, stderr]);
+      }
     },
   );
 
@@ -411,6 +555,30 @@ describe("verify", () => {
     expect(end).toBe(0);
     expect(stdout).toContain(`identical: ${a} and ${b}, 1,234,567 bytes`);
     expect(stdout).toContain(`sha256 ${await sha256(a)}`);
+  });
+
+  test("a pipe as standard input, on either side", async () => {
+    using dir = new TempDir();
+    const bytes = pattern(2_345_678);
+    const a = dir.file("a", bytes);
+    for (const [pipe, end, said] of [
+      ["cat a", 0, "2,345,678 bytes"],
+      ["{ cat a; echo; }", 4, "first at 2345678\n"],
+      ["head -c 1000000 a", 4, "first at 1000000\n"],
+      ["{ head -c 1000 a; echo; tail -c +1002 a; }", 4, "first at 1000\n"],
+    ] as const) {
+      for (const sides of [`- ${a}`, `${a} -`]) {
+        const { stdout, ...result } = await shell(
+          `cd ${dir.path}; ${pipe} | bun-aio verify ${sides} -q`,
+        );
+        expect(result).toEqual({ end, stderr: "" });
+        expect(stdout).toContain(said);
+      }
+    }
+    const part = await shell(`tail -c +101 ${a} | bun-aio verify ${a} - --skip 107 --seek 7 -q`);
+    expect([part.end, part.stdout]).toEqual([0, expect.stringContaining("2,345,571 bytes")]);
+    const both = await bunAio(["verify", "-", "-"]);
+    expect(both.end).toBe(2);
   });
 
   test("different contents: 4, with the first offset; --all finds every one", async () => {

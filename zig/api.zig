@@ -30,6 +30,16 @@ pub fn now_ms() callconv(.c) f64 {
     return @as(f64, @floatFromInt(os.monotonicNs())) / std.time.ns_per_ms;
 }
 
+/// Where a descriptor stands, or a negative errno; of a descriptor that this process was started with. One that is
+/// not negative moves it there first.
+pub fn seek(fd: i32, offset: f64) callconv(.c) f64 {
+    if (!(offset >= -1) or offset >= 0x1p63) return invalid_position;
+    const wanted: ?i64 = if (offset < 0) null else @intFromFloat(offset);
+    return @floatFromInt(os.native.seek(fd, wanted));
+}
+
+const invalid_position: f64 = -@as(f64, @floatFromInt(@intFromEnum(os.E.INVAL)));
+
 /// Opens a ring. 0, or a positive errno; `info` says what was refused either way.
 pub fn ring_open(options: ?*const abi.RingOptions, info: ?*abi.RingInfo) callconv(.c) i32 {
     if (options == null or info == null) return invalid;

@@ -424,3 +424,17 @@ test "the clock goes forward, in milliseconds" {
     try expect(now * std.time.ns_per_ms >= @as(f64, @floatFromInt(before_ns)) - 1000);
     try expect(now * std.time.ns_per_ms <= @as(f64, @floatFromInt(after_ns)) + 1000);
 }
+
+test "a descriptor is asked for its position, and moved" {
+    var directory = std.testing.tmpDir(.{ .iterate = true });
+    defer directory.cleanup();
+    const fd = directory.dir.handle;
+    try expectEqual(@as(f64, 0), api.seek(fd, -1));
+    try expectEqual(@as(f64, 0), api.seek(fd, 0));
+    const badf = -@as(f64, @floatFromInt(@intFromEnum(os.E.BADF)));
+    try expectEqual(badf, api.seek(-5, -1));
+    const inval = -@as(f64, @floatFromInt(@intFromEnum(os.E.INVAL)));
+    for ([_]f64{ -2, std.math.nan(f64), 0x1p63, std.math.inf(f64) }) |offset| {
+        try expectEqual(inval, api.seek(fd, offset));
+    }
+}

@@ -43,10 +43,10 @@ const SIGNATURES: readonly Signature[] = [
 const LOOK_BYTES = 128 * 1024;
 
 /** "ext2/3/4 file system, label "data"", "only zeroes at its start", ...; undefined when empty or unreadable. */
-export async function contentsOf(file: File): Promise<string | undefined> {
+export async function contentsOf(file: File, start = 0): Promise<string | undefined> {
   try {
     const buffer = allocBuffer(LOOK_BYTES);
-    const bytes = await file.readAt(buffer, 0, { timeout: 10_000 });
+    const bytes = await file.readAt(buffer, start, { timeout: 10_000 });
     return bytes === 0 ? undefined : guess(buffer.subarray(0, bytes));
   } catch {
     // It is a hint only; what cannot be read is told by whoever needs it.

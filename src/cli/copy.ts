@@ -28,6 +28,7 @@ import {
 import { Progress } from "./progress.ts";
 import { type Ended, isWritten, wayOn } from "./resume.ts";
 import { openSide } from "./side.ts";
+import { inputStream, type StandardInput, standardInput } from "./standard_input.ts";
 import { ask, canAsk, complain, paint, print, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatSize, grouped } from "./units.ts";
 import { compare, VERIFY_BS_DEFAULT, VERIFY_DEPTH_DEFAULT } from "./verify.ts";
@@ -35,24 +36,33 @@ import { compare, VERIFY_BS_DEFAULT, VERIFY_DEPTH_DEFAULT } from "./verify.ts";
 export async function copyCommand(argv: readonly string[]): Promise<number> {
   const job = readJob(argv);
   using interrupts = new Interrupts();
-  const origin = job.source === "-" ? undefined : await look(job.source);
+  await using input = job.source === "-" ? await standardInput() : undefined;
+  const origin = job.source === "-" ? input?.place : await look(job.source);
   const place = await look(job.target);
   await refuseUnsafe(place);
-  refuseImpossible(job, origin, place);
+  refuseImpossible(job, origin, place, input?.start ?? 0);
   if (origin !== undefined) await refuseShared(origin, place);
   if (origin !== undefined) await warnOfWriters(origin);
-  await using source = origin === undefined ? undefined : await openSource(origin, job.direct);
+  await using opened = await openOrigin(job, origin);
   await using target = await openTarget(place, job.direct);
-  await confirm(job, { origin, source, place, target }, interrupts);
-  return await run(job, { origin, source, place, target }, interrupts);
+  const sides: Sides = { origin, source: input?.file ?? opened, input, place, target };
+  await confirm(job, sides, interrupts);
+  return await run(job, sides, interrupts);
+}
+
+/** What has a path; standard input is open. */
+async function openOrigin(job: Job, origin: Origin): Promise<File | undefined> {
+  if (origin === undefined || job.source === "-") return undefined;
+  return openSource(origin, job.direct);
 }
 
 // Before anything is written -----------------------------------------------------------------------------
 
-function refuseImpossible(job: Job, origin: Origin, place: Place): void {
+/** `start`: where in the source `--skip` counts from. */
+function refuseImpossible(job: Job, origin: Origin, place: Place, start: number): void {
   if (job.target === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
   if (origin?.kind === "missing") throw new Stop(Exit.failed, `there is no ${job.source}`);
-  if (origin !== undefined && origin.identity === place.identity && job.skip === job.seek) {
+  if (origin !== undefined && origin.identity === place.identity && start + job.skip === job.seek) {
     throw refused(`${place.path} is ${origin.path} itself`);
   }
   if (origin !== undefined) refuseBeyond(origin, job.skip, job.length ?? 0);
@@ -75,19 +85,22 @@ function knownLength(job: Job, origin: Origin): number | undefined {
 
 interface Sides {
   readonly origin: Origin;
+  /** Undefined: the stream of standard input. */
   readonly source: File | undefined;
+  /** Standard input, where that is a file or disk. */
+  readonly input: StandardInput | undefined;
   readonly place: Place;
   readonly target: File;
 }
 
 /** Shows what will be lost and has it agreed to. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
-  const { origin, source, place, target } = sides;
+  const { origin, source, input, place, target } = sides;
   if (!isLoss(place)) return;
   // Reading a character device may do something: move a tape, take from a queue.
   const held = place.kind === "other" ? undefined : await contentsOf(target);
-  const given =
-    source === undefined || origin?.kind === "other" ? undefined : await contentsOf(source);
+  const isKnown = source !== undefined && origin?.kind !== "other";
+  const given = isKnown ? await contentsOf(source, input?.start) : undefined;
   if (!job.yes || !job.quiet) {
     say(paint(process.stderr, "bold", "This will be overwritten:"));
     say(`  ${printable(nameOf(place))}  (${describe(place)})`);
@@ -96,9 +109,7 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
     say(`  bytes  ${extentText(job, origin, place)}`);
   }
   // Never silent: a disk written so is of no use, and looks done.
-  if (place.kind === "disk" && isCompressed(given)) {
-    warn("the source is compressed and will be written as it is; unpack it first?");
-  }
+  if (isCompressed(given)) warnOfCompressed(target);
   if (job.yes) return;
   if (!canAsk()) throw refused("nobody is there to be asked", "Pass --yes if you are sure");
   using _silence = interrupts.silence();
@@ -106,6 +117,12 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   if (interrupts.signal.aborted) throw new Stop(interrupts.code, "stopped; nothing was written");
   if (/^y(es)?$/i.test(answer?.trim() ?? "")) return;
   throw refused("not confirmed; nothing was written");
+}
+
+/** On a file it may be meant so. */
+function warnOfCompressed(target: File): void {
+  if (target.kind !== "disk") return;
+  warn("the source is compressed and will be written as it is; unpack it first?");
 }
 
 /** Whether something could be lost. Character devices may be tapes, or memory. */
@@ -136,6 +153,7 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
   const stage: Stage = { phase: "copy" };
   try {
     const copied = await copyShown(job, sides, stage, interrupts);
+    sides.input?.took(job.skip + copied.prefix);
     await cutRest(job, target, place, copied);
     const result = await lookAtAll(job, sides, stage, copied, interrupts);
     // Best effort: the system learns of a partition table that came with the image.
@@ -146,6 +164,7 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
   } catch (error) {
     const result = error instanceof IoError ? resultOf(error) : undefined;
     if (!(error instanceof IoError) || result === undefined) throw error;
+    sides.input?.took(job.skip + result.prefix);
     const stopped = interrupts.signal.aborted && error.code === "ABORT_ERR";
     const ended = await settle(job, sides, stage, { code: error.code, result });
     if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: error.code }));
@@ -167,14 +186,14 @@ interface Stage {
 
 async function copyShown(
   job: Job,
-  { source, target }: Sides,
+  { source, input, target }: Sides,
   stage: Stage,
   interrupts: Interrupts,
 ): Promise<CopyResult> {
   using progress = new Progress(job.quiet, interrupts.signal);
   const looksLater = hasEarlierPart(job);
-  return await copy(source ?? Bun.stdin.stream(), target, {
-    sourceOffset: job.skip,
+  return await copy(source ?? inputStream(() => warnOfCompressed(target)), target, {
+    sourceOffset: (input?.start ?? 0) + job.skip,
     targetOffset: job.seek,
     length: job.length,
     chunkSize: job.bs,

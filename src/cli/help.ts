@@ -59,6 +59,8 @@ and targets that are too small. What it reports as done has been synced to the m
 A file that is written over ends where the copy ends, unless a part is named with --length, or
 with different --skip and --seek. The rest of a larger disk stays as it is.
 
+A file or disk as standard input ("-") is read from where it stands, and moved on by what was copied.
+
 Options:
       --sparse        leave blocks of zeroes out: holes in files, zeroes made by the disk itself.
                       They read as zeroes whatever was there before
@@ -102,7 +104,7 @@ ${EXIT_TABLE}
 const VERIFY = `bun-aio verify: compare two files or disks as they are on the medium, not in the cache
 
 Usage:
-  bun-aio verify A B [options]
+  bun-aio verify A B [options]       one of them may be "-", standard input
 
 Says whether they are the same, with the SHA-256; or where they first differ, and how long each
 is. Files of different lengths differ; a disk may be longer than the image it was made from.

@@ -44,6 +44,11 @@ export async function look(path: string): Promise<Place> {
     return known;
   }
   await using _closed = file;
+  return await lookAt(file, path, realPath);
+}
+
+/** The same of a file that is open. */
+export async function lookAt(file: File, path: string, realPath: string): Promise<Place> {
   const [size, end, identity] = await Promise.all([file.size(), knownSize(file), keyOfFd(file.fd)]);
   const { kind } = file;
   const known = kind === "regular" || kind === "disk" ? kind : "other";
@@ -184,10 +189,10 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
 
 /** Refuses a range that begins, or ends, behind what there is; where the size is known. */
 export function refuseBeyond(place: Place, start: number, length: number): void {
-  const { size, end, path } = place;
+  const { end, path } = place;
   if (end === undefined || end === 0 || start + length <= end) return;
   const range = length === 0 ? `begin at ${start}` : `take ${length} bytes from ${start} on`;
-  throw usage(`${printable(path)} has only ${formatExactSize(size)}: cannot ${range}`);
+  throw usage(`${printable(path)} has only ${formatExactSize(end)}: cannot ${range}`);
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -66,7 +66,7 @@ export function wayOn(ended: Ended): WayOn | undefined {
 
 /** Whether the source can be read once more, and be compared with the target. */
 function isReadable({ origin, hasReadErrors, job }: Ended): boolean {
-  if (job.rescue && hasReadErrors) return false;
+  if (job.source === "-" || (job.rescue && hasReadErrors)) return false;
   return origin?.kind === "regular" || origin?.kind === "disk";
 }
 

@@ -1,77 +1,124 @@
-// One side of a comparison: a file or disk, read past the cache from somewhere on.
+// One side of a comparison: a file or disk, read past the cache from somewhere on, or standard input.
 
 import type { Bytes } from "../arguments.ts";
-import type { File } from "../file.ts";
+import { File } from "../file.ts";
+import { Input } from "../input.ts";
 import { Exit, Stop } from "./exit.ts";
 import { look, openSource, type Place, refuseBeyond } from "./places.ts";
+import { type StandardInput, standardInput } from "./standard_input.ts";
+
+interface SideInit {
+  /** As typed. */
+  readonly path: string;
+  /** Of a stream, "other". */
+  readonly kind: Place["kind"];
+  /** Bytes to its end; undefined where only reading tells. */
+  readonly end: number | undefined;
+  readonly source: File | Input;
+  /** Where in the source offset 0 is. */
+  readonly start: number;
+  /** Where the comparison begins. */
+  readonly offset: number;
+  readonly standard?: StandardInput | undefined;
+}
 
 export class Side implements AsyncDisposable {
+  readonly path: string;
+  readonly kind: Place["kind"];
+  readonly offset: number;
   /** Bytes from `offset` to the end; Infinity until a read has found that. */
   rest: number;
   /** Whether an end has to be found by reading: one chunk after the other, in order. */
   readonly inOrder: boolean;
-  readonly #place: Place;
-  readonly #file: File;
+  readonly #init: SideInit;
 
-  constructor(
-    place: Place,
-    file: File,
-    /** Where the comparison begins. */
-    readonly offset: number,
-  ) {
-    this.#place = place;
-    this.#file = file;
-    const { end } = place;
+  constructor(init: SideInit) {
+    const { path, kind, end, offset } = init;
+    this.path = path;
+    this.kind = kind;
+    this.offset = offset;
     this.inOrder = end === undefined;
     this.rest = end === undefined ? Infinity : Math.max(0, end - offset);
-  }
-
-  /** As typed. */
-  get path(): string {
-    return this.#place.path;
-  }
-
-  get kind(): Place["kind"] {
-    return this.#place.kind;
+    this.#init = init;
   }
 
   /** Bytes; undefined as long as they are not known. */
   get size(): number | undefined {
-    if (this.#place.end !== undefined) return this.#place.end;
+    if (this.#init.end !== undefined) return this.#init.end;
     return this.rest === Infinity ? undefined : this.offset + this.rest;
   }
 
   /** Reads what stands `at` bytes behind `offset`. Fewer bytes only at the end. */
   async read(data: Bytes, at: number): Promise<number> {
-    const bytes = await this.#file.readAt(data, this.offset + at);
+    const { source, start } = this.#init;
+    if (source instanceof Input && at === 0) await source.skip(this.offset);
+    const bytes = await (source instanceof File
+      ? source.readAt(data, start + this.offset + at)
+      : source.fill(data));
     if (this.inOrder && bytes < data.byteLength) this.rest = at + bytes;
     return bytes;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#file.close();
+  /** A read of a stream that waits is over with this. */
+  stop(reason: unknown): void {
+    const { source } = this.#init;
+    if (source instanceof Input) source.cancel(reason);
+  }
+
+  /** So much has been compared: whoever reads standard input next goes on behind it. */
+  compared(bytes: number): void {
+    this.#init.standard?.took(this.offset + bytes);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { source } = this.#init;
+    if (source instanceof File) await source.close();
+    else source.cancel(undefined);
   }
 }
 
 export async function openSide(path: string, offset: number): Promise<Side> {
+  if (path === "-") return inputSide(offset);
   const place = await look(path);
   if (place.kind === "missing") throw new Stop(Exit.failed, `there is no ${path}`);
   if (place.kind === "other") {
     throw new Stop(Exit.usage, `${path} has no end`, "Only files and disks can be compared");
   }
   refuseBeyond(place, offset, 0);
-  return new Side(place, await openPastCache(place), offset);
+  const { kind, end } = place;
+  return new Side({ path, kind, end, source: await openPastCache(place), start: 0, offset });
+}
+
+async function inputSide(offset: number): Promise<Side> {
+  const path = "-";
+  const standard = await standardInput();
+  if (standard === undefined) {
+    const source = new Input(Bun.stdin.stream());
+    return new Side({ path, kind: "other", end: undefined, source, start: 0, offset });
+  }
+  const { place, file: source, start } = standard;
+  refuseBeyond(place, offset, 0);
+  await passCache(source, place.kind);
+  const { kind, end } = place;
+  return new Side({ path, kind, end, source, start, offset, standard });
 }
 
 async function openPastCache(place: Place): Promise<File> {
   const file = await openSource(place, false);
   try {
-    await file.invalidateCache();
+    await passCache(file, place.kind);
   } catch (error) {
-    // Disks are read past the cache anyway; emptying it needs more rights than reading.
-    if (place.kind === "disk") return file;
     await file.close();
     throw error;
   }
   return file;
+}
+
+async function passCache(file: File, kind: Place["kind"]): Promise<void> {
+  try {
+    await file.invalidateCache();
+  } catch (error) {
+    // Disks are read past the cache anyway; emptying it needs more rights than reading.
+    if (kind !== "disk") throw error;
+  }
 }

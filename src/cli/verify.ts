@@ -1,8 +1,9 @@
 // `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
 
+import { listen, unlisten } from "../event_loop.ts";
 import { BufferPool, type Bytes } from "../index.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
-import { Exit, Stop } from "./exit.ts";
+import { Exit, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Progress } from "./progress.ts";
 import { openSide, type Side } from "./side.ts";
@@ -64,6 +65,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   if (bs * depth * 2 > MEMORY_BYTES_MAX) {
     throw new Stop(Exit.usage, `--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
   }
+  if (pathA === "-" && pathB === "-") throw usage("A and B are both standard input");
   using interrupts = new Interrupts();
   await using a = await openSide(pathA, skip);
   await using b = await openSide(pathB, seek);
@@ -78,6 +80,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   };
   const started = performance.now();
   const outcome = await compareShown(job, a, b, interrupts);
+  for (const side of [a, b]) side.compared(outcome.compared);
   const seconds = (performance.now() - started) / 1000;
   const first = firstDifference(outcome, a, b, wanted);
   const identical = !outcome.stopped && first === undefined;
@@ -127,7 +130,16 @@ function verdict(outcome: Outcome, a: Side, b: Side, first: number | undefined):
 
 async function compareShown(job: Job, a: Side, b: Side, interrupts: Interrupts): Promise<Outcome> {
   using progress = new Progress(job.quiet, interrupts.signal);
-  return await compare(job, a, b, progress, interrupts.signal);
+  const { signal } = interrupts;
+  const stop = (): void => {
+    for (const side of [a, b]) side.stop(signal.reason);
+  };
+  listen(signal, stop);
+  try {
+    return await compare(job, a, b, progress, signal);
+  } finally {
+    unlisten(signal, stop);
+  }
 }
 
 interface Pair {
@@ -161,6 +173,8 @@ export async function compare(
       const pair = pairs[0];
       if (pair === undefined) break;
       const bytes = await pair.read;
+      // What was called off has not come to its end.
+      if (signal.aborted) break;
       found.look(pair.at, pair.a.subarray(0, bytes), pair.b.subarray(0, bytes));
       pairs.shift();
       release(pair);

@@ -19,6 +19,7 @@ pub const preadv = unix.preadv;
 pub const pwritev = unix.pwritev;
 pub const truncate = unix.truncate;
 pub const close = unix.close;
+pub const seek = unix.seek;
 pub const duplicate = unix.duplicate;
 pub const closeOnExec = unix.closeOnExec;
 pub const sleepMs = unix.sleepMs;

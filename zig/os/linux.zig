@@ -145,6 +145,11 @@ pub fn duplicate(fd: i32) isize {
     return signed(linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0));
 }
 
+/// Where the descriptor stands, after it was moved to `offset` if that is given; lseek(2).
+pub fn seek(fd: i32, offset: ?i64) isize {
+    return signed(linux.lseek(fd, offset orelse 0, if (offset == null) linux.SEEK.CUR else linux.SEEK.SET));
+}
+
 pub fn close(fd: i32) isize {
     const result = signed(linux.close(fd));
     // The descriptor is gone even after EINTR (close(2)); calling again might close another's.

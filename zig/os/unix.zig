@@ -119,6 +119,11 @@ pub fn duplicate(fd: i32) isize {
     return signed(c.fcntl(fd, c.F.DUPFD_CLOEXEC, @as(c_int, 0)));
 }
 
+/// Where the descriptor stands, after it was moved to `offset` if that is given; lseek(2).
+pub fn seek(fd: i32, offset: ?i64) isize {
+    return signed(c.lseek(fd, offset orelse 0, if (offset == null) c.SEEK.CUR else c.SEEK.SET));
+}
+
 pub fn close(fd: i32) isize {
     const result = signed(c.close(fd));
     // FreeBSD has closed it even after EINTR (close(2)); calling again might close another's.

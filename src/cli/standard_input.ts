@@ -1,0 +1,96 @@
+// Standard input, "-". A file or disk there is read as such, from where its descriptor stands, and the
+// descriptor is moved on by what was taken, as cat(1) would: Bun's own stream of a file begins at 0 wherever the
+// descriptor stands, and leaves it there. A pipe, a terminal and all else is a stream.
+
+import { read } from "node:fs";
+import { readlink } from "node:fs/promises";
+import { promisify } from "node:util";
+import { IoError } from "../errors.ts";
+import { File } from "../file.ts";
+import { library } from "../native/library.ts";
+import { guess, isCompressed } from "./contents.ts";
+import { usage } from "./exit.ts";
+import { lookAt, type Place } from "./places.ts";
+
+const FD = 0;
+const NAME = "standard input";
+
+export class StandardInput implements AsyncDisposable {
+  constructor(
+    readonly file: File,
+    /** What is left of it: `end` counts from `start`. */
+    readonly place: Place,
+    /** Where the descriptor stands: bytes from the start of the file. */
+    readonly start: number,
+  ) {}
+
+  /** So many bytes from `start` on have been taken: whoever reads next goes on behind them. */
+  took(bytes: number): void {
+    library().ba_seek(FD, this.start + bytes);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.file.close();
+  }
+}
+
+/** Undefined when it is to be read as a stream. */
+export async function standardInput(): Promise<StandardInput | undefined> {
+  const file = await fileOfInput();
+  if (file === undefined) return undefined;
+  const start = library().ba_seek(FD, -1);
+  if ((file.kind !== "regular" && file.kind !== "disk") || start < 0) {
+    await file.close();
+    return undefined;
+  }
+  try {
+    await refuseWriteOnly(start);
+    const realPath = await readlink(`/proc/self/fd/${FD}`).catch(() => NAME);
+    const place = await lookAt(file, NAME, realPath);
+    const end = place.end === undefined ? undefined : Math.max(0, place.end - start);
+    return new StandardInput(file, { ...place, end }, start);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function fileOfInput(): Promise<File | undefined> {
+  try {
+    return await File.fromFd(FD, { path: NAME });
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    // Nothing that has positions.
+    if (error.code === "ESPIPE") return undefined;
+    // Open for appending too. That is about writes only, and a descriptor of our own for reading has it not.
+    if (error.code === "ERR_APPEND_MODE") return File.open(`/dev/fd/${FD}`);
+    throw error;
+  }
+}
+
+/** By a read that moves nothing. */
+async function refuseWriteOnly(start: number): Promise<void> {
+  const reading = promisify(read)(FD, new Uint8Array(1), 0, 1, start);
+  const code = await reading.then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error.code,
+  );
+  if (code !== "EBADF") return;
+  throw usage(`${NAME} is open for writing only`, "Give it something to read: < FILE");
+}
+
+/** A stream of it; `found` is called when it begins like something compressed. */
+export function inputStream(found: () => void): ReadableStream<Uint8Array> {
+  const reader = Bun.stdin.stream().getReader();
+  let isFirst = true;
+  return new ReadableStream({
+    async pull(controller): Promise<void> {
+      const { done, value } = await reader.read();
+      if (done) return controller.close();
+      if (isFirst && isCompressed(guess(value))) found();
+      isFirst = false;
+      controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+}
