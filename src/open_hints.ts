@@ -8,8 +8,8 @@ import { busyHint } from "./busy.ts";
 import { errnoOf, hinted, IoError, systemError } from "./errors.ts";
 import type { AskLoop } from "./loops.ts";
 import { OpenFlag, Refusal } from "./native/abi.gen.ts";
-import { type PathName, textOf } from "./path.ts";
-import { shellWord } from "./shell_word.ts";
+import type { PathName } from "./path.ts";
+import { textOf } from "./text_of_bytes.ts";
 
 /** What was asked for. */
 export interface Asked {
@@ -217,7 +217,7 @@ function isDeviceNode(found: Stats | undefined): boolean {
 async function notPermitted(name: PathName, asked: Asked): Promise<string> {
   const { immutable, appendOnly, verity, directory } = Refusal;
   const isFolder = (asked.refusal & directory) !== 0;
-  const word = shellWord(isFolder ? name.shown(parentOf(name.place)) : name.text);
+  const word = name.word(isFolder ? parentOf(name.place) : name.place);
   const what = isFolder ? `The folder ${word}` : "The file";
   const [plus, minus] =
     process.platform === "linux" ? ["chattr +", "chattr -"] : ["chflags ", "chflags no"];

@@ -2,10 +2,12 @@
 // copied, and held to the directory that is current at the call. For open.ts, block_device.ts and open_hints.ts.
 
 import { closeSync, constants, openSync, statSync } from "node:fs";
-import { types, TextDecoder as Utf8Decoder } from "node:util";
+import { types } from "node:util";
 import { argumentType, argumentValue } from "./argument_errors.ts";
 import { checkBytes } from "./arguments.ts";
 import { errnoOf, IoError } from "./errors.ts";
+import { shellWord } from "./shell_word.ts";
+import { textOf } from "./text_of_bytes.ts";
 
 /**
  * Names a file: text, a `file:` URL, or bytes, for names that are not UTF-8 (`readdir` with `encoding: "buffer"`). A
@@ -70,6 +72,12 @@ export class PathName implements Disposable {
     return text === "" ? "." : text;
   }
 
+  /** The same for the shell. */
+  word(place: Buffer): string {
+    const bytes = place.subarray(this.#prefix.length);
+    return bytes.byteLength === 0 ? "." : shellWord(bytes);
+  }
+
   get #prefix(): string {
     if (this.#directory === undefined || process.platform !== "linux") return "";
     return `/proc/self/fd/${this.#directory.fd}/`;
@@ -118,35 +126,6 @@ function percentDecoded(text: string): Buffer {
     if (isCoded) i += 2;
   }
   return bytes.subarray(0, length);
-}
-
-/** For people: what is not UTF-8 is shown as `\xNN`. */
-export function textOf(bytes: Uint8Array): string {
-  try {
-    return new Utf8Decoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return escaped(bytes);
-  }
-}
-
-function escaped(bytes: Uint8Array): string {
-  let text = "";
-  for (let at = 0; at < bytes.byteLength; ) {
-    const length = characterLength(bytes, at);
-    if (length === 0) text += `\\x${Buffer.from(bytes.subarray(at, at + 1)).toString("hex")}`;
-    else text += Buffer.from(bytes.subarray(at, at + length)).toString();
-    at += Math.max(1, length);
-  }
-  return text;
-}
-
-/** Bytes of the character at `at`; 0 if there is none. */
-function characterLength(bytes: Uint8Array, at: number): number {
-  for (let length = 1; length <= 4 && at + length <= bytes.byteLength; length++) {
-    const part = Buffer.from(bytes.subarray(at, at + length));
-    if (Buffer.from(part.toString()).equals(part)) return length;
-  }
-  return 0;
 }
 
 // The directory of a call -------------------------------------------------------------------------------

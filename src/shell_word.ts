@@ -1,17 +1,25 @@
-// A word as the shell takes it, for commands in hints. For open_hints.ts, busy.ts and the command.
+// A word as the shell takes it, for commands in hints. For path.ts and busy.ts.
 
-/** Quoted where it has to be; control characters and U+0080 to U+009F as $'\n', which bash, zsh and ksh know. */
-export function shellWord(text: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
-  if (!/\p{Cc}/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
-  const escaped = text.replace(/['\\]|\p{Cc}/gu, (character) => {
-    if (character === "'" || character === "\\") return `\\${character}`;
-    return [...Buffer.from(character)].map(octal).join("");
-  });
-  return `$'${escaped}'`;
+import { isUtf8 } from "node:buffer";
+import { spelled } from "./text_of_bytes.ts";
+
+/** Quoted where it has to be; control characters and bytes that are not UTF-8 as $'\012': bash, zsh and ksh know it. */
+export function shellWord(word: string | Uint8Array): string {
+  const bytes = Buffer.from(word);
+  const text = bytes.toString();
+  if (isUtf8(bytes)) {
+    if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(text)) return text;
+    if (!/\p{Cc}/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
+  }
+  const escaped = Buffer.from(bytes.toString("latin1").replace(/['\\]/g, "\\$&"), "latin1");
+  return `$'${spelled(escaped, octal).replace(/\p{Cc}/gu, octalText)}'`;
 }
 
 /** Three digits: what follows is never taken for more of it. */
 function octal(byte: number): string {
   return `\\${byte.toString(8).padStart(3, "0")}`;
+}
+
+function octalText(text: string): string {
+  return [...Buffer.from(text)].map(octal).join("");
 }

@@ -85,6 +85,9 @@ export class Arguments {
     if (missing.length > 0) throw usage(`${missing.join(" and ")} missing`, this.#seeHelp());
     const extra = given.slice(names.length);
     if (extra.length > 0) throw usage(`unexpected argument "${extra[0]}"`, this.#seeHelp());
+    const empty = names[given.indexOf("")];
+    if (empty !== undefined)
+      throw usage(`${empty} is empty`, "Is a variable of the shell not set?");
     return given;
   }
 

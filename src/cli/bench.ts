@@ -9,9 +9,11 @@ import type { LatencyHistogram } from "../stats.ts";
 import { Arguments, type Spec } from "./arguments.ts";
 import { latencyChart, type Series } from "./chart.ts";
 import { Exit, refused, usage } from "./exit.ts";
+import { wordsOf } from "./hints.ts";
 import { Interrupts } from "./interrupts.ts";
 import { describe, look, type Place, refuseUnsafe } from "./places.ts";
 import { Progress } from "./progress.ts";
+import { pathOf } from "./raw_words.ts";
 import { print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
@@ -78,7 +80,7 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
   if (args.flag("json")) print(JSON.stringify(toJson(job, result), null, 2));
   else show(job, result);
   if (svg !== undefined) {
-    await writeFile(svg, chart(job, result));
+    await writeFile(pathOf(svg), chart(job, result));
     if (!job.quiet) say(`latency chart: ${printable(svg)}`);
   }
   return interrupts.signal.aborted ? interrupts.code : Exit.done;
@@ -113,7 +115,7 @@ function writes({ mode }: Job): boolean {
 
 /** Where it writes over something, only with --yes. */
 function refuseUnasked(job: Job, place: Place): void {
-  if (place.kind === "other") throw usage(`${job.path} is neither a file nor a disk`);
+  if (place.kind === "other") throw usage(`${printable(job.path)} is neither a file nor a disk`);
   if (!writes(job) || place.kind === "missing" || job.yes) return;
   throw refused(
     `--rw ${job.mode} destroys the contents of ${printable(job.path)} (${describe(place)})`,
@@ -125,17 +127,19 @@ function refuseUnasked(job: Job, place: Place): void {
 async function refuseOdd(svg: string, path: string): Promise<void> {
   const [there, measured] = await Promise.all([statOf(svg), statOf(path)]);
   const same = there !== undefined && there.dev === measured?.dev && there.ino === measured.ino;
-  if (same || resolve(svg) === resolve(path)) throw usage(`--svg: ${svg} is PATH itself`);
-  if (there !== undefined && !there.isFile()) throw usage(`--svg: ${svg} is no regular file`);
+  if (same || resolve(svg) === resolve(path))
+    throw usage(`--svg: ${printable(svg)} is PATH itself`);
+  if (there !== undefined && !there.isFile())
+    throw usage(`--svg: ${printable(svg)} is no regular file`);
   try {
-    await access(there === undefined ? dirname(svg) : svg, constants.W_OK);
+    await access(pathOf(there === undefined ? dirname(svg) : svg), constants.W_OK);
   } catch (error) {
     throw usage(`--svg: ${error instanceof Error ? error.message : error}`);
   }
 }
 
 function statOf(path: string): Promise<BigIntStats | undefined> {
-  return stat(path, { bigint: true }).catch(() => undefined);
+  return stat(pathOf(path), { bigint: true }).catch(() => undefined);
 }
 
 /** A file for the time of the benchmark: removed at its end, also at a second Ctrl-C. */
@@ -145,7 +149,7 @@ class Scratch implements Disposable {
   private constructor(path: string) {
     this.#remove = () => {
       try {
-        unlinkSync(path);
+        unlinkSync(pathOf(path));
       } catch (error) {
         warn(error instanceof Error ? error.message : String(error));
       }
@@ -155,7 +159,7 @@ class Scratch implements Disposable {
 
   static async make(job: Job, signal: AbortSignal): Promise<Scratch> {
     const size = Math.max(job.bs, job.size ?? NEW_FILE_BYTES);
-    await using file = await File.open(job.path, { write: true, createNew: true });
+    await using file = await File.open(pathOf(job.path), { write: true, createNew: true });
     const scratch = new Scratch(job.path);
     try {
       const name = printable(job.path);
@@ -228,13 +232,16 @@ async function openFile(
   const direct = !job.buffered;
   try {
     const open = place.kind === "disk" ? BlockDevice.open : File.open;
-    return { file: await open(job.path, { write, direct, ring }), direct };
+    return { file: await open(pathOf(job.path), { write, direct, ring }), direct };
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
-    if (error.code === "EBUSY") throw refused(error.message);
+    if (error.code === "EBUSY") {
+      const { text, hint } = wordsOf(error);
+      throw refused(text, hint);
+    }
     if (error.code !== "EINVAL" || !direct || place.kind === "disk") throw error;
     warn("this file system has no direct I/O: measuring through the page cache");
-    return { file: await File.open(job.path, { write, ring }), direct: false };
+    return { file: await File.open(pathOf(job.path), { write, ring }), direct: false };
   }
 }
 

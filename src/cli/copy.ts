@@ -11,6 +11,7 @@ import { contentsOf, isCompressed } from "./contents.ts";
 import { hasEarlierPart, type Job, type Origin, readJob } from "./copy_job.ts";
 import { report, resultJson } from "./copy_report.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
+import { complainOf } from "./hints.ts";
 import { Interrupts } from "./interrupts.ts";
 import { lostName } from "./lost_name.ts";
 import {
@@ -23,6 +24,7 @@ import {
   refuseBeyond,
   refuseShared,
   refuseUnsafe,
+  thereIsNo,
   warnOfWriters,
 } from "./places.ts";
 import { Progress } from "./progress.ts";
@@ -37,8 +39,8 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   const job = readJob(argv);
   using interrupts = new Interrupts();
   await using input = job.source === "-" ? await standardInput() : undefined;
-  const origin = job.source === "-" ? input?.place : await look(job.source);
-  const place = await look(job.target);
+  const origin = job.source === "-" ? input?.place : await look(job.source, "source");
+  const place = await look(job.target, "target");
   await refuseUnsafe(place);
   refuseImpossible(job, origin, place, input?.start ?? 0);
   if (origin !== undefined) await refuseShared(origin, place);
@@ -61,20 +63,21 @@ async function openOrigin(job: Job, origin: Origin): Promise<File | undefined> {
 /** `start`: where in the source `--skip` counts from. */
 function refuseImpossible(job: Job, origin: Origin, place: Place, start: number): void {
   if (job.target === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
-  if (origin?.kind === "missing") throw new Stop(Exit.failed, `there is no ${job.source}`);
+  if (origin?.kind === "missing") throw thereIsNo(origin);
   if (origin !== undefined && origin.identity === place.identity && start + job.skip === job.seek) {
-    throw refused(`${place.path} is ${origin.path} itself`);
+    throw refused(`${printable(place.path)} is ${printable(origin.path)} itself`);
   }
   if (origin !== undefined) refuseBeyond(origin, job.skip, job.length ?? 0);
   const bytes = knownLength(job, origin);
   const room = place.size - job.seek;
   if (place.kind === "disk" && room < Math.max(bytes ?? 0, 1)) {
     throw refused(
-      `${place.path} is too small: it has room for ${formatExactSize(Math.max(0, room))}` +
+      `${printable(place.path)} is too small: it has room for ${formatExactSize(Math.max(0, room))}` +
         `${bytes === undefined ? "" : ` of ${formatExactSize(bytes)}`}`,
     );
   }
-  if (job.verify && place.kind === "other") throw usage(`${place.path} cannot be read back`);
+  if (job.verify && place.kind === "other")
+    throw usage(`${printable(place.path)} cannot be read back`);
 }
 
 /** Bytes that will be copied, where that is known. */
@@ -169,7 +172,7 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
     const ended = await settle(job, sides, stage, { code: error.code, result });
     if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: error.code }));
     if (stopped) say(stoppedText(ended));
-    else complain(error.message);
+    else complainOf(error);
     const lost = await lostName(job.target, target);
     if (lost === undefined) sayHowToGoOn(ended);
     else complain(lost);

@@ -8,8 +8,10 @@ import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
 import { coreOf } from "../ring.ts";
 import { Arguments } from "./arguments.ts";
 import { contentsOf } from "./contents.ts";
-import { Exit, Stop } from "./exit.ts";
-import { look, nameOf, openSource, type Place, traitsOf } from "./places.ts";
+import { Exit } from "./exit.ts";
+import { wordsOf } from "./hints.ts";
+import { look, nameOf, openSource, type Place, thereIsNo, traitsOf } from "./places.ts";
+import { pathOf } from "./raw_words.ts";
 import { paint, print, printable, table, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 import { version } from "./version.ts";
@@ -159,7 +161,7 @@ function mediumOf({ rotational, backingFile }: BlockDeviceInfo): string[] {
 
 async function pathInfo(path: string): Promise<PathInfo> {
   const place = await look(path);
-  if (place.kind === "missing") throw new Stop(Exit.failed, `there is no ${path}`);
+  if (place.kind === "missing") throw thereIsNo(place);
   const { realPath, kind, size, device } = place;
   const about = { path, realPath, kind, size, device: device ?? null };
   if (kind === "other") return { ...about, directAlignment: null, geometry: null, contents: null };
@@ -180,14 +182,14 @@ async function openToLook(place: Place): Promise<File | undefined> {
     return await openSource(place, false);
   } catch (error) {
     if (!(error instanceof IoError) || place.device === undefined) throw error;
-    warn(error.message);
+    warn(wordsOf(error).text);
     return undefined;
   }
 }
 
 async function directAlignmentOf(path: string): Promise<Alignment | null> {
   try {
-    await using file = await File.open(path, { direct: true });
+    await using file = await File.open(pathOf(path), { direct: true });
     return file.alignment;
   } catch (error) {
     if (error instanceof IoError) return null;

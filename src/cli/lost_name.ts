@@ -4,13 +4,14 @@ import { fstat } from "node:fs";
 import { stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import type { File } from "../file.ts";
+import { pathOf } from "./raw_words.ts";
 import { printable } from "./terminal.ts";
 
 /** What became of the name meanwhile; undefined while it is the file's. Of devices nothing is said. */
 export async function lostName(path: string, file: File): Promise<string | undefined> {
   if (file.kind !== "regular") return undefined;
   const written = await promisify(fstat)(file.fd, { bigint: true });
-  const named = await stat(path, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
+  const named = await stat(pathOf(path), { bigint: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
     // A folder that was closed to us: the number of names has to do.
     return written.nlink > 0n ? written : undefined;

@@ -8,6 +8,8 @@ import { IoError } from "../errors.ts";
 import { Arguments, meant } from "./arguments.ts";
 import { Exit, Stop, usage } from "./exit.ts";
 import { helpFor } from "./help.ts";
+import { wordsOf } from "./hints.ts";
+import { ownWords } from "./raw_words.ts";
 import { complain, print } from "./terminal.ts";
 import { version } from "./version.ts";
 
@@ -73,7 +75,8 @@ function failed(error: unknown): number {
     return error.code;
   }
   if (error instanceof IoError) {
-    complain(error.message);
+    const { text, hint } = wordsOf(error);
+    complain(text, hint);
     return Exit.failed;
   }
   // Wrong values that only the library could tell, and a library that could not be loaded.
@@ -99,5 +102,5 @@ process.stdout.on("error", (error: Error & { code?: string }) => {
 process.stderr.on("error", () => {});
 
 let resultLost = false;
-const code = await main(process.argv.slice(2)).catch(failed);
+const code = await main(ownWords()).catch(failed);
 process.exitCode = code === Exit.done && resultLost ? Exit.failed : code;

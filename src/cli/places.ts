@@ -1,6 +1,6 @@
 // What a path stands for, and whether it may be written to: for copy, verify, bench and info.
 
-import { realpath, stat } from "node:fs/promises";
+import { readlink, realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { BlockDevice } from "../block_device.ts";
 import { explainUses, overlappingKeys, type Uses, usesOf, writersOf } from "../busy.ts";
@@ -9,10 +9,14 @@ import { File } from "../file.ts";
 import { knownSize } from "../known_size.ts";
 import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
 import { askOn, keyOfFd, keyOfPath } from "../loops.ts";
+import { isDeviceFolder } from "../open_hints.ts";
+import { PathName } from "../path.ts";
 import { coreOf, Ring } from "../ring.ts";
 import { nodePath, SYSTEM_PATHS } from "../sysfs.ts";
-import { refused, usage } from "./exit.ts";
-import { printable, warn } from "./terminal.ts";
+import { Exit, refused, Stop, usage } from "./exit.ts";
+import { type Role, withoutPositions, wordsOf } from "./hints.ts";
+import { escapedText, pathOf } from "./raw_words.ts";
+import { printable, quoted, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 
 export interface Place {
@@ -29,16 +33,24 @@ export interface Place {
   readonly identity: string;
   /** Of disks, where the system lists it. */
   readonly device: BlockDeviceInfo | undefined;
+  /** What is known of why it is missing. */
+  readonly why?: string | undefined;
 }
 
 /** Rejects with the IoError of opening it, but not when it is missing. */
-export async function look(path: string): Promise<Place> {
-  const realPath = await realpath(path).catch(() => path);
+export async function look(path: string, role: Role = "either"): Promise<Place> {
+  const realPath = await realpath(pathOf(path), { encoding: "buffer" }).then(
+    (bytes) => escapedText(bytes),
+    () => path,
+  );
   let file: File;
   try {
-    file = await File.open(path);
+    file = await File.open(pathOf(path));
   } catch (error) {
-    if (error instanceof IoError && error.code === "ENOENT") return missing(path, realPath);
+    if (error instanceof IoError && error.code === "ENOENT") return missing(path, realPath, error);
+    if (error instanceof IoError && error.code === "ESPIPE") {
+      throw await withoutPositions(path, role);
+    }
     const known = await closedToUs(error, path, realPath);
     if (known === undefined) throw error;
     return known;
@@ -56,9 +68,14 @@ export async function lookAt(file: File, path: string, realPath: string): Promis
   return { path, realPath, kind: known, size, end, identity, device };
 }
 
-function missing(path: string, realPath: string): Place {
+function missing(path: string, realPath: string, error: IoError): Place {
   const nothing = { size: 0, end: undefined, identity: "", device: undefined };
-  return { path, realPath, kind: "missing", ...nothing };
+  return { path, realPath, kind: "missing", ...nothing, why: wordsOf(error).hint };
+}
+
+/** For what should be there. */
+export function thereIsNo({ path, why }: Place): Stop {
+  return new Stop(Exit.failed, `there is no ${printable(path)}`, why);
 }
 
 /** What is listed of a disk that this user may not open. */
@@ -68,7 +85,7 @@ async function closedToUs(
   realPath: string,
 ): Promise<Place | undefined> {
   if (!(error instanceof IoError) || !["EACCES", "EPERM"].includes(error.code)) return undefined;
-  const identity = (await keyOfPath(path)) ?? "";
+  const identity = (await keyOfPath(pathOf(path))) ?? "";
   const device = await listed(realPath, identity);
   if (device === undefined) return undefined;
   const { size } = device;
@@ -84,8 +101,8 @@ async function listed(path: string, identity: string): Promise<BlockDeviceInfo |
 
 /** Opens for reading: disks past the cache, files through it unless `direct`. */
 export function openSource(place: Place, direct: boolean): Promise<File> {
-  if (place.kind === "disk") return BlockDevice.open(place.path);
-  return File.open(place.path, { direct });
+  if (place.kind === "disk") return BlockDevice.open(pathOf(place.path));
+  return File.open(pathOf(place.path), { direct });
 }
 
 /**
@@ -94,27 +111,20 @@ export function openSource(place: Place, direct: boolean): Promise<File> {
  */
 export async function openTarget(place: Place, direct: boolean): Promise<File> {
   try {
-    if (place.kind === "disk") return await BlockDevice.open(place.path, { write: true });
-    return await File.open(place.path, { write: true, create: place.kind === "missing", direct });
+    const path = pathOf(place.path);
+    if (place.kind === "disk") return await BlockDevice.open(path, { write: true });
+    return await File.open(path, { write: true, create: place.kind === "missing", direct });
   } catch (error) {
-    const isBusy = error instanceof IoError && ["EBUSY", "ETXTBSY"].includes(error.code);
-    if (isBusy) throw refused(error.message);
-    throw error;
+    if (!(error instanceof IoError) || !["EBUSY", "ETXTBSY"].includes(error.code)) throw error;
+    const { text, hint } = wordsOf(error);
+    throw refused(text, hint);
   }
 }
 
 /** Refuses places that must not be written to; nothing has been opened for writing yet. */
 export async function refuseUnsafe(place: Place): Promise<void> {
-  const { path, realPath, kind, size, device } = place;
-  if (kind === "missing" && /^\/dev\/(?!shm\/)/.test(realPath)) {
-    throw refused(
-      `there is no device ${path}`,
-      "A file made there would be in memory, not on a disk. See bun-aio info for the devices",
-    );
-  }
-  if (kind === "missing" && !(await isDirectory(dirname(path)))) {
-    throw refused(`there is no directory ${dirname(path)}`);
-  }
+  const { path, kind, size, device } = place;
+  if (kind === "missing") await refuseUnmade(path);
   if (kind !== "regular" && kind !== "disk") return;
   if (device !== undefined) refuseInUse(device);
   const uses = await usesHere(place);
@@ -129,6 +139,27 @@ export async function refuseUnsafe(place: Place): Promise<void> {
   }
   for (const loop of uses.unknownLoops) {
     warn(`${loop.path} may stand on ${printable(path)}: this user may not ask it`);
+  }
+}
+
+/** Refuses what is missing and should not be made. */
+async function refuseUnmade(path: string): Promise<void> {
+  using name = new PathName("path", pathOf(path));
+  if (await isDeviceFolder(name)) {
+    throw refused(
+      `there is no device ${printable(path)}`,
+      "A file made there would be in memory, not on a disk. See bun-aio info for the devices",
+    );
+  }
+  const link = await readlink(pathOf(path), { encoding: "buffer" }).catch(() => undefined);
+  if (link !== undefined) {
+    throw refused(
+      `${printable(path)} is a link to ${printable(escapedText(link))}, which does not exist`,
+      "Name the file itself, or remove the link",
+    );
+  }
+  if (!(await isDirectory(dirname(path)))) {
+    throw refused(`there is no directory ${printable(dirname(path))}`);
   }
 }
 
@@ -158,7 +189,7 @@ function refuseInUse(device: BlockDeviceInfo): void {
       const place = printable(mount);
       const hint = part.system
         ? "The running system is on it"
-        : `Unmount it first: umount ${place}`;
+        : `Unmount it first: umount ${quoted(mount)}`;
       throw refused(`${part.path} is mounted at ${place}`, hint);
     }
     const [holder] = part.holders;
@@ -196,7 +227,7 @@ export function refuseBeyond(place: Place, start: number, length: number): void 
 }
 
 async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
+  return stat(pathOf(path)).then(
     (stats) => stats.isDirectory(),
     () => false,
   );

@@ -4,8 +4,9 @@ import type { Bytes } from "../arguments.ts";
 import { File } from "../file.ts";
 import { Input } from "../input.ts";
 import { Exit, Stop } from "./exit.ts";
-import { look, openSource, type Place, refuseBeyond } from "./places.ts";
+import { look, openSource, type Place, refuseBeyond, thereIsNo } from "./places.ts";
 import { type StandardInput, standardInput } from "./standard_input.ts";
+import { printable } from "./terminal.ts";
 
 interface SideInit {
   /** As typed. */
@@ -80,9 +81,13 @@ export class Side implements AsyncDisposable {
 export async function openSide(path: string, offset: number): Promise<Side> {
   if (path === "-") return inputSide(offset);
   const place = await look(path);
-  if (place.kind === "missing") throw new Stop(Exit.failed, `there is no ${path}`);
+  if (place.kind === "missing") throw thereIsNo(place);
   if (place.kind === "other") {
-    throw new Stop(Exit.usage, `${path} has no end`, "Only files and disks can be compared");
+    throw new Stop(
+      Exit.usage,
+      `${printable(path)} has no end`,
+      "Only files and disks can be compared",
+    );
   }
   refuseBeyond(place, offset, 0);
   const { kind, end } = place;

@@ -3,6 +3,7 @@
 
 import { createInterface } from "node:readline";
 import { styleText } from "node:util";
+import { bytesOfText, withoutEscapes } from "./raw_words.ts";
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -39,13 +40,13 @@ export function endLine(): boolean {
 /** A line of data, on stdout. */
 export function print(line: string): void {
   if (process.stdout.isTTY) endLine();
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${withoutEscapes(line)}\n`);
 }
 
 /** A line for the user, on stderr; `written` is called when it has been written, or cannot be. */
 export function say(line: string, written?: () => void): void {
   endLine();
-  process.stderr.write(`${line}\n`, written);
+  process.stderr.write(`${withoutEscapes(line)}\n`, written);
 }
 
 export function warn(text: string): void {
@@ -93,17 +94,17 @@ export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, "?");
 }
 
-/** A word as the shell takes it, without control characters: printf(1) makes them. */
+/** A word as the shell takes it, without control characters and bytes that are not UTF-8: printf(1) makes them. */
 export function quoted(word: string): string {
   if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
   const plain = word.replaceAll("'", "'\\''");
   // A command substitution drops newlines at its end; they do no harm.
-  const controls = /[^\P{Cc}\n]+/gu;
+  const controls = /(?:[^\P{Cc}\n]|[\udc80-\udcff])+/gu;
   return `'${plain.replace(controls, (text) => `'"$(printf '${octal(text)}')"'`)}'`;
 }
 
 function octal(text: string): string {
-  return [...Buffer.from(text)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+  return [...bytesOfText(text)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }
 
 /** Columns as wide as their longest entry; numbers belong in columns named in `right`. */

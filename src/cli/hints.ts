@@ -1,0 +1,76 @@
+// What to do about an error of the library, for who has typed a command: hints of the library speak of its API.
+
+import { stat } from "node:fs/promises";
+import type { IoError } from "../errors.ts";
+import { Exit, Stop } from "./exit.ts";
+import { pathOf } from "./raw_words.ts";
+import { complain, printable, quoted } from "./terminal.ts";
+
+export interface Words {
+  readonly text: string;
+  readonly hint: string | undefined;
+}
+
+/** What an operand is used for. */
+export type Role = "source" | "target" | "either";
+
+/** Words that are names of the library, or the arguments of its functions. */
+const OF_API =
+  /[{}]|\w\(\)|`cause`|\b(?:readAt|Bun\.file|node:fs|file\.alignment|geometry\.\w+|Uint8Array|allocBuffer|BufferPool|Ring|File\.open|Reopen|buffer|promise|createNew)\b/;
+
+export function wordsOf(error: IoError): Words {
+  const { message, hint } = error;
+  if (hint === undefined) return { text: printable(message), hint };
+  const end = `. ${hint}`;
+  const text = printable(message.endsWith(end) ? message.slice(0, -end.length) : message);
+  if (!OF_API.test(hint)) return { text, hint };
+  return { text, hint: error.syscall === "open" ? openHint(error) : otherHint(error) };
+}
+
+function openHint({ code, hint }: IoError): string | undefined {
+  switch (code) {
+    case "ENOENT":
+      if (hint?.includes("U+FFFD") === true)
+        return "Names that are not UTF-8 can be given on Linux";
+      return hint?.includes("no such device") === true
+        ? "There is no such device; bun-aio info shows those there are"
+        : undefined;
+    case "EINVAL":
+      return "This file system may have no direct I/O: leave out --direct";
+    case "EROFS":
+      return "The device or its file system is read-only";
+    case "ESPIPE":
+      return "Pipes, sockets and terminals have no positions";
+    default:
+      return undefined;
+  }
+}
+
+function otherHint({ code }: IoError): string | undefined {
+  if (code === "EINVAL") return "With --direct the system wants whole sectors: leave it out";
+  if (code === "EBADF") return undefined;
+  if (code === "ERR_OUTCOME_UNKNOWN")
+    return "What was being written may still be, at any later time";
+  return undefined;
+}
+
+/** For what cannot be read and written at positions: how its bytes can be had all the same. */
+export async function withoutPositions(path: string, role: Role): Promise<Stop> {
+  const found = await stat(pathOf(path)).catch(() => undefined);
+  const kind = found?.isFIFO() ? "a pipe" : found?.isSocket() ? "a socket" : "a stream of bytes";
+  const text = `${printable(path)} is ${kind}: it has no positions`;
+  if (role === "either" || found?.isSocket() === true) {
+    return new Stop(Exit.failed, text, "Only files and disks have");
+  }
+  const word = quoted(path);
+  const way =
+    role === "source"
+      ? `Give it as standard input: cat ${word} | bun-aio copy - DST`
+      : `Write to it with cat: cat SRC > ${word}`;
+  return new Stop(Exit.failed, text, way);
+}
+
+export function complainOf(error: IoError): void {
+  const { text, hint } = wordsOf(error);
+  complain(text, hint);
+}

@@ -1,0 +1,29 @@
+// Names as text, though a name is bytes and need not be UTF-8.
+
+import { isUtf8 } from "node:buffer";
+
+/** For people: what is not UTF-8 is shown as `\xNN`. */
+export function textOf(bytes: Uint8Array): string {
+  return spelled(bytes, (byte) => `\\x${byte.toString(16)}`);
+}
+
+/** Text of bytes; each that is not UTF-8 as `spell` has it. */
+export function spelled(bytes: Uint8Array, spell: (byte: number) => string): string {
+  if (isUtf8(bytes)) return Buffer.from(bytes).toString();
+  let text = "";
+  for (let at = 0; at < bytes.byteLength; ) {
+    const length = characterLength(bytes, at);
+    if (length === 0) text += spell(bytes[at] ?? 0);
+    else text += Buffer.from(bytes.subarray(at, at + length)).toString();
+    at += Math.max(1, length);
+  }
+  return text;
+}
+
+/** Bytes of the character at `at`; 0 if there is none. */
+function characterLength(bytes: Uint8Array, at: number): number {
+  for (let length = 1; length <= 4 && at + length <= bytes.byteLength; length++) {
+    if (isUtf8(bytes.subarray(at, at + length))) return length;
+  }
+  return 0;
+}
