@@ -90,9 +90,34 @@ export function createSlab(
   lender: Lender | undefined,
   chunkBytes: number,
 ): ArrayBuffer {
+  const { buffer, header, address } = mapMemory(bytes, alignment, 1);
+  lendersExist ||= lender !== undefined;
+  slabs.set(buffer, { buffer, header, address, bytes, lender, chunkBytes, pinners: [] });
+  noteOpened(
+    "slab",
+    buffer,
+    () => `of ${bytes} bytes${lender === undefined ? "" : " (BufferPool)"}`,
+  );
+  return buffer;
+}
+
+/**
+ * Zeroed memory that costs what is touched of it, however long it is and whatever was freed before: an
+ * ArrayBuffer of JavaScript's own may be cleared byte by byte. To reads and writes it is like any other memory.
+ * Throws an IoError `ENOMEM`.
+ */
+export function sparseMemory(bytes: number): ArrayBuffer {
+  return mapMemory(bytes, ALIGNMENT_DEFAULT, 0).buffer;
+}
+
+function mapMemory(
+  bytes: number,
+  alignment: number,
+  hugePages: 0 | 1,
+): { buffer: ArrayBuffer; header: number; address: number } {
   const native = library();
   const info = new Float64Array(SlabInfo.SIZE / 8);
-  const errno = native.ba_slab_create(bytes, alignment, info);
+  const errno = native.ba_slab_create(bytes, alignment, hugePages, info);
   if (errno !== 0) {
     const { code, reason } = systemError(errno);
     throw new IoError(code, {
@@ -103,13 +128,5 @@ export function createSlab(
     });
   }
   const [header = 0, address = 0, release = 0] = info;
-  const buffer = nativeBuffer(address, bytes, header, release);
-  lendersExist ||= lender !== undefined;
-  slabs.set(buffer, { buffer, header, address, bytes, lender, chunkBytes, pinners: [] });
-  noteOpened(
-    "slab",
-    buffer,
-    () => `of ${bytes} bytes${lender === undefined ? "" : " (BufferPool)"}`,
-  );
-  return buffer;
+  return { buffer: nativeBuffer(address, bytes, header, release), header, address };
 }

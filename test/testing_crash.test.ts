@@ -232,3 +232,102 @@ describe("after a crash", () => {
     }
   });
 });
+
+describe("what a crash and a reopening cost", () => {
+  interface Cost {
+    crash: number;
+    reopen: number;
+    image: number;
+  }
+
+  /** Requests to the device, and bytes that have become resident. */
+  async function costOf(
+    size: number,
+    before: (device: SimulatedDevice) => Promise<void>,
+  ): Promise<Cost> {
+    await using device = await simulatedDevice({ size, seed: 5 });
+    await before(device);
+    const resident = process.memoryUsage.rss();
+    const asked = device.ring.stats().others;
+    const image = await device.crash();
+    const crash = device.ring.stats().others - asked;
+    await using again = await device.reopen();
+    const reopen = again.ring.stats().others;
+    expect(image.byteLength).toBe(size);
+    const content = sectors(1, 0);
+    await again.readExactAt(content, size / 2);
+    expect(content).toEqual(image.slice(size / 2, size / 2 + SECTOR));
+    return { crash, reopen, image: process.memoryUsage.rss() - resident };
+  }
+
+  for (const [name, before] of Object.entries({
+    "one sector": async (device: SimulatedDevice) => {
+      await device.writeAt(sectors(1, 7), device.geometry.size / 2);
+      await device.syncAll();
+    },
+    "one sector between discards of everything": async (device: SimulatedDevice) => {
+      for (let round = 0; round < 20; round++) await device.discard(0, device.geometry.size);
+      await device.writeAt(sectors(1, 7), device.geometry.size / 2);
+      for (let round = 0; round < 20; round++) await device.writeZeroes(0, device.geometry.size);
+    },
+    nothing: async () => {},
+  })) {
+    test(`is what was written, whatever the device holds: ${name}`, async () => {
+      const small = await costOf(2 ** 20, before);
+      for (const size of [16 * 2 ** 20, 2 ** 30, 2 ** 32]) {
+        const large = await costOf(size, before);
+        expect(large.crash).toBe(small.crash);
+        expect(large.reopen).toBe(small.reopen);
+        expect(large.image).toBeLessThan(64 * 2 ** 20);
+      }
+    });
+  }
+});
+
+describe("contents go from device to device", () => {
+  for (const sectorSize of [512, 4096]) {
+    for (const strictAlignment of [true, false]) {
+      test(`sectors of ${sectorSize}, ${strictAlignment ? "whole ones" : "any bytes"}`, async () => {
+        const size = 3 * 2 ** 20;
+        const unit = strictAlignment ? sectorSize : 1;
+        const random = randomOf(sectorSize + unit);
+        const model = new Uint8Array(size);
+        // An image with holes, and longer than what goes to the device at once.
+        model.fill(3, 100, 2 ** 20 + 5);
+        model.fill(4, size - 1);
+        let device = await simulatedDevice({ image: model, sectorSize, strictAlignment });
+        for (let generation = 0; generation < 4; generation++) {
+          for (let round = 0; round < 50; round++) {
+            const discards = random(3) === 0;
+            const step = discards ? sectorSize : unit;
+            const offset = random(size / step) * step;
+            const wanted = (1 + random((32 * sectorSize) / step)) * step;
+            const length = Math.min(wanted, size - offset);
+            const value = discards ? 0 : random(255);
+            if (discards) await device.discard(offset, length);
+            else await device.writeAt(allocBuffer(length).fill(value), offset);
+            model.fill(value, offset, offset + length);
+          }
+          await device.syncAll();
+          expect(Bun.hash(await device.crash())).toBe(Bun.hash(model));
+          const next = await device.reopen();
+          await device.close();
+          device = next;
+        }
+        const content = allocBuffer(size);
+        await device.readExactAt(content, 0);
+        expect(Bun.hash(content)).toBe(Bun.hash(model));
+        await device.close();
+      });
+    }
+  }
+});
+
+/** The same numbers for the same seed. */
+function randomOf(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}

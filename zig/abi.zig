@@ -90,9 +90,10 @@ pub const DeviceCommand = enum(u32) {
     remove_rule = 1,
     /// Cuts the power; `detail` is 1 if it was off already.
     crash = 2,
-    /// Copies `length` bytes at `offset` to `address`, also without power.
+    /// Copies what was ever written at `offset` or behind it to `address`, also without power: an `ImageRange`
+    /// and its bytes, the next one and so on, as far as `length` bytes reach. `detail`: bytes used, 0 at the end.
     read_image = 3,
-    /// Puts `length` bytes from `address` at `offset` as if they had always been there.
+    /// The way back: what the `length` bytes at `address` hold has always been there.
     write_image = 4,
     /// `detail` is 1 when the device is gone.
     ask_gone = 5,
@@ -131,6 +132,12 @@ pub const FaultRule = extern struct {
     short: f64,
     torn: f64,
     latency_ms: f64,
+};
+
+/// Stands before its bytes in `DeviceCommand.read_image` and `write_image`, at any address.
+pub const ImageRange = extern struct {
+    offset: f64,
+    length: f64,
 };
 
 /// Bits of `RingOptions.device_flags`.
@@ -445,7 +452,10 @@ comptime {
     assert(@sizeOf(RingOptions) == 64);
     assert(@sizeOf(FaultRule) == 72);
     assert(@sizeOf(RingInfo) == 88);
-    for (.{ Submission, Completion, FileInfo, Geometry, ImageInfo, LoopStatus, FaultRule, Stats, Control, RingOptions, RingInfo, SlabInfo }) |T| {
+    for (.{
+        Submission, Completion, FileInfo, Geometry,    ImageInfo, LoopStatus, FaultRule,
+        ImageRange, Stats,      Control,  RingOptions, RingInfo,  SlabInfo,
+    }) |T| {
         assertNoPadding(T);
     }
 }

@@ -116,12 +116,12 @@ pub fn ring_release(_: ?*anyopaque, ring: ?*anyopaque) callconv(.c) void {
     r.finalize();
 }
 
-/// Maps `size` zeroed bytes. 0, or a positive errno.
-pub fn slab_create(size: f64, alignment: u32, info: ?*abi.SlabInfo) callconv(.c) i32 {
+/// Maps `size` zeroed bytes; with `huge_pages` for use from end to end, where a touch may cost 2 MiB. 0, or a positive errno.
+pub fn slab_create(size: f64, alignment: u32, huge_pages: u32, info: ?*abi.SlabInfo) callconv(.c) i32 {
     const out = info orelse return invalid;
     if (!(size >= 1) or size > 0x1p46 or @floor(size) != size) return invalid;
     if (alignment == 0 or !std.math.isPowerOfTwo(alignment)) return invalid;
-    const made = Slab.create(@intFromFloat(size), alignment) orelse
+    const made = Slab.create(@intFromFloat(size), alignment, huge_pages != 0) orelse
         return @intFromEnum(std.posix.E.NOMEM);
     out.* = .{
         .header = @floatFromInt(@intFromPtr(made.slab)),

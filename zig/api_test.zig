@@ -283,20 +283,20 @@ test "a ring that is released with operations running cancels them" {
 
 test "slabs have limits, and are zeroed and aligned" {
     var info: abi.SlabInfo = undefined;
-    try expectEqual(invalid, api.slab_create(4096, 4096, null));
+    try expectEqual(invalid, api.slab_create(4096, 4096, 1, null));
     for ([_]f64{ 0, -1, 0.5, 4096.5, std.math.nan(f64), std.math.inf(f64), 0x1p47 }) |size| {
-        try expectEqual(invalid, api.slab_create(size, 4096, &info));
+        try expectEqual(invalid, api.slab_create(size, 4096, 1, &info));
     }
     for ([_]u32{ 0, 3, 4097, std.math.maxInt(u32) }) |alignment| {
-        try expectEqual(invalid, api.slab_create(4096, alignment, &info));
+        try expectEqual(invalid, api.slab_create(4096, alignment, 1, &info));
     }
     const enomem: i32 = @intFromEnum(std.posix.E.NOMEM);
     // 64 TiB with a gap of 2 GiB: more than the addresses that a process has.
-    const huge = api.slab_create(0x1p46, 1 << 31, &info);
+    const huge = api.slab_create(0x1p46, 1 << 31, 1, &info);
     if (huge == 0) api.slab_release(null, header(info)) else try expectEqual(enomem, huge);
     for ([_]u32{ 1, 4096, 1 << 21 }) |alignment| {
         for ([_]f64{ 1, 4096, 4097 }) |size| {
-            try expectEqual(@as(i32, 0), api.slab_create(size, alignment, &info));
+            try expectEqual(@as(i32, 0), api.slab_create(size, alignment, 1, &info));
             const address: usize = @intFromFloat(info.address);
             try expectEqual(@as(usize, 0), address % @max(alignment, 4096));
             const bytes: [*]u8 = @ptrFromInt(address);
@@ -315,7 +315,7 @@ test "memory can be pinned once, and let go of by address" {
     // Where io_uring is refused there is nothing to pin with.
     const opened = Opened.open(.io_uring) catch return error.SkipZigTest;
     var info: abi.SlabInfo = undefined;
-    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
     try expectEqual(invalid, api.slab_pin(opened.ring, null, 4096));
     try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 0));
@@ -332,7 +332,7 @@ test "memory can be pinned once, and let go of by address" {
     try pinnedElsewhere(opened);
     // What is still pinned goes with the ring.
     for (0..20) |index| {
-        try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
+        try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
         const wanted: i32 = if (index < 16) 1 else 0;
         try expectEqual(wanted, api.slab_pin(opened.ring, header(info), 4096));
         api.slab_release(null, header(info));
@@ -343,10 +343,10 @@ test "memory can be pinned once, and let go of by address" {
 /// A row that names a registered slab, but memory before, behind and across its edges, gets a plain request.
 fn pinnedElsewhere(opened: Opened) !void {
     var info: abi.SlabInfo = undefined;
-    try expectEqual(@as(i32, 0), api.slab_create(3 * 4096, 4096, &info));
+    try expectEqual(@as(i32, 0), api.slab_create(3 * 4096, 4096, 1, &info));
     const middle = info.address + 4096;
     var pinned: abi.SlabInfo = undefined;
-    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &pinned));
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &pinned));
     try expectEqual(@as(i32, 1), api.slab_pin(opened.ring, header(pinned), 4096));
     const fd = std.c.open("/dev/zero", .{});
     defer _ = std.c.close(fd);
@@ -371,7 +371,7 @@ fn pinnedElsewhere(opened: Opened) !void {
 test "a slab that JavaScript has let go of lives until its operation ends" {
     const opened: Opened = try .open(.threads);
     var info: abi.SlabInfo = undefined;
-    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, &info));
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
     const rows = opened.submissions();
     rows[0] = submission(0, .read);
     rows[0].address = info.address;

@@ -24,14 +24,14 @@ pub const Slab = struct {
 
     /// Maps `size` zeroed bytes aligned to `alignment` (a power of two), with a page before them
     /// for the header. Returns null when the system has no memory.
-    pub fn create(size: u64, alignment: u64) ?struct { slab: *Slab, address: u64 } {
+    pub fn create(size: u64, alignment: u64, huge_pages: bool) ?struct { slab: *Slab, address: u64 } {
         assert(size > 0);
         assert(std.math.isPowerOfTwo(alignment));
         const page = std.heap.pageSize();
         const gap = @max(alignment, page);
         const bytes = std.math.add(u64, size, gap + (gap - page)) catch return null;
         const mapping = os.mapMemory(bytes) orelse return null;
-        if (@hasDecl(os.native, "preferHugePages") and size >= huge_page_bytes) {
+        if (@hasDecl(os.native, "preferHugePages") and huge_pages and size >= huge_page_bytes) {
             os.native.preferHugePages(mapping);
         }
         const address = std.mem.alignForward(u64, @intFromPtr(mapping.ptr) + page, gap);

@@ -8,6 +8,7 @@ test {
     _ = @import("api_test.zig");
     _ = @import("api_rows_test.zig");
     _ = @import("backend/drive.zig");
+    _ = @import("backend/sector_map.zig");
     _ = @import("os/simulated/faults.zig");
     _ = @import("os/simulated/medium.zig");
     _ = @import("backend/posix_aio.zig");

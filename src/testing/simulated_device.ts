@@ -13,6 +13,7 @@ import { openFile } from "../open.ts";
 import { PathName } from "../path.ts";
 import type { Request } from "../request.ts";
 import { coreOf, openSimulated } from "../ring.ts";
+import { sparseMemory } from "../slab.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
 
 export interface SimulatedDeviceOptions {
@@ -44,7 +45,8 @@ export interface SimulatedDevice extends BlockDevice {
    * the writes that no sync has covered, those in flight included, the seed decides which survive: any
    * of them without any other, and of several sectors written at once perhaps only some.
    *
-   * @returns What is on the medium now. After a rule has crashed or unplugged the device, what it left.
+   * @returns What is on the medium now, in memory of its own: `size` bytes, of which only those that were ever
+   *   written take time and memory. After a rule has crashed or unplugged the device, what it left.
    */
   crash(): Promise<Bytes>;
   /**
@@ -103,7 +105,7 @@ export async function simulatedDevice(
   faults.forEach((rule, index) => {
     nativeRule(`options.faults[${index}]`, rule, limits);
   });
-  const device = await start(settings, image);
+  const device = await start(settings, image === undefined ? [] : packed(image));
   faults.forEach((rule, index) => {
     device.addRule(`options.faults[${index}]`, rule);
   });
@@ -124,7 +126,7 @@ function limitsOf(settings: Settings): { size: number; alignment: number } {
   return { size, alignment: strict ? sectorSize : 1 };
 }
 
-async function start(settings: Settings, image: Uint8Array | undefined): Promise<MemoryDevice> {
+async function start(settings: Settings, contents: Contents): Promise<MemoryDevice> {
   const { size, sectorSize, seed, strict, unalignedWrites } = settings;
   const ring = openSimulated({
     bytes: size,
@@ -135,7 +137,7 @@ async function start(settings: Settings, image: Uint8Array | undefined): Promise
     baseFd: -1,
   });
   try {
-    if (image !== undefined) await writeImage(coreOf(ring), image);
+    await writeContents(coreOf(ring), contents);
     const options = { write: true, direct: strict, unalignedWrites, ring };
     using path = new PathName("seed", `simulated:${seed}`, false);
     const init = await openFile(path, options, 0);
@@ -152,7 +154,7 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
   readonly #rules: Faults;
   readonly #settings: Settings;
   /** What survived, once somebody has asked. */
-  #survived: Promise<Bytes> | undefined;
+  #survived: Promise<readonly Bytes[]> | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(init: DeviceInit, settings: Settings) {
@@ -170,13 +172,13 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
   async crash(): Promise<Bytes> {
     if (this.#survived === undefined && this.#closed !== undefined) throw this.#closedError();
     this.#survived ??= this.#crash();
-    return (await this.#survived).slice();
+    return imageOf(await this.#survived, this.#settings.size);
   }
 
-  async #crash(): Promise<Bytes> {
+  async #crash(): Promise<readonly Bytes[]> {
     const core = this.#core;
     await core.start(command({ argument: abi.DeviceCommand.crash }));
-    return readImage(core, this.#settings.size);
+    return readContents(core);
   }
 
   async reopen(): Promise<SimulatedDevice> {
@@ -248,14 +250,51 @@ async function isGone(core: Core): Promise<boolean> {
   return (await core.start(command({ argument: abi.DeviceCommand.askGone }))).detail === 1;
 }
 
-async function writeImage(core: Core, image: Uint8Array): Promise<void> {
-  const chunk = abi.BOUNCE_BLOCK_BYTES_MAX;
-  for (let offset = 0; offset < image.byteLength; offset += chunk) {
-    const part = image.subarray(offset, offset + chunk);
+// Contents: what was ever written, and nothing of the rest -----------------------------------------------
+
+/** Ranges of a medium, each an `ImageRange` and its bytes, one behind the other in parts that fit a block. */
+type Contents = Iterable<Uint8Array>;
+
+const HEADER_BYTES = abi.ImageRange.SIZE;
+const PART_BYTES_MAX = abi.BOUNCE_BLOCK_BYTES_MAX;
+
+function* packed(image: Uint8Array): Generator<Uint8Array> {
+  const step = PART_BYTES_MAX - HEADER_BYTES;
+  for (let offset = 0; offset < image.byteLength; offset += step) {
+    const bytes = image.subarray(offset, offset + step);
+    const part = new Uint8Array(HEADER_BYTES + bytes.byteLength);
+    const header = new DataView(part.buffer);
+    header.setFloat64(abi.ImageRange.offset, offset, true);
+    header.setFloat64(abi.ImageRange.length, bytes.byteLength, true);
+    part.set(bytes, HEADER_BYTES);
+    yield part;
+  }
+}
+
+function* rangesOf(part: Uint8Array): Generator<{ offset: number; bytes: Uint8Array }> {
+  const view = new DataView(part.buffer, part.byteOffset, part.byteLength);
+  for (let at = 0; at < part.byteLength; ) {
+    const offset = view.getFloat64(at + abi.ImageRange.offset, true);
+    const length = view.getFloat64(at + abi.ImageRange.length, true);
+    at += HEADER_BYTES;
+    yield { offset, bytes: part.subarray(at, at + length) };
+    at += length;
+  }
+}
+
+function imageOf(contents: Contents, size: number): Bytes {
+  const image = new Uint8Array(sparseMemory(size), 0, size);
+  for (const part of contents) {
+    for (const { offset, bytes } of rangesOf(part)) image.set(bytes, offset);
+  }
+  return image;
+}
+
+async function writeContents(core: Core, contents: Contents): Promise<void> {
+  for (const part of contents) {
     const outcome = await core.start(
       command({
         argument: abi.DeviceCommand.writeImage,
-        offset,
         length: part.byteLength,
         blockBytes: part.byteLength,
         fill: (memory) => memory.set(part),
@@ -265,15 +304,16 @@ async function writeImage(core: Core, image: Uint8Array): Promise<void> {
   }
 }
 
-async function readImage(core: Core, size: number): Promise<Bytes> {
-  const image = new Uint8Array(size);
-  const chunk = abi.BOUNCE_BLOCK_BYTES_MAX;
-  for (let offset = 0; offset < size; offset += chunk) {
-    const length = Math.min(chunk, size - offset);
-    const argument = abi.DeviceCommand.readImage;
+async function readContents(core: Core): Promise<readonly Bytes[]> {
+  const parts: Bytes[] = [];
+  const argument = abi.DeviceCommand.readImage;
+  for (let offset = 0; ; ) {
+    const length = PART_BYTES_MAX;
     const outcome = await core.start(command({ argument, offset, length, blockBytes: length }));
-    image.set(core.bounce.memoryOf(outcome.block, length), offset);
+    const part = core.bounce.memoryOf(outcome.block, outcome.detail).slice();
     core.releaseBlock(outcome.block);
+    if (part.byteLength === 0) return parts;
+    parts.push(part);
+    for (const range of rangesOf(part)) offset = range.offset + range.bytes.byteLength;
   }
-  return image;
 }

@@ -79,7 +79,7 @@ int32_t ba_poll(void *, uint32_t);
 int32_t ba_cancel(void *, uint32_t, uint32_t);
 int32_t ba_ring_close(void *);
 void ba_ring_release(void *, void *);
-int32_t ba_slab_create(double, uint32_t, struct slab_info *);
+int32_t ba_slab_create(double, uint32_t, uint32_t, struct slab_info *);
 int32_t ba_slab_pin(void *, void *, uint32_t);
 int32_t ba_slab_unpin(void *, void *);
 void ba_slab_release(void *, void *);
@@ -91,7 +91,7 @@ static int32_t (*ba_poll)(void *, uint32_t);
 static int32_t (*ba_cancel)(void *, uint32_t, uint32_t);
 static int32_t (*ba_ring_close)(void *);
 static void (*ba_ring_release)(void *, void *);
-static int32_t (*ba_slab_create)(double, uint32_t, struct slab_info *);
+static int32_t (*ba_slab_create)(double, uint32_t, uint32_t, struct slab_info *);
 static int32_t (*ba_slab_pin)(void *, void *, uint32_t);
 static int32_t (*ba_slab_unpin)(void *, void *);
 static void (*ba_slab_release)(void *, void *);
@@ -206,7 +206,7 @@ static void transfers_syncs_and_vectors(void) {
     struct ring r;
     CHECK(ring_open(&r));
     struct slab_info slab;
-    CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, &slab) == 0);
+    CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, 1, &slab) == 0);
     unsigned char *memory = pointer(slab.address);
     for (int i = 0; i < BLOCK * BLOCKS; i++) CHECK(memory[i] == 0), memory[i] = pattern(i);
     /* 1 with io_uring of Linux 5.19; it lives on in the ring when JavaScript has let go of it. */
@@ -254,7 +254,7 @@ static void cancels(void) {
     struct ring r;
     CHECK(ring_open(&r));
     struct slab_info slab;
-    CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, &slab) == 0);
+    CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, 1, &slab) == 0);
     int fd = ring_open_file(&r, 0);
     for (int turn = 0; turn < rounds; turn++) {
         uint32_t first = r.next_slot;
@@ -284,7 +284,7 @@ static void torn_down_in_flight(void) {
         struct ring r;
         CHECK(ring_open(&r));
         struct slab_info slab;
-        CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, &slab) == 0);
+        CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, 1, &slab) == 0);
         int fd = ring_open_file(&r, 0);
         for (int i = 0; i < BLOCKS; i++)
             queue(&r, i % 2 ? READ : WRITE, fd, 0, i * BLOCK, slab.address + i * BLOCK, BLOCK, slab.header, 0);

@@ -4,12 +4,11 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const os = @import("../os.zig");
+const SectorMap = @import("sector_map.zig").SectorMap;
 const zeroMemory = @import("drive.zig").zeroMemory;
 const E = std.posix.E;
 
 const Mapping = []align(std.heap.page_size_min) u8;
-const Words = std.DynamicBitSetUnmanaged.MaskInt;
-const word_bits = @bitSizeOf(Words);
 
 pub const Overlay = struct {
     size: u64,
@@ -18,23 +17,21 @@ pub const Overlay = struct {
     fd: i32,
     /// The changed sectors, where they belong; pages that are never used cost no memory.
     bytes: Mapping,
-    /// One bit for each changed sector.
-    map: Mapping,
+    changed: SectorMap,
 
     pub fn init(fd: i32, size: u64, sector_size: u32) ?Overlay {
         assert(size > 0);
         const sectors = std.math.divCeil(u64, size, sector_size) catch unreachable;
-        const word_count = std.math.divCeil(u64, sectors, word_bits) catch unreachable;
         // Whole sectors, also where the base ends within one.
         const bytes = os.mapMemory(sectors * sector_size) orelse return null;
-        const map = os.mapMemory(word_count * @sizeOf(Words)) orelse {
+        var changed = SectorMap.init(size, sector_size) orelse {
             os.unmapMemory(bytes);
             return null;
         };
         const duplicate = os.native.duplicate(fd);
         if (duplicate < 0) {
             os.unmapMemory(bytes);
-            os.unmapMemory(map);
+            changed.deinit();
             return null;
         }
         return .{
@@ -42,52 +39,32 @@ pub const Overlay = struct {
             .sector_size = sector_size,
             .fd = @intCast(duplicate),
             .bytes = bytes,
-            .map = map,
+            .changed = changed,
         };
     }
 
     pub fn deinit(overlay: *Overlay) void {
         _ = os.native.close(overlay.fd);
         os.unmapMemory(overlay.bytes);
-        os.unmapMemory(overlay.map);
+        overlay.changed.deinit();
         overlay.* = undefined;
-    }
-
-    fn words(overlay: *const Overlay) []Words {
-        const pointer: [*]Words = @ptrCast(@alignCast(overlay.map.ptr));
-        return pointer[0 .. overlay.map.len / @sizeOf(Words)];
-    }
-
-    fn isChanged(overlay: *const Overlay, sector: u64) bool {
-        const bit = @as(Words, 1) << @intCast(sector % word_bits);
-        return overlay.words()[sector / word_bits] & bit != 0;
-    }
-
-    fn note(overlay: *Overlay, sector: u64) void {
-        overlay.words()[sector / word_bits] |= @as(Words, 1) << @intCast(sector % word_bits);
     }
 
     /// 0, or a negative errno of the base.
     pub fn read(overlay: *const Overlay, offset: u64, out: []u8) isize {
         assert(offset + out.len <= overlay.size);
-        var done: u64 = 0;
-        while (done < out.len) {
-            const from = offset + done;
-            const first = from / overlay.sector_size;
-            const changed = overlay.isChanged(first);
-            var end = first + 1;
-            while (end * overlay.sector_size < offset + out.len) : (end += 1) {
-                if (overlay.isChanged(end) != changed) break;
+        const end = offset + out.len;
+        var from = offset;
+        while (from < end) {
+            const ours = overlay.changed.next(from, end);
+            const begin = if (ours) |range| range.offset else end;
+            const result = overlay.readBase(from, out[from - offset ..][0 .. begin - from]);
+            if (result < 0) return result;
+            from = begin;
+            if (ours) |range| {
+                @memcpy(out[from - offset ..][0..range.length], overlay.bytes[from..][0..range.length]);
+                from += range.length;
             }
-            const bytes = @min(end * overlay.sector_size, offset + out.len) - from;
-            const part = out[done..][0..bytes];
-            if (changed) {
-                @memcpy(part, overlay.bytes[from..][0..bytes]);
-            } else {
-                const result = overlay.readBase(from, part);
-                if (result < 0) return result;
-            }
-            done += bytes;
         }
         return 0;
     }
@@ -139,12 +116,12 @@ pub const Overlay = struct {
             const result = overlay.fetch(last);
             if (result < 0) return result;
         }
-        for (first..last + 1) |sector| overlay.note(sector);
+        overlay.changed.mark(offset, length);
         return 0;
     }
 
     fn fetch(overlay: *Overlay, sector: u64) isize {
-        if (overlay.isChanged(sector)) return 0;
+        if (overlay.changed.isMarked(sector)) return 0;
         const start = sector * overlay.sector_size;
         const bytes = @min(overlay.sector_size, overlay.size - start);
         return overlay.readBase(start, overlay.bytes[start..][0..bytes]);
@@ -153,33 +130,13 @@ pub const Overlay = struct {
     /// Writes runs of changed sectors that begin at `from` or later, as offset and length in bytes;
     /// returns how many.
     pub fn changes(overlay: *const Overlay, from: u64, out: [][2]f64) u32 {
-        const total = std.math.divCeil(u64, overlay.size, overlay.sector_size) catch unreachable;
-        var sector = from / overlay.sector_size;
+        var at = from - from % overlay.sector_size;
         var count: u32 = 0;
-        while (count < out.len) {
-            const first = overlay.next(sector, total, true);
-            if (first == total) break;
-            sector = overlay.next(first, total, false);
-            const start = first * overlay.sector_size;
-            const end = @min(sector * overlay.sector_size, overlay.size);
-            out[count] = .{ @floatFromInt(start), @floatFromInt(end - start) };
-            count += 1;
+        while (count < out.len) : (count += 1) {
+            const range = overlay.changed.next(at, overlay.size) orelse break;
+            out[count] = .{ @floatFromInt(range.offset), @floatFromInt(range.length) };
+            at = range.offset + range.length;
         }
         return count;
-    }
-
-    /// The first sector from `from` on that is changed, or is not; `total` if there is none.
-    fn next(overlay: *const Overlay, from: u64, total: u64, changed: bool) u64 {
-        const uniform: Words = if (changed) 0 else std.math.maxInt(Words);
-        var sector = from;
-        while (sector < total) {
-            if (sector % word_bits == 0 and overlay.words()[sector / word_bits] == uniform) {
-                sector += word_bits;
-                continue;
-            }
-            if (overlay.isChanged(sector) == changed) return sector;
-            sector += 1;
-        }
-        return total;
     }
 };

@@ -477,11 +477,11 @@ pub const SimulatedDevice = struct {
                 const offset = operation.offset;
                 const length = operation.length;
                 if (self.medium != .drive) return negative(.OPNOTSUPP);
-                if (offset > self.size or length > self.size - offset) return invalid;
                 if (length == 0) return 0;
-                const memory = @as([*]u8, @ptrFromInt(operation.address))[0..length];
                 const drive = &self.medium.drive;
-                if (command == .read_image) drive.read(offset, memory) else drive.preload(offset, memory);
+                const memory = @as([*]u8, @ptrFromInt(operation.address))[0..length];
+                if (command == .write_image) return if (drive.unpack(memory)) 0 else invalid;
+                operation.detail = @intCast(drive.pack(offset, memory[0..@min(length, std.math.maxInt(u32))]));
             },
             .ask_gone => operation.detail = @intFromBool(self.gone),
         }

@@ -26,7 +26,7 @@ pub const Memory = struct {
     pub fn init(memory: *Memory) void {
         memory.pinned = @splat(false);
         for (&memory.slabs, &memory.addresses) |*slab, *address| {
-            const made = Slab.create(slot_bytes * slots_per_slab, 4096) orelse unreachable;
+            const made = Slab.create(slot_bytes * slots_per_slab, 4096, false) orelse unreachable;
             slab.* = made.slab;
             address.* = made.address;
         }
