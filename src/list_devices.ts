@@ -1,7 +1,7 @@
 // `listBlockDevices`: the disks of this system, and which of them it lives on. Linux from /sys and
 // /proc, FreeBSD from the XML of kern.geom.confxml (list_freebsd.ts).
 
-import { readdir, realpath } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { errnoOf, IoError, systemError } from "./errors.ts";
 import type { Geometry } from "./geometry.ts";
@@ -10,6 +10,7 @@ import {
   backingFile,
   directoryOf,
   diskDirectory,
+  diskNames,
   type Mount,
   namesIn,
   nodeNumbers,
@@ -68,7 +69,7 @@ export function listBlockDevices(): Promise<BlockDeviceInfo[]> {
 export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
   const mounts = await told(readMounts(paths));
   const swaps = await told(readSwaps(paths));
-  const names = await told(readdir(join(paths.sys, "block")));
+  const names = await told(diskNames(paths));
   const context: Context = { paths, mounts, system: await systemDevices(paths, mounts, swaps) };
   const listed = await Promise.all(
     names.map(async (name) => {

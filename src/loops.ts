@@ -3,13 +3,21 @@
 // sysfs leads to has to do. Used by busy.ts, medium.ts and the command.
 
 import { type BigIntStats, fstat } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Core } from "./core.ts";
 import { systemError } from "./errors.ts";
 import * as abi from "./native/abi.gen.ts";
-import { backingFile, deviceNumbers, nodeNumbers, numberOf, type SystemPaths } from "./sysfs.ts";
+import {
+  backingFile,
+  deviceNumbers,
+  diskNames,
+  nodeNumbers,
+  numberOf,
+  partitionNames,
+  type SystemPaths,
+} from "./sysfs.ts";
 
 /** "file DEV INODE", "disk MAJOR:MINOR" or "character MAJOR:MINOR": one of them, whatever its names. */
 export type Key = string;
@@ -108,25 +116,16 @@ export async function attachedLoops(paths: SystemPaths, ask: AskLoop): Promise<L
   return loops.filter((loop) => loop !== undefined);
 }
 
-/** From /sys/block; without it, from /proc/partitions, which names every disk that has a size. */
+/** From /sys/block; without it, from /proc/partitions, where what is attached has a size. */
 async function loopNumbers(paths: SystemPaths): Promise<number[] | undefined> {
-  const disks = await readdir(join(paths.sys, "block")).catch((): string[] => []);
-  const names = disks.length > 0 ? disks : await namesInProc(paths);
+  const names = await diskNames(paths)
+    .catch(() => partitionNames(paths))
+    .catch(() => undefined);
   return names
     ?.map((name) => /^loop(\d+)$/.exec(name)?.[1])
     .filter((digits) => digits !== undefined)
     .map(Number)
     .sort((a, b) => a - b);
-}
-
-/** proc_partitions(5): major, minor, blocks, name. */
-async function namesInProc(paths: SystemPaths): Promise<string[] | undefined> {
-  try {
-    const text = await readFile(join(paths.proc, "partitions"), "utf8");
-    return text.split("\n").map((line) => line.trim().split(/\s+/)[3] ?? "");
-  } catch {
-    return undefined;
-  }
 }
 
 async function describeLoop(

@@ -2,7 +2,8 @@
 // reads are asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can
 // use a tree of their own. Used by block_device.ts, busy.ts and list_devices.ts.
 
-import { access, readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
+import { access, readdir, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
+import { constants } from "node:os";
 import { basename, dirname, join } from "node:path";
 
 export interface SystemPaths {
@@ -60,6 +61,38 @@ export async function namesIn(path: string): Promise<string[]> {
   } catch {
     return [];
   }
+}
+
+/** linux/magic.h */
+const SYSFS_MAGIC = 0x62656572;
+
+/**
+ * Names of all disks. Rejects where the system does not tell: container runtimes hide folders behind empty
+ * ones, and files behind /dev/null (maskedPaths of the OCI runtime specification).
+ */
+export async function diskNames(paths: SystemPaths): Promise<string[]> {
+  const path = join(paths.sys, "block");
+  const names = await readdir(path);
+  if (names.length > 0 || (await statfs(path)).type === SYSFS_MAGIC) return names;
+  throw hidden(path);
+}
+
+/** Names of all disks and partitions that have a size, as /proc shows them. Rejects as `diskNames` does. */
+export async function partitionNames(paths: SystemPaths): Promise<string[]> {
+  const lines = await linesOf(join(paths.proc, "partitions"));
+  return lines.map((line) => line.trim().split(/\s+/)[3] ?? "");
+}
+
+/** The lines of a file of /proc that has a header. Rejects without it. */
+async function linesOf(path: string): Promise<string[]> {
+  const text = await readFile(path, "utf8");
+  if (text === "") throw hidden(path);
+  return text.split("\n");
+}
+
+function hidden(path: string): Error {
+  const error = new Error(`${path} is empty`);
+  return Object.assign(error, { code: "ENOENT", errno: -constants.errno.ENOENT, path });
 }
 
 /** The sysfs directory of a device number, with links resolved. */
@@ -272,14 +305,20 @@ function unescaped(text: string): string {
 
 /** Paths of files and devices that are swapped to. Rejects where /proc does not tell. */
 export async function readSwaps(paths: SystemPaths): Promise<string[]> {
-  const text = await readFile(join(paths.proc, "swaps"), "utf8").catch(async (error: Error) => {
+  const path = join(paths.proc, "swaps");
+  const lines = await linesOf(path).catch(async (error: Error) => {
     // A kernel without swap has no such file; a /proc that shows processes only (proc(5), subset=pid) no other.
-    if (!("code" in error) || error.code !== "ENOENT") throw error;
     await access(join(paths.proc, "partitions"));
-    return "";
+    if (
+      await access(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      throw error;
+    return [];
   });
-  return text
-    .split("\n")
+  return lines
     .slice(1)
     .map((line) => unescaped(line.split(/\s/)[0] ?? ""))
     .filter((path) => path !== "");

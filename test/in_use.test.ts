@@ -306,8 +306,9 @@ describe("two files whose inodes are the same number in a double", () => {
   testUnless(missing, "are two files", async () => {
     using dir = new TempDir();
     for (const name of ["lower", "tmpfs", "merged"]) mkdirSync(dir.file(name));
-    // Of one folder, made one after the other.
-    for (let i = 0; i < 16; i++) dir.file(`lower/${i}`, pattern(65536, i));
+    // Doubles are 2048 apart there: of so many files of one folder two are closer.
+    const names = [...Array(128).keys()];
+    for (const i of names) dir.file(`lower/${i}`, pattern(4096, i));
     await must("mount", "-t", "tmpfs", "none", dir.file("tmpfs"));
     try {
       for (const name of ["upper", "work"]) mkdirSync(dir.file(`tmpfs/${name}`));
@@ -318,17 +319,18 @@ describe("two files whose inodes are the same number in a double", () => {
       await must(...words, dir.file("merged"));
       try {
         const inode = (i: number) => statSync(dir.file(`merged/${i}`), { bigint: true }).ino;
-        const attached = 0;
-        const twin = [...Array(16).keys()].find(
-          (i) => inode(i) !== inode(attached) && Number(inode(i)) === Number(inode(attached)),
+        const sorted = names.toSorted((a, b) => (inode(a) < inode(b) ? -1 : 1));
+        const at = sorted.findIndex(
+          (i, k) => k > 0 && Number(inode(i)) === Number(inode(sorted[k - 1] ?? i)),
         );
-        expect(twin).toBeDefined();
+        const [attached = -1, twin = -1] = sorted.slice(at - 1);
+        expect(inode(attached)).not.toBe(inode(twin));
         await using _loop = await Attached.at("--read-only", dir.file(`merged/${attached}`));
         const options = { exclusive: true, direct: false };
         const open = (i: number) => BlockDevice.open(dir.file(`merged/${i}`), options);
         expect((await refusal(open(attached))).code).toBe("EBUSY");
-        await using device = await open(twin ?? attached);
-        expect(device.geometry.size).toBe(65536);
+        await using device = await open(twin);
+        expect(device.geometry.size).toBe(4096);
       } finally {
         await must("umount", dir.file("merged"));
       }
@@ -451,17 +453,25 @@ describe("a swap file", () => {
   });
 });
 
-/** Runs the command where /sys is empty and /proc shows nothing but processes, or nothing at all. */
-function withoutSystem(
-  hidden: "sys" | "proc" | "both" | "all of both",
-  args: readonly string[],
-): Promise<ChildResult> {
-  // Bun itself does not start without /proc/self: it is covered from within.
-  const lines = [
+function covers(hidden: string): string[] {
+  return [
     ...(hidden === "proc" ? [] : ["mount -t tmpfs none /sys"]),
     ...(hidden === "sys" ? [] : ["mount -t proc -o subset=pid none /proc"]),
     ...(hidden === "all of both" ? ["mount -t tmpfs none /proc"] : []),
   ];
+}
+
+/** Runs the command where /sys is empty and /proc shows nothing but processes, or nothing at all. */
+function withoutSystem(
+  hidden: "sys" | "proc" | "both" | "all of both" | "masked",
+  args: readonly string[],
+): Promise<ChildResult> {
+  // Bun itself does not start without /proc/self: it is covered from within.
+  const masks = [
+    "mount -t tmpfs none /sys/block",
+    "for f in partitions swaps; do mount --bind /dev/null /proc/$f; done",
+  ];
+  const lines = hidden === "masked" ? masks : covers(hidden);
   const code = `
     const { exitCode, stderr } = Bun.spawnSync(["sh", "-ec", ${JSON.stringify(lines.join("\n"))}]);
     if (exitCode !== 0) throw new Error(stderr.toString());
@@ -478,7 +488,7 @@ describe("where nobody can say", () => {
     const noise = dir.file("noise", pattern(65536));
     const image = dir.file("a.img", pattern(MiB, 7));
     await using device = await imageDevice({ size: MiB, exclusive: false });
-    for (const hidden of ["both", "all of both"] as const) {
+    for (const hidden of ["both", "all of both", "masked"] as const) {
       for (const target of [image, device.path ?? ""]) {
         const { end, stdout, stderr } = await withoutSystem(hidden, ["copy", noise, target, "-y"]);
         expect([end, stdout]).toEqual([3, ""]);

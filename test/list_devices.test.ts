@@ -270,13 +270,6 @@ test("a system on a loop device, on a file, on a disk; and swap in a file", asyn
   expect(named(list, "sda").transport).toBe("ata");
 });
 
-test("a system without disks", async () => {
-  using folder = new Folder();
-  const tree = new Tree(folder);
-  tree.write("proc/self/mountinfo", "1 0 0:20 / / rw - nfs server:/ rw\n");
-  expect(await listLinuxDevices(tree.paths)).toEqual([]);
-});
-
 test("a system that does not tell is not one without disks", async () => {
   using folder = new Folder();
   const { paths } = laptop(folder);
@@ -289,9 +282,16 @@ test("a system that does not tell is not one without disks", async () => {
     expect(error).toBeInstanceOf(IoError);
     expect(error).toMatchObject({ code: "ENOENT", errno: -2, path });
   }
-  // As with the mount option subset=pid (proc(5)).
+  // A container hides folders behind empty ones, and files behind /dev/null.
+  mkdirSync(join(folder.path, "empty", "block"), { recursive: true });
+  const empty = listLinuxDevices({ ...paths, sys: join(folder.path, "empty") });
+  await expect(empty).rejects.toThrow(`ENOENT: no such file or directory, open '${folder.path}`);
+  writeFileSync(join(paths.proc, "swaps"), "");
+  await expect(listLinuxDevices(paths)).rejects.toThrow("swaps");
+  // A kernel without swap.
   rmSync(join(paths.proc, "swaps"));
   expect((await listLinuxDevices(paths)).length).toBeGreaterThan(0);
+  // As with the mount option subset=pid (proc(5)).
   rmSync(join(paths.proc, "partitions"));
   await expect(listLinuxDevices(paths)).rejects.toThrow("ENOENT");
 });
