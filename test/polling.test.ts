@@ -12,7 +12,6 @@ import {
   rejection,
   ScopedAbort,
   sleep,
-  unlessOthersLog,
 } from "./support/control.ts";
 import { TempDir } from "./support/temp.ts";
 
@@ -179,44 +178,42 @@ testUnless(
 testUnless(
   noIoUring ?? blockingReadMissing,
   "what takes long is not looked for in vain again and again",
-  () =>
-    unlessOthersLog(async () => {
-      await using ring = Ring.open();
-      await using file = await openBlocking(ring);
-      const readInVain = async (): Promise<void> => {
-        using controller = new ScopedAbort();
-        const read = blockingRead(file, allocBuffer(1 << 20), { signal: controller.signal });
-        await sleep(3);
-        controller.abort();
-        await rejection(read);
-      };
-      for (let i = 0; i < 10; i++) await readInVain();
-      const { polls } = ring.stats();
-      expect(polls).toBeGreaterThan(0);
-      for (let i = 0; i < 10; i++) await readInVain();
-      expect(ring.stats().polls).toBe(polls);
-    }),
+  async () => {
+    await using ring = Ring.open();
+    await using file = await openBlocking(ring);
+    const readInVain = async (): Promise<void> => {
+      using controller = new ScopedAbort();
+      const read = blockingRead(file, allocBuffer(1 << 20), { signal: controller.signal });
+      await sleep(3);
+      controller.abort();
+      await rejection(read);
+    };
+    for (let i = 0; i < 10; i++) await readInVain();
+    const { polls } = ring.stats();
+    expect(polls).toBeGreaterThan(0);
+    for (let i = 0; i < 10; i++) await readInVain();
+    expect(ring.stats().polls).toBe(polls);
+  },
 );
 
 testUnless(
   noIoUring ?? blockingReadMissing,
   "while operations wait for bounce memory, the ring sleeps",
-  () =>
-    unlessOthersLog(async () => {
-      await using ring = Ring.open();
-      await using file = await openBlocking(ring);
-      using controller = new ScopedAbort();
-      const { signal } = controller;
-      // Eight of them have all there is.
-      const reads = Array.from({ length: 9 }, () =>
-        rejection(blockingRead(file, new Uint8Array(1 << 20), { signal })),
-      );
-      await sleep(50);
-      const { flushes, polls } = ring.stats();
-      expect(flushes + polls).toBeLessThan(100);
-      controller.abort();
-      await Promise.all(reads);
-    }),
+  async () => {
+    await using ring = Ring.open();
+    await using file = await openBlocking(ring);
+    using controller = new ScopedAbort();
+    const { signal } = controller;
+    // Eight of them have all there is.
+    const reads = Array.from({ length: 9 }, () =>
+      rejection(blockingRead(file, new Uint8Array(1 << 20), { signal })),
+    );
+    await sleep(50);
+    const { flushes, polls } = ring.stats();
+    expect(flushes + polls).toBeLessThan(100);
+    controller.abort();
+    await Promise.all(reads);
+  },
 );
 
 test("a clock that a test puts in the place of the system's does not stop a ring", async () => {

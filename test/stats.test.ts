@@ -7,12 +7,13 @@ import {
   blockingReadMissing,
   blockingTest,
   Folder,
-  logUntilSettled,
+  letGoUntilSettled,
   openBlocking,
   pattern,
   rejection,
   ScopedAbort,
   sleep,
+  untilBlocked,
 } from "./support/control.ts";
 
 function sum(histogram: LatencyHistogram): number {
@@ -120,7 +121,7 @@ describe.skipIf(blockingReadMissing !== undefined)(
       const read = blockingRead(file, allocBuffer(1 << 20), { timeout: 80 });
       const ended = rejection(read);
       await sleep(90);
-      await logUntilSettled(ended);
+      await letGoUntilSettled(ended);
       const ms = performance.now() - started;
       const { latency, canceled, cancelRequests } = ring.stats();
       expect(canceled).toBe(1);
@@ -138,7 +139,7 @@ describe.skipIf(blockingReadMissing !== undefined)(
       using controller = new ScopedAbort();
       const { signal } = controller;
       const blocker = rejection(blockingRead(blocking, allocBuffer(1 << 20), { signal }));
-      await sleep(10);
+      await untilBlocked();
       // Somebody else's log message lets the queue move on: then once more.
       const data = new Uint8Array(1);
       let code: unknown;
@@ -150,7 +151,7 @@ describe.skipIf(blockingReadMissing !== undefined)(
       }
       const latency = ring.stats().latency.write.percentile(1);
       controller.abort();
-      await logUntilSettled(blocker);
+      await letGoUntilSettled(blocker);
       expect(code).toBe("ERR_TIMEOUT");
       expect(latency).toBeGreaterThanOrEqual(55_000);
     });
