@@ -1,7 +1,7 @@
 // Signals to the `bun-aio` command: asked twice, ignored, asked how far it is.
 
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { run } from "./support/child.ts";
 import { CTRL_C, Fed, Session } from "./support/command.ts";
 import { noLinux, noRoot, testUnless, unless } from "./support/conditions.ts";
@@ -82,6 +82,33 @@ describe("Ctrl-C", () => {
     expect(await session.end()).toBe(130);
     expect(session.screen).toContain("\nstopping (Ctrl-C again ends it at once)\r\n");
   });
+
+  testUnless(
+    noFreeze,
+    "repeated while it is stopping, soon after the first, is the same one; so is another signal",
+    async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", pattern(64 * 2 ** 20));
+      await using volume = await mountedImage(dir);
+      const args = ["copy", source, `${volume.path}/target`, "--bs", "4k", "--depth", "1"];
+      await using fed = new Fed(args, { env: { BUN_AIO_BACKEND: "threads" } });
+      await fed.handles("SIGINT");
+      while (!existsSync(`${volume.path}/target`)) await Bun.sleep(1);
+      {
+        using _frozen = frozen(volume.path);
+        fed.kill("SIGINT");
+        await fed.until(/^stopping/m);
+        fed.kill("SIGINT");
+        fed.kill("SIGTERM");
+        // When this is answered, those sent before it have been received.
+        fed.kill("SIGUSR1");
+        await fed.until(/^(copy |nothing )/m);
+      }
+      expect(await fed.end()).toBe(130);
+      expect(fed.said).toMatch(/^stopped after /m);
+      expect(fed.said).not.toContain("stopped at once");
+    },
+  );
 
   testUnless(
     noFreeze,

@@ -216,7 +216,7 @@ async function copyShown(
 }
 
 /** How that part is compared which an earlier copy wrote. */
-const LOOK = { bs: VERIFY_BS_DEFAULT, depth: VERIFY_DEPTH_DEFAULT, all: false } as const;
+const LOOK = { bs: VERIFY_BS_DEFAULT, all: false } as const;
 
 /** With --verify-from: compares what this copy and those before it wrote, and hashes it. */
 async function lookAtAll(
@@ -234,7 +234,8 @@ async function lookAtAll(
   const starts = { skip: job.start, seek: job.seek - before };
   await using a = await openSide(job.source, starts.skip);
   await using b = await openSide(job.target, starts.seek);
-  const outcome = await compare({ ...LOOK, length }, a, b, progress, signal);
+  const depth = a.inOrder ? 1 : VERIFY_DEPTH_DEFAULT;
+  const outcome = await compare({ ...LOOK, length, depth }, a, b, progress, signal);
   const [difference] = outcome.differences;
   if (difference === undefined && !outcome.stopped) {
     const digest = job.hash ? outcome.sha256A : undefined;

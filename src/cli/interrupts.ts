@@ -27,8 +27,8 @@ export class Interrupts implements Disposable {
   #ring: Ring | undefined;
   #code: number = Exit.interrupted;
   #askedAt = 0;
-  /** Whether the user can know that it is stopping. */
-  #announced = false;
+  /** Since when the user can know that it is stopping. */
+  #announcedAt = Infinity;
   #isSilent = false;
 
   constructor() {
@@ -72,23 +72,25 @@ export class Interrupts implements Disposable {
       this.#controller.abort(new Error(`stopped by ${name}`));
       return;
     }
-    if (performance.now() - this.#askedAt < SAME_REQUEST_MS) return;
-    // Who has not read that it is stopping repeats the request. Another signal is another request.
-    if (name === "SIGINT" && !this.#announced) return;
+    // Who has not read that it is stopping repeats the request; that may wait in the terminal as long as
+    // that is held (Ctrl-S). Another signal is another request.
+    const since = name === "SIGINT" ? this.#announcedAt : this.#askedAt;
+    if (performance.now() < since + SAME_REQUEST_MS) return;
     endEchoed(name);
     say(`stopped at once${heldText(this.#ring ?? Ring.default())}`);
     process.exit(CODES[name]);
   }
 
   #announce(name: Name): void {
+    const announced = (): void => {
+      this.#announcedAt = performance.now();
+    };
     if (this.#isSilent) {
-      this.#announced = true;
+      announced();
       return;
     }
     endEchoed(name);
-    say("stopping (Ctrl-C again ends it at once)", () => {
-      this.#announced = true;
-    });
+    say("stopping (Ctrl-C again ends it at once)", announced);
   }
 }
 

@@ -7,17 +7,15 @@ import { constants } from "node:os";
 import { isatty } from "node:tty";
 import { say } from "./terminal.ts";
 
-/** The C library by its names: glibc, musl, FreeBSD, macOS. */
-const LIBC_NAMES: readonly string[] =
-  {
-    linux: [
-      "libc.so.6",
-      `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`,
-      "libc.so",
-    ],
-    freebsd: ["libc.so.7"],
-    darwin: ["libSystem.B.dylib"],
-  }[process.platform as string] ?? [];
+/** The C library by its names: glibc, musl, FreeBSD, macOS. Those of other systems are not found. */
+const LIBC_NAMES: readonly string[] = [
+  ...(process.platform === "darwin" ? ["libSystem.B.dylib"] : []),
+  ...(process.platform === "linux"
+    ? ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`]
+    : []),
+  "libc.so.7",
+  "libc.so",
+];
 
 /** SIG_IGN of signal.h, everywhere. */
 const SIG_IGN = 1n;
@@ -37,14 +35,10 @@ const ignoredAtStart: Set<SignalName> = readIgnored([
 
 function readIgnored(names: readonly SignalName[]): Set<SignalName> {
   const ignored = new Set<SignalName>();
-  const sigaction = loadSigaction();
-  if (sigaction === undefined) return ignored;
-  const action = new BigUint64Array(SIGACTION_WORDS);
+  const handlerOf = loadSigaction();
   for (const name of names) {
     const number = numberOf(name);
-    // Without a new action, sigaction(2) only tells the old one.
-    if (number === undefined || sigaction(number, null, ptr(action)) !== 0) continue;
-    if (action[0] === SIG_IGN) ignored.add(name);
+    if (number !== undefined && handlerOf?.(number) === SIG_IGN) ignored.add(name);
   }
   return ignored;
 }
@@ -71,12 +65,16 @@ function ignoredByShell(): ("SIGINT" | "SIGTERM")[] {
   return names.filter(ignores);
 }
 
-function loadSigaction(): ((signal: number, action: null, old: number) => number) | undefined {
+/** Tells the handler of a signal, by sigaction(2) without a new action; undefined where that cannot be called. */
+function loadSigaction(): ((signal: number) => bigint | undefined) | undefined {
+  const types = { args: ["i32", "ptr", "ptr"], returns: "i32" } as const;
   for (const name of LIBC_NAMES) {
     try {
-      const types = { args: ["i32", "ptr", "ptr"], returns: "i32" } as const;
       const { symbols } = dlopen(name, { sigaction: types });
-      return (signal, action, old) => symbols.sigaction(signal, action, old as never);
+      const old = new BigUint64Array(SIGACTION_WORDS);
+      return (signal) => {
+        return symbols.sigaction(signal, null, ptr(old)) === 0 ? old[0] : undefined;
+      };
     } catch {
       // The next name.
     }

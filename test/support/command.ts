@@ -95,8 +95,12 @@ export class Fed implements AsyncDisposable {
   readonly #reading: Promise<void>;
   #heard = Promise.withResolvers<void>();
 
-  constructor(args: readonly string[], { under = [] }: { under?: readonly string[] } = {}) {
+  constructor(
+    args: readonly string[],
+    { under = [], env = {} }: Pick<ChildOptions, "under" | "env"> = {},
+  ) {
     this.#child = Bun.spawn([...under, process.execPath, mainPath, ...args], {
+      env: { ...process.env, ...env },
       stdin: "pipe",
       stdout: "ignore",
       stderr: "pipe",
