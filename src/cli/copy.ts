@@ -33,7 +33,12 @@ import { openSide } from "./side.ts";
 import { inputStream, type StandardInput, standardInput } from "./standard_input.ts";
 import { ask, canAsk, complain, paint, print, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatSize, grouped } from "./units.ts";
-import { compare, VERIFY_BS_DEFAULT, VERIFY_DEPTH_DEFAULT } from "./verify.ts";
+import {
+  compare,
+  VERIFY_BS_DEFAULT,
+  VERIFY_DEPTH_DEFAULT,
+  VERIFY_MEMORY_BYTES_MAX,
+} from "./verify.ts";
 
 export async function copyCommand(argv: readonly string[]): Promise<number> {
   const job = readJob(argv);
@@ -215,9 +220,6 @@ async function copyShown(
   });
 }
 
-/** How that part is compared which an earlier copy wrote. */
-const LOOK = { bs: VERIFY_BS_DEFAULT, all: false } as const;
-
 /** With --verify-from: compares what this copy and those before it wrote, and hashes it. */
 async function lookAtAll(
   job: Job,
@@ -234,8 +236,10 @@ async function lookAtAll(
   const starts = { skip: job.start, seek: job.seek - before };
   await using a = await openSide(job.source, starts.skip);
   await using b = await openSide(job.target, starts.seek);
-  const depth = a.inOrder ? 1 : VERIFY_DEPTH_DEFAULT;
-  const outcome = await compare({ ...LOOK, length, depth }, a, b, progress, signal);
+  const { bs = VERIFY_BS_DEFAULT } = job;
+  const depthMax = Math.max(1, Math.floor(VERIFY_MEMORY_BYTES_MAX / (2 * bs)));
+  const depth = a.inOrder ? 1 : Math.min(job.depth ?? VERIFY_DEPTH_DEFAULT, depthMax);
+  const outcome = await compare({ length, bs, depth, all: false }, a, b, progress, signal);
   const [difference] = outcome.differences;
   if (difference === undefined && !outcome.stopped) {
     const digest = job.hash ? outcome.sha256A : undefined;

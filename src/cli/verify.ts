@@ -26,7 +26,7 @@ export const VERIFY_BS_DEFAULT: number = 2 ** 20;
 export const VERIFY_DEPTH_DEFAULT: number = 8;
 /** Ranges that are told one by one. */
 const RANGES_SHOWN = 10;
-const MEMORY_BYTES_MAX = 2 ** 30;
+export const VERIFY_MEMORY_BYTES_MAX: number = 2 ** 30;
 
 export interface Comparison {
   /** Bytes to compare; Infinity where an end has to be found. */
@@ -62,7 +62,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const { skip, seek } = startsOf(args);
   const bs = args.size("bs", 1) ?? VERIFY_BS_DEFAULT;
   const depth = args.integer("depth", 1, 1024) ?? VERIFY_DEPTH_DEFAULT;
-  if (bs * depth * 2 > MEMORY_BYTES_MAX) {
+  if (bs * depth * 2 > VERIFY_MEMORY_BYTES_MAX) {
     throw new Stop(Exit.usage, `--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
   }
   if (pathA === "-" && pathB === "-") throw usage("A and B are both standard input");
