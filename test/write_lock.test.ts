@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { type EachWrite, type Waiter, WriteLock } from "../src/write_lock.ts";
+import { rejection } from "./support/expect.ts";
 
 /** A change that is over when the test says so. */
 class Step {
@@ -59,11 +60,7 @@ function siblings(name: string, count: number): WriteLock[] {
 }
 
 function join(lock: WriteLock, name: string, eachWrite: EachWrite = () => {}): void {
-  lock.join(name, eachWrite);
-}
-
-function giveUp(lock: WriteLock, start: number, end: number, cause: unknown): void {
-  lock.giveUp(start, end, cause);
+  lock.join({ name, instance: 1n }, eachWrite);
 }
 
 test("changes that share run at once, in the turn in which they are called", async () => {
@@ -203,7 +200,8 @@ test("a change that shares its range is stopped as well, when it is aborted alre
 test("in what is given up nobody writes any more, alone or not, through whatever is open", async () => {
   const [one, two] = siblings("given up", 2) as [WriteLock, WriteLock];
   const cause = new Error("nobody knows");
-  giveUp(one, 512, 1024, cause);
+  let isOver = false;
+  one.giveUp(512, 1024, cause, () => isOver);
   for (const lock of [one, two]) {
     expect(lock.isOn).toBe(true);
     for (const call of [shared, alone]) {
@@ -221,17 +219,47 @@ test("in what is given up nobody writes any more, alone or not, through whatever
       }
     }
   }
+  // The kernel has let go of it.
+  isOver = true;
+  const [step, done] = alone(two, 512, 1024);
+  step.end();
+  await done;
+  expect(step.hasBegun).toBe(true);
+  await settle();
+  expect(one.isOn).toBe(false);
   for (const lock of [one, two]) lock.leave();
+});
+
+test("what is given up outlives its file, and ends with the file's name", async () => {
+  const cause = new Error("nobody knows");
+  const opened = (instance: bigint): WriteLock => {
+    const lock = new WriteLock();
+    lock.join({ name: "reused", instance }, () => {});
+    return lock;
+  };
+  const first = opened(1n);
+  first.giveUp(0, 512, cause, () => false);
+  first.leave();
+  const same = opened(1n);
+  await expect(alone(same, 0, 512)[1]).rejects.toMatchObject({ message: "given up", cause });
+  same.leave();
+  const other = opened(2n);
+  const [step, done] = alone(other, 0, 512);
+  step.end();
+  await done;
+  expect(step.hasBegun).toBe(true);
+  other.leave();
 });
 
 test("what is given up while somebody waits for it is refused to that one, too", async () => {
   const lock = new WriteLock();
   const [under, underDone] = alone(lock, 0, 512);
   const [waiting, waitingDone] = alone(lock, 0, 512);
-  const rejected = expect(waitingDone).rejects.toThrow("given up");
-  giveUp(lock, 0, 512, new Error("nobody knows"));
+  const refused = rejection(waitingDone);
+  expect(await hasBegun(under, waiting)).toEqual([true, false]);
+  lock.giveUp(0, 512, new Error("nobody knows"), () => false);
   under.end();
   await underDone;
-  await rejected;
+  expect((await refused).message).toBe("given up");
   expect(waiting.hasBegun).toBe(false);
 });
