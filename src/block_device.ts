@@ -15,11 +15,12 @@ import {
 import { busyHint, explainUses, usesOf } from "./busy.ts";
 import type { Governor } from "./control.ts";
 import type { Core } from "./core.ts";
+import type { Geometry } from "./device_info.ts";
 import { errnoOf, hinted, IoError, systemError } from "./errors.ts";
 import { statusError } from "./failures.ts";
 import { File } from "./file.ts";
 import type { FileState } from "./file_state.ts";
-import { type Geometry, imageGeometry, readGeometry } from "./geometry.ts";
+import { imageGeometry, readGeometry } from "./geometry.ts";
 import { syscallName } from "./hints.ts";
 import { closeState, holdSyncs } from "./lifetime.ts";
 import { askOn, keyOfFd } from "./loops.ts";

@@ -3,7 +3,8 @@
 
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { BlockDeviceInfo } from "./list_devices.ts";
+import type { BlockDeviceInfo } from "./device_info.ts";
+import { type Placement, placementOf } from "./disk_extent.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
 import {
   type AskLoop,
@@ -14,7 +15,6 @@ import {
   type Loop,
   numbersOfKey,
 } from "./loops.ts";
-import { type Placement, placementOf } from "./medium.ts";
 import { shellWord } from "./shell_word.ts";
 import {
   deviceNumbers,

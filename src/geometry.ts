@@ -2,30 +2,12 @@
 // on Linux. Used by block_device.ts.
 
 import type { Core } from "./core.ts";
+import type { Geometry } from "./device_info.ts";
 import { statusError, wholeFile } from "./failures.ts";
 import type { FileState } from "./file_state.ts";
 import * as abi from "./native/abi.gen.ts";
 import { orGone } from "./removal.ts";
 import { directoryOf, readFacts, SYSTEM_PATHS, type SysfsFacts } from "./sysfs.ts";
-
-/** Sizes in bytes; null where the system does not say. */
-export interface Geometry {
-  readonly size: number;
-  /** The unit of addressing: offsets and lengths are multiples of it. */
-  readonly logicalSectorSize: number | null;
-  /** The unit the medium writes in. Smaller writes are slower. */
-  readonly physicalSectorSize: number | null;
-  readonly minimumIoSize: number | null;
-  readonly optimalIoSize: number | null;
-  /** The largest single request of the driver. Larger ones are split for you. */
-  readonly maximumTransferSize: number | null;
-  /** From the start to the first physical sector. */
-  readonly alignmentOffset: number | null;
-  readonly rotational: boolean | null;
-  readonly readOnly: boolean | null;
-  readonly model: string | null;
-  readonly serial: string | null;
-}
 
 export async function readGeometry(core: Core, file: FileState): Promise<Geometry> {
   const info = await askDevice(core, file);

@@ -4,7 +4,6 @@
 import { realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { errnoOf, IoError, systemError } from "./errors.ts";
-import type { Geometry } from "./geometry.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
 import {
   backingFile,
@@ -24,28 +23,6 @@ import {
   type SystemPaths,
   wholeOf,
 } from "./sysfs.ts";
-
-/** A disk, or a partition of one. Sizes in bytes; null where the system does not say. */
-export interface BlockDeviceInfo extends Geometry {
-  /** For `BlockDevice.open`. */
-  readonly path: string;
-  /** Whether the medium, or the device, can be taken out. */
-  readonly removable: boolean | null;
-  /** "nvme", "usb", "ata", "virtio", "mmc", "scsi", "sas", "fc", "iscsi"; null for devices without a bus. */
-  readonly transport: string | null;
-  /** Whether `/`, `/boot` or swap are on it, also by way of partitions, volumes and loop devices. */
-  readonly system: boolean;
-  /** Where it is mounted itself, its partitions apart. */
-  readonly mounts: readonly string[];
-  /** Paths of devices built on it (device-mapper, RAID). */
-  readonly holders: readonly string[];
-  /**
-   * What stands behind a loop device or a partition of one, as the kernel shows it: the path with which it was
-   * attached, renamed with the file, and " (deleted)" behind a name that is gone. Null for other devices.
-   */
-  readonly backingFile: string | null;
-  readonly partitions: readonly BlockDeviceInfo[];
-}
 
 /**
  * The disks of this system with their partitions, sorted by path. Devices without a medium are listed

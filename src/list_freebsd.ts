@@ -2,7 +2,7 @@
 // table and the swap list. Nothing here goes through a shell. Not yet run on a real system: the parsing
 // is tested on a recorded tree (test/list_devices.test.ts).
 
-import type { BlockDeviceInfo } from "./list_devices.ts";
+import type { BlockDeviceInfo } from "./device_info.ts";
 
 /** What the three commands print. */
 export interface FreebsdAnswers {

@@ -2,9 +2,10 @@
 
 import { release } from "node:os";
 import { BlockDevice } from "../block_device.ts";
+import type { BlockDeviceInfo } from "../device_info.ts";
 import { IoError } from "../errors.ts";
 import { type Alignment, File, type Geometry, Ring } from "../index.ts";
-import { type BlockDeviceInfo, listBlockDevices } from "../list_devices.ts";
+import { listBlockDevices } from "../list_devices.ts";
 import { coreOf } from "../ring.ts";
 import { Arguments } from "./arguments.ts";
 import { contentsOf } from "./contents.ts";
