@@ -3,6 +3,7 @@
 
 import { realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { BlockDeviceInfo } from "./device_info.ts";
 import { errnoOf, IoError, systemError } from "./errors.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
 import {
