@@ -25,6 +25,8 @@ pub fn build(b: *std.Build) void {
     const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
     tests.root_module.link_libc = true;
     const run_tests = b.addRunArtifact(tests);
+    // They depend on this machine, and each run says what it has skipped.
+    run_tests.has_side_effects = true;
     const test_step = b.step("test", "Run the unit tests, a little stress and a few fuzz seeds");
     test_step.dependOn(&run_tests.step);
 

@@ -4,6 +4,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const aio_cases = @import("aio_cases.zig");
+const aio_run = @import("aio_run.zig");
 const lane = @import("lane.zig");
 const posix_aio = @import("os/simulated/posix_aio.zig");
 const simulated = @import("os/simulated.zig");
@@ -230,29 +231,21 @@ pub fn Context(comptime faulty: bool) type {
     };
 }
 
-fn runAll(comptime faulty: bool, count: u64, seed: u64) !void {
+fn runAll(comptime faulty: bool, count: u64, seed: u64, under: []const u8) !void {
     const Cases = aio_cases.Cases(Context(faulty));
     const context = try std.heap.page_allocator.create(Context(faulty));
     defer std.heap.page_allocator.destroy(context);
     for (Cases.list) |case| {
         context.init(std.heap.page_allocator, count, seed);
         defer context.deinit();
-        case.run(context) catch |err| switch (err) {
-            error.Skipped => continue,
-            else => {
-                std.debug.print("FAIL {s}: {s}: expected {d}, got {d} ({t}, seed {d})\n", .{
-                    case.name, context.text, context.expected, context.actual, err, seed,
-                });
-                return error.Failed;
-            },
-        };
+        try aio_run.run(Context(faulty), case, context, if (seed == 1) under else null);
     }
 }
 
 test "the cases of POSIX AIO over the simulated kernel, as FreeBSD documents it" {
-    for (1..3) |seed| try runAll(false, 500, seed);
+    for (1..3) |seed| try runAll(false, 500, seed, "POSIX AIO over the simulated kernel");
 }
 
 test "the cases of POSIX AIO over the simulated kernel with accidents" {
-    for (1..3) |seed| try runAll(true, 500, seed);
+    for (1..3) |seed| try runAll(true, 500, seed, "POSIX AIO over the simulated kernel with accidents");
 }

@@ -3,12 +3,13 @@
 const builtin = @import("builtin");
 const std = @import("std");
 const abi = @import("abi.zig");
+const aio_run = @import("aio_run.zig");
 const native = @import("aio_native.zig");
 const os = @import("os.zig");
 const Cases = @import("aio_cases.zig").Cases;
 const FaultOs = @import("os/fault.zig").FaultOs;
 
-fn runAll(comptime Context: type, count: u64, seed: u64) !void {
+fn runAll(comptime Context: type, count: u64, seed: u64, under: ?[]const u8) !void {
     var directory = std.testing.tmpDir(.{});
     defer directory.cleanup();
     var buffer: [256]u8 = undefined;
@@ -17,25 +18,12 @@ fn runAll(comptime Context: type, count: u64, seed: u64) !void {
         .count = count,
         .seed = seed,
     };
-    var failed = false;
-    for (Cases(Context).list) |case| {
-        case.run(&context) catch |err| switch (err) {
-            error.Skipped => continue,
-            else => {
-                std.debug.print("FAIL {s}: {s}: expected {d}, got {d} ({t}, seed {d})\n", .{
-                    case.name, context.text, context.expected, context.actual, err, seed,
-                });
-                // What it left running may write into memory of the next case.
-                failed = true;
-                break;
-            },
-        };
-    }
-    try std.testing.expect(!failed);
+    // What a failed case has left running may write into memory of the next one.
+    for (Cases(Context).list) |case| try aio_run.run(Context, case, &context, under);
 }
 
 test "POSIX AIO of this system" {
-    try runAll(native.Context(os.native, false), 4000, 1);
+    try runAll(native.Context(os.native, false), 4000, 1, "POSIX AIO of this system");
 }
 
 test "POSIX AIO of this system with accidents" {
@@ -47,6 +35,7 @@ test "POSIX AIO of this system with accidents" {
     for (1..4) |seed| {
         rates.fault_seed = @intCast(seed);
         Os.configure(rates);
-        try runAll(native.Context(Os, true), 1500, seed);
+        const under: ?[]const u8 = if (seed == 1) "POSIX AIO of this system with accidents" else null;
+        try runAll(native.Context(Os, true), 1500, seed, under);
     }
 }

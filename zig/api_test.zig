@@ -70,6 +70,12 @@ pub const Opened = struct {
     }
 };
 
+/// `npm test` lists the reason.
+pub fn skip(reason: []const u8) error{SkipZigTest} {
+    std.debug.print("[skipped: {s}]\n", .{reason});
+    return error.SkipZigTest;
+}
+
 pub fn submission(slot: u32, kind: abi.Kind) abi.Submission {
     var row = std.mem.zeroes(abi.Submission);
     row.slot = slot;
@@ -312,15 +318,14 @@ fn header(info: abi.SlabInfo) ?*anyopaque {
 }
 
 test "memory can be pinned once, and let go of by address" {
-    // Where io_uring is refused there is nothing to pin with.
-    const opened = Opened.open(.io_uring) catch return error.SkipZigTest;
+    const opened = Opened.open(.io_uring) catch return skip("io_uring is refused here");
     var info: abi.SlabInfo = undefined;
     try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
     try expectEqual(invalid, api.slab_pin(opened.ring, null, 4096));
     try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 0));
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 1)); // more chunks than there is room for
-    if (api.slab_pin(opened.ring, header(info), 4096) == 0) return error.SkipZigTest; // before Linux 5.19
+    if (api.slab_pin(opened.ring, header(info), 4096) == 0) return skip("Linux 5.19 or later only");
     try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 4096));
     try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
     // JavaScript's reference goes: the memory stays for as long as it is pinned.
