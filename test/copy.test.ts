@@ -263,17 +263,20 @@ describe("streams as source", () => {
     using folder = new Folder();
     await using target = await open(folder.file("b"));
     let cancelled: unknown;
+    const controller = new AbortController();
     const stalled = new ReadableStream<Uint8Array>({
       start(controller) {
         controller.enqueue(new Uint8Array(100));
       },
-      pull: () => new Promise(() => {}),
+      pull() {
+        // What was there has been taken, and nothing comes.
+        setImmediate(() => controller.abort("enough"));
+        return new Promise(() => {});
+      },
       cancel(reason) {
         cancelled = reason;
       },
     });
-    const controller = new AbortController();
-    setTimeout(() => controller.abort("enough"), 10);
     const error = await rejection(copy(stalled, target, { signal: controller.signal }));
     expect(error.name).toBe("AbortError");
     expect(error.cause).toBe("enough");

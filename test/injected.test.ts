@@ -377,7 +377,7 @@ testUnless(
       await File.open(args[0]).then((file) => files.push(file), (error) => { refused = error; });
     }
     console.log(refused.code, refused.errno, refused.syscall, refused.path === args[0], refused.hint);
-    // With no descriptor free the loop must still hear of completions.
+    // With no descriptor free the loop must still hear of completions, after it has stopped watching for a while.
     await new Promise((resolve) => setTimeout(resolve, 20));
     const buffers = Array.from({ length: 200 }, () => new Uint8Array(500));
     const counts = await Promise.all(buffers.map((buffer, i) => files[i % files.length].readAt(buffer, i)));
@@ -461,6 +461,7 @@ testUnless(noRoot, "no thread can be had: operations wait until one can", async 
     const opening = File.open(args[0], { ring: Ring.open({ backend: "threads" }) });
     let settled = false;
     opening.then(() => { settled = true; }, (error) => console.log(error.code));
+    // As long as no thread can be made nothing may happen.
     await new Promise((resolve) => setTimeout(resolve, 50));
     console.log(settled);
     limit(limits[1]);

@@ -184,6 +184,7 @@ testUnless(
     const readInVain = async (): Promise<void> => {
       using controller = new ScopedAbort();
       const read = blockingRead(file, allocBuffer(1 << 20), { signal: controller.signal });
+      // Longer than it is looked for.
       await sleep(3);
       controller.abort();
       await rejection(read);
@@ -208,6 +209,7 @@ testUnless(
     const reads = Array.from({ length: 9 }, () =>
       rejection(blockingRead(file, new Uint8Array(1 << 20), { signal })),
     );
+    // Looking in every turn would be thousands of calls.
     await sleep(50);
     const { flushes, polls } = ring.stats();
     expect(flushes + polls).toBeLessThan(100);

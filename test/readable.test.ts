@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { File, Ring } from "../src/index.ts";
-import { Folder, pattern, rejection, sleep } from "./support/control.ts";
+import { Folder, pattern, rejection, turns, until } from "./support/control.ts";
 
 async function collect(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
@@ -79,15 +79,18 @@ test("nothing is read before somebody asks, and no more than `concurrency` ahead
   await using ring = Ring.open();
   await using file = await File.open(folder.file("data", pattern(1 << 20)), { ring });
   const stream = file.readable({ chunkSize: 4096, concurrency: 3 });
-  await sleep(5);
-  expect(ring.stats().reads).toBe(0);
+  const reads = async (count: number): Promise<void> => {
+    await until(() => ring.stats().reads >= count && ring.stats().inFlight === 0);
+    // And no more.
+    await turns();
+    expect(ring.stats().reads).toBe(count);
+  };
+  await reads(0);
   const reader = stream.getReader();
   await reader.read();
-  await sleep(5);
-  expect(ring.stats().reads).toBe(4);
+  await reads(4);
   await reader.read();
-  await sleep(5);
-  expect(ring.stats().reads).toBe(5);
+  await reads(5);
   await reader.cancel();
   expect(ring.stats().inFlight).toBe(0);
 });
@@ -195,10 +198,12 @@ test("a failed read errors the stream, behind the bytes before it", async () => 
 test("a file that grows while it is read ends where its end was met", async () => {
   using folder = new Folder();
   const path = folder.file("data", pattern(5000));
-  await using file = await File.open(path);
+  await using ring = Ring.open();
+  await using file = await File.open(path, { ring });
   const reader = file.readable({ chunkSize: 4096, concurrency: 1 }).getReader();
   expect((await reader.read()).value?.byteLength).toBe(4096);
-  await sleep(5);
+  // The one that meets the end runs ahead.
+  await until(() => ring.stats().reads === 2 && ring.stats().inFlight === 0);
   writeFileSync(path, pattern(50_000));
   expect((await reader.read()).value?.byteLength).toBe(904);
   expect((await reader.read()).done).toBe(true);

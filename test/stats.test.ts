@@ -12,7 +12,7 @@ import {
   pattern,
   rejection,
   ScopedAbort,
-  sleep,
+  until,
   untilBlocked,
 } from "./support/control.ts";
 
@@ -120,7 +120,7 @@ describe.skipIf(blockingReadMissing !== undefined)(
       const started = performance.now();
       const read = blockingRead(file, allocBuffer(1 << 20), { timeout: 80 });
       const ended = rejection(read);
-      await sleep(90);
+      await until(() => ring.stats().cancelRequests === 1);
       await letGoUntilSettled(ended);
       const ms = performance.now() - started;
       const { latency, canceled, cancelRequests } = ring.stats();

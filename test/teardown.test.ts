@@ -173,6 +173,7 @@ testUnless(
       const collect = async () => {
         for (let i = 0; i < 20; i++) {
           Bun.gc(true);
+          // Finalisers run when the collector has time.
           await new Promise((resolve) => setTimeout(resolve, 5));
         }
       };

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, BufferPool, File, Ring } from "../src/index.ts";
 import { LeakError, simulatedDevice, trackLeaks } from "../src/testing/index.ts";
+import { turns } from "./support/control.ts";
 import { TempDir } from "./support/temp.ts";
 
 async function leaksOf(tracker: AsyncDisposable): Promise<readonly string[]> {
@@ -48,7 +49,7 @@ describe("trackLeaks", () => {
     const lease = await pool.acquire();
     const device = await simulatedDevice({ faults: [{ operation: "read", latency: 20 }] });
     const read = device.readAt(new Uint8Array(512), 1024);
-    await Bun.sleep(1);
+    await turns();
     const leaks = await leaksOf(tracker);
     expect(leaks).toContain(`file '${path}'`);
     expect(leaks).toContain("file 'simulated:0'");
@@ -64,7 +65,7 @@ describe("trackLeaks", () => {
     const tracker = trackLeaks();
     kept.push(allocBuffer(12288));
     const local = allocBuffer(4096);
-    await Bun.sleep(1);
+    await turns();
     local[0] = 1;
     expect(await leaksOf(tracker)).toEqual(["buffer of 12288 bytes, still reachable"]);
     kept.length = 0;
@@ -73,7 +74,7 @@ describe("trackLeaks", () => {
   test("what was open before does not count, and what is closed after does not either", async () => {
     await using device = await simulatedDevice({ faults: [{ operation: "read", latency: 20 }] });
     const read = device.readAt(new Uint8Array(512), 0);
-    await Bun.sleep(1);
+    await turns();
     expect(await leaksOf(trackLeaks())).toEqual([]);
     await read;
     const outer = trackLeaks();

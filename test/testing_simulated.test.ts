@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, BlockDevice, type IoError } from "../src/index.ts";
 import { type SimulatedDeviceOptions, simulatedDevice } from "../src/testing/index.ts";
+import { until } from "./support/control.ts";
 import { rejection } from "./support/devices.ts";
 
 const MIB = 2 ** 20;
@@ -182,7 +183,8 @@ describe("a simulated device", () => {
     const buffer = allocBuffer(512);
     const aborting = new AbortController();
     const read = device.readAt(buffer, 0, { signal: aborting.signal });
-    setTimeout(() => aborting.abort(), 5);
+    await until(() => device.ring.stats().inFlight > 0);
+    aborting.abort();
     expect(await codeOf(read)).toBe("ABORT_ERR");
     expect(await codeOf(device.writeAt(buffer, 0, { timeout: 5 }))).toBe("ERR_TIMEOUT");
   });

@@ -7,7 +7,15 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { allocBuffer, BlockDevice, File, type IoData, Ring } from "../src/index.ts";
 import { simulatedDevice, trackLeaks } from "../src/testing/index.ts";
 import { testUnless } from "./support/conditions.ts";
-import { Folder, LoopDevice, loopMissing, pattern, rejection, sleep } from "./support/control.ts";
+import {
+  Folder,
+  LoopDevice,
+  loopMissing,
+  pattern,
+  rejection,
+  turns,
+  until,
+} from "./support/control.ts";
 
 type Writer = WritableStreamDefaultWriter<IoData>;
 
@@ -254,7 +262,7 @@ test("a stream that was left alone costs nothing at exit", async () => {
   await using file = await File.open(folder.file("data"), { write: true, create: true });
   const writer = file.writable().getWriter();
   await writer.write(new Uint8Array(10));
-  await sleep(1);
+  await turns();
   expect(await file.size()).toBe(0);
 });
 
@@ -328,7 +336,7 @@ test("an abort ends a large chunk on its way, not only the next one", async () =
     () => undefined,
     (reason: unknown) => reason,
   );
-  await sleep(5);
+  await until(() => device.ring.stats().inFlight > 0);
   await writer.abort("enough");
   expect(await writing).toBe("enough");
   const { bytesWritten, inFlight } = device.ring.stats();

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { allocBuffer, type CopyOptions, copy, File, IoError, Ring } from "../src/index.ts";
 import { type SimulatedDevice, simulatedDevice } from "../src/testing/index.ts";
 import { testUnless } from "./support/conditions.ts";
-import { Folder, LoopDevice, loopMissing, pattern, rejection } from "./support/control.ts";
+import { Folder, LoopDevice, loopMissing, pattern, rejection, until } from "./support/control.ts";
 import { ioError } from "./support/expect.ts";
 
 const M = 1 << 20;
@@ -101,8 +101,8 @@ testUnless(loopMissing, "a copy that was aborted goes on from its prefix, to a d
 });
 
 /** Waits until a ring has `count` operations under way. */
-async function underWay(ring: Ring, count: number): Promise<void> {
-  while (ring.stats().inFlight < count) await new Promise(setImmediate);
+function underWay(ring: Ring, count: number): Promise<void> {
+  return until(() => ring.stats().inFlight >= count);
 }
 
 /** A device on which writes to `offset` and behind it take for ever. */
@@ -121,7 +121,7 @@ test("writes in flight that a copy aborts are its own to tell of", async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const copying = rejection(copy(source, device, { signal, chunkSize: 256 * 1024 }));
-  while (device.ring.stats().bytesWritten < 2 * M) await new Promise(setImmediate);
+  await until(() => device.ring.stats().bytesWritten >= 2 * M);
   controller.abort();
   expect((await copying).result?.prefix).toBe(2 * M);
   await device.syncAll();

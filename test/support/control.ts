@@ -31,6 +31,17 @@ export function rejection(promise: Promise<unknown>): Promise<IoError> {
   return rejected;
 }
 
+/** Looks once a turn of the event loop; the test's own timeout ends it. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(setImmediate);
+}
+
+/** Some turns of the event loop: what is due without a wait for anything outside happens meanwhile. */
+export async function turns(count = 5): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise(setImmediate);
+}
+
+/** Only where time itself is what a test is about, or nothing is to happen for a while. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
