@@ -25,7 +25,7 @@ async function open(strict: boolean): Promise<File> {
     seed: 1,
     baseFd: -1,
   });
-  using name = new PathName("name", "simulated", false);
+  using name = new PathName("name", "simulated");
   return new File(await openFile(name, { write: true, ring }, 0));
 }
 

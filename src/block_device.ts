@@ -27,6 +27,7 @@ import { askOn, keyOfFd } from "./loops.ts";
 import * as abi from "./native/abi.gen.ts";
 import {
   adoptFd,
+  checkRing,
   type FileInit,
   type FromFdOptions,
   OPEN_OPTION_NAMES,
@@ -200,11 +201,17 @@ export class BlockDevice extends File {
       await this.#open.run(abi.Kind.rereadPartitions, {});
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      throw await withHint(error, this.path ?? "", REREAD_HINTS, coreOf(this.ring));
+      throw await withHint(error, this.#place(), REREAD_HINTS, coreOf(this.ring));
     }
   }
 
   // -------------------------------------------------------------------------------------------------
+
+  /** A path that leads to it, whatever has become of the one it was opened by. */
+  #place(): string {
+    if (process.platform !== "linux") return this.path ?? "";
+    return `/proc/self/fd/${this.fd}`;
+  }
 
   #sectorMask(): number {
     return Math.max(this.#geometry.logicalSectorSize ?? 1, this.#state.writeMask + 1) - 1;
@@ -315,6 +322,7 @@ export async function openInit(path: Path, options: BlockDeviceOptions): Promise
     exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
   const sector = checkSectorSize(sectorSize);
   using name = new PathName("path", path);
+  name.hold(coreOf(checkRing(rest.ring)));
   return await examined(await openDevice(name, rest, asked), sector);
 }
 

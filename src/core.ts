@@ -451,6 +451,11 @@ export class Core implements Host {
     if (this.#head !== NO_SLOT) this.#schedule();
   }
 
+  /** The native side closes the descriptor at teardown, unless it is forgotten. Of a thread that is terminated nobody else does. */
+  ownFd(index: number, fd: number): void {
+    this.#native.ba_file_own(this.#ring as never, index, fd);
+  }
+
   /** The native side must not close this file's descriptor at teardown: somebody else does. */
   forgetFile(index: number): void {
     this.#native.ba_file_forget(this.#ring as never, index);

@@ -104,6 +104,7 @@ export async function openFile(
   const governed = checkGovernor("open", options, context);
   // Last: getters of the other options are the caller's code and may close the ring.
   const ring = checkRing(options.ring);
+  if (ring.backend !== "simulated") name.hold(coreOf(ring));
   let refusal = 0;
   try {
     const init = await prepare(
@@ -241,7 +242,7 @@ function openFlags(options: OpenOptions): number {
   return flags;
 }
 
-function checkRing(ring: unknown): Ring {
+export function checkRing(ring: unknown): Ring {
   if (ring === undefined) return Ring.default();
   if (!(ring instanceof Ring)) throw argumentType("options.ring", "a Ring", ring);
   if (!coreOf(ring).closing) return ring;

@@ -1,7 +1,7 @@
 // Paths as callers give them: text, a file: URL, or the bytes themselves, because a name need not be UTF-8. Checked,
 // copied, and held to the directory that is current at the call. For open.ts, block_device.ts and open_hints.ts.
 
-import { closeSync, constants, openSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, statSync } from "node:fs";
 import { types } from "node:util";
 import { argumentType, argumentValue } from "./argument_errors.ts";
 import { checkBytes } from "./arguments.ts";
@@ -21,15 +21,15 @@ export const PATH_BYTES_MAX = 4096;
 const SLASH = 0x2f;
 const PERCENT = 0x25;
 
-/** A checked path. Holds a relative one to its directory until it is disposed of. */
+/** A checked path. Once it is held, a relative one begins at one directory until it is disposed of. */
 export class PathName implements Disposable {
   /** As the caller wrote it; of bytes that are not UTF-8, `\xNN`. */
   readonly text: string;
   readonly #bytes: Buffer;
-  readonly #directory: Directory | undefined;
+  #directory: Directory | undefined;
 
-  /** `name`: of the argument. `isFile`: false for a name of what is no file, which begins nowhere. */
-  constructor(name: string, path: unknown, isFile = true) {
+  /** `name`: of the argument. */
+  constructor(name: string, path: unknown) {
     const bytes = bytesIn(name, path);
     this.text = textOf(bytes);
     this.#bytes = bytes;
@@ -47,7 +47,12 @@ export class PathName implements Disposable {
         path: `${this.text.slice(0, 60)}...`,
       });
     }
-    this.#directory = bytes[0] === SLASH || !isFile ? undefined : Directory.hold();
+  }
+
+  /** From now on a relative path begins at the directory that is current now. In the turn of the call. */
+  hold(owner: Owner): void {
+    if (this.#directory !== undefined || this.#bytes[0] === SLASH) return;
+    this.#directory = Directory.hold(owner);
   }
 
   /** What the kernel gets: its bytes and a NUL. */
@@ -61,7 +66,7 @@ export class PathName implements Disposable {
     return this.#directory?.fd ?? -1;
   }
 
-  /** The same file for node:fs, as long as this is held; elsewhere than on Linux from the current directory. */
+  /** The same file for node:fs, as long as this is held; without /proc from what is the current directory then. */
   get place(): Buffer {
     return Buffer.concat([Buffer.from(this.#prefix), this.#bytes]);
   }
@@ -80,7 +85,8 @@ export class PathName implements Disposable {
 
   get #prefix(): string {
     if (this.#directory === undefined || process.platform !== "linux") return "";
-    return `/proc/self/fd/${this.#directory.fd}/`;
+    const link = `/proc/self/fd/${this.#directory.fd}`;
+    return existsSync(link) ? `${link}/` : "";
   }
 
   [Symbol.dispose](): void {
@@ -137,6 +143,13 @@ const SEARCH: Readonly<Record<string, number>> = {
   darwin: 0x40000000,
 };
 
+/** Who closes a descriptor when this thread ends before the directory is released: the ring (core.ts). */
+export interface Owner {
+  readonly fileIndexes: { take(): number; give(index: number): void };
+  ownFd(index: number, fd: number): void;
+  forgetFile(index: number): void;
+}
+
 /**
  * A directory that was current. By its descriptor, not by its name: that may be changed meanwhile, lie below what this
  * user may not enter, or be no longer there.
@@ -145,22 +158,34 @@ class Directory {
   /** Those in use, and mostly one: whoever opens many files at once has one descriptor more. */
   static readonly #held: Directory[] = [];
   readonly fd: number;
+  readonly #owner: Owner;
+  readonly #index: number;
   readonly #identity: string;
   #users = 1;
 
-  private constructor(fd: number, identity: string) {
-    this.fd = fd;
+  private constructor(owner: Owner, identity: string) {
+    this.#owner = owner;
     this.#identity = identity;
+    this.#index = owner.fileIndexes.take();
+    try {
+      this.fd = openCurrent();
+    } catch (error) {
+      owner.fileIndexes.give(this.#index);
+      throw error;
+    }
+    owner.ownFd(this.#index, this.fd);
   }
 
-  static hold(): Directory {
+  static hold(owner: Owner): Directory {
     const identity = currentIdentity();
-    const known = Directory.#held.find((held) => held.#identity === identity);
+    const known = Directory.#held.find(
+      (held) => held.#identity === identity && held.#owner === owner,
+    );
     if (known !== undefined) {
       known.#users++;
       return known;
     }
-    const made = new Directory(openCurrent(), identity);
+    const made = new Directory(owner, identity);
     Directory.#held.push(made);
     return made;
   }
@@ -169,6 +194,8 @@ class Directory {
     this.#users--;
     if (this.#users > 0) return;
     Directory.#held.splice(Directory.#held.indexOf(this), 1);
+    this.#owner.forgetFile(this.#index);
+    this.#owner.fileIndexes.give(this.#index);
     closeSync(this.fd);
   }
 }

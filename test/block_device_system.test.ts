@@ -2,7 +2,7 @@
 // All of it needs root and loop devices, and some of it tools of util-linux and e2fsprogs.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { truncateSync, writeFileSync } from "node:fs";
+import { symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { allocBuffer, BlockDevice, File, IoError, listBlockDevices } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
@@ -273,6 +273,13 @@ describe.skipIf(lacking("mkfs.ext4", "mount", "umount", "addpart"))("partitions"
       const error = await ioRejection(device.rereadPartitions());
       expect(error.code).toBe("EBUSY");
       expect(error.hint).toBe(hint);
+      // By whatever name it was opened, and whether that is still there.
+      using folder = new Folder();
+      const link = join(folder.path, "link");
+      symlinkSync(path, link);
+      await using linked = await BlockDevice.open(link);
+      unlinkSync(link);
+      expect((await ioRejection(linked.rereadPartitions())).hint).toBe(hint);
       // Who has a partition has the disk.
       const disk = await ioRejection(BlockDevice.open(path, { write: true }));
       expect(disk.code).toBe("EBUSY");

@@ -209,3 +209,44 @@ testUnless(
     expect(descriptorsBelow(path)).toBe(0);
   },
 );
+
+testUnless(noLinux, "a worker that is terminated leaves no directory open", async () => {
+  using dir = new TempDir();
+  const worker = dir.file(
+    "worker.ts",
+    `
+    import { File } from ${JSON.stringify(`${import.meta.dir}/../src/index.ts`)};
+    const round = () => Promise.allSettled(Array.from({ length: 50 }, () => File.open("missing")));
+    postMessage("opening");
+    while (true) await round();
+    `,
+  );
+  const { end, stdout, stderr } = await runCode(
+    `
+    const held = () => fs.readdirSync("/proc/self/fd").filter((fd) => {
+      try {
+        return fs.readlinkSync("/proc/self/fd/" + fd) === process.cwd();
+      } catch {
+        return false;
+      }
+    }).length;
+    let busy = 0;
+    for (let i = 0; i < 10; i++) {
+      const worker = new Worker(args[0]);
+      await new Promise((resolve) => (worker.onmessage = resolve));
+      for (let turns = 0; held() === 0 && turns < 1e4; turns++) await new Promise(setImmediate);
+      busy += held();
+      const closed = new Promise((resolve) => worker.addEventListener("close", resolve));
+      worker.terminate();
+      await closed;
+    }
+    // Array buffers of a worker that has ended are finalised a little later.
+    for (const until = Date.now() + 10_000; held() > 0 && Date.now() < until; ) await Bun.sleep(1);
+    console.log(busy > 0, held());
+    `,
+    { cwd: dir.path, args: [worker] },
+  );
+  expect(stderr).toBe("");
+  expect(end).toBe(0);
+  expect(stdout.trim()).toBe("true 0");
+});

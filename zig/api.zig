@@ -100,6 +100,15 @@ pub fn file_forget(ring: ?*Ring, file: u32) callconv(.c) i32 {
     return 0;
 }
 
+/// The ring closes this descriptor when it is torn down, unless the file is forgotten before. For a directory that
+/// paths begin at; nothing else of the file is used.
+pub fn file_own(ring: ?*Ring, file: u32, fd: i32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed or file >= abi.files_max or fd < 0) return invalid;
+    r.own(file, fd);
+    return 0;
+}
+
 /// Frees everything but the memory JavaScript still sees. 0, or the operations still running.
 pub fn ring_close(ring: ?*Ring) callconv(.c) i32 {
     const r = ring orelse return invalid;

@@ -361,6 +361,13 @@ pub const Ring = struct {
         ring.release();
     }
 
+    /// The descriptor is closed with the ring, unless it is forgotten.
+    pub fn own(ring: *Ring, file: u32, fd: i32) void {
+        switch (ring.engine) {
+            inline else => |*engine| engine.own(file, fd),
+        }
+    }
+
     /// Somebody else closes the descriptor of this file. Nothing of it is in flight.
     pub fn forget(ring: *Ring, file: u32) void {
         switch (ring.engine) {

@@ -347,9 +347,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.order += 1;
             operation.order = engine.order;
             if (operation.file != abi.file_none) {
-                while (engine.files_ready <= operation.file) : (engine.files_ready += 1) {
-                    engine.memory.files[engine.files_ready] = .{};
-                }
+                engine.readyFile(operation.file);
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
@@ -369,6 +367,18 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 }
             }
             engine.enqueue(operation);
+        }
+
+        fn readyFile(engine: *Self, file: u32) void {
+            while (engine.files_ready <= file) : (engine.files_ready += 1) {
+                engine.memory.files[engine.files_ready] = .{};
+            }
+        }
+
+        /// A descriptor that no operation has opened is closed with the ring, too.
+        pub fn own(engine: *Self, file: u32, fd: i32) void {
+            engine.readyFile(file);
+            engine.memory.files[file] = .{ .owned_fd = fd };
         }
 
         /// What was admitted and goes on beyond this call keeps its memory by itself.

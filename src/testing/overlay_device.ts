@@ -83,7 +83,7 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
   });
   try {
     const settings = { write: true, direct: true, ring, unalignedWrites: options.unalignedWrites };
-    using path = new PathName("base", `overlay:${name}`, false);
+    using path = new PathName("base", `overlay:${name}`);
     const init = await openFile(path, settings, 0);
     return new CopyOnWriteDevice(await examined(init, undefined));
   } catch (error) {

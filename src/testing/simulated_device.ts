@@ -139,7 +139,7 @@ async function start(settings: Settings, contents: Contents): Promise<MemoryDevi
   try {
     await writeContents(coreOf(ring), contents);
     const options = { write: true, direct: strict, unalignedWrites, ring };
-    using path = new PathName("seed", `simulated:${seed}`, false);
+    using path = new PathName("seed", `simulated:${seed}`);
     const init = await openFile(path, options, 0);
     return new MemoryDevice(await examined(init, undefined), settings);
   } catch (error) {
