@@ -332,6 +332,7 @@ describe("a digest", () => {
       [[source, target, "--verify", "--from", "1k"], "is behind the place"],
       [[source, target, "--verify", "--skip", "8k"], "is before the start of DST"],
       [["-", target, "--verify", "--from", "8k"], "standard input cannot"],
+      [["/dev/zero", target, "--verify", "--from", "8k", "--length", "1"], "/dev/zero cannot"],
       [[source, target, "--verify", "--from", "8k", "--rescue"], "--rescue cannot"],
     ];
     for (const [args, words] of cases) {
@@ -393,6 +394,15 @@ describe("what is left to do", () => {
     expect(commandFor(lost)).toBe("copy s d --yes");
     const stream = { ...stopped, origin: undefined, job: { ...verify, source: "-" } };
     expect(commandFor(stream)).toBe("copy - d --yes");
+  });
+
+  test("all, with --rescue and a look: --verify-from could not read it again", () => {
+    const rescue = { ...job, rescue: true, options: ["--rescue", "--verify"] };
+    const halfway = { ...stopped, done: 4096 };
+    const looking = { ...halfway, job: { ...rescue, verify: true } };
+    expect(commandFor(looking)).toBe("copy s d --rescue --verify");
+    const plain = { ...halfway, job: { ...rescue, options: ["--rescue"] } };
+    expect(commandFor(plain)).toBe("copy s d --from 4096 --rescue");
   });
 
   test("what differs, and all behind it", () => {

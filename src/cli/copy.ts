@@ -67,6 +67,9 @@ async function openOrigin(job: Job, origin: Origin): Promise<File | undefined> {
 
 /** `start`: where in the source `--skip` counts from. */
 function refuseImpossible(job: Job, origin: Origin, place: Place, start: number): void {
+  if (hasEarlierPart(job) && origin?.kind === "other") {
+    throw usage(`--verify-from reads SRC again, which ${printable(job.source)} cannot`);
+  }
   if (job.target === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
   if (origin?.kind === "missing") throw thereIsNo(origin);
   if (origin !== undefined && origin.identity === place.identity && start + job.skip === job.seek) {

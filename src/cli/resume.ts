@@ -59,7 +59,7 @@ export function wayOn(ended: Ended): WayOn | undefined {
   const skip = start + begun - (begun % PAGE_BYTES);
   if (skip <= start) return again(ended, "To begin again:");
   if (!ended.isSynced) return again(ended, "To copy it again:");
-  if (wantsLook && !isReadable(ended))
+  if (wantsLook && (job.rescue || !isReadable(ended)))
     return again(ended, "To copy it again, and verify all of it:");
   return rest(job, skip);
 }
