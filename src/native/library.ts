@@ -2,11 +2,12 @@
 // Called by ring.ts and buffer.ts at first use: importing the package loads nothing.
 
 import { dlopen, toArrayBuffer } from "bun:ffi";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { ABI_HASH, SYMBOLS } from "./abi.gen.ts";
 import { embeddedLibrary, isBundled } from "./embedded.ts";
 import { imageProblem } from "./image.ts";
+import { memoryFile } from "./memory_file.ts";
 
 type Native = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
 
@@ -30,7 +31,7 @@ function load(): Native {
     if (typeof outcome !== "string") return outcome;
     tried.push(`${path}: ${outcome}`);
   }
-  throw new LibraryError(tried);
+  throw new LibraryError(tried, candidates().some(isInside));
 }
 
 /** BUN_AIO_LIBRARY alone if set; else the package's or the bundle's own. Never the working directory. */
@@ -45,16 +46,46 @@ function candidates(): string[] {
 function open(path: string): Native | string {
   // dlopen would look for a bare name in places that are not ours, the working directory among them.
   if (!isAbsolute(path)) return "not an absolute path";
-  let symbols: Native;
   try {
     if (!existsSync(path)) return "no such file";
-    // What is inside of an executable can be loaded, but not opened; and it is whole.
-    const problem = path.startsWith("/$bunfs/") ? undefined : imageProblem(path);
-    if (problem !== undefined) return problem;
-    symbols = dlopen(path, SYMBOLS).symbols;
+    return isInside(path) ? openInside(path) : openFile(path);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return wordsOf(error);
   }
+}
+
+/** Whether it is inside of this executable (`bun build --compile`). */
+function isInside(path: string): boolean {
+  return path.startsWith("/$bunfs/");
+}
+
+function openInside(path: string): Native | string {
+  if (process.platform !== "linux") return bound(path);
+  let inMemory: Native | string;
+  try {
+    inMemory = openFile(memoryFile(readFileSync(path)));
+  } catch (error) {
+    inMemory = wordsOf(error);
+  }
+  if (typeof inMemory !== "string") return inMemory;
+  try {
+    // Bun writes it to the folder for temporary files.
+    return bound(path);
+  } catch (error) {
+    return `${wordsOf(error)} (nor from memory: ${inMemory})`;
+  }
+}
+
+function openFile(path: string): Native | string {
+  return imageProblem(path) ?? bound(path);
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function bound(path: string): Native | string {
+  const { symbols } = dlopen(path, SYMBOLS);
   const high = symbols.ba_abi_hash_high() >>> 0;
   const low = symbols.ba_abi_hash_low() >>> 0;
   const hash = high.toString(16).padStart(8, "0") + low.toString(16).padStart(8, "0");
@@ -69,22 +100,25 @@ class LibraryError extends Error {
   override name = "LibraryError";
   code = "ERR_BUN_AIO_LIBRARY";
 
-  constructor(tried: readonly string[]) {
+  constructor(tried: readonly string[], isCompiled: boolean) {
     const platform = `${process.platform}-${process.arch}`;
     super(
       `bun-aio's native library could not be loaded on ${platform}. Tried:\n` +
         tried.map((line) => `  ${line}\n`).join("") +
-        remedy(platform),
+        remedy(platform, isCompiled),
     );
   }
 }
 
-function remedy(platform: string): string {
+function remedy(platform: string, isCompiled: boolean): string {
   if (!PLATFORMS.test(platform)) {
     return "bun-aio runs on Linux, macOS and FreeBSD, x64 and arm64; use node:fs here.";
   }
   if ((process.env["BUN_AIO_LIBRARY"] ?? "") !== "") {
     return "BUN_AIO_LIBRARY is set: unset it, or set it to the absolute path of a library of this version.";
+  }
+  if (isCompiled) {
+    return "Set TMPDIR to a folder that this user can write to and that is not mounted noexec: Bun puts the library there to load it. Or set BUN_AIO_LIBRARY to the absolute path of a copy of it.";
   }
   if (isBundled()) {
     return "Bundle again from a complete installation of bun-aio, or set BUN_AIO_LIBRARY to the library's absolute path.";

@@ -7,7 +7,7 @@ import fs from "node:fs";
 import { dirname, join } from "node:path";
 import { libraryFile } from "../../src/native/library.ts";
 import { type ChildOptions, type ChildResult, run, runCode } from "../support/child.ts";
-import { testUnless, unless } from "../support/conditions.ts";
+import { noRoot, noStrace, testUnless, unless } from "../support/conditions.ts";
 import { TempDir } from "../support/temp.ts";
 
 const root = dirname(dirname(import.meta.dir));
@@ -138,6 +138,73 @@ test("--compile makes one executable that holds the library", async () => {
   } finally {
     fs.renameSync(hidden, installed);
   }
+});
+
+/** Why no folder can be mounted for one process alone. */
+const noMounts =
+  noRoot ?? unless(Bun.spawnSync(["unshare", "-m", "true"]).exitCode === 0, "unshare -m fails");
+
+/** The executable of the test before, where temporary files go to `folder`, mounted with these options. */
+function compiledIn(folder: string, options: string, under = ""): Promise<ChildResult> {
+  const mount = `mount -t tmpfs -o size=8m none '${folder}' && mount -o 'remount,${options}' '${folder}'`;
+  const use = `${under} '${dir.file("executable")}' '${dir.file("compiled")}'`;
+  const env = { TMPDIR: folder, BUN_TMPDIR: undefined };
+  return inApp(["unshare", "-m", "sh", "-c", `${mount} && ${use}`], { cwd: "/", env });
+}
+
+for (const options of ["noexec", "ro"]) {
+  testUnless(
+    noMounts,
+    `an executable needs no file: the folder for temporary ones may be ${options}`,
+    async () => {
+      using folder = new TempDir();
+      expect(must(await compiledIn(folder.path, options))).toBe(SUCCESS);
+    },
+  );
+}
+
+testUnless(
+  noMounts ?? noStrace,
+  "an executable that cannot have files in memory says what works; that works",
+  async () => {
+    using folder = new TempDir();
+    const inject = "-e trace=memfd_create -e inject=memfd_create:error=EACCES";
+    const under = `strace -f -o /dev/null ${inject}`;
+    for (const options of ["noexec", "ro"]) {
+      const { end, stderr } = await compiledIn(folder.path, options, under);
+      expect(end).toBe(1);
+      expect(stderr).toContain("ERR_BUN_AIO_LIBRARY");
+      expect(stderr).toContain("Set TMPDIR to a folder that this user can write to");
+    }
+    expect(must(await compiledIn(folder.path, "exec", under))).toBe(SUCCESS);
+  },
+);
+
+test("the workers of an executable share one copy in memory", async () => {
+  const worker = `
+    import { File } from "bun-aio";
+    const file = await File.open("/dev/zero");
+    postMessage(await file.readAt(new Uint8Array(3), 0));
+  `;
+  const main = `
+    import fs from "node:fs";
+    const ask = () => new Promise((resolve, reject) => {
+      const worker = new Worker("./asked.ts");
+      worker.onmessage = ({ data }) => { worker.terminate(); resolve(data); };
+      worker.onerror = ({ message }) => reject(new Error(message));
+    });
+    console.log(await ask(), await ask(), await ask());
+    const lines = process.platform === "linux" ? fs.readFileSync("/proc/self/maps", "utf8").split("\\n") : [];
+    const inodes = lines.filter((line) => line.includes("memfd:bun-aio")).map((line) => line.split(/ +/)[4]);
+    console.log(new Set(inodes).size);
+  `;
+  fs.writeFileSync(join(app, "asked.ts"), worker);
+  fs.writeFileSync(join(app, "asks.ts"), main);
+  const executable = dir.file("executable-workers");
+  const options = ["--compile", "--outfile", executable];
+  must(await inApp([process.execPath, "build", "asks.ts", "asked.ts", ...options]));
+  const copies = process.platform === "linux" ? 1 : 0;
+  expect(must(await inApp([executable]))).toBe(`3 3 3\n${copies}\n`);
 });
 
 test("a worker uses it", async () => {
