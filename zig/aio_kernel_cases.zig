@@ -1,20 +1,20 @@
 //! What the POSIX AIO backend relies on FreeBSD's kernel to do, asked of the kernel itself without the
-//! backend: the first half of `aio_cases.zig`, which says what a `Context` is.
+//! backend: the first of `aio_cases.zig`.
 
 const std = @import("std");
 const aio = @import("os/aio.zig");
 const os = @import("os.zig");
-const cases = @import("aio_cases.zig");
+const case = @import("aio_case.zig");
 const E = os.E;
 const negative = os.negative;
-const Error = cases.Error;
+const Error = case.Error;
 
 pub fn KernelCases(comptime Context: type) type {
     return struct {
         const Os = Context.Os;
         const Block = Os.Aio.Block;
 
-        pub const list = [_]cases.Case(Context){
+        pub const list = [_]case.Case(Context){
             of("kernel: one event a block, with its token", event),
             of("kernel: a second aio_return is refused", returnTwice),
             of("kernel: aio_return while running is refused", returnRunning),
@@ -39,7 +39,7 @@ pub fn KernelCases(comptime Context: type) type {
         fn of(
             comptime name: []const u8,
             comptime body: fn (*Context, *Bare) Error!void,
-        ) cases.Case(Context) {
+        ) case.Case(Context) {
             return .{ .name = name, .run = struct {
                 fn run(context: *Context) Error!void {
                     var bare: Bare = undefined;

@@ -1,9 +1,9 @@
-//! The machine this runs on, as `aio_cases.zig` wants it: real files in one directory, real limits.
+//! The machine this runs on, as `aio_case.zig` wants it: real files in one directory, real limits.
 
 const builtin = @import("builtin");
 const std = @import("std");
 const abi = @import("abi.zig");
-const aio_cases = @import("aio_cases.zig");
+const Limit = @import("aio_case.zig").Limit;
 const os = @import("os.zig");
 const pool = @import("pool.zig");
 const c = std.c;
@@ -118,7 +118,7 @@ pub fn Context(comptime System: type, comptime faulty: bool) type {
             return try self.openPath(given, abi.OpenFlag.read | abi.OpenFlag.write);
         }
 
-        pub fn limit(_: *Self, which: aio_cases.Limit, value: ?u32) ?u32 {
+        pub fn limit(_: *Self, which: Limit, value: ?u32) ?u32 {
             if (builtin.os.tag != .freebsd) return null;
             const name = switch (which) {
                 .process => "vfs.aio.max_aio_queue_per_proc",

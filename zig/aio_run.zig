@@ -1,7 +1,7 @@
 //! One of `aio_cases.zig` within a unit test: says on standard error why it failed, or why it was skipped.
 
 const std = @import("std");
-const Case = @import("aio_cases.zig").Case;
+const Case = @import("aio_case.zig").Case;
 
 /// `under`: the name of the unit test, for a case that is skipped; null to say nothing, where the same case has been
 /// told of with another seed. `npm test` counts and lists `[skipped: reason]`.

@@ -1,9 +1,10 @@
-//! The simulated kernel as `aio_cases.zig` wants it: what the cases demand of FreeBSD's kernel is
+//! The simulated kernel as `aio_case.zig` wants it: what the cases demand of FreeBSD's kernel is
 //! what the fuzzer's kernel does, and the backend's cases run over it in virtual time.
 
 const std = @import("std");
 const abi = @import("abi.zig");
-const aio_cases = @import("aio_cases.zig");
+const Cases = @import("aio_cases.zig").Cases;
+const Limit = @import("aio_case.zig").Limit;
 const aio_run = @import("aio_run.zig");
 const lane = @import("lane.zig");
 const posix_aio = @import("os/simulated/posix_aio.zig");
@@ -219,7 +220,7 @@ pub fn Context(comptime faulty: bool) type {
             return try self.open(made);
         }
 
-        pub fn limit(_: *Self, which: aio_cases.Limit, value: ?u32) ?u32 {
+        pub fn limit(_: *Self, which: Limit, value: ?u32) ?u32 {
             const variable = switch (which) {
                 .process => &Os.process_max,
                 .system => &Os.system_max,
@@ -232,10 +233,9 @@ pub fn Context(comptime faulty: bool) type {
 }
 
 fn runAll(comptime faulty: bool, count: u64, seed: u64, under: []const u8) !void {
-    const Cases = aio_cases.Cases(Context(faulty));
     const context = try std.heap.page_allocator.create(Context(faulty));
     defer std.heap.page_allocator.destroy(context);
-    for (Cases.list) |case| {
+    for (Cases(Context(faulty)).list) |case| {
         context.init(std.heap.page_allocator, count, seed);
         defer context.deinit();
         try aio_run.run(Context(faulty), case, context, if (seed == 1) under else null);

@@ -5,7 +5,7 @@
 //! It is also one object file that needs libc and libthr only: `main` is C's, no start code of Zig's.
 
 const std = @import("std");
-const Case = @import("aio_cases.zig").Case;
+const Case = @import("aio_case.zig").Case;
 const Cases = @import("aio_cases.zig").Cases;
 const native = @import("aio_native.zig");
 const os = @import("os.zig");
