@@ -3,12 +3,12 @@
 //
 //   bun bench/alignment.ts          fails above 50 ns
 
-import { File } from "../src/file.ts";
+import { File } from "../src/file/file.ts";
+import { openFile } from "../src/file/open.ts";
+import { PathName } from "../src/file/path.ts";
 import { allocBuffer } from "../src/index.ts";
 import * as abi from "../src/native/abi.gen.ts";
-import { openFile } from "../src/open.ts";
-import { PathName } from "../src/path.ts";
-import { openSimulated } from "../src/ring.ts";
+import { openSimulated } from "../src/ring/ring.ts";
 
 const ROUNDS = 41;
 const READS = 64 * 1024;

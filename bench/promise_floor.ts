@@ -35,7 +35,7 @@ function wait(resolve: Resolve): void {
   queueMicrotask(flush);
 }
 
-/** One executor for all, as in src/core.ts. */
+/** One executor for all, as in src/ring/proactor.ts. */
 function byExecutor(): Promise<number> {
   const promise = new Promise<number>(capture);
   wait(captured);

@@ -3,7 +3,7 @@
 //
 //   bun bench/range_lock.ts         the table of docs/performance.md
 
-import { type Lease, RangeLock } from "../src/range_lock.ts";
+import { type Lease, RangeLock } from "../src/locks/range_lock.ts";
 
 const COUNTS: readonly number[] = [10, 100, 1000, 10_000];
 const ROUNDS = 9;

@@ -1,5 +1,5 @@
 // How soon does the JavaScript thread learn that another thread has something for it? Measures the
-// ways that src/wake.ts could use, from the ringing to the callback, one ring at a time.
+// ways that src/ring/wake.ts could use, from the ringing to the callback, one ring at a time.
 //
 //   bun bench/wake.ts [--rings 2000] [--json FILE]
 //

@@ -1,26 +1,26 @@
 // Everything public. Importing this opens nothing: the native library loads and the default ring opens
 // at first use.
 
-export { allocBuffer } from "./alloc_buffer.ts";
-export type { Bytes, IoData, IoOptions, Offset } from "./arguments.ts";
-export type { Operation } from "./batch.ts";
+export type { Bytes, IoData, IoOptions, Offset } from "./common/arguments.ts";
+export { copy } from "./copy/copy.ts";
+export type { CopyOptions } from "./copy/plan.ts";
+export type { CopyProgress } from "./copy/progress.ts";
 export {
   BlockDevice,
   type BlockDeviceFromFdOptions,
   type BlockDeviceOptions,
-} from "./block_device.ts";
-export { BufferPool, type BufferPoolOptions } from "./buffer_pool.ts";
-export { copy } from "./copy.ts";
-export type { CopyOptions } from "./copy_plan.ts";
-export type { CopyResult, ReadError } from "./copy_result.ts";
-export type { BlockDeviceInfo, Geometry } from "./device_info.ts";
-export { IoError } from "./errors.ts";
-export { File, type FileKind } from "./file.ts";
-export type { Alignment } from "./file_state.ts";
-export { listBlockDevices } from "./list_devices.ts";
-export type { CopyProgress } from "./meter.ts";
-export type { FromFdOptions, OpenOptions } from "./open.ts";
-export type { Path } from "./path.ts";
-export { type BackendName, Ring, type RingOptions } from "./ring.ts";
-export type { LatencyHistogram, RingStats } from "./stats.ts";
-export type { ReadableOptions, WritableOptions } from "./stream.ts";
+} from "./device/block_device.ts";
+export { listBlockDevices } from "./device/list_devices.ts";
+export type { CopyResult, ReadError } from "./errors/copy_result.ts";
+export { IoError } from "./errors/io_error.ts";
+export { File, type FileKind } from "./file/file.ts";
+export type { FromFdOptions, OpenOptions } from "./file/open.ts";
+export type { Path } from "./file/path.ts";
+export type { ReadableOptions, WritableOptions } from "./file/streams.ts";
+export { allocBuffer } from "./memory/alloc_buffer.ts";
+export { BufferPool, type BufferPoolOptions } from "./memory/buffer_pool.ts";
+export type { Operation } from "./ring/batch.ts";
+export type { Alignment } from "./ring/file_state.ts";
+export { type BackendName, Ring, type RingOptions } from "./ring/ring.ts";
+export type { LatencyHistogram, RingStats } from "./ring/statistics.ts";
+export type { BlockDeviceInfo, Geometry } from "./system/device_info.ts";

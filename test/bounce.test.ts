@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Bounce, NO_BLOCK } from "../src/bounce.ts";
+import { Bounce, NO_BLOCK } from "../src/memory/buddy_allocator.ts";
 import {
   BOUNCE_BLOCK_BYTES_MAX,
   BOUNCE_BLOCK_BYTES_MIN,

@@ -3,11 +3,11 @@
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
-import { IoError } from "../src/errors.ts";
-import { FileState } from "../src/file_state.ts";
-import { emptiedError, endsTooEarly, goneError, isSuspect } from "../src/gone.ts";
+import { emptiedError, endsTooEarly, goneError, isSuspect } from "../src/errors/device_gone.ts";
+import { IoError } from "../src/errors/io_error.ts";
 import { Kind, Status } from "../src/native/abi.gen.ts";
-import { deviceGone, orGone } from "../src/removal.ts";
+import { deviceGone, orGone } from "../src/ring/device_gone.ts";
+import { FileState } from "../src/ring/file_state.ts";
 import { FakeRequests } from "./support/requests.ts";
 
 const { EIO, ENXIO, ENODEV, EBADF } = constants.errno;

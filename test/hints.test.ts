@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { FileFacts } from "../src/file_facts.ts";
-import { hintFor, syscallName } from "../src/hints.ts";
+import type { FileFacts } from "../src/errors/file_facts.ts";
+import { hintFor, syscallName } from "../src/errors/hints.ts";
 import { Kind } from "../src/native/abi.gen.ts";
 
 const FILE: FileFacts = {

@@ -4,9 +4,9 @@
 import { expect, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
+import { openFileOf } from "../src/file/open_file.ts";
 import { BlockDevice, copy, File } from "../src/index.ts";
-import { openFileOf } from "../src/open_file.ts";
-import { WriteLock } from "../src/write_lock.ts";
+import { WriteLock } from "../src/locks/write_lock.ts";
 import { bunAio } from "./support/command.ts";
 import { noRoot, testUnless } from "./support/conditions.ts";
 import { LoopDevice, loopMissing } from "./support/control.ts";

@@ -4,12 +4,12 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { explainBusy, explainListed } from "../src/busy.ts";
-import type { BlockDeviceInfo } from "../src/device_info.ts";
+import { listLinuxDevices } from "../src/device/list_devices.ts";
 import { IoError, listBlockDevices } from "../src/index.ts";
-import { listLinuxDevices } from "../src/list_devices.ts";
-import { parseFreebsd } from "../src/list_freebsd.ts";
-import { deviceNumbers, parseMountInfo, type SystemPaths } from "../src/sysfs.ts";
+import type { BlockDeviceInfo } from "../src/system/device_info.ts";
+import { explainBusy, explainListed } from "../src/system/holders.ts";
+import { parseFreebsd } from "../src/system/list_freebsd.ts";
+import { deviceNumbers, parseMountInfo, type SystemPaths } from "../src/system/sysfs.ts";
 import { Folder } from "./support/devices.ts";
 
 /** A system in a folder. */

@@ -1,8 +1,8 @@
-// src/polling.ts: when a ring looks for completions by itself, and when it lets itself be told.
+// src/ring/polling.ts: when a ring looks for completions by itself, and when it lets itself be told.
 
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, BlockDevice, File, Ring } from "../src/index.ts";
-import { Polling } from "../src/polling.ts";
+import { Polling } from "../src/ring/polling.ts";
 import { imageDevice, simulatedDevice } from "../src/testing/index.ts";
 import { noFaultFree, noIoUring, testUnless } from "./support/conditions.ts";
 import {

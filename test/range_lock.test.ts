@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Offset } from "../src/arguments.ts";
-import { type Lease, RangeLock } from "../src/range_lock.ts";
+import type { Offset } from "../src/common/arguments.ts";
+import { type Lease, RangeLock } from "../src/locks/range_lock.ts";
 
 /** Whether `promise` has settled by the end of this turn's microtasks. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {

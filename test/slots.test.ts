@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { NO_SLOT, SlotState, Slots } from "../src/slots.ts";
+import { NO_SLOT, SlotState, Slots } from "../src/ring/slots.ts";
 
 function fresh(): Slots<string, string> {
   return new Slots("no owner", "no memory");

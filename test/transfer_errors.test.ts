@@ -2,12 +2,12 @@
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
-import { allocBuffer } from "../src/alloc_buffer.ts";
-import type { IoData } from "../src/arguments.ts";
-import type { Core } from "../src/core.ts";
-import { IoError } from "../src/errors.ts";
-import { FileState } from "../src/file_state.ts";
+import type { IoData } from "../src/common/arguments.ts";
+import { IoError } from "../src/errors/io_error.ts";
+import { allocBuffer } from "../src/memory/alloc_buffer.ts";
 import { Kind, Status } from "../src/native/abi.gen.ts";
+import { FileState } from "../src/ring/file_state.ts";
+import type { Core } from "../src/ring/proactor.ts";
 import {
   beyondEnd,
   checkEnd,
@@ -16,8 +16,8 @@ import {
   misaligned,
   settledBadly,
   waiterOf,
-} from "../src/transfer_errors.ts";
-import type { Transfer } from "../src/transfer_request.ts";
+} from "../src/transfer/errors.ts";
+import type { Transfer } from "../src/transfer/request.ts";
 import { ioError } from "./support/expect.ts";
 import { FakeRequests, outcome } from "./support/requests.ts";
 

@@ -1,7 +1,7 @@
 // Units of write_lock.ts: which changes of one file wait for which, over all that is open of it.
 
 import { expect, test } from "bun:test";
-import { type EachWrite, type Waiter, WriteLock } from "../src/write_lock.ts";
+import { type EachWrite, type Waiter, WriteLock } from "../src/locks/write_lock.ts";
 import { rejection } from "./support/expect.ts";
 
 /** A change that is over when the test says so. */

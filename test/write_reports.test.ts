@@ -1,8 +1,8 @@
 // Units of write_reports.ts: which sync has to tell of which write.
 
 import { expect, test } from "bun:test";
-import { IoError, wasAsked } from "../src/errors.ts";
-import { WriteReports } from "../src/write_reports.ts";
+import { IoError, wasAsked } from "../src/errors/io_error.ts";
+import { WriteReports } from "../src/ring/write_reports.ts";
 
 const aborted = (): IoError => new IoError("ABORT_ERR", {});
 const broken = (): IoError => new IoError("EIO", {});

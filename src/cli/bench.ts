@@ -5,7 +5,7 @@ import { type BigIntStats, unlinkSync } from "node:fs";
 import { access, constants, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { allocBuffer, BlockDevice, type Bytes, File, IoError, Ring } from "../index.ts";
-import type { LatencyHistogram } from "../stats.ts";
+import type { LatencyHistogram } from "../ring/statistics.ts";
 import { Arguments, type Spec } from "./arguments.ts";
 import { latencyChart, type Series } from "./chart.ts";
 import { Exit, refused, usage } from "./exit.ts";

@@ -1,8 +1,8 @@
 // A guess at what a disk or image holds, from the signatures at its start: for "this will be
 // overwritten". Offsets are those of libblkid and file(1).
 
-import { allocBuffer } from "../alloc_buffer.ts";
-import type { File } from "../file.ts";
+import type { File } from "../file/file.ts";
+import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { printable } from "./terminal.ts";
 
 interface Signature {

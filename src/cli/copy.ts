@@ -1,12 +1,12 @@
 // `bun-aio copy`: the safe dd. It looks before it asks, asks before it writes, and says how to go on
 // when it was stopped.
 
-import { BlockDevice } from "../block_device.ts";
-import { copy } from "../copy.ts";
-import type { CopyResult } from "../copy_result.ts";
-import { IoError, setResult } from "../errors.ts";
-import type { File } from "../file.ts";
-import type { CopyProgress } from "../meter.ts";
+import { copy } from "../copy/copy.ts";
+import type { CopyProgress } from "../copy/progress.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import type { CopyResult } from "../errors/copy_result.ts";
+import { IoError, setResult } from "../errors/io_error.ts";
+import type { File } from "../file/file.ts";
 import { contentsOf, isCompressed } from "./contents.ts";
 import { hasEarlierPart, type Job, type Origin, readJob } from "./copy_job.ts";
 import { report, resultJson } from "./copy_report.ts";

@@ -1,6 +1,6 @@
 // What `bun-aio copy` says at its end. For copy.ts.
 
-import type { CopyResult } from "../copy_result.ts";
+import type { CopyResult } from "../errors/copy_result.ts";
 import type { Job, Origin } from "./copy_job.ts";
 import { complain, print, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";

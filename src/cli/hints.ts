@@ -1,7 +1,7 @@
 // What to do about an error of the library, for who has typed a command: hints of the library speak of its API.
 
 import { stat } from "node:fs/promises";
-import type { IoError } from "../errors.ts";
+import type { IoError } from "../errors/io_error.ts";
 import { Exit, Stop } from "./exit.ts";
 import { pathOf } from "./raw_words.ts";
 import { complain, printable, quoted } from "./terminal.ts";

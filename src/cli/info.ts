@@ -1,12 +1,12 @@
 // `bun-aio info`: what carries operations here and why, and what is known of the disks or of one path.
 
 import { release } from "node:os";
-import { BlockDevice } from "../block_device.ts";
-import type { BlockDeviceInfo } from "../device_info.ts";
-import { IoError } from "../errors.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import { listBlockDevices } from "../device/list_devices.ts";
+import { IoError } from "../errors/io_error.ts";
 import { type Alignment, File, type Geometry, Ring } from "../index.ts";
-import { listBlockDevices } from "../list_devices.ts";
-import { coreOf } from "../ring.ts";
+import { coreOf } from "../ring/ring.ts";
+import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { Arguments } from "./arguments.ts";
 import { contentsOf } from "./contents.ts";
 import { Exit } from "./exit.ts";

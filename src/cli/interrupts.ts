@@ -1,6 +1,6 @@
 // Ctrl-C and its relatives: the first asks for a clean end, another one ends at once.
 
-import { Ring } from "../ring.ts";
+import { Ring } from "../ring/ring.ts";
 import { Exit } from "./exit.ts";
 import { listen } from "./signals.ts";
 import { endLine, say } from "./terminal.ts";

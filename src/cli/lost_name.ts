@@ -3,7 +3,7 @@
 import { fstat } from "node:fs";
 import { stat } from "node:fs/promises";
 import { promisify } from "node:util";
-import type { File } from "../file.ts";
+import type { File } from "../file/file.ts";
 import { pathOf } from "./raw_words.ts";
 import { printable } from "./terminal.ts";
 

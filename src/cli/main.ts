@@ -4,7 +4,7 @@
 
 // First: its handlers are there before the rest is loaded.
 import "./signals.ts";
-import { IoError } from "../errors.ts";
+import { IoError } from "../errors/io_error.ts";
 import { Arguments, meant } from "./arguments.ts";
 import { Exit, Stop, usage } from "./exit.ts";
 import { helpFor } from "./help.ts";

@@ -4,7 +4,7 @@
 // what is printed by terminal.ts.
 
 import { readFileSync } from "node:fs";
-import { spelled } from "../text_of_bytes.ts";
+import { spelled } from "../common/text_of_bytes.ts";
 
 /** The command's own words, whatever their bytes. */
 export function ownWords(): string[] {

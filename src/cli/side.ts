@@ -1,8 +1,8 @@
 // One side of a comparison: a file or disk, read past the cache from somewhere on, or standard input.
 
-import type { Bytes } from "../arguments.ts";
-import { File } from "../file.ts";
-import { Input } from "../input.ts";
+import type { Bytes } from "../common/arguments.ts";
+import { Input } from "../copy/input.ts";
+import { File } from "../file/file.ts";
 import { Exit, Stop } from "./exit.ts";
 import { look, openSource, type Place, refuseBeyond, thereIsNo } from "./places.ts";
 import { type StandardInput, standardInput } from "./standard_input.ts";

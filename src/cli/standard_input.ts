@@ -5,8 +5,8 @@
 import { read } from "node:fs";
 import { readlink } from "node:fs/promises";
 import { promisify } from "node:util";
-import { IoError } from "../errors.ts";
-import { File } from "../file.ts";
+import { IoError } from "../errors/io_error.ts";
+import { File } from "../file/file.ts";
 import { library } from "../native/library.ts";
 import { guess, isCompressed } from "./contents.ts";
 import { usage } from "./exit.ts";

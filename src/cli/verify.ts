@@ -1,6 +1,6 @@
 // `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
 
-import { listen, unlisten } from "../event_loop.ts";
+import { listen, unlisten } from "../common/intrinsics.ts";
 import { BufferPool, type Bytes } from "../index.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { Exit, Stop, usage } from "./exit.ts";

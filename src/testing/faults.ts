@@ -3,12 +3,12 @@
 
 import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
-import { argumentRange, argumentType, argumentValue } from "../argument_errors.ts";
-import { checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
-import type { Core } from "../core.ts";
-import { IoError } from "../errors.ts";
-import { closedError } from "../failures.ts";
+import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
+import { checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts";
+import { IoError } from "../errors/io_error.ts";
+import { closedError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
+import type { Core } from "../ring/proactor.ts";
 
 /**
  * What goes wrong, and when. `operation`, `offset` and `length` say which requests the rule watches;

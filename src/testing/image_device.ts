@@ -6,14 +6,14 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { argumentRange, argumentType } from "../argument_errors.ts";
-import { checkInteger, checkOptions } from "../arguments.ts";
-import { BlockDevice, type BlockDeviceOptions, openInit } from "../block_device.ts";
-import type { Core } from "../core.ts";
-import { IoError } from "../errors.ts";
-import { statusError } from "../failures.ts";
+import { argumentRange, argumentType } from "../common/argument_errors.ts";
+import { checkInteger, checkOptions } from "../common/arguments.ts";
+import { BlockDevice, type BlockDeviceOptions, openInit } from "../device/block_device.ts";
+import { IoError } from "../errors/io_error.ts";
+import { statusError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
-import { coreOf, Ring } from "../ring.ts";
+import type { Core } from "../ring/proactor.ts";
+import { coreOf, Ring } from "../ring/ring.ts";
 import { type AttachedImage, attachMd, MDCONFIG, MdDevice } from "./md_device.ts";
 
 export interface ImageDeviceOptions {

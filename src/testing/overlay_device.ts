@@ -2,17 +2,17 @@
 // lives in native memory (zig/backend/overlay.zig); the base is only ever read.
 
 import { types } from "node:util";
-import { argumentType, argumentValue } from "../argument_errors.ts";
-import { checkOptions } from "../arguments.ts";
-import { BlockDevice, examined } from "../block_device.ts";
-import { errnoOf, IoError } from "../errors.ts";
-import { File } from "../file.ts";
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import { checkOptions } from "../common/arguments.ts";
+import { BlockDevice, examined } from "../device/block_device.ts";
+import { errnoOf, IoError } from "../errors/io_error.ts";
+import { File } from "../file/file.ts";
+import { openFile } from "../file/open.ts";
+import { openFileOf } from "../file/open_file.ts";
+import { type Path, PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { DeviceParameters } from "../native/open_ring.ts";
-import { openFile } from "../open.ts";
-import { openFileOf } from "../open_file.ts";
-import { type Path, PathName } from "../path.ts";
-import { coreOf, openSimulated, type Ring } from "../ring.ts";
+import type { DeviceParameters } from "../ring/open_ring.ts";
+import { coreOf, openSimulated, type Ring } from "../ring/ring.ts";
 
 export interface OverlayDeviceOptions {
   /** As for `BlockDevice.open`. */

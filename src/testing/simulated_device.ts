@@ -3,17 +3,17 @@
 // use. Each device has a ring of its own.
 
 import { types } from "node:util";
-import { argumentRange, argumentType } from "../argument_errors.ts";
-import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../arguments.ts";
-import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../block_device.ts";
-import type { Core } from "../core.ts";
-import { errnoOf, IoError } from "../errors.ts";
+import { argumentRange, argumentType } from "../common/argument_errors.ts";
+import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts";
+import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../device/block_device.ts";
+import { errnoOf, IoError } from "../errors/io_error.ts";
+import { openFile } from "../file/open.ts";
+import { PathName } from "../file/path.ts";
+import { sparseMemory } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
-import { openFile } from "../open.ts";
-import { PathName } from "../path.ts";
-import type { Request } from "../request.ts";
-import { coreOf, openSimulated } from "../ring.ts";
-import { sparseMemory } from "../slab.ts";
+import type { Core } from "../ring/proactor.ts";
+import type { Request } from "../ring/request.ts";
+import { coreOf, openSimulated } from "../ring/ring.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
 
 export interface SimulatedDeviceOptions {

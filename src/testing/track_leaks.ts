@@ -1,14 +1,14 @@
 // `trackLeaks`: fails a test that leaves something open. The library tells registry.ts of what is opened
 // and closed; this file remembers what came since.
 
-import { pause } from "../clock.ts";
 import {
   type OperationSource,
   openSources,
   type ResourceKind,
   type Tracker,
   trackers,
-} from "../registry.ts";
+} from "../common/leaks.ts";
+import { pause } from "../native/clock.ts";
 import { addMark, keptMarks, newMark } from "./reachable.ts";
 
 /** Times the collector gets to prove that memory can go. */

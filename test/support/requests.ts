@@ -1,7 +1,7 @@
 // A ring that is none: it answers requests of the library itself as a test says. For unit tests of what asks it.
 
 import { FileInfo, Status } from "../../src/native/abi.gen.ts";
-import type { Outcome, Request, Requests } from "../../src/request.ts";
+import type { Outcome, Request, Requests } from "../../src/ring/request.ts";
 
 const GOOD: Outcome = {
   status: Status.ok,

@@ -1,0 +1,43 @@
+// Thousands that may go on at once, or have to end, would keep everything else waiting for as long as that takes
+// (promise 9): here they take turns.
+
+import { setImmediate } from "./intrinsics.ts";
+
+/** What is done in one turn of the event loop: a few milliseconds, if each makes an error or begins a write. */
+const PER_TURN = 128;
+
+/** Calls a function for each item, in the order of their coming: at once, unless many have come in this turn. */
+export class Turns<T> {
+  readonly #each: (item: T) => void;
+  #items: T[] = [];
+  #next = 0;
+  #left = PER_TURN;
+  #isScheduled = false;
+
+  constructor(each: (item: T) => void) {
+    this.#each = each;
+  }
+
+  add(item: T): void {
+    this.#items.push(item);
+    this.#run();
+  }
+
+  #run(): void {
+    while (this.#left > 0 && this.#next < this.#items.length) {
+      this.#left--;
+      this.#each(this.#items[this.#next++] as T);
+    }
+    if (this.#next === this.#items.length) {
+      this.#items = [];
+      this.#next = 0;
+    }
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#left = PER_TURN;
+      if (this.#items.length > 0) this.#run();
+    });
+  }
+}

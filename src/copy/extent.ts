@@ -1,0 +1,18 @@
+// Where the bytes of a file that is open really lie, for `copy`, which refuses to copy bytes onto themselves.
+
+import type { File } from "../file/file.ts";
+import { coreOf } from "../ring/ring.ts";
+import { type Extent, placementOf } from "../system/disk_extent.ts";
+import { askOn, diskKey, keyOfFd } from "../system/loop_devices.ts";
+import { deviceNumbers, SYSTEM_PATHS } from "../system/sysfs.ts";
+
+/** Undefined for what is kept on no medium (/dev/zero, /proc). */
+export async function extentOf(file: File): Promise<Extent | undefined> {
+  if (file.kind !== "regular" && file.kind !== "disk") return undefined;
+  if (file.ring.backend === "simulated") return { medium: file.ring, start: 0 };
+  if (file.kind === "regular") return { medium: await keyOfFd(file.fd), start: 0 };
+  const { rdev } = await file.stat();
+  if (process.platform !== "linux") return { medium: `disk ${rdev}`, start: 0 };
+  const { major, minor } = deviceNumbers(rdev);
+  return placementOf(SYSTEM_PATHS, askOn(coreOf(file.ring)), diskKey(`${major}:${minor}`));
+}

@@ -1,0 +1,72 @@
+// The source of a copy when it is a stream. For copy.ts.
+
+import { bytesOf, checkData } from "../common/arguments.ts";
+
+/** What we use of a ReadableStreamDefaultReader (bun-types and node:stream/web disagree on the rest). */
+interface Reader {
+  read(): Promise<{ done: boolean; value?: unknown }>;
+  cancel(reason: unknown): Promise<void>;
+  releaseLock(): void;
+}
+
+/** Bytes of a stream, in the portions that the copy wants. */
+export class Input {
+  readonly #reader: Reader;
+  #rest: Uint8Array = new Uint8Array(0);
+  #ended = false;
+  #released = false;
+
+  constructor(source: ReadableStream<Uint8Array>) {
+    this.#reader = source.getReader() as Reader;
+  }
+
+  /** Fewer bytes than `data` holds only at the end of the stream. */
+  async fill(data: Uint8Array): Promise<number> {
+    let done = 0;
+    while (done < data.byteLength && (await this.#more())) {
+      const part = this.#rest.subarray(0, data.byteLength - done);
+      data.set(part, done);
+      done += part.byteLength;
+      this.#rest = this.#rest.subarray(part.byteLength);
+    }
+    return done;
+  }
+
+  async skip(bytes: number): Promise<void> {
+    let left = bytes;
+    while (left > 0 && (await this.#more())) {
+      const part = Math.min(left, this.#rest.byteLength);
+      this.#rest = this.#rest.subarray(part);
+      left -= part;
+    }
+  }
+
+  async #more(): Promise<boolean> {
+    while (this.#rest.byteLength === 0 && !this.#ended) {
+      const { done, value } = await this.#reader.read();
+      if (done || this.#ended) {
+        this.#ended = true;
+        if (!this.#released) this.#release();
+      } else {
+        const data = checkData("chunk of the source", value);
+        this.#rest = bytesOf(data, data.byteLength);
+      }
+    }
+    return this.#rest.byteLength > 0;
+  }
+
+  /** A read that waits is over with this. The stream is unlocked, as after `pipeTo`. */
+  cancel(reason: unknown): void {
+    if (this.#released) return;
+    this.#ended = true;
+    this.#reader.cancel(reason).catch(() => {
+      // The copy has an outcome of its own.
+    });
+    this.#release();
+  }
+
+  #release(): void {
+    this.#released = true;
+    this.#reader.releaseLock();
+  }
+}

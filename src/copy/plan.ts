@@ -1,0 +1,288 @@
+// What a copy is to do: options checked, sizes asked, impossible copies refused before anything is
+// written. For copy.ts.
+
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import {
+  addOffset,
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkIoOptions,
+  checkOffset,
+  checkOptions,
+  type Offset,
+  remainder,
+  roundUp,
+} from "../common/arguments.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import { errnoOf, IoError } from "../errors/io_error.ts";
+import { syncError } from "../errors/status.ts";
+import { File } from "../file/file.ts";
+import { openFileOf } from "../file/open_file.ts";
+import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
+import { extentOf } from "./extent.ts";
+import { knownSize } from "./known_size.ts";
+import type { CopyProgress } from "./progress.ts";
+
+export interface CopyOptions {
+  /**
+   * Bytes to copy. Default: up to the end of the source; of a file whose size says nothing (/proc, sysfs), where a
+   * read says so. A source that ends before that rejects with `ERR_END_OF_FILE`.
+   */
+  length?: number | undefined;
+  /** Where to begin in the source; of a stream, bytes to pass over. Default 0. */
+  sourceOffset?: Offset | undefined;
+  /** Where to begin in the target. Default 0. */
+  targetOffset?: Offset | undefined;
+  /**
+   * Bytes of one read and one write, rounded up to what both sides ask for. Default 2 MiB, or the
+   * next multiple of the device's optimal request.
+   */
+  chunkSize?: number | undefined;
+  /**
+   * Chunks on their way at once, each being read or written, 1 to 1024; but no more than make up 4 MiB,
+   * or two. Default 8. Of a device that wants more, larger chunks get it, at the cost of others' requests.
+   */
+  concurrency?: number | undefined;
+  /**
+   * Leaves blocks of zeroes (64 KiB) out: holes in a regular file, zeroes made by the device itself on
+   * a disk. They read as zeroes afterwards whatever was there before. Default false.
+   */
+  sparse?: boolean | undefined;
+  /**
+   * Reads the target back from the medium and compares it with what was written. Rejects with
+   * `ERR_VERIFY` and the first `offset` that differs (for a stream as source: of the first block of
+   * 64 KiB). Default false.
+   */
+  verify?: boolean | undefined;
+  /** Whether the target is synced before this resolves and before it is verified. Default true. */
+  sync?: boolean | undefined;
+  /**
+   * `skip` goes on behind places of the source that cannot be read: the target gets zeroes there, and
+   * `readErrors` tells. Default `fail`.
+   */
+  onReadError?: "fail" | "skip" | undefined;
+  /** Digest of what was written, in hexadecimal. Default: none. */
+  hash?: "sha256" | undefined;
+  /** Ends the copy with an AbortError once the kernel has let go of all buffers. */
+  signal?: AbortSignal | undefined;
+  /** Called at most ten times a second, and at the end of each phase. What it throws ends the copy. */
+  onProgress?: ((progress: CopyProgress) => void) | undefined;
+}
+
+const OPTION_NAMES: readonly string[] = [
+  ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
+  ...["sync", "onReadError", "hash", "signal", "onProgress"],
+];
+
+const CHUNK_BYTES_DEFAULT = 2 ** 21;
+const CHUNK_BYTES_MAX = 2 ** 30;
+/** A device's own idea of a good request is followed up to here. */
+const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
+const CONCURRENCY_DEFAULT = 8;
+const CONCURRENCY_MAX = 1024;
+/** One chunk is read while another is written, however large they are. */
+const LANES_MIN = 2;
+/** Holes begin and end on multiples of this: a page, which is a multiple of any device's sectors. */
+const HOLE_GRID_BYTES = 4096;
+
+export interface Plan {
+  readonly source: File | ReadableStream<Uint8Array>;
+  readonly target: File;
+  readonly sourceOffset: Offset;
+  readonly targetOffset: Offset;
+  /** Bytes to copy; undefined: up to the end of the source, wherever that is. */
+  readonly total: number | undefined;
+  readonly chunkSize: number;
+  readonly concurrency: number;
+  /** What chunks on the target begin at a multiple of. */
+  readonly grid: number;
+  /** Bytes from `targetOffset` to the end of a target that cannot grow; Infinity for others. */
+  readonly room: number;
+  /** Bytes of a regular target before the copy; 0 for others. */
+  readonly sizeBefore: number;
+  readonly sparse: boolean;
+  readonly verify: boolean;
+  readonly sync: boolean;
+  readonly skipErrors: boolean;
+  readonly hash: boolean;
+}
+
+export async function planCopy(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  options: CopyOptions,
+): Promise<Plan> {
+  const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
+  const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
+  const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
+  const grid = Math.max(target.alignment.offset, sparse ? HOLE_GRID_BYTES : 1);
+  const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
+  const chunkSize = roundUp(options.chunkSize ?? defaultChunk(source, target), unit);
+  const size = source instanceof File ? await knownSize(source) : undefined;
+  const total = options.length ?? bytesBehind(sourceOffset, size);
+  const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
+  const targetSize = await target.size();
+  const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
+  if (total !== undefined && total > room) throw tooSmall(target, targetOffset, total, room);
+  if (source instanceof File) {
+    await refuseOverlap(source, sourceOffset, target, targetOffset, total ?? Infinity);
+  }
+  const { lasting } = openFileOf(target).state.reports;
+  const sync = options.sync !== false;
+  // Its sync would say so when all is written.
+  if (sync && lasting !== undefined) throw syncError(Kind.syncAll, target.path, lasting);
+  return {
+    source,
+    target,
+    sourceOffset,
+    targetOffset,
+    total,
+    chunkSize,
+    concurrency: isMadeUp(source, size) ? 1 : lanes(source, target, wanted, chunkSize),
+    grid,
+    room,
+    sizeBefore: target.kind === "regular" ? targetSize : 0,
+    sparse,
+    verify: options.verify === true,
+    sync,
+    skipErrors: options.onReadError === "skip",
+    hash: options.hash !== undefined,
+  };
+}
+
+/** Throws for what needs no look at the files. */
+export function checkCopy(source: unknown, target: unknown, options: CopyOptions): void {
+  if (!(source instanceof File) && !(source instanceof ReadableStream)) {
+    throw argumentType("source", "a File or a ReadableStream", source);
+  }
+  if (!(target instanceof File)) throw argumentType("target", "a File", target);
+  checkOptions("copy", options, OPTION_NAMES);
+  checkIoOptions({ signal: options.signal });
+  const { length, chunkSize, concurrency, onReadError, hash, onProgress } = options;
+  checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
+  checkOffset("options.targetOffset", options.targetOffset ?? 0);
+  if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
+  if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
+  if (concurrency !== undefined) {
+    checkInteger("options.concurrency", concurrency, 1, CONCURRENCY_MAX);
+  }
+  for (const name of ["sparse", "verify", "sync"] as const) {
+    if (options[name] !== undefined) checkBoolean(`options.${name}`, options[name]);
+  }
+  if (onReadError !== undefined && onReadError !== "fail" && onReadError !== "skip") {
+    throw argumentValue("options.onReadError", 'must be "fail" or "skip"', onReadError);
+  }
+  if (hash !== undefined && hash !== "sha256") {
+    throw argumentValue("options.hash", 'must be "sha256"', hash);
+  }
+  if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
+  if (source instanceof ReadableStream && source.locked) {
+    throw argumentValue("source", "is locked: somebody reads it already", source);
+  }
+  checkAccess(source, target, options);
+}
+
+function checkAccess(source: unknown, target: File, options: CopyOptions): void {
+  if (source instanceof File && !openFileOf(source).state.readable) {
+    throw argumentValue("source", "was opened for writing only", source.path);
+  }
+  const { writable, readable } = openFileOf(target).state;
+  if (!writable) throw argumentValue("target", "was opened for reading only", target.path);
+  if (options.verify === true && !readable) {
+    throw argumentValue("target", "must be opened for reading too, to verify it", target.path);
+  }
+}
+
+function bytesBehind(offset: Offset, size: number | undefined): number | undefined {
+  return size === undefined ? undefined : Math.max(0, size - Number(offset));
+}
+
+/**
+ * A file that the kernel makes up as it is read (/proc, sysfs): one read after the other goes on where the last one
+ * ended; reads elsewhere begin anew, and their parts may not fit together.
+ */
+function isMadeUp(source: File | ReadableStream<Uint8Array>, size: number | undefined): boolean {
+  return size === undefined && source instanceof File && source.kind === "regular";
+}
+
+/** Devices and images, whose size is what it is. */
+function cannotGrow(file: File): boolean {
+  return file.kind === "disk" || file instanceof BlockDevice;
+}
+
+function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): number {
+  let bytes = CHUNK_BYTES_DEFAULT;
+  for (const side of [source, target]) {
+    if (!(side instanceof BlockDevice)) continue;
+    const optimal = side.geometry.optimalIoSize ?? 0;
+    if (optimal > 0 && optimal <= OPTIMAL_BYTES_MAX) bytes = roundUp(bytes, optimal);
+  }
+  return bytes;
+}
+
+/**
+ * Chunks under way: no more than fill half of what a ring has in the kernel at once, so that others'
+ * small requests find room there without waiting, and few enough before them in the device's own queue.
+ * docs/performance.md has the figures for more and fewer, larger and smaller chunks.
+ */
+function lanes(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  wanted: number,
+  chunkSize: number,
+): number {
+  const rings = source instanceof File && source.ring !== target.ring ? 2 : 1;
+  const share = (rings * WINDOW_BYTES_DEFAULT) / 2;
+  return Math.min(wanted, Math.max(LANES_MIN, Math.ceil(share / chunkSize)));
+}
+
+function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {
+  return new IoError("ENOSPC", {
+    errno: -errnoOf("ENOSPC"),
+    reason: `the target has room for ${room} of ${total} bytes; nothing was written`,
+    syscall: "write",
+    path: target.path,
+    offset,
+    length: total,
+    transferred: 0,
+  });
+}
+
+export function noRoom(plan: Plan, at: number, length: number): IoError {
+  return new IoError("ENOSPC", {
+    errno: -errnoOf("ENOSPC"),
+    reason: `the source is longer than the ${plan.room} bytes that the target has room for`,
+    syscall: "write",
+    path: plan.target.path,
+    offset: addOffset(plan.targetOffset, at),
+    length,
+    transferred: 0,
+  });
+}
+
+/** Chunks are copied in any order: onto itself a file can only be copied where nothing overlaps. */
+async function refuseOverlap(
+  source: File,
+  sourceOffset: Offset,
+  target: File,
+  targetOffset: Offset,
+  length: number,
+): Promise<void> {
+  const [from, to] = await Promise.all([extentOf(source), extentOf(target)]);
+  if (from === undefined || to === undefined || from.medium !== to.medium) return;
+  const first = BigInt(sourceOffset) + BigInt(from.start);
+  const second = BigInt(targetOffset) + BigInt(to.start);
+  const distance = Math.abs(Number(first - second));
+  if (distance >= length) return;
+  const is =
+    source.path === target.path
+      ? "is the source"
+      : `shares bytes with ${source.path ?? "the source"}`;
+  throw argumentValue("target", `${is}, and the ranges overlap`, target.path);
+}
+
+/** Bytes of the first chunk: it ends where the grid of the target begins. */
+export function firstChunkBytes(plan: Plan): number {
+  return plan.chunkSize - remainder(plan.targetOffset, plan.grid);
+}

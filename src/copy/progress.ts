@@ -1,0 +1,94 @@
+// Progress of a copy: bytes, rate and time left, told at most ten times a second. For copy.ts.
+
+import { now, Timer } from "../native/clock.ts";
+
+export interface CopyProgress {
+  readonly phase: "copy" | "verify";
+  /** Done in this phase, holes included. */
+  readonly bytes: number;
+  readonly total: number | undefined;
+  readonly bytesPerSecond: number;
+  readonly secondsLeft: number | undefined;
+}
+
+const INTERVAL_MS = 100;
+/** Share of the latest interval in the rate: it settles within about a second. */
+const WEIGHT = 0.2;
+
+export class Meter implements Disposable {
+  readonly #tell: ((progress: CopyProgress) => void) | undefined;
+  readonly #phase: "copy" | "verify";
+  readonly #total: number | undefined;
+  readonly #failed: (error: unknown) => void;
+  readonly #started: number = now();
+  #later: Timer | undefined;
+  #bytes = 0;
+  #toldAt: number = this.#started;
+  #toldBytes = -1;
+  #rate = 0;
+
+  /** `failed` gets what `tell` throws where no call of ours could. */
+  constructor(
+    tell: ((progress: CopyProgress) => void) | undefined,
+    phase: "copy" | "verify",
+    total: number | undefined,
+    failed: (error: unknown) => void,
+  ) {
+    this.#tell = tell;
+    this.#phase = phase;
+    this.#total = total;
+    this.#failed = failed;
+  }
+
+  add(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#tell === undefined) return;
+    const time = now();
+    const wait = this.#toldAt + INTERVAL_MS - time;
+    if (wait > 0) {
+      // What stops moving now is told all the same.
+      this.#later ??= new Timer(wait, () => this.#reportLate());
+      return;
+    }
+    this[Symbol.dispose]();
+    this.#report(time);
+  }
+
+  /** The phase is over: its last figures are told in any case. */
+  end(): void {
+    this[Symbol.dispose]();
+    if (this.#tell !== undefined && this.#toldBytes !== this.#bytes) this.#report(now());
+  }
+
+  /** Nothing is told from here on. */
+  [Symbol.dispose](): void {
+    this.#later?.cancel();
+    this.#later = undefined;
+  }
+
+  #reportLate(): void {
+    this.#later = undefined;
+    if (this.#toldBytes === this.#bytes) return;
+    try {
+      this.#report(now());
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #report(time: number): void {
+    const elapsed = Math.max(1, time - this.#toldAt) / 1000;
+    const latest = (this.#bytes - Math.max(0, this.#toldBytes)) / elapsed;
+    this.#rate = this.#toldBytes < 0 ? latest : this.#rate + WEIGHT * (latest - this.#rate);
+    this.#toldAt = time;
+    this.#toldBytes = this.#bytes;
+    const left = this.#total === undefined ? undefined : this.#total - this.#bytes;
+    this.#tell?.({
+      phase: this.#phase,
+      bytes: this.#bytes,
+      total: this.#total,
+      bytesPerSecond: this.#rate,
+      secondsLeft: left === undefined ? undefined : this.#rate > 0 ? left / this.#rate : undefined,
+    });
+  }
+}

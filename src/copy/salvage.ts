@@ -1,0 +1,77 @@
+// Reading from a medium with bad places: what can be read is, the rest is zeroes and a record. For copy.ts.
+
+import {
+  addOffset,
+  type Bytes,
+  type IoOptions,
+  type Offset,
+  remainder,
+} from "../common/arguments.ts";
+import type { ReadError } from "../errors/copy_result.ts";
+import { IoError } from "../errors/io_error.ts";
+import type { File } from "../file/file.ts";
+
+/** Where the file names no unit of its own, a page is what the kernel reads at least. */
+const UNIT_BYTES = 4096;
+
+/**
+ * What a bad place on the medium says: EIO, and on Linux ENODATA (medium error), EILSEQ (protection),
+ * EREMOTEIO (target) from block/blk-core.c; EBADMSG from checksumming file systems. Anything else, a
+ * device that is gone for one, would say the same everywhere.
+ */
+const BAD_PLACE: ReadonlySet<string> = new Set([
+  "EIO",
+  "ENODATA",
+  "EILSEQ",
+  "EREMOTEIO",
+  "EBADMSG",
+]);
+
+export function isBadPlace(error: unknown): error is IoError {
+  return error instanceof IoError && BAD_PLACE.has(error.code);
+}
+
+/**
+ * Reads piece by piece, in the smallest unit there is. Returns the bytes up to the end of the file;
+ * ranges that cannot be read are zeroes in `buffer` and are added to `errors`.
+ */
+export async function salvage(
+  file: File,
+  buffer: Bytes,
+  offset: Offset,
+  options: IoOptions,
+  errors: ReadError[],
+): Promise<number> {
+  const unit = file.alignment.offset > 1 ? file.alignment.offset : UNIT_BYTES;
+  for (let done = 0; done < buffer.byteLength; ) {
+    const at = addOffset(offset, done);
+    const length = Math.min(unit - remainder(at, unit), buffer.byteLength - done);
+    const piece = buffer.subarray(done, done + length);
+    try {
+      const bytes = await file.readAt(piece, at, options);
+      if (bytes < length) return done + bytes;
+    } catch (error) {
+      if (!isBadPlace(error)) throw error;
+      piece.fill(0);
+      errors.push({ offset: Number(at), length, code: error.code });
+    }
+    done += length;
+  }
+  return buffer.byteLength;
+}
+
+/** In order, neighbours of one kind joined. */
+export function joined(errors: readonly ReadError[]): ReadError[] {
+  const out: ReadError[] = [];
+  for (const error of [...errors].sort((a, b) => a.offset - b.offset)) {
+    const last = out.at(-1);
+    if (
+      last !== undefined &&
+      last.code === error.code &&
+      last.offset + last.length === error.offset
+    )
+      out[out.length - 1] = { ...last, length: last.length + error.length };
+    else out.push(error);
+  }
+  return out;
+}

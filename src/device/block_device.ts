@@ -1,0 +1,505 @@
+// `BlockDevice`: a disk, a partition, or a regular file that stands for one (an image). What it adds to
+// `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
+
+import type { Governor } from "../cancellation/cancellation.ts";
+import { argumentRange, argumentValue } from "../common/argument_errors.ts";
+import {
+  addOffset,
+  checkBoolean,
+  checkInteger,
+  checkOffset,
+  checkOptions,
+  type IoOptions,
+  lowBits,
+  type Offset,
+} from "../common/arguments.ts";
+import { syscallName } from "../errors/hints.ts";
+import { errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
+import { statusError } from "../errors/status.ts";
+import { closeState, holdSyncs } from "../file/close.ts";
+import { File } from "../file/file.ts";
+import {
+  adoptFd,
+  checkRing,
+  type FileInit,
+  type FromFdOptions,
+  OPEN_OPTION_NAMES,
+  type OpenOptions,
+  openFile,
+} from "../file/open.ts";
+import { type OpenFile, openFileOf } from "../file/open_file.ts";
+import { isDeviceFolder, noDevice } from "../file/open_hints.ts";
+import { type Path, PathName } from "../file/path.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { FileState } from "../ring/file_state.ts";
+import type { Core } from "../ring/proactor.ts";
+import { coreOf } from "../ring/ring.ts";
+import type { Geometry } from "../system/device_info.ts";
+import { busyHint, explainUses, usesOf } from "../system/holders.ts";
+import { askOn, keyOfFd } from "../system/loop_devices.ts";
+import { SYSTEM_PATHS } from "../system/sysfs.ts";
+import type { Change } from "../transfer/request.ts";
+import { writeZeroChunks } from "../transfer/zeroes.ts";
+import { imageGeometry, readGeometry } from "./geometry.ts";
+
+export interface BlockDeviceOptions extends OpenOptions {
+  /**
+   * Holds the device, so that nobody mounts it or opens it exclusively meanwhile (O_EXCL, open(2)). A
+   * device that is mounted or held is refused with EBUSY, and so is, on Linux, what a loop device stands on
+   * (losetup(8), read-only or not), another loop device over the same bytes, or a file that is swapped to, under
+   * whatever name. Default: true when writing. An image is not held: what attaches it later is not kept out.
+   */
+  exclusive?: boolean | undefined;
+  /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
+  sectorSize?: number | undefined;
+}
+
+export interface BlockDeviceFromFdOptions extends FromFdOptions {
+  /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
+  sectorSize?: number | undefined;
+}
+
+/** What a `BlockDevice` is made of. */
+export interface DeviceInit extends FileInit {
+  readonly geometry: Geometry;
+}
+
+const SECTOR_BYTES_DEFAULT = 512;
+const SECTOR_BYTES_MAX = 65536;
+/** One native call cannot be aborted: long ranges are several. */
+const DISCARD_BYTES_MAX = 2 ** 30;
+const ZERO_BYTES_MAX = 2 ** 28;
+
+/**
+ * A disk, a partition, or an image in a regular file. Reads of any range work; writes are whole
+ * sectors, unless it is opened with `unalignedWrites: "rmw"`. It does not grow: reading past the end is
+ * short, a write past the end is refused with ENOSPC before any of it is written.
+ */
+export class BlockDevice extends File {
+  readonly #open: OpenFile;
+  readonly #state: FileState;
+  #geometry: Geometry;
+
+  /** Use `BlockDevice.open` or `BlockDevice.fromFd`. */
+  constructor(init: DeviceInit) {
+    super(init);
+    this.#open = openFileOf(this);
+    this.#state = init.state;
+    this.#geometry = init.geometry;
+  }
+
+  /**
+   * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
+   * has no direct I/O), `exclusive` to true when writing.
+   *
+   * Rejects with EBUSY when the device or image is in use as `exclusive` says (the hint names where), EROFS when it is
+   * read-only and `write` was asked for, ENOTBLK when it is neither a disk nor a regular file, and ENOENT when there is
+   * no such disk in /dev: `create` makes images, but none there.
+   */
+  static override async open(path: Path, options: BlockDeviceOptions = {}): Promise<BlockDevice> {
+    return new BlockDevice(await openInit(path, options));
+  }
+
+  /** Takes over a descriptor of a device or image that is open already, like `File.fromFd`. */
+  static override async fromFd(
+    fd: number,
+    options: BlockDeviceFromFdOptions = {},
+  ): Promise<BlockDevice> {
+    checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
+    const { sectorSize, ...rest } = options;
+    const sector = checkSectorSize(sectorSize);
+    return new BlockDevice(await examined(await adoptFd(fd, rest), sector, true));
+  }
+
+  /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
+  get geometry(): Geometry {
+    return this.#geometry;
+  }
+
+  /** Bytes; asks the system, and takes note when the device was resized. */
+  override async size(): Promise<number> {
+    const size = await super.size();
+    if (size !== this.#geometry.size) {
+      this.#geometry = Object.freeze({ ...this.#geometry, size });
+      this.#state.setLimit(size);
+      if (this.kind === "disk") this.#state.mediaBytes = size;
+    }
+    return size;
+  }
+
+  /** Sets the size of an image. Devices reject with EINVAL. */
+  override async truncate(size: Offset, options?: IoOptions): Promise<void> {
+    await super.truncate(size, options);
+    await this.size();
+  }
+
+  /** Reserves space for an image, and extends it over the range. */
+  override async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
+    await super.allocate(offset, length, options);
+    await this.size();
+  }
+
+  /**
+   * Tells the device that the range holds nothing any more; what is read there afterwards is not
+   * defined. Images give the space back (`punch`) and read zeroes.
+   *
+   * @returns Which way was taken. Rejects with ENOTSUP where there is none.
+   */
+  async discard(
+    offset: Offset,
+    length: number,
+    options?: IoOptions,
+  ): Promise<{ method: "discard" | "punch" }> {
+    const kind = abi.Kind.discard;
+    const from = this.#checkRange(kind, offset, length, this.#sectorMask());
+    const governed = this.#open.begin(kind, options, from, length);
+    const running = this.#open.locked(kind, from, addOffset(from, length), governed, () =>
+      this.#eachChunk(kind, from, length, DISCARD_BYTES_MAX, governed),
+    );
+    holdSyncs(this.#state, running);
+    const method = await running;
+    return { method: method === abi.Method.punch ? "punch" : "discard" };
+  }
+
+  /**
+   * Makes the range read as zeroes. The device may do that without writing (`zeroout`), a file system
+   * by freeing the space (`punch`); else zeroes are written (`write`).
+   *
+   * @returns Which way was taken.
+   */
+  async writeZeroes(
+    offset: Offset,
+    length: number,
+    options?: IoOptions,
+  ): Promise<{ method: "zeroout" | "punch" | "write" }> {
+    const rmw = this.#state.unalignedWrites === "rmw";
+    const mask = this.#sectorMask();
+    const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);
+    const governed = this.#open.begin(abi.Kind.writeZeroes, options, from, length);
+    const change: Change = { hasBegun: false };
+    const running = this.#zero(from, length, mask, governed, change);
+    const state = this.#state;
+    const order = ++state.order;
+    holdSyncs(state, running);
+    try {
+      return { method: await running };
+    } catch (error) {
+      if (error instanceof IoError) {
+        state.reports.writeFailed(order, error, change.hasBegun, governed?.signal);
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Makes the system read the partition table again. Rejects with EBUSY while a partition is mounted
+   * or held (the hint names it).
+   */
+  async rereadPartitions(): Promise<void> {
+    try {
+      this.#open.begin(abi.Kind.rereadPartitions, undefined, undefined, undefined);
+      await this.#open.run(abi.Kind.rereadPartitions, {});
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      throw await withHint(error, this.#place(), REREAD_HINTS, coreOf(this.ring));
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------
+
+  /** A path that leads to it, whatever has become of the one it was opened by. */
+  #place(): string {
+    if (process.platform !== "linux") return this.path ?? "";
+    return `/proc/self/fd/${this.fd}`;
+  }
+
+  #sectorMask(): number {
+    return Math.max(this.#geometry.logicalSectorSize ?? 1, this.#state.writeMask + 1) - 1;
+  }
+
+  async #zero(
+    from: Offset,
+    length: number,
+    mask: number,
+    governor: Governor | undefined,
+    change: Change,
+  ): Promise<"zeroout" | "punch" | "write"> {
+    const core = coreOf(this.ring);
+    const state = this.#state;
+    const write = (at: Offset, bytes: number): Promise<void> =>
+      writeZeroChunks(core, state, at, bytes, governor, change);
+    return core.holding(state, async () => {
+      // With "rmw" the edges are written, the sectors between them zeroed.
+      const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);
+      const tail = (lowBits(from) + length) & mask;
+      const middle = length - head - Math.min(tail, length - head);
+      await write(from, head);
+      await write(addOffset(from, head + middle), length - head - middle);
+      if (middle === 0) return "write";
+      const start = addOffset(from, head);
+      const kind = abi.Kind.writeZeroes;
+      const method = await this.#open.locked(
+        kind,
+        start,
+        addOffset(start, middle),
+        governor,
+        () => {
+          change.hasBegun = true;
+          return this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor);
+        },
+      );
+      if (method === abi.Method.punch) return "punch";
+      if (method === abi.Method.zeroout) return "zeroout";
+      await write(start, middle);
+      return "write";
+    });
+  }
+
+  /** Runs a native operation over the range piece by piece; returns the last `abi.Method`. */
+  async #eachChunk(
+    kind: number,
+    from: Offset,
+    length: number,
+    chunk: number,
+    governor: Governor | undefined,
+  ): Promise<number> {
+    let method = 0;
+    for (let done = 0; done < length; done += chunk) {
+      const bytes = Math.min(chunk, length - done);
+      const offset = addOffset(from, done);
+      const request = { offset, length: bytes, mode: this.#state.kind, governor };
+      method = (await this.#open.run(kind, request)).detail;
+      if (method === abi.Method.unsupported) break;
+    }
+    return method;
+  }
+
+  #checkRange(kind: number, offset: unknown, length: unknown, mask: number): Offset {
+    const from = checkOffset("offset", offset);
+    const bytes = checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
+    const init = { syscall: syscallName(kind), path: this.path, offset: from, length: bytes };
+    if (addOffset(from, bytes) > this.#state.limit) {
+      throw new IoError("ENOSPC", {
+        ...init,
+        errno: -errnoOf("ENOSPC"),
+        transferred: 0,
+        reason: `the range ends behind the end of the device (${this.#state.limit} bytes)`,
+        hint: "Nothing was changed; a device does not grow",
+      });
+    }
+    const past = lowBits(from) & mask;
+    const rest = bytes & mask;
+    if ((past | rest) === 0) return from;
+    const off: string[] = [];
+    if (past > 0) off.push(`offset is ${past} bytes past a multiple of ${mask + 1}`);
+    if (rest > 0) off.push(`length is ${rest} bytes past a multiple of ${mask + 1}`);
+    throw new IoError("ERR_MISALIGNED", {
+      ...init,
+      transferred: 0,
+      reason: `the range is not aligned: ${off.join(", ")}`,
+      hint: "Name whole sectors (see geometry.logicalSectorSize)",
+    });
+  }
+}
+
+/** A power of two from 512 to 65536. */
+export function checkSectorSize(size: unknown): number | undefined {
+  if (size === undefined) return undefined;
+  const name = "options.sectorSize";
+  const checked = checkInteger(name, size, SECTOR_BYTES_DEFAULT, SECTOR_BYTES_MAX);
+  if (Number.isInteger(Math.log2(checked))) return checked;
+  throw argumentRange(name, `a power of two from 512 to ${SECTOR_BYTES_MAX}`, size);
+}
+
+// Opening ---------------------------------------------------------------------------------------------
+
+/** What `BlockDevice.open` makes its device of. */
+export async function openInit(path: Path, options: BlockDeviceOptions): Promise<DeviceInit> {
+  const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
+  checkOptions("BlockDevice.open", options, known);
+  const { exclusive, sectorSize, ...rest } = options;
+  const asked =
+    exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
+  const sector = checkSectorSize(sectorSize);
+  using name = new PathName("path", path);
+  name.hold(coreOf(checkRing(rest.ring)));
+  return await examined(await openDevice(name, rest, asked), sector);
+}
+
+async function openDevice(
+  name: PathName,
+  options: OpenOptions,
+  exclusive: boolean,
+): Promise<FileInit> {
+  const { create, createNew } = options;
+  if (createNew === true) {
+    if (await isDeviceFolder(name)) throw noDevice(name);
+    return openOrCached(name, options, 0);
+  }
+  // A file that may be somebody's disk is emptied when it is known that it is not.
+  const empties = exclusive && options.write === true && options.truncate === true;
+  const chosen = empties ? { ...options, truncate: false } : options;
+  const init = await openOrMake(name, chosen, exclusive, create === true);
+  if (exclusive) await refuseUsed(init);
+  return empties ? emptied(init) : init;
+}
+
+async function openOrMake(
+  name: PathName,
+  options: OpenOptions,
+  exclusive: boolean,
+  mayMake: boolean,
+): Promise<FileInit> {
+  // With O_CREAT the flag O_EXCL would mean "must not exist": what is there is held, what is not is made.
+  try {
+    const flags = exclusive ? abi.OpenFlag.exclusive : 0;
+    return await openOrCached(name, { ...options, create: false }, flags);
+  } catch (error) {
+    if (!mayMake || !(error instanceof IoError)) throw error;
+    if (error.syscall !== "open" || error.code !== "ENOENT") throw error;
+  }
+  // A file there would be in memory, and stand in the way of the disk.
+  if (await isDeviceFolder(name)) throw noDevice(name);
+  const made = await openOrCached(name, options, 0);
+  if (made.state.kind !== abi.FileKind.disk || !exclusive) return made;
+  // It has come meanwhile, and is not held.
+  await closeState(coreOf(made.ring), made.state);
+  return openOrMake(name, options, exclusive, mayMake);
+}
+
+/** Some file systems have no direct I/O: an image there is read through the cache, unless `direct` was asked for. */
+async function openOrCached(
+  name: PathName,
+  options: OpenOptions,
+  flags: number,
+): Promise<FileInit> {
+  try {
+    return await openFile(name, { ...options, direct: options.direct ?? true }, flags, "device");
+  } catch (error) {
+    if (options.direct !== undefined || !(error instanceof IoError)) throw error;
+    if (error.syscall !== "open" || error.code !== "EINVAL") throw error;
+    const cached = await openFile(name, { ...options, direct: false }, flags, "device");
+    if (cached.state.kind !== abi.FileKind.disk) return cached;
+    await closeState(coreOf(cached.ring), cached.state);
+    throw error;
+  }
+}
+
+/** What a loop device stands on is in use, and a swap file, though the kernel lets others open it. */
+async function refuseUsed({ state, ring }: FileInit): Promise<void> {
+  const core = coreOf(ring);
+  if (process.platform !== "linux" || core.backend === abi.Backend.simulated) return;
+  const hint = await core.holding(state, () => usedHint(core, state)).catch(() => undefined);
+  if (hint === undefined) return;
+  await closeState(core, state);
+  const { code, reason } = systemError(errnoOf("EBUSY"));
+  const errno = -errnoOf("EBUSY");
+  throw new IoError(code, { reason, errno, syscall: "open", path: state.path, hint });
+}
+
+async function usedHint(core: Core, state: FileState): Promise<string | undefined> {
+  if (state.kind !== abi.FileKind.regular && state.kind !== abi.FileKind.disk) return undefined;
+  const key = await keyOfFd(state.fd);
+  const uses = await usesOf(SYSTEM_PATHS, key, askOn(core));
+  const use = await explainUses(SYSTEM_PATHS, "It", key, uses);
+  return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
+}
+
+/** Does what `truncate` asks for, later than open(2) would. */
+async function emptied(init: FileInit): Promise<FileInit> {
+  const { state, ring } = init;
+  const core = coreOf(ring);
+  // open(2) leaves devices as they are.
+  if (state.kind !== abi.FileKind.regular) return init;
+  const request = { kind: abi.Kind.truncate, fd: state.fd, file: state, offset: 0 };
+  const outcome = await core.start(request);
+  if (outcome.error === undefined && outcome.status === abi.Status.ok) return { ...init, size: 0 };
+  await closeState(core, state);
+  if (outcome.error !== undefined) throw outcome.error;
+  throw statusError(outcome.status, outcome.errno, {
+    ...{ kind: abi.Kind.truncate, file: state, syscall: "open", path: state.path },
+    ...{ offset: undefined, length: undefined, transferred: undefined },
+  });
+}
+
+/** Learns what was opened; when it is no device, closes it, or leaves it to the caller of `fromFd`. */
+export async function examined(
+  init: FileInit,
+  sectorSize: number | undefined,
+  adopted = false,
+): Promise<DeviceInit> {
+  const { state } = init;
+  const core = coreOf(init.ring);
+  try {
+    const geometry = await core.holding(state, () => examine(init, sectorSize));
+    return { ...init, geometry };
+  } catch (error) {
+    if (adopted && state.ownsFd) {
+      core.forgetFile(state.index);
+      state.ownsFd = false;
+    }
+    await closeState(core, state).catch(() => {
+      // Why it is of no use says more.
+    });
+    throw error;
+  }
+}
+
+async function examine(init: FileInit, sectorSize: number | undefined): Promise<Geometry> {
+  const { state } = init;
+  const core = coreOf(init.ring);
+  if (state.kind === abi.FileKind.regular) {
+    const sector = sectorSize ?? SECTOR_BYTES_DEFAULT;
+    const size = init.size;
+    state.setSectorSize(sector);
+    state.setLimit(size);
+    return imageGeometry(size, sector, state.writable);
+  }
+  if (state.kind !== abi.FileKind.disk) {
+    throw new IoError("ENOTBLK", {
+      reason: "neither a block device nor a regular file",
+      // The same number everywhere; node:os does not list it.
+      errno: -15,
+      syscall: "open",
+      path: state.path,
+      hint: "Use File.open for other character devices",
+    });
+  }
+  const geometry = await readGeometry(core, state);
+  const actual = geometry.logicalSectorSize;
+  if (sectorSize !== undefined && actual !== null && sectorSize !== actual) {
+    throw argumentValue(
+      "options.sectorSize",
+      `is for images; the sectors of this device have ${actual} bytes`,
+      sectorSize,
+    );
+  }
+  if (state.writable && geometry.readOnly === true) {
+    throw new IoError("EROFS", {
+      reason: "the device is read-only",
+      errno: -errnoOf("EROFS"),
+      syscall: "open",
+      path: state.path,
+      hint: "It is write-protected, or was made read-only (blockdev(8) --setro)",
+    });
+  }
+  state.setLimit(geometry.size);
+  return geometry;
+}
+
+// Hints -----------------------------------------------------------------------------------------------
+
+type Hints = Readonly<Record<string, string>>;
+
+const REREAD_HINTS: Hints = {
+  EBUSY: "A partition of it is in use",
+  EINVAL: "It is a partition, or a device that is not scanned for partitions",
+  ENOTTY: "An image has no partitions that the system knows; attach it as a loop device",
+  EACCES: "Reading the partition table again needs root",
+};
+
+/** The same error with a better hint; for EBUSY, the one that names the holder. */
+async function withHint(error: IoError, path: string, hints: Hints, core: Core): Promise<IoError> {
+  const named = error.code === "EBUSY" ? await busyHint(path, askOn(core)) : undefined;
+  return hinted(error, named ?? hints[error.code] ?? error.hint);
+}

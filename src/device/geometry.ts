@@ -1,0 +1,91 @@
+// What is known about a device or image when it is opened: the native `Geometry`, completed from sysfs
+// on Linux. Used by block_device.ts.
+
+import { statusError, wholeFile } from "../errors/status.ts";
+import * as abi from "../native/abi.gen.ts";
+import { orGone } from "../ring/device_gone.ts";
+import type { FileState } from "../ring/file_state.ts";
+import type { Core } from "../ring/proactor.ts";
+import type { Geometry } from "../system/device_info.ts";
+import { directoryOf, readFacts, SYSTEM_PATHS, type SysfsFacts } from "../system/sysfs.ts";
+
+export async function readGeometry(core: Core, file: FileState): Promise<Geometry> {
+  const info = await askDevice(core, file);
+  const f64 = (field: number): number | null => {
+    const value = info.getFloat64(field, true);
+    return value < 0 ? null : value;
+  };
+  const flag = (field: number): boolean | null => {
+    const value = f64(field);
+    return value === null ? null : value !== 0;
+  };
+  const { Geometry: G } = abi;
+  const facts = await sysfsFacts(f64(G.major), f64(G.minor));
+  const optimal = f64(G.optimalIoSize);
+  return Object.freeze({
+    size: f64(G.size) ?? 0,
+    logicalSectorSize: f64(G.logicalSectorSize) ?? facts?.logicalSectorSize ?? null,
+    physicalSectorSize: f64(G.physicalSectorSize) ?? facts?.physicalSectorSize ?? null,
+    minimumIoSize: f64(G.minimumIoSize) ?? facts?.minimumIoSize ?? null,
+    // 0 means that the device reports none.
+    optimalIoSize: optimal === 0 ? null : (optimal ?? facts?.optimalIoSize ?? null),
+    maximumTransferSize: f64(G.maximumTransferSize) ?? facts?.maximumTransferSize ?? null,
+    alignmentOffset: f64(G.alignmentOffset) ?? facts?.alignmentOffset ?? null,
+    rotational: flag(G.rotational) ?? facts?.rotational ?? null,
+    readOnly: flag(G.readOnly) ?? facts?.readOnly ?? null,
+    model: text(info, G.model) ?? facts?.model ?? null,
+    serial: text(info, G.serial) ?? facts?.serial ?? null,
+  });
+}
+
+/** A regular file knows its size and what the caller says. */
+export function imageGeometry(size: number, sectorSize: number, writable: boolean): Geometry {
+  return Object.freeze({
+    size,
+    logicalSectorSize: sectorSize,
+    physicalSectorSize: null,
+    minimumIoSize: null,
+    optimalIoSize: null,
+    maximumTransferSize: null,
+    alignmentOffset: null,
+    rotational: null,
+    // A file opened for reading may well be writable for others.
+    readOnly: writable ? false : null,
+    model: null,
+    serial: null,
+  });
+}
+
+async function askDevice(core: Core, file: FileState): Promise<DataView> {
+  const kind = abi.Kind.geometry;
+  const blockBytes = abi.Geometry.SIZE;
+  const outcome = await core.start({ kind, fd: file.fd, file, blockBytes });
+  try {
+    if (outcome.error !== undefined) throw outcome.error;
+    if (outcome.status !== abi.Status.ok) {
+      const error = statusError(outcome.status, outcome.errno, wholeFile(kind, file));
+      throw await orGone(core, file, error);
+    }
+    return new DataView(core.bounce.memoryOf(outcome.block, blockBytes).slice().buffer);
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}
+
+async function sysfsFacts(
+  major: number | null,
+  minor: number | null,
+): Promise<SysfsFacts | undefined> {
+  if (process.platform !== "linux" || major === null || minor === null) return undefined;
+  const directory = await directoryOf(SYSTEM_PATHS, major, minor);
+  return directory === null ? undefined : readFacts(directory);
+}
+
+const TEXT_BYTES = 64;
+
+function text(info: DataView, field: number): string | null {
+  const bytes = new Uint8Array(info.buffer, info.byteOffset + field, TEXT_BYTES);
+  const end = bytes.indexOf(0);
+  const found = new TextDecoder().decode(bytes.subarray(0, end === -1 ? TEXT_BYTES : end)).trim();
+  return found === "" ? null : found;
+}

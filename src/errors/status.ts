@@ -1,0 +1,182 @@
+// From a native status and an errno to the IoError that names what was tried.
+
+import * as abi from "../native/abi.gen.ts";
+import { goneError } from "./device_gone.ts";
+import type { FileFacts } from "./file_facts.ts";
+import { hintFor, syscallName } from "./hints.ts";
+import { errnoOf, IoError, type IoErrorInit, systemError, wasAsked } from "./io_error.ts";
+
+/** What was tried, in the fields of an `IoError`, and on which file. */
+export interface ErrorContext extends IoErrorInit {
+  readonly kind: number;
+  readonly file: FileFacts | undefined;
+  readonly syscall: string;
+}
+
+/** Of an operation that concerns no range of its file. */
+export function wholeFile(kind: number, file: FileFacts): ErrorContext {
+  return { kind, file, syscall: syscallName(kind), path: file.path };
+}
+
+/** The error for a native status that is not ok. */
+export function statusError(status: number, errno: number, context: ErrorContext): IoError {
+  const { kind, file } = context;
+  if (status === abi.Status.failed) {
+    const { code, reason } = systemError(errno);
+    const error = { ...context, reason, errno: -errno, hint: hintFor(code, kind, file) };
+    const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
+    return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
+  }
+  if (status === abi.Status.abandoned) return unknownError(errno, context);
+  if (status === abi.Status.noProgress) {
+    return new IoError("EIO", {
+      ...context,
+      errno: -errnoOf("EIO"),
+      reason: "the kernel reports success but writes nothing",
+    });
+  }
+  if (status === abi.Status.ok) {
+    return new IoError("ERR_END_OF_FILE", {
+      ...context,
+      reason: `the file ends after ${context.transferred} of ${context.length} bytes`,
+      hint: "Use readAt to accept fewer bytes",
+    });
+  }
+  return new IoError("ERR_INTERNAL", {
+    ...context,
+    reason: "the native side refused the submission",
+  });
+}
+
+/** Code of operations of which the kernel does not say how they ended, or whether they have. */
+export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
+
+/** The kernel refuses, with this errno, to say how an operation ended, or whether it has. */
+function unknownError(errno: number, context: ErrorContext): IoError {
+  const { kind } = context;
+  const { code, reason } = systemError(errno);
+  const hints: string[] = [];
+  if (kind === abi.Kind.read || kind === abi.Kind.readv) {
+    hints.push(
+      "The kernel may still write to memory of allocBuffer or a BufferPool: do not use it again",
+    );
+  } else if (kind === abi.Kind.write || kind === abi.Kind.writev) {
+    hints.push(
+      "It may still be carried out, at any later time: do not write to that range again from here",
+    );
+  }
+  if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") {
+    hints.push(
+      'A sandbox has to forbid io_uring before the first Ring is opened (or use "threads")',
+    );
+  }
+  return new IoError(OUTCOME_UNKNOWN, {
+    ...context,
+    errno: -errno,
+    reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
+    ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
+  });
+}
+
+/** A change of sectors that may be changed by what nobody knows the outcome of. */
+export function givenUpError(context: ErrorContext, cause: unknown): IoError {
+  return new IoError(OUTCOME_UNKNOWN, {
+    ...context,
+    reason:
+      "an unaligned write to the same sectors, of which nobody knows the outcome, may be carried out over it",
+    hint: "Nothing was written. See `cause`",
+    cause,
+  });
+}
+
+/** For calls on a closed file. */
+export function closedError(where: { syscall: string; path: string | undefined }): IoError {
+  return new IoError("EBADF", {
+    ...where,
+    reason: "the file is closed",
+    errno: -errnoOf("EBADF"),
+    hint: "Open it again",
+  });
+}
+
+export function detachedError(context: ErrorContext): IoError {
+  return new IoError("ERR_BUFFER_DETACHED", {
+    ...context,
+    reason: "the buffer was transferred or has shrunk before the operation settled",
+    hint: "Keep the buffer as it is until the promise settles",
+  });
+}
+
+/** A sync that cannot promise anything, because of a write or sync before it that failed on its way. */
+export function syncError(kind: number, path: string | undefined, cause: IoError): IoError {
+  return new IoError(cause.code, {
+    reason: "data written to this file is not on the medium: an earlier write or sync failed",
+    errno: cause.errno,
+    syscall: syscallName(kind),
+    path,
+    hint: "See `cause`. Reopen the file and write the data again",
+    cause,
+  });
+}
+
+/** A sync of which only one write is known to be missing, because of `cause`; later syncs say nothing of it. */
+export function missingError(kind: number, path: string | undefined, cause: unknown): IoError {
+  const known = cause instanceof IoError ? cause : undefined;
+  const where = { syscall: syscallName(kind), path, cause };
+  if (known !== undefined && wasAsked(known)) {
+    const how = known.code === "ABORT_ERR" ? "was aborted" : "timed out";
+    return new IoError("ERR_WRITE_ABORTED", {
+      ...where,
+      reason: `a write called before this sync ${how}: its data may be on the medium, in part, or not`,
+      hint: "See `cause`. If the data is wanted, write it again and sync again",
+    });
+  }
+  return new IoError(known?.code ?? "EIO", {
+    ...where,
+    reason: "a write called before this sync was not carried out",
+    errno: known === undefined ? -errnoOf("EIO") : known.errno,
+    hint: "See `cause`. Write the data again and sync again",
+  });
+}
+
+export function refusedError(refused: Refused): IoError {
+  const { code, reason } = systemError(refused.errno);
+  return new IoError(code, {
+    reason: `${refusedText(refused)}: ${reason}`,
+    errno: -refused.errno,
+    syscall: "ring_open",
+    hint:
+      code === "EMFILE" || code === "ENFILE"
+        ? "Too many open files: close some, or raise the limit (ulimit -n)"
+        : 'Let Ring.open choose the backend ("auto"), or see backendReason',
+  });
+}
+
+const BACKEND_NAMES = ["auto", "io_uring", "posix_aio", "threads", "simulated"] as const;
+
+/** Name of a native backend number. */
+export function backendName(backend: number): (typeof BACKEND_NAMES)[number] {
+  return BACKEND_NAMES[backend] ?? "auto";
+}
+
+const STEPS = [
+  "open",
+  "setup",
+  "mmap",
+  "eventfd",
+  "opcodes",
+  "symbols",
+  "kqueue",
+  "threads",
+] as const;
+
+export function refusedText(refused: Refused): string {
+  return `${backendName(refused.backend)} refused at ${STEPS[refused.step] ?? "open"}`;
+}
+
+/** A backend that was refused. */
+export interface Refused {
+  readonly backend: number;
+  readonly errno: number;
+  readonly step: number;
+}

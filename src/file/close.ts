@@ -1,0 +1,78 @@
+// How long a file lives: operations of several parts hold it open, `close` waits for all of them, and a
+// file that was collected unclosed is closed here.
+
+import fs from "node:fs";
+import { errnoOf } from "../errors/io_error.ts";
+import { statusError, wholeFile } from "../errors/status.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { FileState } from "../ring/file_state.ts";
+import type { Core } from "../ring/proactor.ts";
+
+/** Syncs called from now on wait for `running`. */
+export function holdSyncs(state: FileState, running: Promise<unknown>): void {
+  state.longWrites.add(running);
+  const over = (): void => {
+    state.longWrites.delete(running);
+  };
+  running.then(over, over);
+}
+
+/** Waits for the operations of a file, then closes its descriptor if it is ours. */
+export async function closeState(core: Core, state: FileState): Promise<void> {
+  state.closing = true;
+  if (state.inFlight > 0) {
+    await new Promise<void>((resolve) => {
+      state.onIdle = resolve;
+    });
+  }
+  // From here on the number may be another file's: core.ts starts nothing on it any more.
+  state.closed = true;
+  state.lock.leave();
+  try {
+    if (state.ownsFd) await closeFd(core, state);
+  } finally {
+    core.fileIndexes.give(state.index);
+  }
+}
+
+async function closeFd(core: Core, state: FileState): Promise<void> {
+  const kind = abi.Kind.close;
+  // A simulated descriptor means nothing to the system.
+  if (core.closing && core.backend === abi.Backend.simulated) return;
+  if (core.closing) {
+    // The ring is gone; it must not close this number again when it is collected.
+    core.forgetFile(state.index);
+    const errno = await closeWithoutRing(state.fd);
+    if (errno !== 0) throw statusError(abi.Status.failed, errno, wholeFile(kind, state));
+    return;
+  }
+  const { status, errno, error } = await core.start({ kind, fd: state.fd, file: state });
+  if (status !== abi.Status.ok) throw error ?? statusError(status, errno, wholeFile(kind, state));
+}
+
+/** Returns the system's error number, 0 if all is well. */
+function closeWithoutRing(fd: number): Promise<number> {
+  return new Promise((resolve) => {
+    fs.close(fd, (error) => {
+      const failed = error !== null && error !== undefined;
+      resolve(failed ? Math.abs(error.errno ?? errnoOf("EIO")) : 0);
+    });
+  });
+}
+
+/** Files that nobody closed: their descriptors are, once their operations have settled. */
+export const collected: FinalizationRegistry<{ state: FileState; core: Core }> =
+  new FinalizationRegistry<{ state: FileState; core: Core }>(({ state, core }) => {
+    if (!warned && state.ownsFd) {
+      warned = true;
+      process.emitWarning(
+        `A File (${state.path ?? `fd ${state.fd}`}) was garbage collected without close(). ` +
+          "Its descriptor is closed now; use `await using` or call close().",
+        { code: "BUN_AIO_UNCLOSED_FILE" },
+      );
+    }
+    closeState(core, state).catch(() => {
+      // Nobody is left to hear of it.
+    });
+  });
+let warned = false;

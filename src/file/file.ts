@@ -1,0 +1,226 @@
+// `File`: what a caller holds. The work is done in open_file.ts.
+
+import type fs from "node:fs";
+import { argumentType } from "../common/argument_errors.ts";
+import {
+  addOffset,
+  type Bytes,
+  checkInteger,
+  checkOffset,
+  checkOptions,
+  checkRange,
+  type IoData,
+  type IoOptions,
+  type Offset,
+} from "../common/arguments.ts";
+import { noteClosed, noteOpened } from "../common/leaks.ts";
+import { emptiedError } from "../errors/device_gone.ts";
+import * as abi from "../native/abi.gen.ts";
+import { setEntryStarter } from "../ring/batch.ts";
+import type { Alignment } from "../ring/file_state.ts";
+import { coreOf, type Ring } from "../ring/ring.ts";
+import { Reply } from "../ring/slots.ts";
+import { collected } from "./close.ts";
+import { statsOf } from "./file_info.ts";
+import {
+  adoptFd,
+  type FileInit,
+  type FromFdOptions,
+  made,
+  OPEN_OPTION_NAMES,
+  type OpenOptions,
+  openFile,
+} from "./open.ts";
+import { OpenFile } from "./open_file.ts";
+import { type Path, PathName } from "./path.ts";
+import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./streams.ts";
+
+/** What was opened; `disk` answers a media-size ioctl. */
+export type FileKind = "regular" | "disk" | "character" | "other";
+
+const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
+/**
+ * An open file or device that is read and written at positions, asynchronously, by the kernel.
+ * Bun has a global of this name: import this one.
+ */
+export class File implements AsyncDisposable {
+  readonly #open: OpenFile;
+  readonly ring: Ring;
+
+  /** Use `File.open` or `File.fromFd`. */
+  constructor(init: FileInit) {
+    if (init?.key !== made) throw argumentType("File", "made by File.open or File.fromFd", init);
+    const core = coreOf(init.ring);
+    this.ring = init.ring;
+    this.#open = new OpenFile(core, init.state);
+    setEntryStarter(this, this.#open);
+    collected.register(this, { state: init.state, core }, init.state);
+    noteOpened("file", init.state, () => `'${init.state.path ?? `fd ${init.state.fd}`}'`);
+  }
+
+  /**
+   * Opens a path without blocking the thread. A relative one begins at the directory of the call. FIFOs, sockets and terminals are refused with ESPIPE,
+   * directories with EISDIR: they have no positions.
+   */
+  static async open(path: Path, options: OpenOptions = {}): Promise<File> {
+    checkOptions("File.open", options, OPEN_OPTION_NAMES);
+    using name = new PathName("path", path);
+    return new File(await openFile(name, options, 0));
+  }
+
+  /**
+   * Takes over a descriptor that is open already. It is closed by `close` only with `ownsFd`; when
+   * this rejects, it stays the caller's.
+   */
+  static async fromFd(fd: number, options: FromFdOptions = {}): Promise<File> {
+    checkOptions("File.fromFd", options, ["path", "ownsFd", "ring"]);
+    return new File(await adoptFd(fd, options));
+  }
+
+  /** The descriptor; -1 after `close`. */
+  get fd(): number {
+    return this.#open.state.closed ? -1 : this.#open.state.fd;
+  }
+
+  /** As it was given to `open`, relative or not; a byte that is not UTF-8 as `\xNN`. */
+  get path(): string | undefined {
+    return this.#open.state.path;
+  }
+
+  get kind(): FileKind {
+    return KINDS[this.#open.state.kind] ?? "other";
+  }
+
+  /** What writes (and memory, for speed) have to be multiples of, in bytes; all 1 without `direct`. */
+  get alignment(): Alignment {
+    return this.#open.state.alignment;
+  }
+
+  /**
+   * Reads into `data` from `offset` on. Resolves with the bytes read: fewer than `data` holds only at
+   * the end of the file. The buffer is the kernel's until the promise settles.
+   */
+  readAt(data: IoData, offset: Offset, options?: IoOptions): Promise<number> {
+    return this.#open.transfer(abi.Kind.read, data, offset, options, Reply.bytes);
+  }
+
+  /** Like `readAt`, but the end of the file rejects with `ERR_END_OF_FILE`. */
+  readExactAt(data: IoData, offset: Offset, options?: IoOptions): Promise<void> {
+    return this.#open.transfer(abi.Kind.read, data, offset, options, Reply.exact);
+  }
+
+  /**
+   * Writes all of `data` at `offset` and resolves with its length, or rejects; `transferred` of the
+   * error says how much was written. The buffer must not change until the promise settles.
+   */
+  writeAt(data: IoData, offset: Offset, options?: IoOptions): Promise<number> {
+    return this.#open.transfer(abi.Kind.write, data, offset, options, Reply.bytes);
+  }
+
+  /** Reads into several buffers, one after the other, as if they were one. */
+  readvAt(data: readonly IoData[], offset: Offset, options?: IoOptions): Promise<number> {
+    return this.#open.vector(abi.Kind.read, data, offset, options);
+  }
+
+  /** Writes several buffers, one after the other, as if they were one. */
+  writevAt(data: readonly IoData[], offset: Offset, options?: IoOptions): Promise<number> {
+    return this.#open.vector(abi.Kind.write, data, offset, options);
+  }
+
+  /**
+   * Resolves when every write called on this file before, awaited or not, and its metadata, is on the
+   * medium: fsync(2); on devices this flushes the drive's cache; F_FULLFSYNC on macOS. Rejects if a
+   * write it covers failed (`cause`), and for good after a sync or a write has failed on its way. A
+   * write that was aborted or timed out makes one sync reject, with `ERR_WRITE_ABORTED`.
+   */
+  syncAll(options?: IoOptions): Promise<void> {
+    return this.#open.sync(abi.Kind.syncAll, options);
+  }
+
+  /** Like `syncAll`, without metadata that reading back does not need: fdatasync(2). */
+  syncData(options?: IoOptions): Promise<void> {
+    return this.#open.sync(abi.Kind.syncData, options);
+  }
+
+  /** Bytes; of a device its capacity. A disk that has lost all of it rejects with `ERR_DEVICE_GONE`. */
+  async size(): Promise<number> {
+    const size = (await this.#open.info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    if (size === 0 && this.#open.state.mediaBytes > 0) throw emptiedError(this.#open.state);
+    return size;
+  }
+
+  /** The same as `node:fs`'s `fstat`. */
+  async stat(): Promise<fs.Stats> {
+    return statsOf(await this.#open.info(abi.Kind.stat));
+  }
+
+  /** Sets the length of a regular file. */
+  async truncate(size: Offset, options?: IoOptions): Promise<void> {
+    const offset = checkOffset("size", size);
+    const kind = abi.Kind.truncate;
+    const governed = this.#open.begin(kind, options, offset, undefined);
+    await this.#open.locked(kind, offset, Infinity, governed, () =>
+      this.#open.run(kind, { offset, governor: governed }),
+    );
+  }
+
+  /** Reserves space for `length` bytes from `offset` on, and extends the file over them (fallocate(2)). */
+  async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
+    const from = checkOffset("offset", offset);
+    checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
+    checkRange(from, length);
+    const kind = abi.Kind.allocate;
+    const governed = this.#open.begin(kind, options, from, length);
+    await this.#open.locked(kind, from, addOffset(from, length), governed, () =>
+      this.#open.run(kind, { offset: from, length, governor: governed }),
+    );
+  }
+
+  /** Makes later reads come from the medium. Dirty data is written first. */
+  async invalidateCache(): Promise<void> {
+    const kind = abi.Kind.invalidateCache;
+    this.#open.begin(kind, undefined, undefined, undefined);
+    await this.#open.run(kind, { mode: this.#open.state.kind });
+  }
+
+  /**
+   * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
+   * BYOB readers are supported. `concurrency` reads (default 8) of `chunkSize` bytes (default 262144)
+   * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
+   * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
+   * Cancelling ends the reads. Does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  readable(options?: ReadableOptions): ReadableStream<Bytes> {
+    return readableOf(this.#open, options);
+  }
+
+  /**
+   * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
+   * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
+   * (default 8) run at once: what is written is in the file when `close()` has resolved, and with
+   * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
+   * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
+   * lies behind the last byte is left as it is; does not close the file.
+   *
+   * @throws TypeError, RangeError for wrong options.
+   */
+  writable(options?: WritableOptions): WritableStream<IoData> {
+    return writableOf(this.#open, options);
+  }
+
+  /**
+   * Waits for this file's operations, then closes the descriptor if it is ours. Later calls on the
+   * file reject with EBADF; a second `close` is the same promise.
+   */
+  close(): Promise<void> {
+    collected.unregister(this.#open.state);
+    noteClosed(this.#open.state);
+    return this.#open.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

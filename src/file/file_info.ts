@@ -1,0 +1,47 @@
+// What the native side says of a file: `abi.FileInfo`.
+
+import fs from "node:fs";
+import type { Identity } from "../locks/identity.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { Core } from "../ring/proactor.ts";
+
+/** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
+export function copiedInfo(core: Core, block: number): DataView {
+  return new DataView(core.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
+}
+
+/** Undefined for devices in memory, which nobody else can have open. */
+export function identityOf(core: Core, info: DataView): Identity | undefined {
+  if (core.backend === abi.Backend.simulated) return undefined;
+  const u64 = (offset: number): bigint => info.getBigUint64(offset, true);
+  const { FileInfo, FileKind } = abi;
+  const isDisk = info.getUint32(FileInfo.kind, true) === FileKind.disk;
+  const name = isDisk
+    ? `disk ${u64(FileInfo.rdev)}`
+    : `file ${u64(FileInfo.dev)} ${u64(FileInfo.ino)}`;
+  return { name, instance: u64(FileInfo.instance) };
+}
+
+/** A `node:fs` Stats with these values. */
+export function statsOf(info: DataView): fs.Stats {
+  const f64 = (offset: number): number => info.getFloat64(offset, true);
+  const { FileInfo } = abi;
+  // As node:fs has them without `bigint`: above 2^53 not exact.
+  const u64 = (offset: number): number => Number(info.getBigUint64(offset, true));
+  return Object.assign(Object.create(fs.Stats.prototype) as fs.Stats, {
+    dev: u64(FileInfo.dev),
+    ino: u64(FileInfo.ino),
+    mode: info.getUint32(FileInfo.mode, true),
+    nlink: f64(FileInfo.nlink),
+    uid: f64(FileInfo.uid),
+    gid: f64(FileInfo.gid),
+    rdev: u64(FileInfo.rdev),
+    size: f64(FileInfo.size),
+    blksize: f64(FileInfo.blksize),
+    blocks: f64(FileInfo.blocks),
+    atimeMs: f64(FileInfo.atimeMs),
+    mtimeMs: f64(FileInfo.mtimeMs),
+    ctimeMs: f64(FileInfo.ctimeMs),
+    birthtimeMs: f64(FileInfo.birthtimeMs),
+  });
+}

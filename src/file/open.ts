@@ -1,0 +1,265 @@
+// Opening: from a path or a descriptor to the record and the native file index that a `File` is made of.
+// Used by file.ts and block_device.ts.
+
+import { causeError, causeOf, type Governor, governor } from "../cancellation/cancellation.ts";
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkIoOptions,
+  checkOptions,
+  IO_OPTION_NAMES,
+  type IoOptions,
+} from "../common/arguments.ts";
+import { IoError } from "../errors/io_error.ts";
+import { type ErrorContext, statusError } from "../errors/status.ts";
+import * as abi from "../native/abi.gen.ts";
+import { FileState } from "../ring/file_state.ts";
+import type { Request } from "../ring/request.ts";
+import { coreOf, Ring } from "../ring/ring.ts";
+import { askOn } from "../system/loop_devices.ts";
+import { copiedInfo, identityOf } from "./file_info.ts";
+import { type Asked, explainRefusal } from "./open_hints.ts";
+import { PATH_BYTES_MAX, type PathName } from "./path.ts";
+
+export interface OpenOptions extends IoOptions {
+  /** Default true. */
+  read?: boolean | undefined;
+  /** Default false. */
+  write?: boolean | undefined;
+  /** Makes the file if it is missing. Default false; needs `write`. */
+  create?: boolean | undefined;
+  /** Makes the file and fails if it exists (O_CREAT|O_EXCL). Default false; needs `write`. */
+  createNew?: boolean | undefined;
+  /** Empties the file. Default false; needs `write`. */
+  truncate?: boolean | undefined;
+  /** Permission bits of a new file, less the umask. Default 0o666. */
+  mode?: number | undefined;
+  /**
+   * Bypasses the page cache (O_DIRECT; F_NOCACHE on macOS). Default false. Writes must be aligned as
+   * `alignment` says; reads need not be.
+   */
+  direct?: boolean | undefined;
+  /** Each write resolves when its data is on the medium (O_DSYNC, open(2)). Default false. */
+  dsync?: boolean | undefined;
+  /**
+   * What becomes of writes that are not aligned, on devices and with `direct`: "reject" (the default)
+   * refuses them with `ERR_MISALIGNED`; "rmw" reads the sectors around them, modifies them and writes
+   * them back, safe among all direct writes of this thread to the same file or device, whatever `File` they
+   * go through. Needs `read` and `write`.
+   */
+  unalignedWrites?: "reject" | "rmw" | undefined;
+  /** Default: this thread's `Ring.default()`. */
+  ring?: Ring | undefined;
+}
+
+export const OPEN_OPTION_NAMES: readonly string[] = [
+  ...["read", "write", "create", "createNew", "truncate", "mode", "direct", "dsync", "ring"],
+  "unalignedWrites",
+  ...IO_OPTION_NAMES,
+];
+
+export interface FromFdOptions {
+  /** For error messages. */
+  path?: string | undefined;
+  /** Whether `close` closes the descriptor. Default false. */
+  ownsFd?: boolean | undefined;
+  ring?: Ring | undefined;
+}
+
+/** Lets this library's classes construct files, and nobody else. */
+export const made: unique symbol = Symbol("made by bun-aio");
+
+export interface FileInit {
+  readonly key: typeof made;
+  readonly state: FileState;
+  readonly ring: Ring;
+  /** Bytes when it was opened. */
+  readonly size: number;
+}
+
+/**
+ * Opens `name` and prepares what a `File` is made of. `flags`: more `abi.OpenFlag`s. `as`: whom hints are for. The
+ * caller disposes of `name` when this has settled.
+ */
+export async function openFile(
+  name: PathName,
+  options: OpenOptions,
+  flags: number,
+  as: Asked["as"] = "file",
+): Promise<FileInit> {
+  const argument = openFlags(options) | flags;
+  const mode =
+    options.mode === undefined ? 0o666 : checkInteger("options.mode", options.mode, 0, 0o7777);
+  const unaligned = checkUnalignedWrites(options.unalignedWrites);
+  if (unaligned === "rmw" && (argument & READ_AND_WRITE) !== READ_AND_WRITE) {
+    throw argumentValue("options.unalignedWrites", "needs { read: true, write: true }", unaligned);
+  }
+  const context: ErrorContext = {
+    kind: abi.Kind.open,
+    file: undefined,
+    syscall: "open",
+    path: name.text,
+  };
+  const governed = checkGovernor("open", options, context);
+  // Last: getters of the other options are the caller's code and may close the ring.
+  const ring = checkRing(options.ring);
+  if (ring.backend !== "simulated") name.hold(coreOf(ring));
+  let refusal = 0;
+  try {
+    const init = await prepare(
+      ring,
+      context,
+      true,
+      {
+        kind: abi.Kind.open,
+        fd: name.directoryFd,
+        argument,
+        mode,
+        fill: (memory) => name.writeTo(memory),
+        blockBytes: PATH_BYTES_MAX,
+        governor: governed,
+      },
+      (detail) => {
+        refusal = detail;
+      },
+    );
+    init.state.setUnalignedWrites(unaligned);
+    return init;
+  } catch (error) {
+    throw await explainRefusal(error, name, {
+      ...{ as, flags: argument, refusal, ask: askOn(coreOf(ring)) },
+    });
+  }
+}
+
+const READ_AND_WRITE = abi.OpenFlag.read | abi.OpenFlag.write;
+
+function checkUnalignedWrites(mode: unknown): "reject" | "rmw" {
+  if (mode === undefined || mode === "reject") return "reject";
+  if (mode === "rmw") return mode;
+  throw argumentValue("options.unalignedWrites", 'must be "reject" or "rmw"', mode);
+}
+
+/** Asks what `fd` is and prepares what a `File` is made of. */
+export async function adoptFd(fd: number, options: FromFdOptions): Promise<FileInit> {
+  checkInteger("fd", fd, 0, 2 ** 31 - 1);
+  const { path, ownsFd } = options;
+  if (path !== undefined && typeof path !== "string")
+    throw argumentType("options.path", "a string", path);
+  const owns = ownsFd === undefined ? false : checkBoolean("options.ownsFd", ownsFd);
+  const context: ErrorContext = {
+    kind: abi.Kind.probe,
+    file: undefined,
+    syscall: "fstat",
+    path: path ?? `fd ${fd}`,
+  };
+  const init = await prepare(checkRing(options.ring), context, owns, {
+    kind: abi.Kind.probe,
+    fd,
+    argument: owns ? 1 : 0,
+    blockBytes: abi.FileInfo.SIZE,
+  });
+  init.state.path = path;
+  return init;
+}
+
+async function prepare(
+  ring: Ring,
+  context: ErrorContext,
+  ownsFd: boolean,
+  request: Omit<Request, "file">,
+  refused: (detail: number) => void = () => {},
+): Promise<FileInit> {
+  const core = coreOf(ring);
+  const state = new FileState();
+  state.path = context.path;
+  state.ownsFd = ownsFd;
+  state.index = core.fileIndexes.take();
+  const outcome = await core.start({ ...request, file: state });
+  let size = 0;
+  try {
+    if (outcome.error !== undefined) throw outcome.error;
+    if (outcome.status !== abi.Status.ok) {
+      refused(outcome.detail);
+      throw statusError(outcome.status, outcome.errno, context);
+    }
+    const info = copiedInfo(core, outcome.block);
+    fillState(state, info);
+    size = info.getFloat64(abi.FileInfo.size, true);
+    if (state.writable && info.getUint32(abi.FileInfo.append, true) !== 0) {
+      throw new IoError("ERR_APPEND_MODE", {
+        reason: "the descriptor appends (O_APPEND): the kernel would ignore offsets of writes",
+        path: context.path,
+        syscall: "fcntl",
+        hint: 'Open it without O_APPEND (flag "a" of node:fs)',
+      });
+    }
+    // Whole sectors are for the kernel to change where a file is not direct.
+    state.identity = identityOf(core, info);
+    const shares =
+      state.ioMask > 0 && (state.kind === abi.FileKind.regular || state.kind === abi.FileKind.disk);
+    const identity = shares ? state.identity : undefined;
+    state.lock.join(identity, (found) => core.eachFastWrite(state, found));
+  } catch (error) {
+    // A descriptor that was not taken over is not ours to close when the ring is torn down.
+    core.forgetFile(state.index);
+    core.fileIndexes.give(state.index);
+    throw error;
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+  return { key: made, state, ring, size };
+}
+
+function fillState(state: FileState, info: DataView): void {
+  const u32 = (field: number): number => info.getUint32(field, true);
+  state.fd = info.getInt32(abi.FileInfo.fd, true);
+  state.kind = u32(abi.FileInfo.kind);
+  state.direct = u32(abi.FileInfo.direct) !== 0;
+  state.readable = u32(abi.FileInfo.readable) !== 0;
+  state.writable = u32(abi.FileInfo.writable) !== 0;
+  state.setAlignment(u32(abi.FileInfo.memoryAlignment), u32(abi.FileInfo.offsetAlignment));
+  if (state.kind === abi.FileKind.disk) state.mediaBytes = info.getFloat64(abi.FileInfo.size, true);
+}
+
+function openFlags(options: OpenOptions): number {
+  const given = (name: keyof OpenOptions, fallback: boolean): boolean => {
+    const value = options[name];
+    return value === undefined ? fallback : checkBoolean(`options.${name}`, value);
+  };
+  const read = given("read", true);
+  const write = given("write", false);
+  if (!read && !write) throw argumentValue("options", "must ask for read or write", options);
+  let flags = (read ? abi.OpenFlag.read : 0) | (write ? abi.OpenFlag.write : 0);
+  for (const name of ["create", "createNew", "truncate"] as const) {
+    if (!given(name, false)) continue;
+    if (!write) throw argumentValue(`options.${name}`, "needs { write: true }", true);
+    flags |= abi.OpenFlag[name];
+  }
+  if (given("direct", false)) flags |= abi.OpenFlag.direct;
+  if (given("dsync", false)) flags |= abi.OpenFlag.dsync;
+  return flags;
+}
+
+export function checkRing(ring: unknown): Ring {
+  if (ring === undefined) return Ring.default();
+  if (!(ring instanceof Ring)) throw argumentType("options.ring", "a Ring", ring);
+  if (!coreOf(ring).closing) return ring;
+  throw new IoError("ERR_RING_CLOSED", {
+    reason: "the ring is closed",
+    hint: "Open another with Ring.open",
+  });
+}
+
+export function checkGovernor(
+  where: string,
+  options: IoOptions,
+  context: ErrorContext,
+): Governor | undefined {
+  if (where !== "open") checkOptions(where, options, IO_OPTION_NAMES);
+  const governed = governor(checkIoOptions(options));
+  const cause = governed === undefined ? undefined : causeOf(governed);
+  if (cause === undefined) return governed;
+  throw causeError(cause, { ...context, transferred: 0 });
+}

@@ -1,0 +1,451 @@
+// One open file behind `File`: checks arguments, then hands operations to core.ts (one buffer) or
+// transfer.ts (vectors, large foreign views). Nothing here waits for anything but promises.
+
+import {
+  type Cause,
+  causeError,
+  type Governor,
+  waitGoverned,
+} from "../cancellation/cancellation.ts";
+import { argumentType } from "../common/argument_errors.ts";
+import {
+  bytesOf,
+  checkData,
+  checkOffset,
+  checkRange,
+  dataError,
+  type IoData,
+  type IoOptions,
+  isGone,
+  isOrdinary,
+  notItsMemory,
+  type Offset,
+  remainder,
+} from "../common/arguments.ts";
+import { syscallName } from "../errors/hints.ts";
+import { IoError, wasAsked } from "../errors/io_error.ts";
+import {
+  closedError,
+  type ErrorContext,
+  givenUpError,
+  missingError,
+  statusError,
+  syncError,
+} from "../errors/status.ts";
+import { isPlausible, slabOf } from "../memory/slab.ts";
+import * as abi from "../native/abi.gen.ts";
+import { type EntryStarter, entryStarterOf } from "../ring/batch.ts";
+import { orGone } from "../ring/device_gone.ts";
+import type { FileState } from "../ring/file_state.ts";
+import type { Core } from "../ring/proactor.ts";
+import type { Outcome, Request } from "../ring/request.ts";
+import { Reply } from "../ring/slots.ts";
+import { readWidened, WIDENED_BYTES_MAX } from "../transfer/bounced.ts";
+import type { Change, Transfer } from "../transfer/request.ts";
+import { checkTransfer, needsCare, runTransfer } from "../transfer/transfer.ts";
+import { closeState, holdSyncs } from "./close.ts";
+import { copiedInfo } from "./file_info.ts";
+import { checkGovernor } from "./open.ts";
+
+/** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
+export class OpenFile implements EntryStarter {
+  readonly core: Core;
+  readonly state: FileState;
+  #closing: Promise<void> | undefined;
+
+  constructor(core: Core, state: FileState) {
+    this.core = core;
+    this.state = state;
+  }
+
+  /** Waits for the file's operations, then closes the descriptor if it is ours; twice is the same promise. */
+  close(): Promise<void> {
+    this.#closing ??= closeState(this.core, this.state);
+    return this.#closing;
+  }
+
+  transfer(
+    kind: number,
+    data: IoData,
+    offset: Offset,
+    options: IoOptions | undefined,
+    reply: number,
+  ): Promise<never> {
+    try {
+      const state = this.state;
+      this.#checkOpen(kind);
+      const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
+      const isView = ArrayBuffer.isView(view);
+      const length = view.byteLength;
+      const slab = slabOf(view);
+      const slabOffset = isView ? view.byteOffset : 0;
+      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
+      const from =
+        typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
+          ? offset
+          : checkRange(checkOffset("offset", offset), length);
+      const governed =
+        options === undefined ? undefined : this.#governor(kind, options, from, length);
+      // Getters of the data are the caller's code: one may have closed the file.
+      this.#checkOpen(kind);
+      if (
+        (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
+        (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
+      ) {
+        const lengths = [length];
+        if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.lender === undefined) {
+          return this.#widened(view, from, length, reply, governed) as Promise<never>;
+        }
+        const piece = pieceOf(view, -1);
+        return this.#long(kind, [piece], lengths, from, length, reply, governed) as Promise<never>;
+      }
+      return this.core.startTransfer(
+        state,
+        kind,
+        view,
+        slab,
+        slabOffset,
+        length,
+        from,
+        reply,
+        governed,
+      );
+    } catch (error) {
+      return Promise.reject(dataError("data", data, error));
+    }
+  }
+
+  /** An unaligned read that is one native operation: it needs less around it than `#long`. */
+  async #widened(
+    view: IoData,
+    offset: Offset,
+    length: number,
+    reply: number,
+    governor: Governor | undefined,
+  ): Promise<number | undefined> {
+    const { core, state } = this;
+    const views = [pieceOf(view, -1)];
+    let transferred: number;
+    // Open until it is known whether a failure means that the device is gone.
+    core.hold(state);
+    try {
+      transferred = await readWidened({
+        core,
+        file: state,
+        kind: abi.Kind.read,
+        views,
+        lengths: [length],
+        offset,
+        length,
+        governor,
+      });
+    } finally {
+      core.letGo(state);
+    }
+    if (reply === Reply.bytes) return transferred;
+    if (transferred === length) return undefined;
+    throw statusError(abi.Status.ok, 0, this.#context(abi.Kind.read, offset, length, transferred));
+  }
+
+  vector(
+    kind: number,
+    data: readonly IoData[],
+    offset: Offset,
+    options: IoOptions | undefined,
+  ): Promise<number> {
+    try {
+      this.#checkOpen(kind);
+      if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
+      const views: IoData[] = [];
+      const lengths: number[] = [];
+      let length = 0;
+      for (let index = 0; index < data.length; index++) {
+        const piece = pieceOf(data[index], index);
+        views.push(piece);
+        lengths.push(piece.byteLength);
+        length += piece.byteLength;
+      }
+      const from = checkRange(checkOffset("offset", offset), length);
+      const governed =
+        options === undefined ? undefined : this.#governor(kind, options, from, length);
+      this.#checkOpen(kind);
+      const reply = Reply.bytes;
+      return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * `writeAt` wherever it begins and ends, whatever the file's `unalignedWrites` says. What it shares units
+   * with is neither changed nor lost, and a regular file gets no longer than was asked for.
+   */
+  async writeAnywhere(data: Uint8Array, offset: Offset, options: IoOptions): Promise<void> {
+    const unit = this.state.alignment.offset;
+    if (remainder(offset, unit) === 0 && data.byteLength % unit === 0) {
+      await this.transfer(abi.Kind.write, data, offset, options, Reply.bytes);
+      return;
+    }
+    const kind = abi.Kind.write;
+    const length = data.byteLength;
+    const governed = this.begin(kind, options, offset, length);
+    await this.#long(kind, [data], [length], offset, length, Reply.nothing, governed, true);
+  }
+
+  startEntry(
+    kind: number,
+    data: IoData | readonly IoData[],
+    offset: Offset,
+    options: IoOptions | undefined,
+  ): Promise<number | undefined> {
+    if (kind === abi.Kind.syncAll || kind === abi.Kind.syncData) {
+      return this.sync(kind, options) as Promise<undefined>;
+    }
+    return isVector(data)
+      ? this.vector(kind, data, offset, options)
+      : this.transfer(kind, data, offset, options, Reply.bytes);
+  }
+
+  /** A transfer of several parts. The file's syncs and its close wait for all of them. */
+  async #long(
+    kind: number,
+    views: readonly IoData[],
+    lengths: readonly number[],
+    offset: Offset,
+    length: number,
+    reply: number,
+    governed: Governor | undefined,
+    ragged = false,
+  ): Promise<number | undefined> {
+    const state = this.state;
+    const core = this.core;
+    const change: Change = { hasBegun: false };
+    const transfer: Transfer = {
+      core,
+      file: state,
+      kind,
+      views,
+      lengths,
+      offset,
+      length,
+      governor: governed,
+      ragged,
+      change: kind === abi.Kind.write ? change : undefined,
+    };
+    checkTransfer(transfer);
+    const order = kind === abi.Kind.write ? ++state.order : 0;
+    const running = core.holding(state, () => runTransfer(transfer));
+    if (kind === abi.Kind.write) holdSyncs(state, running);
+    let transferred: number;
+    try {
+      transferred = await running;
+    } catch (error) {
+      if (kind === abi.Kind.write && error instanceof IoError) {
+        state.reports.writeFailed(order, error, change.hasBegun, governed?.signal);
+      }
+      throw error;
+    }
+    if (reply === Reply.bytes) return transferred;
+    if (transferred === length) return undefined;
+    throw statusError(abi.Status.ok, 0, this.#context(kind, offset, length, transferred));
+  }
+
+  async sync(kind: number, options: IoOptions | undefined): Promise<void> {
+    const state = this.state;
+    this.#checkOpen(kind);
+    const governed =
+      options === undefined ? undefined : this.#governor(kind, options, undefined, undefined);
+    // Open until it is known whether a failure means that the device is gone.
+    await this.core.holding(state, () => this.#syncBegun(kind, governed));
+  }
+
+  async #syncBegun(kind: number, governed: Governor | undefined): Promise<void> {
+    const { path, reports } = this.state;
+    if (reports.lasting !== undefined) throw await this.#syncError(kind, reports.lasting);
+    const sync = reports.beginSync(++this.state.order);
+    try {
+      await this.#syncWrites(kind, governed);
+    } catch (error) {
+      const isItsOwn = error instanceof IoError && wasAsked(error);
+      if (sync.failure !== undefined && !isItsOwn) throw await this.#syncError(kind, sync.failure);
+      // It tells of itself.
+      reports.handOn(sync);
+      throw error;
+    } finally {
+      reports.endSync(sync);
+    }
+    if (sync.failure !== undefined) throw await this.#syncError(kind, sync.failure);
+    for (const missing of sync.untold.values()) throw missingError(kind, path, missing);
+  }
+
+  async #syncWrites(kind: number, governor: Governor | undefined): Promise<void> {
+    const state = this.state;
+    if (state.longWrites.size > 0) {
+      const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governor);
+      if (cause !== undefined) throw this.#stoppedError(kind, cause);
+    }
+    const outcome = await this.core.start({ kind, fd: state.fd, file: state, governor });
+    if (outcome.error !== undefined) throw outcome.error;
+    if (outcome.status === abi.Status.ok) return;
+    const error = this.#outcomeError(kind, outcome, undefined, undefined);
+    state.reports.lasting ??= error;
+    throw await this.#orGone(error);
+  }
+
+  #syncError(kind: number, cause: IoError): Promise<IoError> {
+    return this.#orGone(syncError(kind, this.state.path, cause));
+  }
+
+  #stoppedError(kind: number, cause: Cause): IoError {
+    return causeError(cause, this.#context(kind, undefined, undefined, 0));
+  }
+
+  /** Keeps clear of unaligned writes that are being read, modified and written back. */
+  async locked<T>(
+    kind: number,
+    start: Offset,
+    end: Offset,
+    governor: Governor | undefined,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const { lock } = this.state;
+    const stopped = (cause: Cause): IoError => this.#stoppedError(kind, cause);
+    const givenUp = (cause: unknown): IoError =>
+      givenUpError(this.#context(kind, undefined, undefined, 0), cause);
+    const alone = kind === abi.Kind.truncate;
+    const running = this.core.holding(this.state, () =>
+      lock.during(start, end, alone, { governor, stopped, givenUp }, run),
+    );
+    holdSyncs(this.state, running);
+    return running;
+  }
+
+  async info(kind: number): Promise<DataView> {
+    const { core } = this;
+    this.#checkOpen(kind);
+    const { block } = await this.run(kind, { blockBytes: abi.FileInfo.SIZE });
+    try {
+      return copiedInfo(core, block);
+    } finally {
+      core.releaseBlock(block);
+    }
+  }
+
+  /** Checks that an operation may begin, and its options. */
+  begin(
+    kind: number,
+    options: IoOptions | undefined,
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): Governor | undefined {
+    this.#checkOpen(kind);
+    return options === undefined ? undefined : this.#governor(kind, options, offset, length);
+  }
+
+  /**
+   * Runs one native operation of what has begun; rejects with the error that names it. Its block is the caller's
+   * to release when it resolves.
+   */
+  async run(kind: number, request: Partial<Request>): Promise<Outcome> {
+    const { core, state } = this;
+    const { offset, length } = request;
+    // Open until it is known whether a failure means that the device is gone.
+    return core.holding(state, async () => {
+      const outcome = await core.start({ ...request, kind, fd: state.fd, file: state });
+      if (outcome.status === abi.Status.ok) return outcome;
+      core.releaseBlock(outcome.block);
+      if (outcome.error !== undefined) throw outcome.error;
+      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
+    });
+  }
+
+  #checkOpen(kind: number): void {
+    if (this.state.closing || this.core.closing) throw this.#closedError(kind);
+  }
+
+  /** Checks the options; an already aborted signal or a passed deadline does no I/O. */
+  #governor(
+    kind: number,
+    options: IoOptions,
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): Governor | undefined {
+    const context = this.#context(kind, offset, length, 0);
+    const governor = checkGovernor(syscallName(kind), options, context);
+    // Getters of the options are the caller's code: one may have closed the file.
+    this.#checkOpen(kind);
+    return governor;
+  }
+
+  #context(
+    kind: number,
+    offset: Offset | undefined,
+    length: number | undefined,
+    transferred: number | undefined,
+  ): ErrorContext {
+    const file = this.state;
+    return { kind, file, syscall: syscallName(kind), path: file.path, offset, length, transferred };
+  }
+
+  #outcomeError(
+    kind: number,
+    outcome: Outcome,
+    offset: Offset | undefined,
+    length: number | undefined,
+  ): IoError {
+    if (outcome.error !== undefined) return outcome.error;
+    return statusError(
+      outcome.status,
+      outcome.errno,
+      this.#context(kind, offset, length, undefined),
+    );
+  }
+
+  /** `error`, unless it turns out that the device is gone. */
+  #orGone(error: IoError): Promise<IoError> {
+    return orGone(this.core, this.state, error);
+  }
+
+  #closedError(kind: number): IoError {
+    const where = { syscall: syscallName(kind), path: this.state.path };
+    if (this.state.closing) return closedError(where);
+    return new IoError("ERR_RING_CLOSED", {
+      ...where,
+      reason: "the file's ring is closed",
+      hint: "Open the file again on another ring",
+    });
+  }
+}
+
+/** What is behind a `File`. */
+export function openFileOf(file: object): OpenFile {
+  const open = entryStarterOf(file);
+  if (!(open instanceof OpenFile)) throw new Error("bun-aio: internal error: no File");
+  return open;
+}
+
+/**
+ * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
+ * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
+ * in a vector, or -1. Its name is made only for an error: vectors may be long.
+ */
+function pieceOf(value: unknown, index: number): Uint8Array {
+  if (isOrdinary(value) && value.byteLength > 0) return value;
+  const good = ArrayBuffer.isView(value) && !isGone(value);
+  const view = good ? value : checkData(pieceName(index), value);
+  const length = view.byteLength;
+  if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);
+  try {
+    return bytesOf(view, length);
+  } catch {
+    throw notItsMemory(pieceName(index), view);
+  }
+}
+
+function pieceName(index: number): string {
+  return index < 0 ? "data" : `data[${index}]`;
+}
+
+function isVector(data: IoData | readonly IoData[]): data is readonly IoData[] {
+  return Array.isArray(data);
+}

@@ -1,0 +1,226 @@
+// Paths as callers give them: text, a file: URL, or the bytes themselves, because a name need not be UTF-8. Checked,
+// copied, and held to the directory that is current at the call. For open.ts, block_device.ts and open_hints.ts.
+
+import { closeSync, constants, existsSync, openSync, statSync } from "node:fs";
+import { types } from "node:util";
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import { checkBytes } from "../common/arguments.ts";
+import { shellWord } from "../common/shell_word.ts";
+import { textOf } from "../common/text_of_bytes.ts";
+import { errnoOf, IoError } from "../errors/io_error.ts";
+
+/**
+ * Names a file: text, a `file:` URL, or bytes, for names that are not UTF-8 (`readdir` with `encoding: "buffer"`). A
+ * relative one begins at the directory that is current at the call.
+ */
+export type Path = string | URL | Uint8Array;
+
+/** PATH_MAX of Linux, with its NUL (path_resolution(7)); FreeBSD and macOS allow 1024 and say so. */
+export const PATH_BYTES_MAX = 4096;
+
+const SLASH = 0x2f;
+const PERCENT = 0x25;
+
+/** A checked path. Once it is held, a relative one begins at one directory until it is disposed of. */
+export class PathName implements Disposable {
+  /** As the caller wrote it; of bytes that are not UTF-8, `\xNN`. */
+  readonly text: string;
+  readonly #bytes: Buffer;
+  #directory: Directory | undefined;
+
+  /** `name`: of the argument. */
+  constructor(name: string, path: unknown) {
+    const bytes = bytesIn(name, path);
+    this.text = textOf(bytes);
+    this.#bytes = bytes;
+    if (bytes.includes(0)) throw argumentValue(name, "must not contain NUL characters", path);
+    if (bytes.byteLength === 0) {
+      throw new IoError("ENOENT", {
+        ...{ reason: "the path is empty", errno: -errnoOf("ENOENT"), syscall: "open", path: "" },
+      });
+    }
+    if (bytes.byteLength >= PATH_BYTES_MAX) {
+      throw new IoError("ENAMETOOLONG", {
+        reason: `the path has ${bytes.byteLength} bytes, more than ${PATH_BYTES_MAX - 1}`,
+        errno: -errnoOf("ENAMETOOLONG"),
+        syscall: "open",
+        path: `${this.text.slice(0, 60)}...`,
+      });
+    }
+  }
+
+  /** From now on a relative path begins at the directory that is current now. In the turn of the call. */
+  hold(owner: Owner): void {
+    if (this.#directory !== undefined || this.#bytes[0] === SLASH) return;
+    this.#directory = Directory.hold(owner);
+  }
+
+  /** What the kernel gets: its bytes and a NUL. */
+  writeTo(memory: Uint8Array): void {
+    memory.set(this.#bytes);
+    memory[this.#bytes.byteLength] = 0;
+  }
+
+  /** Where a relative path begins, or -1. */
+  get directoryFd(): number {
+    return this.#directory?.fd ?? -1;
+  }
+
+  /** The same file for node:fs, as long as this is held; without /proc from what is the current directory then. */
+  get place(): Buffer {
+    return Buffer.concat([Buffer.from(this.#prefix), this.#bytes]);
+  }
+
+  /** A `place`, or a folder above it, as the caller would write it. */
+  shown(place: Buffer): string {
+    const text = textOf(place.subarray(this.#prefix.length));
+    return text === "" ? "." : text;
+  }
+
+  /** The same for the shell. */
+  word(place: Buffer): string {
+    const bytes = place.subarray(this.#prefix.length);
+    return bytes.byteLength === 0 ? "." : shellWord(bytes);
+  }
+
+  get #prefix(): string {
+    if (this.#directory === undefined || process.platform !== "linux") return "";
+    const link = `/proc/self/fd/${this.#directory.fd}`;
+    return existsSync(link) ? `${link}/` : "";
+  }
+
+  [Symbol.dispose](): void {
+    this.#directory?.release();
+  }
+}
+
+function bytesIn(name: string, path: unknown): Buffer {
+  if (typeof path === "string") {
+    if (path.isWellFormed()) return Buffer.from(path);
+    // It would become U+FFFD, and name another file.
+    throw argumentValue(name, "has half of a surrogate pair, which no file name can", path);
+  }
+  if (path instanceof URL) return bytesOfUrl(name, path);
+  // A copy: the bytes are the caller's to change.
+  if (types.isUint8Array(path)) return Buffer.from(checkBytes(name, path));
+  throw argumentType(name, "a string, a file: URL or a Uint8Array", path);
+}
+
+function bytesOfUrl(name: string, url: URL): Buffer {
+  const { protocol, host, pathname } = url;
+  if (protocol !== "file:") {
+    throw argumentValue(name, "must be a file: URL", `${protocol}`, "ERR_INVALID_URL_SCHEME");
+  }
+  if (host !== "") {
+    throw argumentValue(name, "must be of this host", host, "ERR_INVALID_FILE_URL_HOST");
+  }
+  if (/%2f/i.test(pathname)) {
+    throw argumentValue(name, "must not hide a / in %2F", pathname, "ERR_INVALID_FILE_URL_PATH");
+  }
+  return percentDecoded(pathname);
+}
+
+/** Byte by byte (https://url.spec.whatwg.org/#percent-decode): the bytes need not be UTF-8. */
+function percentDecoded(text: string): Buffer {
+  const encoded = Buffer.from(text);
+  const bytes = Buffer.alloc(encoded.byteLength);
+  let length = 0;
+  for (let i = 0; i < encoded.byteLength; i++) {
+    const digits = encoded.toString("latin1", i + 1, i + 3);
+    const isCoded = encoded[i] === PERCENT && /^[\da-f]{2}$/i.test(digits);
+    bytes[length++] = isCoded ? Number.parseInt(digits, 16) : (encoded[i] ?? 0);
+    if (isCoded) i += 2;
+  }
+  return bytes.subarray(0, length);
+}
+
+// The directory of a call -------------------------------------------------------------------------------
+
+/** open(2): a descriptor that only begins paths; `O_EXEC` of FreeBSD and macOS makes one of a directory. */
+const SEARCH: Readonly<Record<string, number>> = {
+  linux: 0o10000000,
+  freebsd: 0x40000,
+  darwin: 0x40000000,
+};
+
+/** Who closes a descriptor when this thread ends before the directory is released: the ring (core.ts). */
+export interface Owner {
+  readonly fileIndexes: { take(): number; give(index: number): void };
+  ownFd(index: number, fd: number): void;
+  forgetFile(index: number): void;
+}
+
+/**
+ * A directory that was current. By its descriptor, not by its name: that may be changed meanwhile, lie below what this
+ * user may not enter, or be no longer there.
+ */
+class Directory {
+  /** Those in use, and mostly one: whoever opens many files at once has one descriptor more. */
+  static readonly #held: Directory[] = [];
+  readonly fd: number;
+  readonly #owner: Owner;
+  readonly #index: number;
+  readonly #identity: string;
+  #users = 1;
+
+  private constructor(owner: Owner, identity: string) {
+    this.#owner = owner;
+    this.#identity = identity;
+    this.#index = owner.fileIndexes.take();
+    try {
+      this.fd = openCurrent();
+    } catch (error) {
+      owner.fileIndexes.give(this.#index);
+      throw error;
+    }
+    owner.ownFd(this.#index, this.fd);
+  }
+
+  static hold(owner: Owner): Directory {
+    const identity = currentIdentity();
+    const known = Directory.#held.find(
+      (held) => held.#identity === identity && held.#owner === owner,
+    );
+    if (known !== undefined) {
+      known.#users++;
+      return known;
+    }
+    const made = new Directory(owner, identity);
+    Directory.#held.push(made);
+    return made;
+  }
+
+  release(): void {
+    this.#users--;
+    if (this.#users > 0) return;
+    Directory.#held.splice(Directory.#held.indexOf(this), 1);
+    this.#owner.forgetFile(this.#index);
+    this.#owner.fileIndexes.give(this.#index);
+    closeSync(this.fd);
+  }
+}
+
+/** The name as well: one directory may be mounted at two places, with another ".." each. */
+function currentIdentity(): string {
+  const { dev, ino } = statSync(".", { bigint: true });
+  try {
+    return `${dev} ${ino} ${process.cwd()}`;
+  } catch {
+    return `${dev} ${ino}`;
+  }
+}
+
+function openCurrent(): number {
+  const search = SEARCH[process.platform] ?? 0;
+  try {
+    return openSync(".", search | constants.O_DIRECTORY);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "EIO";
+    throw new IoError(code, {
+      reason: "the current directory, where the path begins, cannot be opened",
+      errno: error instanceof Error && "errno" in error ? Number(error.errno) : undefined,
+      syscall: "open",
+      path: ".",
+    });
+  }
+}

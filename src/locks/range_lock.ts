@@ -1,0 +1,92 @@
+// Which ranges of one file may be changed at the same time. No I/O (test/range_lock.test.ts). Used by write_lock.ts.
+//
+// First come, first served among ranges that overlap: whoever waits is overtaken by nobody it
+// conflicts with, so nobody starves. A holder never asks for a second range, so nothing deadlocks.
+// What a call costs does not depend on how many others wait (claim_tree.ts; docs/performance.md has a table).
+
+import type { Offset } from "../common/arguments.ts";
+import { Turns } from "../common/turns.ts";
+import { blocksOf } from "./aligned_blocks.ts";
+import { type Claim, ClaimTree } from "./claim_tree.ts";
+
+/** A range that is held or waited for; give it to `release`. */
+export interface Lease {
+  readonly start: Offset;
+  /** First byte behind it; Infinity for "to the end of the file and beyond". */
+  readonly end: Offset;
+  readonly exclusive: boolean;
+  /** Resolves when the range is held; undefined if it is so from the beginning. */
+  readonly granted: Promise<void> | undefined;
+}
+
+class Entry implements Lease {
+  readonly start: Offset;
+  readonly end: Offset;
+  readonly exclusive: boolean;
+  /** Position among all calls of `acquire`. */
+  readonly order: number;
+  readonly claims: Claim<Entry>[] = [];
+  /** Claims that something earlier stands before. */
+  waiting = 0;
+  released = false;
+  granted: Promise<void> | undefined;
+  grant: (() => void) | undefined;
+
+  constructor(start: Offset, end: Offset, exclusive: boolean, order: number) {
+    this.start = start;
+    this.end = end;
+    this.exclusive = exclusive;
+    this.order = order;
+  }
+}
+
+export class RangeLock {
+  readonly #tree = new ClaimTree<Entry>((entry) => {
+    entry.waiting--;
+    if (entry.waiting === 0 && entry.grant !== undefined) this.#holders.add(entry);
+  });
+  /** Tells those that have waited. */
+  readonly #holders = new Turns<Entry>((entry) => {
+    if (!entry.released) entry.grant?.();
+  });
+  #order = 0;
+  #size = 0;
+
+  /** Leases held or waited for. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Nodes of the tree visited so far. */
+  get steps(): number {
+    return this.#tree.steps;
+  }
+
+  /**
+   * Shared leases overlap each other, exclusive ones nobody. The range is held when every earlier lease that
+   * conflicts has been released: see `granted`. An empty range conflicts with nothing.
+   */
+  acquire(start: Offset, end: Offset, exclusive: boolean): Lease {
+    const blocks = blocksOf(start, end);
+    const entry = new Entry(start, end, exclusive, this.#order++);
+    entry.waiting = blocks.length;
+    this.#size++;
+    for (const block of blocks) entry.claims.push(this.#tree.add(block, entry));
+    this.#tree.update();
+    if (entry.waiting === 0) return entry;
+    entry.granted = new Promise((resolve) => {
+      entry.grant = resolve;
+    });
+    return entry;
+  }
+
+  /** Gives back a range that is held, or gives up waiting for it. */
+  release(lease: Lease): void {
+    const entry = lease as Entry;
+    if (entry.released) throw new Error("the range is not held");
+    entry.released = true;
+    this.#size--;
+    for (const claim of entry.claims) this.#tree.remove(claim);
+    this.#tree.update();
+  }
+}

@@ -1,0 +1,248 @@
+// Which changes of one file wait for which: a write that reads, modifies and writes back whole sectors
+// (modify.ts) goes alone on its range. Most files never see one, and their writes pay nothing for it.
+//
+// A file that is open several times in this thread has one lock. It is on while somebody needs it. What began
+// before that is given a lease then: whoever goes alone waits for it where ranges overlap.
+
+import { type Cause, type Governor, waitGoverned } from "../cancellation/cancellation.ts";
+import type { Offset } from "../common/arguments.ts";
+import type { Identity } from "./identity.ts";
+import { type Lease, RangeLock } from "./range_lock.ts";
+
+/** Who waits: for how long, and what to say if it was in vain. */
+export interface Waiter {
+  readonly governor: Governor | undefined;
+  stopped(cause: Cause): Error;
+  /** The range is given up because of `cause`. */
+  givenUp(cause: unknown): Error;
+}
+
+/** A change that began while the lock was off; it is given a lease when the lock is turned on. */
+interface Unlocked {
+  readonly start: Offset;
+  readonly end: Offset;
+  lease: Lease | undefined;
+}
+
+/** Calls back for each write of the fast way (core.ts) of one `File` that is under way. */
+export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
+
+/** A range that an operation of unknown outcome may still write. */
+interface GivenUp {
+  readonly start: Offset;
+  readonly end: Offset;
+  readonly cause: unknown;
+  /** Of the file or medium it is of. */
+  readonly instance: bigint;
+  /** Whether the kernel has let go of all such operations of that ring since. */
+  readonly isOver: () => boolean;
+}
+
+/** What all that is open of one file has in common. */
+class Shared {
+  ranges: RangeLock | undefined;
+  /** Those that want it on as long as they are open. */
+  keepers = 0;
+  readonly unlocked = new Set<Unlocked>();
+  readonly members = new Set<WriteLock>();
+  givenUp: GivenUp[] = [];
+
+  /** Keeps of what was given up what `mayCome` says may still be carried out. */
+  keepGivenUp(mayCome: (range: GivenUp) => boolean): void {
+    const { length } = this.givenUp;
+    if (length === 0) return;
+    this.givenUp = this.givenUp.filter(mayCome);
+    this.keepers -= length - this.givenUp.length;
+  }
+}
+
+/** By file or device, what is open of it in this thread. */
+const shared = new Map<string, Shared>();
+
+function mayCome({ isOver }: GivenUp): boolean {
+  return !isOver();
+}
+
+/** The part of one `File` in the lock of its file. */
+export class WriteLock {
+  #shared = new Shared();
+  #identity: Identity | undefined;
+  #keeps = false;
+  /** Its writes of the fast way that were under way when the lock was turned on, by slot. */
+  readonly #fast = new Map<number, Lease>();
+  /** Its writes of the fast way that are under way. */
+  #fastCount = 0;
+  #eachWrite: EachWrite = () => {};
+
+  constructor() {
+    this.#shared.members.add(this);
+  }
+
+  /**
+   * Shares the lock with what else is open of the same file; `identity` undefined: there is nothing else. To be
+   * called before the first write.
+   */
+  join(identity: Identity | undefined, eachWrite: EachWrite): void {
+    this.#eachWrite = eachWrite;
+    this.#identity = identity;
+    if (identity === undefined) return;
+    const { name, instance } = identity;
+    const found = shared.get(name);
+    if (found === undefined) {
+      shared.set(name, this.#shared);
+      return;
+    }
+    // Another file or medium has the name now. What was given up of the one before is over: an operation under way
+    // would have kept it, and its name with it.
+    if (found.members.size === 0) found.keepGivenUp((range) => range.instance === instance);
+    found.members.add(this);
+    this.#shared = found;
+  }
+
+  /** The file is closed; nothing of it is under way. */
+  leave(): void {
+    const { members } = this.#shared;
+    if (this.#keeps) this.#shared.keepers--;
+    this.#keeps = false;
+    this.#shared.keepGivenUp(mayCome);
+    this.#turnOffIfIdle();
+    members.delete(this);
+    if (members.size > 0 || this.#shared.givenUp.length > 0) return;
+    if (this.#identity !== undefined) shared.delete(this.#identity.name);
+  }
+
+  /** Whether every change has to take part. */
+  get isOn(): boolean {
+    return this.#shared.ranges !== undefined;
+  }
+
+  /** For files whose writes may be unaligned at any time. */
+  keepOn(): void {
+    if (this.#keeps) return;
+    this.#keeps = true;
+    this.#shared.keepers++;
+    this.#turnOn();
+  }
+
+  /**
+   * What whole sectors a write covered may still be written, at any later time: nobody who shares one of them, and
+   * knows nothing of it, may write there any more, until `isOver`, or until the file is another one.
+   */
+  giveUp(start: Offset, end: Offset, cause: unknown, isOver: () => boolean): void {
+    this.#shared.givenUp.push({ start, end, cause, instance: this.#instance, isOver });
+    this.#shared.keepers++;
+    this.#turnOn();
+  }
+
+  /** A write of the fast way begins: the lock is off, or the file has no sectors. */
+  fastBegins(): void {
+    this.#fastCount++;
+  }
+
+  fastEnds(slot: number): void {
+    this.#fastCount--;
+    if (this.#fast.size === 0) return;
+    const lease = this.#fast.get(slot);
+    if (lease === undefined) return;
+    this.#fast.delete(slot);
+    this.#release(lease);
+  }
+
+  /** Runs a change that shares its range with others, or with nobody. Begins in this turn if it may. */
+  async during<T>(
+    start: Offset,
+    end: Offset,
+    exclusive: boolean,
+    waiter: Waiter,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const { ranges } = this.#shared;
+    if (ranges === undefined) return this.#runUnlocked({ start, end, lease: undefined }, run);
+    const lease = await this.#acquire(ranges, start, end, exclusive, waiter);
+    try {
+      this.#checkGivenUp(start, end, waiter);
+      return await run();
+    } finally {
+      this.#release(lease);
+    }
+  }
+
+  async #runUnlocked<T>(change: Unlocked, run: () => Promise<T>): Promise<T> {
+    const { unlocked } = this.#shared;
+    unlocked.add(change);
+    try {
+      return await run();
+    } finally {
+      unlocked.delete(change);
+      if (change.lease !== undefined) this.#release(change.lease);
+    }
+  }
+
+  /** Runs a change beside no other of its range. Turns the lock on, and waits for what began before that, too. */
+  async alone<T>(start: Offset, end: Offset, waiter: Waiter, run: () => Promise<T>): Promise<T> {
+    const ranges = this.#turnOn();
+    const lease = await this.#acquire(ranges, start, end, true, waiter);
+    try {
+      this.#checkGivenUp(start, end, waiter);
+      return await run();
+    } finally {
+      this.#release(lease);
+    }
+  }
+
+  #turnOn(): RangeLock {
+    const { ranges, members, unlocked } = this.#shared;
+    if (ranges !== undefined) return ranges;
+    const made = new RangeLock();
+    this.#shared.ranges = made;
+    for (const change of unlocked) change.lease = made.acquire(change.start, change.end, false);
+    for (const member of members) member.#lockFast(made);
+    return made;
+  }
+
+  #lockFast(ranges: RangeLock): void {
+    if (this.#fastCount === 0) return;
+    this.#eachWrite((slot, start, end) => {
+      this.#fast.set(slot, ranges.acquire(start, end, false));
+    });
+  }
+
+  get #instance(): bigint {
+    return this.#identity?.instance ?? 0n;
+  }
+
+  #checkGivenUp(start: Offset, end: Offset, waiter: Waiter): void {
+    this.#shared.keepGivenUp(mayCome);
+    for (const range of this.#shared.givenUp) {
+      if (range.instance !== this.#instance) continue;
+      if (range.start < end && range.end > start) throw waiter.givenUp(range.cause);
+    }
+  }
+
+  async #acquire(
+    ranges: RangeLock,
+    start: Offset,
+    end: Offset,
+    exclusive: boolean,
+    waiter: Waiter,
+  ): Promise<Lease> {
+    const lease = ranges.acquire(start, end, exclusive);
+    const { granted } = lease;
+    if (granted === undefined) return lease;
+    const cause =
+      waiter.governor === undefined ? await granted : await waitGoverned(granted, waiter.governor);
+    if (cause === undefined) return lease;
+    this.#release(lease);
+    throw waiter.stopped(cause);
+  }
+
+  #release(lease: Lease): void {
+    this.#shared.ranges?.release(lease);
+    this.#turnOffIfIdle();
+  }
+
+  #turnOffIfIdle(): void {
+    const { ranges, keepers } = this.#shared;
+    if (keepers === 0 && ranges?.size === 0) this.#shared.ranges = undefined;
+  }
+}

@@ -1,0 +1,25 @@
+// `allocBuffer`.
+
+import { type Bytes, checkInteger, checkOptions } from "../common/arguments.ts";
+import { noteHeld } from "../common/leaks.ts";
+import { checkAlignment, createSlab, SIZE_MAX } from "./slab.ts";
+
+/**
+ * Zeroed memory that files read into and write from without a copy.
+ *
+ * @param size Bytes, from 1 to 2^32, the longest ArrayBuffer there is.
+ * @param options.alignment A power of two; default 4096, which suits every device. Smaller values
+ *   are rounded up to a page.
+ * @throws TypeError, RangeError for wrong arguments; IoError `ENOMEM` when the system has no memory.
+ *
+ * The memory belongs to the returned view's ArrayBuffer and counts as its garbage-collection
+ * pressure. A read or write in flight keeps it alive by itself.
+ */
+export function allocBuffer(size: number, options?: { alignment?: number | undefined }): Bytes {
+  checkInteger("size", size, 1, SIZE_MAX);
+  checkOptions("allocBuffer", options, ["alignment"]);
+  const memory = createSlab(size, checkAlignment(options?.alignment), undefined, 0);
+  const view = new Uint8Array(memory, 0, size);
+  noteHeld(memory, view);
+  return view;
+}

@@ -1,0 +1,92 @@
+// The bytes behind the blocks of bounce.ts: copies into and out of the native memory of one ring. Views
+// are the caller's and may be any subclass, detached or shrunk meanwhile. Used through core.ts.
+
+import { bytesOf, isOrdinary } from "../common/arguments.ts";
+import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES, BOUNCE_RESERVE_BYTES } from "../native/abi.gen.ts";
+import { Bounce, NO_BLOCK } from "./buddy_allocator.ts";
+
+/** A caller's view may have a `set` of its own. */
+const setBytes = Uint8Array.prototype.set;
+
+export class BounceMemory extends Bounce {
+  readonly #bytes: Uint8Array<ArrayBuffer>;
+  /** Where the first block is for the kernel. */
+  readonly #address: number;
+  /** Behind all other blocks. */
+  readonly #reserve = new Bounce(BOUNCE_RESERVE_BYTES);
+  /** By unit: the last view of the block that begins there. */
+  readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
+
+  constructor(memory: ArrayBuffer, offset: number, address: number) {
+    super(BOUNCE_BYTES);
+    this.#bytes = new Uint8Array(memory, offset, BOUNCE_BYTES + BOUNCE_RESERVE_BYTES);
+    this.#address = address;
+  }
+
+  /** `allocate` for a path, a struct or iovecs: never behind data alone. */
+  allocateOwn(bytes: number): number {
+    const block = this.allocate(bytes);
+    if (block !== NO_BLOCK) return block;
+    const reserved = this.#reserve.allocate(bytes);
+    return reserved === NO_BLOCK ? NO_BLOCK : BOUNCE_BYTES + reserved;
+  }
+
+  /** `canHave` of `allocateOwn`. */
+  canHaveOwn(bytes: number): boolean {
+    return this.canHave(bytes) || this.#reserve.canHave(bytes);
+  }
+
+  override release(block: number): void {
+    if (block < BOUNCE_BYTES) super.release(block);
+    else this.#reserve.release(block - BOUNCE_BYTES);
+  }
+
+  override lose(block: number): void {
+    if (block < BOUNCE_BYTES) super.lose(block);
+    else this.#reserve.lose(block - BOUNCE_BYTES);
+  }
+
+  /** A block's native address. */
+  addressOf(block: number): number {
+    return this.#address + block;
+  }
+
+  memoryOf(block: number, bytes: number): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(block, block + bytes);
+  }
+
+  /** False when the view has no such bytes, whatever it says. */
+  copyIn(view: ArrayBufferView, block: number, length: number): boolean {
+    try {
+      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
+      if (view.byteLength < length) return false;
+      const ordinary = isOrdinary(view) && view.byteLength === length;
+      this.#bytes.set(ordinary ? view : bytesOf(view, length), block);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** False when the view has been detached or has shrunk: then nothing is copied. */
+  copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
+    try {
+      if (view.byteLength < length) return false;
+      const target = isOrdinary(view) ? view : bytesOf(view, transferred);
+      setBytes.call(target, this.#viewOf(block, transferred));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** `memoryOf`, kept: small reads of one length after the other would make one each. */
+  #viewOf(block: number, bytes: number): Uint8Array<ArrayBuffer> {
+    const unit = block / BOUNCE_BLOCK_BYTES_MIN;
+    const known = this.#views[unit];
+    if (known !== undefined && known.byteLength === bytes) return known;
+    const view = this.memoryOf(block, bytes);
+    this.#views[unit] = view;
+    return view;
+  }
+}

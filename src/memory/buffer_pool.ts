@@ -1,0 +1,269 @@
+// `BufferPool`: equal buffers of one slab, lent one by one.
+
+import { causeError } from "../cancellation/cancellation.ts";
+import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
+import { type Bytes, checkInteger, checkOptions, isSignal } from "../common/arguments.ts";
+import { listen, unlisten } from "../common/intrinsics.ts";
+import { noteClosed, noteHeld, noteOpened } from "../common/leaks.ts";
+import { IoError } from "../errors/io_error.ts";
+import { PINNED_CHUNKS_MAX } from "../native/abi.gen.ts";
+import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOf } from "./slab.ts";
+
+/** Chunks of pools are at least and at most so long. */
+const CHUNK_BYTES_MIN = 2 ** 18;
+const CHUNK_BYTES_MAX = 2 ** 21;
+
+export interface BufferPoolOptions {
+  /** Bytes of each buffer. */
+  size: number;
+  /** Number of buffers. */
+  count: number;
+  /** Of each buffer; a power of two, default 4096. */
+  alignment?: number | undefined;
+}
+
+type Lease = Bytes & Disposable;
+
+/** Whole buffers, few enough to be pinned in about the time of a read of as many bytes; 0 if there are none. */
+function chunkOf(stride: number, count: number): number {
+  const bytes = Math.max(CHUNK_BYTES_MIN, (stride * count) / PINNED_CHUNKS_MAX);
+  const chunk = Math.ceil(bytes / stride) * stride;
+  return chunk <= CHUNK_BYTES_MAX ? chunk : 0;
+}
+
+interface Waiter {
+  resolve(lease: Lease): void;
+  reject(error: unknown): void;
+  stop(): void;
+}
+
+/**
+ * A fixed number of equal buffers, lent out one by one. `acquire` waits when all are out.
+ *
+ * ```ts
+ * using pool = new BufferPool({ size: 65536, count: 8 });
+ * using buffer = await pool.acquire();
+ * await file.readAt(buffer, 0);
+ * ```
+ */
+export class BufferPool implements Disposable {
+  readonly #size: number;
+  readonly #loans: Loans;
+
+  constructor(options: BufferPoolOptions) {
+    checkOptions("BufferPool", options, ["size", "count", "alignment"]);
+    if (options === undefined)
+      throw argumentType("options", "an object with size and count", options);
+    this.#size = checkInteger("options.size", options.size, 1, SIZE_MAX);
+    const count = checkInteger("options.count", options.count, 1, 2 ** 20);
+    const alignment = checkAlignment(options.alignment);
+    const stride = Math.ceil(this.#size / alignment) * alignment;
+    if (stride * count > SIZE_MAX) {
+      const expected = `so that all buffers take at most ${SIZE_MAX} bytes`;
+      throw argumentRange("options.count", expected, count);
+    }
+    this.#loans = new Loans(this.#size, stride, count, alignment);
+    noteHeld(this.#loans.slab, this);
+  }
+
+  /** Bytes of each buffer. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Buffers that nobody holds. */
+  get available(): number {
+    return this.#loans.available;
+  }
+
+  /**
+   * Lends a buffer, when one is free; first come, first served. Its contents are what the last
+   * holder left. Rejects with an AbortError when `signal` aborts first, with `ERR_POOL_DISPOSED` when the
+   * pool is disposed of, and with `ERR_OUTCOME_UNKNOWN` when operations on all of its buffers ended so.
+   */
+  acquire(options?: { signal?: AbortSignal | undefined }): Promise<Lease> {
+    try {
+      checkOptions("BufferPool.acquire", options, ["signal"]);
+      const signal = options?.signal;
+      if (signal !== undefined && !isSignal(signal)) {
+        throw argumentType("options.signal", "an AbortSignal", signal);
+      }
+      return this.#loans.acquire(signal);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Takes a buffer back. Twice is nothing. While operations on it are in flight it returns once they
+   * have settled. A view that this pool never lent is refused with a TypeError.
+   */
+  release(buffer: Bytes): void {
+    this.#loans.release(buffer);
+  }
+
+  /** Refuses waiting and later `acquire`s. Buffers that are lent stay usable. */
+  [Symbol.dispose](): void {
+    this.#loans.dispose();
+  }
+}
+
+/** The buffers of one pool, and who has them. It knows nothing of the `BufferPool` over it. */
+class Loans implements Lender {
+  readonly #size: number;
+  readonly #stride: number;
+  readonly slab: ArrayBuffer;
+  readonly #free: number[] = [];
+  /** The view that holds each buffer now, and operations in flight on it. */
+  readonly #holders: (Lease | undefined)[] = [];
+  readonly #inFlight: Int32Array;
+  /** Every view ever lent, and which buffer it was; so that a second release is told from a foreign one. */
+  readonly #leases = new WeakMap<object, number>();
+  /** Released while in flight: they return when the last operation settles. */
+  readonly #returning = new Set<number>();
+  /** Those that the kernel may use for ever. */
+  readonly #lost = new Set<number>();
+  readonly #waiters = new Set<Waiter>();
+  #disposed = false;
+
+  constructor(size: number, stride: number, count: number, alignment: number) {
+    this.#size = size;
+    this.#stride = stride;
+    this.slab = createSlab(stride * count, alignment, this, chunkOf(stride, count));
+    this.#inFlight = new Int32Array(count);
+    for (let index = count - 1; index >= 0; index--) this.#free.push(index);
+  }
+
+  get available(): number {
+    return this.#free.length;
+  }
+
+  acquire(signal: AbortSignal | undefined): Promise<Lease> {
+    if (this.#disposed) throw disposedError();
+    if (signal?.aborted === true) throw abortedError(signal);
+    if (this.slab.detached) throw detachedError();
+    if (this.#areAllLost) throw lostError();
+    const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
+    return index === undefined ? this.#wait(signal) : Promise.resolve(this.#lend(index));
+  }
+
+  release(buffer: Bytes): void {
+    const index =
+      typeof buffer === "object" && buffer !== null ? this.#leases.get(buffer) : undefined;
+    if (index === undefined) throw argumentValue("buffer", "was not lent by this pool", buffer);
+    if (this.#holders[index] !== buffer || this.#returning.has(index)) return;
+    if ((this.#inFlight[index] ?? 0) > 0) {
+      this.#returning.add(index);
+      return;
+    }
+    this.#takeBack(index);
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.#refuseWaiters(disposedError);
+    const slab = slabOf(this.slab);
+    if (slab === undefined) return;
+    slab.chunkBytes = 0;
+    for (const pinner of slab.pinners.splice(0)) pinner.deref()?.unpin(slab.header);
+  }
+
+  countInFlight(offset: number, bytes: number, by: 1 | -1): void {
+    const { first, last } = this.#indexes(offset, bytes);
+    for (let index = first; index <= last; index++) {
+      const count = (this.#inFlight[index] ?? 0) + by;
+      this.#inFlight[index] = count;
+      if (count === 0 && this.#returning.delete(index)) this.#takeBack(index);
+    }
+  }
+
+  lose(offset: number, bytes: number): void {
+    const { first, last } = this.#indexes(offset, bytes);
+    for (let index = first; index <= last; index++) this.#lost.add(index);
+    if (this.#areAllLost) this.#refuseWaiters(lostError);
+  }
+
+  #refuseWaiters(error: () => IoError): void {
+    for (const waiter of this.#waiters) {
+      waiter.stop();
+      waiter.reject(error());
+    }
+    this.#waiters.clear();
+  }
+
+  get #areAllLost(): boolean {
+    return this.#lost.size === this.#inFlight.length;
+  }
+
+  /** Of the buffers that a range touches. */
+  #indexes(offset: number, bytes: number): { first: number; last: number } {
+    const first = Math.floor(offset / this.#stride);
+    return { first, last: Math.floor((offset + Math.max(bytes, 1) - 1) / this.#stride) };
+  }
+
+  #takeBack(index: number): void {
+    const holder = this.#holders[index];
+    if (holder !== undefined) noteClosed(holder);
+    this.#holders[index] = undefined;
+    if (this.#lost.has(index)) return;
+    const [waiter] = this.#waiters;
+    if (waiter === undefined) {
+      this.#free.push(index);
+      return;
+    }
+    this.#waiters.delete(waiter);
+    waiter.stop();
+    if (this.slab.detached) waiter.reject(detachedError());
+    else waiter.resolve(this.#lend(index));
+  }
+
+  #lend(index: number): Lease {
+    const view = new Uint8Array(this.slab, index * this.#stride, this.#size);
+    const lease = Object.defineProperty(view, Symbol.dispose, {
+      value: (): void => this.release(view),
+    }) as Lease;
+    this.#holders[index] = lease;
+    this.#leases.set(lease, index);
+    noteOpened("lease", lease, () => `of ${this.#size} bytes (buffer ${index} of a BufferPool)`);
+    return lease;
+  }
+
+  #wait(signal: AbortSignal | undefined): Promise<Lease> {
+    const { promise, resolve, reject } = Promise.withResolvers<Lease>();
+    const aborted = (): void => {
+      this.#waiters.delete(waiter);
+      if (signal !== undefined) reject(abortedError(signal));
+    };
+    const stop = (): void => unlisten(signal, aborted);
+    const waiter: Waiter = { resolve, reject, stop };
+    listen(signal, aborted);
+    this.#waiters.add(waiter);
+    return promise;
+  }
+}
+
+function disposedError(): IoError {
+  return new IoError("ERR_POOL_DISPOSED", {
+    reason: "the buffer pool was disposed of",
+    hint: "Keep the pool until its last acquire has settled",
+  });
+}
+
+function lostError(): IoError {
+  return new IoError("ERR_OUTCOME_UNKNOWN", {
+    reason:
+      "the kernel may still use every buffer of the pool: operations on them ended with this code",
+    hint: "Make another pool",
+  });
+}
+
+function detachedError(): IoError {
+  return new IoError("ERR_BUFFER_DETACHED", {
+    reason: "the memory of the buffer pool was transferred elsewhere",
+    hint: "All buffers of a pool share one ArrayBuffer: copy instead of transferring it",
+  });
+}
+
+function abortedError(signal: AbortSignal): IoError {
+  return causeError({ code: "ABORT_ERR", reason: signal.reason }, { syscall: "acquire" });
+}

@@ -1,0 +1,89 @@
+// The library's own time, and timers on it. `jest.useFakeTimers()` of bun:test stops every clock that JavaScript can
+// read and every timer that it can set, even those that were kept from before (measured on Bun 1.4.5: setTimeout,
+// Bun.sleep, AbortSignal.timeout, performance.now and Bun.nanoseconds stand still; setImmediate, message channels and
+// the timeout of Atomics.waitAsync go on). What the kernel does goes on meanwhile. So the time comes from the
+// native library, and timers are waits for a change that nobody makes.
+
+import { library } from "./library.ts";
+
+const { setInterval, clearInterval } = globalThis;
+const waitAsync: typeof Atomics.waitAsync = Atomics.waitAsync;
+
+/** Nobody changes it, and nobody notifies. */
+const cell = new Int32Array(new SharedArrayBuffer(4));
+/** setInterval takes no more. */
+const LONG_MS = 2 ** 31 - 1;
+/** A wait of no time would be over at once, not in a later turn. */
+const SOON_MS = 0.001;
+
+const timers = new Set<Timer>();
+/**
+ * When waits end, the soonest last. A wait cannot be called off without leaving its timer behind (3.7 us and some
+ * hundred bytes each): so one is begun only when none ends in time, and outlives timers that are cancelled. Each
+ * timer has a wait that ends no later than it is due.
+ */
+const waits: number[] = [];
+
+/** Milliseconds since some point in the past. Loads the library. */
+export function now(): number {
+  return library().ba_now_ms();
+}
+
+export class Timer {
+  readonly #run: () => void;
+  readonly #hold: ReturnType<typeof setInterval> | undefined;
+  readonly at: number;
+
+  /** Calls `run` once, in a turn of its own. Keeps the process alive only if asked to. */
+  constructor(ms: number, run: () => void, options: { readonly keepsAlive?: boolean } = {}) {
+    this.#run = run;
+    this.at = now() + ms;
+    if (options.keepsAlive === true) this.#hold = setInterval(nothing, LONG_MS);
+    timers.add(this);
+    waitUntil(this.at);
+  }
+
+  cancel(): void {
+    timers.delete(this);
+    clearInterval(this.#hold);
+  }
+
+  /** Calls it now, unless it was cancelled. */
+  fire(): void {
+    if (!timers.has(this)) return;
+    this.cancel();
+    this.#run();
+  }
+}
+
+/** Keeps the process alive meanwhile. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    new Timer(ms, resolve, { keepsAlive: true });
+  });
+}
+
+function waitUntil(at: number): void {
+  const soonest = waits.at(-1);
+  if (soonest !== undefined && soonest <= at) return;
+  waits.push(at);
+  const { value } = waitAsync(cell, 0, 0, Math.max(at - now(), SOON_MS));
+  void (value as Promise<unknown>).then(() => {
+    waits.splice(waits.indexOf(at), 1);
+    fireDue();
+  });
+}
+
+function fireDue(): void {
+  const time = now();
+  const due = [...timers].filter(({ at }) => at <= time).sort((a, b) => a.at - b.at);
+  try {
+    for (const timer of due) timer.fire();
+  } finally {
+    let next = Infinity;
+    for (const { at } of timers) next = Math.min(next, at);
+    if (next !== Infinity) waitUntil(next);
+  }
+}
+
+function nothing(): void {}

@@ -1,0 +1,155 @@
+// `ring.batch`: many operations with one call. The operations go the way of single calls, so that one
+// turn's flush takes them all; this file only checks entries and collects results.
+
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import {
+  checkIoOptions,
+  checkOptions,
+  IO_OPTION_NAMES,
+  type IoData,
+  type IoOptions,
+  type Offset,
+} from "../common/arguments.ts";
+import { missingError } from "../errors/status.ts";
+import { Kind } from "../native/abi.gen.ts";
+
+/** What a batch works on: any `File` of its ring. */
+export interface BatchFile {
+  readonly ring: object;
+  readonly path: string | undefined;
+  readonly fd: number;
+}
+
+/** Who starts the entries of one file. */
+export interface EntryStarter {
+  /** `kind`: read, write or a sync of `abi.Kind`; to a sync the data and the offset mean nothing. */
+  startEntry(
+    kind: number,
+    data: IoData | readonly IoData[],
+    offset: Offset,
+    options: IoOptions | undefined,
+  ): Promise<number | undefined>;
+}
+
+const starters = new WeakMap<object, EntryStarter>();
+
+/** Says who starts entries of `file`. */
+export function setEntryStarter(file: BatchFile, starter: EntryStarter): void {
+  starters.set(file, starter);
+}
+
+export function entryStarterOf(file: object): EntryStarter | undefined {
+  return starters.get(file);
+}
+
+/** One entry of `ring.batch`. An array as `data` is a vector: its buffers follow one another. */
+export type Operation =
+  | {
+      readonly kind: "read" | "write";
+      readonly file: BatchFile;
+      readonly data: IoData | readonly IoData[];
+      /** Bytes. */
+      readonly offset: Offset;
+    }
+  | { readonly kind: "syncAll" | "syncData"; readonly file: BatchFile };
+
+/** `ring` is the one whose `batch` was called. */
+export async function runBatch(
+  ring: object,
+  operations: readonly Operation[],
+  options: IoOptions | undefined,
+): Promise<PromiseSettledResult<number>[]> {
+  if (!Array.isArray(operations)) throw argumentType("operations", "an array", operations);
+  checkOptions("Ring.batch", options, IO_OPTION_NAMES);
+  const checked = options === undefined ? undefined : checkIoOptions(options);
+  const started: Promise<number | undefined>[] = [];
+  // The array and its entries are the caller's to change as soon as this waits.
+  const kinds: Operation["kind"][] = [];
+  const files: BatchFile[] = [];
+  let syncs = 0;
+  for (let index = 0; index < operations.length; index++) {
+    const operation: Operation = operations[index];
+    try {
+      checkEntry(ring, operation, index);
+      if (operation.kind !== "read" && operation.kind !== "write") syncs++;
+      kinds[index] = operation.kind;
+      files[index] = operation.file;
+      started.push(start(operation, index, checked));
+    } catch (error) {
+      started.push(Promise.reject(error));
+    }
+  }
+  const results = await Promise.allSettled(started);
+  if (syncs > 0) finishSyncs(kinds, files, results);
+  return results as PromiseSettledResult<number>[];
+}
+
+function checkEntry(ring: object, operation: Operation, index: number): void {
+  // Names are made only for errors: they would cost as much as the rest of a batch.
+  if (typeof operation !== "object" || operation === null) {
+    throw argumentType(`operations[${index}]`, "an operation", operation);
+  }
+  const { file } = operation;
+  if (!starters.has(file)) throw argumentType(`operations[${index}].file`, "a File", file);
+  if (file.ring !== ring) {
+    const where = `operations[${index}].file`;
+    throw argumentValue(where, "belongs to another ring", file.path ?? file.fd);
+  }
+}
+
+function starterOf(file: BatchFile): EntryStarter {
+  const starter = starters.get(file);
+  if (starter === undefined) throw new Error("bun-aio: internal error: no File");
+  return starter;
+}
+
+function start(
+  operation: Operation,
+  index: number,
+  options: IoOptions | undefined,
+): Promise<number | undefined> {
+  switch (operation.kind) {
+    case "read":
+    case "write": {
+      const { kind, file, data, offset } = operation;
+      return starterOf(file).startEntry(Kind[kind], data, offset, options);
+    }
+    case "syncAll":
+    case "syncData":
+      return starterOf(operation.file).startEntry(Kind[operation.kind], [], 0, options);
+    default:
+      throw argumentValue(
+        `operations[${index}].kind`,
+        "must be one of read, write, syncAll, syncData",
+        (operation as { kind: unknown }).kind,
+      );
+  }
+}
+
+/**
+ * Syncs settle with 0, or with the failure of a write before them: the core knows of those that it
+ * was given, but not of those that were refused for their arguments.
+ */
+function finishSyncs(
+  kinds: readonly Operation["kind"][],
+  files: readonly BatchFile[],
+  results: PromiseSettledResult<number | undefined>[],
+): void {
+  const failures = new Map<BatchFile, unknown>();
+  results.forEach((result, index) => {
+    const kind = kinds[index];
+    const file = files[index];
+    // A wrong entry is in neither, or has a kind that is none.
+    if (kind === undefined || file === undefined || kind === "read") return;
+    if (kind === "write") {
+      if (result.status === "rejected" && !failures.has(file)) failures.set(file, result.reason);
+    } else if (result.status === "fulfilled") {
+      if (!failures.has(file)) {
+        result.value = 0;
+        return;
+      }
+      const reason = missingError(Kind[kind], file.path, failures.get(file));
+      results[index] = { status: "rejected", reason };
+    }
+  });
+}

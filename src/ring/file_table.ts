@@ -1,0 +1,27 @@
+// Places in a ring's native table of files. Used by core.ts.
+
+import { errnoOf, IoError } from "../errors/io_error.ts";
+import { FILES_MAX } from "../native/abi.gen.ts";
+
+export class FileIndexes {
+  readonly #free: number[] = [];
+  /** The next that was never used. */
+  #next = 0;
+
+  /** A free one. */
+  take(): number {
+    const index = this.#free.pop();
+    if (index !== undefined) return index;
+    if (this.#next < FILES_MAX) return this.#next++;
+    throw new IoError("EMFILE", {
+      reason: `a ring holds at most ${FILES_MAX} files`,
+      errno: -errnoOf("EMFILE"),
+      syscall: "open",
+      hint: "Close files, or open some on another Ring",
+    });
+  }
+
+  give(index: number): void {
+    this.#free.push(index);
+  }
+}

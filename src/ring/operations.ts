@@ -1,0 +1,456 @@
+// The operations of a ring: what each holds from its call until it settles, and how it ends.
+//
+// Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
+// (bench/rows/cached_random.ts).
+
+import { type Cause, Control, causeError, type Governor } from "../cancellation/cancellation.ts";
+import { addOffset, hasLength } from "../common/arguments.ts";
+import type { OperationSource } from "../common/leaks.ts";
+import { endsTooEarly, isSuspect } from "../errors/device_gone.ts";
+import { syscallName } from "../errors/hints.ts";
+import { errnoOf, IoError } from "../errors/io_error.ts";
+import { detachedError, type ErrorContext, statusError } from "../errors/status.ts";
+import type { EachWrite } from "../locks/write_lock.ts";
+import type { BounceMemory } from "../memory/bounce_buffers.ts";
+import { NO_BLOCK } from "../memory/buddy_allocator.ts";
+import type { Pins } from "../memory/registered_buffers.ts";
+import type { Slab } from "../memory/slab.ts";
+import * as abi from "../native/abi.gen.ts";
+import { deviceGone } from "./device_gone.ts";
+import type { FileState } from "./file_state.ts";
+import type { Outcome, Request, Requests } from "./request.ts";
+import { Reply, SlotState, Slots } from "./slots.ts";
+
+/** What a slot keeps alive: the caller's view, or one of our own requests. */
+type SlotMemory = ArrayBufferView | ArrayBufferLike | Request | undefined;
+
+let capturedResolve: (value: never) => void;
+let capturedReject: (error: unknown) => void;
+/** One executor for every promise: a closure each would cost as much as the submission. */
+function capture(resolve: (value: never) => void, reject: (error: unknown) => void): void {
+  capturedResolve = resolve;
+  capturedReject = reject;
+}
+
+/** The ring that the operations belong to. */
+export interface Host extends Requests {
+  /** Keeps the file and the ring from closing while `run` is between two native operations. */
+  holding<T>(file: FileState, run: () => Promise<T>): Promise<T>;
+  /** A signal was aborted, or a deadline has passed. */
+  cancel(slot: number, cause: Cause): void;
+}
+
+export class Operations implements OperationSource {
+  readonly slots: Slots<FileState | undefined, SlotMemory> = new Slots(undefined, undefined);
+  /** Blocks that the kernel sees instead of foreign views. */
+  readonly bounce: BounceMemory;
+  readonly #slabs: (Slab | undefined)[] = [];
+  readonly #pins: Pins;
+  readonly #host: Host;
+  readonly #control: Control;
+  readonly #governed = new Map<number, Cause | undefined>();
+  /** Slots of operations that were settled while they waited and are still in the queue. */
+  #dead = 0;
+
+  constructor(host: Host, bounce: BounceMemory, pins: Pins) {
+    this.#host = host;
+    this.bounce = bounce;
+    this.#pins = pins;
+    this.#control = new Control((slot, cause) => host.cancel(slot, cause));
+  }
+
+  /** Operations that have not settled. */
+  get inFlight(): number {
+    return this.slots.used - this.#dead;
+  }
+
+  // The call ----------------------------------------------------------------------------------------
+
+  /** A slot with a read or write of one buffer. */
+  addTransfer(
+    file: FileState,
+    kind: number,
+    view: ArrayBufferView | ArrayBufferLike,
+    slab: Slab | undefined,
+    slabOffset: number,
+    length: number,
+    offset: number | bigint,
+    reply: number,
+  ): number {
+    const slots = this.slots;
+    const slot = slots.take();
+    slots.kind[slot] = kind;
+    slots.reply[slot] = reply;
+    slots.length[slot] = length;
+    slots.block[slot] = NO_BLOCK;
+    if (slab === undefined) {
+      slots.address[slot] = 0;
+      slots.slab[slot] = 0;
+    } else {
+      slots.address[slot] = slab.address + slabOffset;
+      slots.slab[slot] = slab.header;
+      this.#slabs[slot] = slab;
+      if (slab.lender !== undefined) {
+        this.#pins.meet(slab, slab.lender);
+        slab.lender.countInFlight(slabOffset, length, 1);
+      }
+    }
+    slots.memory[slot] = view;
+    slots.setOffset(slot, offset);
+    if (kind === abi.Kind.write) {
+      slots.order[slot] = ++file.order;
+      file.lock.fastBegins();
+    }
+    slots.owner[slot] = file;
+    return slot;
+  }
+
+  /** A slot with a request of our own. */
+  addRequest(request: Request): number {
+    const slots = this.slots;
+    const slot = slots.take();
+    slots.kind[slot] = request.kind;
+    slots.reply[slot] = Reply.outcome;
+    slots.length[slot] = request.length ?? 0;
+    slots.block[slot] = request.block ?? NO_BLOCK;
+    slots.address[slot] = 0;
+    slots.slab[slot] = 0;
+    slots.memory[slot] = request;
+    slots.setOffset(slot, request.offset ?? 0);
+    slots.owner[slot] = request.file;
+    return slot;
+  }
+
+  /** What the caller of the operation gets. */
+  promise(slot: number): Promise<never> {
+    const { slots } = this;
+    const promise = new Promise<never>(capture);
+    slots.resolve[slot] = capturedResolve as (value: unknown) => void;
+    slots.reject[slot] = capturedReject;
+    const file = slots.owner[slot];
+    if (file !== undefined) file.inFlight++;
+    return promise;
+  }
+
+  // Memory ------------------------------------------------------------------------------------------
+
+  /** The address for the kernel; -1 if there is none now, or the operation was refused (then dead). */
+  prepareMemory(slot: number): number {
+    const slots = this.slots;
+    const memory = slots.memory[slot];
+    const length = slots.length[slot] as number;
+    if (slots.reply[slot] === Reply.outcome) return this.#prepareRequest(slot, memory as Request);
+    const view = memory as ArrayBufferView;
+    const pinned = slots.address[slot] as number;
+    if (pinned !== 0) {
+      if (hasLength(view, length)) return pinned;
+      return this.refuse(slot, detachedError(this.#describe(slot, 0)));
+    }
+    const block = this.bounce.allocate(length);
+    if (block === NO_BLOCK) return this.#waitOrRefuse(slot, this.bounce.canHave(length));
+    slots.block[slot] = block;
+    if (slots.kind[slot] === abi.Kind.write && !this.bounce.copyIn(view, block, length)) {
+      return this.refuse(slot, detachedError(this.#describe(slot, 0)));
+    }
+    return this.bounce.addressOf(block);
+  }
+
+  /** Bounce memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
+  #waitOrRefuse(slot: number, mayCome: boolean): -1 {
+    if (mayCome) return -1;
+    const init = this.#describe(slot, 0);
+    const error = new IoError("ENOMEM", {
+      ...init,
+      errno: -errnoOf("ENOMEM"),
+      reason: "the kernel has kept the ring's memory for foreign views (ERR_OUTCOME_UNKNOWN)",
+      hint: "Use memory from allocBuffer, and another Ring for what needs none of the caller's",
+    });
+    return this.refuse(slot, error);
+  }
+
+  #prepareRequest(slot: number, request: Request): number {
+    let block = this.slots.block[slot] as number;
+    const wanted = request.blockBytes ?? 0;
+    if (block === NO_BLOCK && wanted > 0) {
+      const { bounce } = this;
+      const isData = request.kind === abi.Kind.read || request.kind === abi.Kind.write;
+      block = isData ? bounce.allocate(wanted) : bounce.allocateOwn(wanted);
+      if (block === NO_BLOCK) {
+        return this.#waitOrRefuse(
+          slot,
+          isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted),
+        );
+      }
+      this.slots.block[slot] = block;
+    }
+    if (block === NO_BLOCK) return 0;
+    if (request.fill !== undefined) {
+      try {
+        request.fill(this.bounce.memoryOf(block, Math.max(wanted, abi.BOUNCE_BLOCK_BYTES_MIN)));
+      } catch (error) {
+        return this.refuse(slot, error as IoError);
+      }
+    }
+    return this.bounce.addressOf(block) + (request.blockOffset ?? 0);
+  }
+
+  /** Whether memory of a row that is written has been given away since. */
+  hasLostMemory(slot: number): boolean {
+    const slab = this.#slabs[slot];
+    if (slab !== undefined) return slab.buffer.detached;
+    if (this.slots.reply[slot] !== Reply.outcome) return false;
+    return (this.slots.memory[slot] as Request).isGone?.() === true;
+  }
+
+  // The end -----------------------------------------------------------------------------------------
+
+  /** What the native side says became of it. */
+  settle(slot: number, status: number, errno: number, transferred: number, detail: number): void {
+    const slots = this.slots;
+    const reply = slots.reply[slot] as number;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    if (reply === Reply.outcome) {
+      const error = status === abi.Status.canceled ? this.causeError(slot, transferred) : undefined;
+      let moved = transferred;
+      if (status === abi.Status.abandoned) moved = this.#lose(slot, transferred);
+      const block = slots.block[slot] as number;
+      this.#release(slot);
+      resolve({ status, errno, transferred: moved, detail, block, error } satisfies Outcome);
+      return;
+    }
+    const length = slots.length[slot] as number;
+    if (status === abi.Status.ok && (reply === Reply.bytes || transferred === length)) {
+      const block = slots.block[slot] as number;
+      const view = slots.memory[slot] as ArrayBufferView;
+      if (slots.kind[slot] === abi.Kind.read) {
+        const gone =
+          block === NO_BLOCK
+            ? !hasLength(view, length)
+            : !this.bounce.copyOut(view, block, length, transferred);
+        if (gone) {
+          this.#fail(slot, detachedError(this.#describe(slot, transferred)));
+          return;
+        }
+      }
+      if (transferred < length && this.#endsTooEarly(slot, transferred)) {
+        const error = statusError(status, 0, this.#describe(slot, transferred));
+        this.#settleAfterProbe(slot, error, transferred);
+        return;
+      }
+      if (block !== NO_BLOCK) this.bounce.release(block);
+      this.#release(slot);
+      resolve(reply === Reply.bytes ? transferred : undefined);
+      return;
+    }
+    this.#settleBadly(slot, status, errno, transferred);
+  }
+
+  #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
+    const slots = this.slots;
+    if (status === abi.Status.abandoned) {
+      const moved = this.#lose(slot, transferred);
+      this.#fail(slot, statusError(status, errno, this.#describe(slot, moved)));
+      return;
+    }
+    const block = slots.block[slot] as number;
+    // What was read before the failure is the caller's, as far as it is contiguous.
+    if (block !== NO_BLOCK && slots.kind[slot] === abi.Kind.read) {
+      this.bounce.copyOut(
+        slots.memory[slot] as ArrayBufferView,
+        block,
+        slots.length[slot] as number,
+        transferred,
+      );
+    }
+    let error: IoError;
+    if (status === abi.Status.canceled) error = this.causeError(slot, transferred);
+    else if (this.#slabs[slot]?.buffer.detached === true && status === abi.Status.invalid)
+      error = detachedError(this.#describe(slot, 0));
+    else error = statusError(status, errno, this.#describe(slot, transferred));
+    const file = slots.owner[slot];
+    const suspect =
+      file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
+    if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
+    else this.#fail(slot, error, status);
+  }
+
+  /** A read that stopped before the end of its device. */
+  #endsTooEarly(slot: number, transferred: number): boolean {
+    const file = this.slots.owner[slot];
+    if (file === undefined || this.slots.kind[slot] !== abi.Kind.read) return false;
+    return endsTooEarly(file, this.slots.offset(slot), transferred);
+  }
+
+  /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
+  #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
+    const slots = this.slots;
+    const file = slots.owner[slot] as FileState;
+    const resolve = slots.resolve[slot] as (value: unknown) => void;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    if (slots.kind[slot] === abi.Kind.write) {
+      file.reports.writeFailed(slots.order[slot] as number, error, true, undefined);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.bounce.release(block);
+    const probe = this.#host.holding(file, () => deviceGone(this.#host, file, error));
+    this.#release(slot);
+    void probe.then((gone) => {
+      if (gone !== undefined) reject(gone);
+      else if (transferred !== undefined) resolve(transferred);
+      else reject(error);
+    });
+  }
+
+  /**
+   * The kernel may use an abandoned operation's memory for ever: neither block nor buffer is lent again.
+   * Returns the bytes that the caller has.
+   */
+  #lose(slot: number, transferred: number): number {
+    const slots = this.slots;
+    const slab = this.#slabs[slot];
+    if (slab?.lender !== undefined) {
+      const offset = (slots.address[slot] as number) - slab.address;
+      slab.lender.lose(offset, slots.length[slot] as number);
+    }
+    const block = slots.block[slot] as number;
+    if (block === NO_BLOCK) return transferred;
+    slots.block[slot] = NO_BLOCK;
+    this.bounce.lose(block);
+    return slots.kind[slot] === abi.Kind.read ? 0 : transferred;
+  }
+
+  /** `status`: what the native side said, if it was asked. */
+  #fail(slot: number, error: IoError, status: number = abi.Status.failed): void {
+    const slots = this.slots;
+    const reject = slots.reject[slot] as (error: unknown) => void;
+    const file = slots.owner[slot];
+    if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
+      // The native side has not looked at what it calls invalid.
+      const hadBegun = slots.state[slot] === SlotState.native && status !== abi.Status.invalid;
+      const signal = this.#control.signalOf(slot);
+      file.reports.writeFailed(slots.order[slot] as number, error, hadBegun, signal);
+    }
+    const block = slots.block[slot] as number;
+    if (block !== NO_BLOCK) this.bounce.release(block);
+    this.#release(slot);
+    reject(error);
+  }
+
+  /** Ends an operation that has not been handed over; `#handOver` passes over it. Returns -1. */
+  refuse(slot: number, error: IoError): -1 {
+    if (this.slots.reply[slot] !== Reply.outcome) {
+      this.#fail(slot, error);
+      return -1;
+    }
+    const resolve = this.slots.resolve[slot] as (value: unknown) => void;
+    const block = this.slots.block[slot] as number;
+    this.#release(slot);
+    resolve({
+      status: abi.Status.canceled,
+      errno: 0,
+      transferred: 0,
+      detail: 0,
+      block,
+      error,
+    } satisfies Outcome);
+    return -1;
+  }
+
+  /** The queue has come to a slot that was settled while it waited. */
+  giveDead(slot: number): void {
+    this.#dead--;
+    this.slots.give(slot);
+  }
+
+  /** Lets go of everything but the bounce block, and gives the slot back unless it still waits. */
+  #release(slot: number): void {
+    const slots = this.slots;
+    const file = slots.owner[slot];
+    const slab = this.#slabs[slot];
+    if (slab !== undefined) this.#slabs[slot] = undefined;
+    if (slab?.lender !== undefined) {
+      const offset = (slots.address[slot] as number) - slab.address;
+      slab.lender.countInFlight(offset, slots.length[slot] as number, -1);
+    }
+    if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
+    if (slots.state[slot] === SlotState.native) {
+      slots.give(slot);
+    } else {
+      slots.state[slot] = SlotState.dead;
+      this.#dead++;
+    }
+    if (file === undefined) return;
+    if (this.#isFastWrite(slot)) file.lock.fastEnds(slot);
+    if (--file.inFlight === 0) file.onIdle?.();
+  }
+
+  // Cancelling --------------------------------------------------------------------------------------
+
+  /** From now on the slot's operation may be asked to end. */
+  govern(slot: number, governor: Governor): void {
+    this.#governed.set(slot, undefined);
+    this.#control.add(slot, governor);
+  }
+
+  /** Notes why it is asked to end; false if it was asked already, or has settled. */
+  noteCause(slot: number, cause: Cause): boolean {
+    if (this.#governed.get(slot) !== undefined || !this.#governed.has(slot)) return false;
+    this.#governed.set(slot, cause);
+    return true;
+  }
+
+  causeError(slot: number, transferred: number): IoError {
+    const cause = this.#governed.get(slot);
+    const init = this.#describe(slot, transferred);
+    if (cause !== undefined) return causeError(cause, init);
+    return new IoError("ECANCELED", { ...init, reason: "the operation was cancelled" });
+  }
+
+  #describe(slot: number, transferred: number): ErrorContext {
+    const slots = this.slots;
+    const file = slots.owner[slot];
+    const kind = slots.kind[slot] as number;
+    return {
+      kind,
+      file,
+      syscall: syscallName(kind),
+      path: file?.path,
+      offset: this.slots.offset(slot),
+      length: slots.length[slot] as number,
+      transferred,
+    };
+  }
+
+  // What is under way -------------------------------------------------------------------------------
+
+  pending(): Map<string, string> {
+    const slots = this.slots;
+    const found = new Map<string, string>();
+    for (let slot = 0; slot < slots.capacity; slot++) {
+      const state = slots.state[slot];
+      if (state !== SlotState.waiting && state !== SlotState.native) continue;
+      const { syscall, path, offset, length } = this.#describe(slot, 0);
+      const where = path === undefined ? "" : ` '${path}'`;
+      const words = `${syscall}${where} (offset ${offset}, length ${length})`;
+      found.set(`${slot}:${slots.generation[slot]}`, words);
+    }
+    return found;
+  }
+
+  /** Calls back for each of the file's writes that take no part in its lock. */
+  eachFastWrite(file: FileState, found: Parameters<EachWrite>[0]): void {
+    const slots = this.slots;
+    for (let slot = 0; slot < slots.capacity; slot++) {
+      if (slots.owner[slot] !== file || !this.#isFastWrite(slot)) continue;
+      if (slots.state[slot] === SlotState.dead) continue;
+      const offset = slots.offset(slot);
+      found(slot, offset, addOffset(offset, slots.length[slot] as number));
+    }
+  }
+
+  /** One of `startTransfer`, which takes no part in its file's lock. */
+  #isFastWrite(slot: number): boolean {
+    const { kind, reply } = this.slots;
+    return kind[slot] === abi.Kind.write && reply[slot] !== Reply.outcome;
+  }
+}

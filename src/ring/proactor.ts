@@ -1,0 +1,511 @@
+// The JavaScript half of a ring: operations wait here without limit, go to the native side as far as
+// it has room, once a turn of the event loop, and are settled from the completion table.
+//
+// The way of a read: `startTransfer` takes a slot and schedules one flush; `#flush` hands over
+// (`#handOver` writes rows of the submission table), calls `ba_flush`, and settles what was done at
+// once; the rest comes with a look in one of the next turns (`#poll`) or when the wake descriptor rings (`#drain`).
+//
+// Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
+// (bench/rows/cached_random.ts).
+
+import { type Cause, causeOf, type Governor } from "../cancellation/cancellation.ts";
+import { setImmediate } from "../common/intrinsics.ts";
+import { addSource } from "../common/leaks.ts";
+import { syscallName } from "../errors/hints.ts";
+import { IoError } from "../errors/io_error.ts";
+import { closedError, type Refused } from "../errors/status.ts";
+import type { EachWrite } from "../locks/write_lock.ts";
+import { BounceMemory } from "../memory/bounce_buffers.ts";
+import { NO_BLOCK } from "../memory/buddy_allocator.ts";
+import { Pins } from "../memory/registered_buffers.ts";
+import type { Slab } from "../memory/slab.ts";
+import * as abi from "../native/abi.gen.ts";
+import { library } from "../native/library.ts";
+import type { FileState } from "./file_state.ts";
+import { FileIndexes } from "./file_table.ts";
+import { type DeviceParameters, openRing } from "./open_ring.ts";
+import { type Host, Operations } from "./operations.ts";
+import { Polling } from "./polling.ts";
+import type { Outcome, Request } from "./request.ts";
+import { Later } from "./retry_timer.ts";
+import { NO_SLOT, Reply, SlotState } from "./slots.ts";
+import { Tables } from "./tables.ts";
+import { Wake } from "./wake.ts";
+
+/** Completions that came inline for so long, without a turn of the event loop, call for one. */
+const INLINE_MS_MAX = 1;
+/** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
+const INLINE_FLUSHES_MAX = 256;
+
+export interface CoreOptions {
+  readonly backend: number;
+  readonly queueDepth: number;
+  /** How long a flush may block for the first completion; default 0. */
+  readonly waitNs?: number | undefined;
+  /** How long to look for completions before the ring sleeps; default 0. */
+  readonly pollMicroseconds?: number | undefined;
+  /** Of a simulated ring. */
+  readonly device?: DeviceParameters | undefined;
+}
+
+export class Core implements Host {
+  readonly backend: number;
+  readonly queueDepth: number;
+  /** Kernel features in use (io_uring setup flags). */
+  readonly features: number;
+  /** What was tried before `backend`. */
+  readonly refused: Refused | undefined;
+
+  readonly #native: ReturnType<typeof library>;
+  readonly #ring: number;
+  readonly #operationsMax: number;
+  readonly #tables: Tables;
+
+  readonly #operations: Operations;
+  readonly #pins: Pins;
+  /** Blocks that the kernel sees instead of foreign views. */
+  readonly bounce: BounceMemory;
+  readonly #wake: Wake;
+  readonly #polling: Polling;
+  #pollScheduled = false;
+  /** Operations of several parts that may be between two of them. */
+  #longOperations = 0;
+
+  /** Slots that wait for room on the native side, oldest first. */
+  #head: number = NO_SLOT;
+  #tail: number = NO_SLOT;
+  /** Operations the native side holds. */
+  #held = 0;
+  #flushScheduled = false;
+  /** Rows are being written or read: getters of a caller's own kind of view may call us meanwhile. */
+  #busy = false;
+  #inlineSince = 0;
+  #inlineFlushes = 0;
+  /** The native side asks to be called again, though nothing may ring. */
+  readonly #retry: Later = new Later(() => this.#drain());
+  #closed: Promise<void> | undefined;
+  #gone = false;
+  #onIdle: (() => void) | undefined;
+  readonly #forget: () => void;
+  /** Places in the native table of files. */
+  readonly fileIndexes: FileIndexes = new FileIndexes();
+
+  constructor(options: CoreOptions) {
+    this.#native = library();
+    const opened = openRing(
+      options.backend,
+      options.queueDepth,
+      options.waitNs ?? 0,
+      options.device,
+    );
+    this.refused = opened.refused;
+    this.backend = opened.backend;
+    this.queueDepth = opened.queueDepth;
+    this.features = opened.features;
+    this.#ring = opened.ring;
+    this.#pins = new Pins(opened.ring, opened.memory, opened.backend);
+    this.bounce = new BounceMemory(opened.memory, opened.bounceOffset, opened.bounceAddress);
+    this.#operations = new Operations(this, this.bounce, this.#pins);
+    this.#operationsMax = opened.operationsMax;
+    this.#tables = new Tables(opened);
+    this.#wake = new Wake(opened.wakeFd, this.#drain);
+    this.#polling = new Polling(options.pollMicroseconds ?? 0);
+    this.#forget = addSource(this.#operations);
+  }
+
+  // Starting operations ---------------------------------------------------------------------------
+
+  /**
+   * A read or write of one buffer: pinned memory of a slab, or a foreign view of at most
+   * BOUNCE_BLOCK_BYTES_MAX bytes (`slab` undefined). The arguments have been checked.
+   */
+  startTransfer(
+    file: FileState,
+    kind: number,
+    view: ArrayBufferView | ArrayBufferLike,
+    slab: Slab | undefined,
+    slabOffset: number,
+    length: number,
+    offset: number | bigint,
+    reply: number,
+    governor: Governor | undefined,
+  ): Promise<never> {
+    const operations = this.#operations;
+    const slot = operations.addTransfer(file, kind, view, slab, slabOffset, length, offset, reply);
+    return this.#enqueue(slot, governor);
+  }
+
+  /** A request of our own. Its promise never rejects. */
+  start(request: Request): Promise<Outcome> {
+    const refusal = this.#overFor(request);
+    if (refusal !== undefined) return Promise.resolve(refusal);
+    return this.#enqueue(
+      this.#operations.addRequest(request),
+      request.governor,
+      request.urgent === true,
+    );
+  }
+
+  /**
+   * The end of a part that comes too late: its ring is gone, or its descriptor is closed and the number
+   * may be another file's by now.
+   */
+  #overFor(request: Request): Outcome | undefined {
+    const { kind, file, block = NO_BLOCK } = request;
+    const closed = file?.closed === true && kind !== abi.Kind.close;
+    if (!this.#gone && !closed) return undefined;
+    const where = { syscall: syscallName(kind), path: file?.path };
+    const error = closed
+      ? closedError(where)
+      : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
+    return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
+  }
+
+  #enqueue(slot: number, governor: Governor | undefined, urgent = false): Promise<never> {
+    const { slots } = this.#operations;
+    const promise = this.#operations.promise(slot);
+    if (this.#head === NO_SLOT) {
+      this.#head = slot;
+      this.#tail = slot;
+    } else if (urgent) {
+      slots.next[slot] = this.#head;
+      this.#head = slot;
+    } else {
+      slots.next[this.#tail] = slot;
+      this.#tail = slot;
+    }
+    if (governor !== undefined) this.#govern(slot, governor);
+    this.#schedule();
+    return promise;
+  }
+
+  #govern(slot: number, governor: Governor): void {
+    this.#operations.govern(slot, governor);
+    const cause = causeOf(governor);
+    if (cause !== undefined) this.cancel(slot, cause);
+  }
+
+  // Flushing --------------------------------------------------------------------------------------
+
+  #schedule(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    if (this.#inlineSince !== 0 && this.#needsTurn()) setImmediate(this.#flushInNewTurn);
+    else queueMicrotask(this.#flush);
+  }
+
+  /** Whether timers and others have waited long enough. */
+  #needsTurn(): boolean {
+    if (this.backend !== abi.Backend.simulated) {
+      return this.#now() - this.#inlineSince >= INLINE_MS_MAX;
+    }
+    this.#inlineFlushes = (this.#inlineFlushes + 1) % INLINE_FLUSHES_MAX;
+    return this.#inlineFlushes === 0;
+  }
+
+  readonly #flushInNewTurn = (): void => {
+    this.#inlineSince = 0;
+    this.#flush();
+  };
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    if (this.#gone) return;
+    if (this.#busy) {
+      this.#flushLater();
+      return;
+    }
+    const count = this.#handOver();
+    this.#held += count;
+    const willPoll = this.#polling.begin(this.#now(), count, this.#held, false);
+    const settled = this.#native.ba_flush(this.#ring as never, count, willPoll ? 1 : 0);
+    if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
+    this.#polling.end(this.#now(), count, settled, false);
+    this.#finishCall(settled, willPoll);
+  };
+
+  readonly #drain = (): void => {
+    this.#inlineSince = 0;
+    if (this.#gone) return;
+    if (this.#head !== NO_SLOT || this.#busy) {
+      this.#flush();
+      return;
+    }
+    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, true);
+    const settled = this.#native.ba_drain(this.#ring as never, willPoll ? 1 : 0);
+    this.#polling.end(this.#now(), 0, settled, true);
+    this.#finishCall(settled, willPoll);
+  };
+
+  /** The look that was promised to the native side, in a turn of its own. */
+  readonly #poll = (): void => {
+    this.#pollScheduled = false;
+    this.#inlineSince = 0;
+    if (this.#gone || this.#held === 0) {
+      this.#polling.rest();
+      return;
+    }
+    if (this.#head !== NO_SLOT || this.#busy) {
+      this.#flush();
+      return;
+    }
+    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, false);
+    const settled = this.#native.ba_poll(this.#ring as never, willPoll ? 1 : 0);
+    this.#polling.end(this.#now(), 0, settled, false);
+    this.#finishCall(settled, willPoll);
+  };
+
+  #flushLater(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flushInNewTurn);
+  }
+
+  /** Milliseconds, as of the last native call: no clock is read for it. */
+  #now(): number {
+    return this.#tables.nowMs;
+  }
+
+  /** `willPoll`: the native side rings for nothing until the next call. */
+  #finishCall(settled: number, willPoll: boolean): void {
+    if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
+    this.#busy = true;
+    try {
+      this.#settle(settled);
+    } finally {
+      this.#busy = false;
+    }
+    if (this.#held > 0) {
+      if (!willPoll) this.#wake.watch();
+      else if (!this.#pollScheduled) {
+        this.#pollScheduled = true;
+        setImmediate(this.#poll);
+      }
+      const retryMs = this.#tables.retryMs;
+      // It keeps nothing alive: while operations are in flight, the wake descriptor does.
+      if (retryMs > 0) this.#retry.in(retryMs, this.#now());
+    } else {
+      this.#wake.rest();
+    }
+    if (this.#tables.hasMore && !this.#flushScheduled) {
+      this.#flushLater();
+    } else if (this.#head !== NO_SLOT && this.#held < this.#room && settled > 0) {
+      this.#schedule();
+    }
+    this.#noteIdle();
+  }
+
+  /** Keeps the file and the ring from closing while `run` is between two native operations. */
+  async holding<T>(file: FileState, run: () => Promise<T>): Promise<T> {
+    this.hold(file);
+    try {
+      return await run();
+    } finally {
+      this.letGo(file);
+    }
+  }
+
+  /** What `holding` does, for callers that have a `try` of their own: `letGo` has to follow. */
+  hold(file: FileState): void {
+    file.inFlight++;
+    this.#longOperations++;
+  }
+
+  letGo(file: FileState): void {
+    this.#longOperations--;
+    this.#noteIdle();
+    if (--file.inFlight === 0) file.onIdle?.();
+  }
+
+  /** Tells `close` when nothing is in flight any more. */
+  #noteIdle(): void {
+    if (this.#onIdle !== undefined && this.inFlight === 0 && this.#longOperations === 0)
+      this.#onIdle();
+  }
+
+  /** Whether the kernel has let go of all operations that settled without its word. */
+  get owesNothing(): boolean {
+    return !this.#gone && this.#tables.abandoned === 0;
+  }
+
+  /** Operations that the native side can hold. */
+  get #room(): number {
+    return this.#operationsMax - this.#tables.abandoned;
+  }
+
+  /** Writes rows for what waits, as far as there is room. Returns how many. */
+  #handOver(): number {
+    const operations = this.#operations;
+    const { slots } = operations;
+    this.#busy = true;
+    let count = 0;
+    let slot = this.#head;
+    const room = this.#room;
+    while (slot !== NO_SLOT && this.#held + count < room) {
+      const dead = slots.state[slot] === SlotState.dead;
+      const address = dead ? -1 : operations.prepareMemory(slot);
+      // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
+      if (address < 0 && slots.state[slot] === SlotState.waiting) break;
+      // Not before: a getter of the caller's view may have put more behind this one.
+      const next = slots.next[slot] as number;
+      if (address < 0) {
+        operations.giveDead(slot);
+      } else {
+        this.#writeRow(count, slot, address);
+        slots.state[slot] = SlotState.native;
+        slots.next[slot] = NO_SLOT;
+        count++;
+      }
+      slot = next;
+    }
+    this.#head = slot;
+    if (slot === NO_SLOT) this.#tail = NO_SLOT;
+    this.#checkRows(count);
+    this.#busy = false;
+    return count;
+  }
+
+  /**
+   * A getter of a later view may have given the memory of an earlier one away: then the native side must
+   * not even look at its slab. It refuses such a row.
+   */
+  #checkRows(count: number): void {
+    for (let row = 0; row < count; row++) {
+      const slot = this.#tables.slotSubmitted(row);
+      if (this.#operations.hasLostMemory(slot)) this.#tables.spoil(row);
+    }
+  }
+
+  #writeRow(row: number, slot: number, address: number): void {
+    const { slots } = this.#operations;
+    const tables = this.#tables;
+    tables.setOperation(row, slots, slot, address);
+    const file = slots.owner[slot];
+    if (slots.reply[slot] !== Reply.outcome) {
+      const { flags, index, fd } = file as FileState;
+      tables.setTarget(row, flags, index, fd, 0, 0);
+      return;
+    }
+    const request = slots.memory[slot] as Request;
+    const index = file === undefined || file.index < 0 ? abi.FILE_NONE : file.index;
+    const { fd, argument = 0, mode = 0 } = request;
+    tables.setTarget(row, file?.flags ?? 0, index, fd, argument, mode);
+  }
+
+  // Settling --------------------------------------------------------------------------------------
+
+  #settle(count: number): void {
+    const operations = this.#operations;
+    const tables = this.#tables;
+    for (let row = 0; row < count; row++) {
+      const slot = tables.slot(row);
+      if (!operations.slots.isCurrent(slot, tables.generation(row))) {
+        throw new Error("bun-aio: internal error: a completion for no operation");
+      }
+      this.#held--;
+      const transferred = tables.transferred(row);
+      operations.settle(
+        slot,
+        tables.status(row),
+        tables.errno(row),
+        transferred,
+        tables.detail(row),
+      );
+    }
+  }
+
+  // Cancelling ------------------------------------------------------------------------------------
+
+  /** A signal was aborted, or a deadline has passed. */
+  cancel(slot: number, cause: Cause): void {
+    const operations = this.#operations;
+    const { slots } = operations;
+    if (this.#busy) {
+      this.#cancelLater(slot, cause);
+      return;
+    }
+    if (!operations.noteCause(slot, cause)) return;
+    if (slots.state[slot] === SlotState.waiting) {
+      operations.refuse(slot, operations.causeError(slot, 0));
+      return;
+    }
+    this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
+    this.#schedule();
+  }
+
+  /** A getter aborted: its own operation may be between two states, and native rows not read yet. */
+  #cancelLater(slot: number, cause: Cause): void {
+    const generation = this.#operations.slots.generation[slot];
+    queueMicrotask(() => {
+      if (this.#operations.slots.generation[slot] === generation) this.cancel(slot, cause);
+    });
+  }
+
+  // Files, statistics, the end ----------------------------------------------------------------------
+
+  /** Lets go of a block that an operation of our own has used. */
+  releaseBlock(block: number): void {
+    if (block === NO_BLOCK) return;
+    this.bounce.release(block);
+    // Somebody may be waiting for it with nothing in flight that would wake them.
+    if (this.#head !== NO_SLOT) this.#schedule();
+  }
+
+  /** The native side closes the descriptor at teardown, unless it is forgotten. Of a thread that is terminated nobody else does. */
+  ownFd(index: number, fd: number): void {
+    this.#native.ba_file_own(this.#ring as never, index, fd);
+  }
+
+  /** The native side must not close this file's descriptor at teardown: somebody else does. */
+  forgetFile(index: number): void {
+    this.#native.ba_file_forget(this.#ring as never, index);
+  }
+
+  /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
+  deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
+    if (this.#gone) return 0;
+    return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
+  }
+
+  /** Calls back for each of the file's writes that take no part in its lock. */
+  eachFastWrite(file: FileState, found: Parameters<EachWrite>[0]): void {
+    this.#operations.eachFastWrite(file, found);
+  }
+
+  /** Operations that have not settled. */
+  get inFlight(): number {
+    return this.#operations.inFlight;
+  }
+
+  /** The control block that native code keeps, for statistics. */
+  get controlMemory(): DataView {
+    return this.#tables.control;
+  }
+
+  get closing(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /** Refuses new operations, waits for those that run, frees the kernel's side. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    while (this.inFlight > 0 || this.#longOperations > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+      // What has settled may be the first part of something longer: its next one starts in this turn.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.#onIdle = undefined;
+    this.#gone = true;
+    this.#pins.over = true;
+    this.#forget();
+    this.#retry.cancel();
+    await this.#wake.close();
+    this.#native.ba_ring_close(this.#ring as never);
+  }
+}

@@ -1,0 +1,54 @@
+// The library's own operations: opens, syncs, parts of longer transfers. What is asked, and what became of it.
+
+import type { Governor } from "../cancellation/cancellation.ts";
+import type { IoError } from "../errors/io_error.ts";
+import type { BounceMemory } from "../memory/bounce_buffers.ts";
+import type { FileState } from "./file_state.ts";
+
+/** What became of one of the library's own operations. */
+export interface Outcome {
+  /** `abi.Status` */
+  readonly status: number;
+  /** Positive, 0 if the system had nothing to say. */
+  readonly errno: number;
+  readonly transferred: number;
+  readonly detail: number;
+  /** Bounce memory that the operation used and that is now the caller's to release. */
+  readonly block: number;
+  /** Set instead of a system error: aborted, timed out, or the memory could not be prepared. */
+  readonly error: IoError | undefined;
+}
+
+/** One native operation of a longer one. */
+export interface Request {
+  readonly kind: number;
+  readonly fd: number;
+  /** The file whose syncs and close wait for it, if any. */
+  readonly file: FileState | undefined;
+  readonly offset?: number | bigint;
+  readonly length?: number;
+  /** Bounce memory already held; the operation's memory starts `blockOffset` bytes into it. */
+  readonly block?: number;
+  readonly blockOffset?: number;
+  /** Else bytes of bounce memory to wait for; 0 for none. */
+  readonly blockBytes?: number;
+  /** Fills that memory right before the kernel sees it. Throws an IoError to give up. */
+  readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
+  readonly argument?: number;
+  readonly mode?: number;
+  /** Whether memory that it names has been detached since `fill`. */
+  readonly isGone?: () => boolean;
+  readonly governor?: Governor | undefined;
+  /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
+  readonly urgent?: boolean;
+}
+
+/** Who carries out requests: a ring. */
+export interface Requests {
+  /** Never rejects. */
+  start(request: Request): Promise<Outcome>;
+  /** Where the memory of `Outcome.block` is. */
+  readonly bounce: BounceMemory;
+  /** Lets go of `Outcome.block`. */
+  releaseBlock(block: number): void;
+}

@@ -1,0 +1,35 @@
+// A call that is due after a pause, and never later than asked for. Used by core.ts.
+
+import { Timer } from "../native/clock.ts";
+
+export class Later {
+  readonly #run: () => void;
+  #timer: Timer | undefined;
+  /** When it fires, on the caller's clock. */
+  #at = 0;
+
+  constructor(run: () => void) {
+    this.#run = run;
+  }
+
+  /** One timer, for the earliest time asked for. It keeps nothing alive. */
+  in(ms: number, nowMs: number): void {
+    const at = nowMs + ms;
+    if (this.#timer !== undefined) {
+      if (at >= this.#at) return;
+      this.#timer.cancel();
+    }
+    this.#at = at;
+    this.#timer = new Timer(ms, this.#fire);
+  }
+
+  cancel(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  readonly #fire = (): void => {
+    this.#timer = undefined;
+    this.#run();
+  };
+}

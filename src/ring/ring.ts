@@ -1,0 +1,218 @@
+// `Ring`: one engine with its queue, for one JavaScript thread. Most programs never name it: files use
+// `Ring.default()`. The work is done in core.ts.
+
+import { readFileSync } from "node:fs";
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import { checkInteger, checkOptions, type IoOptions } from "../common/arguments.ts";
+import { noteClosed, noteOpened } from "../common/leaks.ts";
+import { systemError } from "../errors/io_error.ts";
+import { backendName, refusedText } from "../errors/status.ts";
+import * as abi from "../native/abi.gen.ts";
+import { type Operation, runBatch } from "./batch.ts";
+import type { DeviceParameters } from "./open_ring.ts";
+import { Core } from "./proactor.ts";
+import { type RingStats, readStats } from "./statistics.ts";
+
+/** What can carry operations to the kernel. */
+export type BackendName = "io_uring" | "posix_aio" | "threads" | "simulated";
+
+export interface RingOptions {
+  /**
+   * `auto` (the default) takes the best that the system allows and says in `backendReason` what it
+   * passed over. A name is taken or refused. The environment variable BUN_AIO_BACKEND replaces `auto`.
+   * On Linux, reads of at most 64 KiB that the page cache can answer are made at once, on this thread (preadv2(2)
+   * with RWF_NOWAIT): by `io_uring` one at a time, by `threads` all of them where `auto` fell back to it.
+   */
+  backend?: BackendName | "auto" | undefined;
+  /** Operations in the kernel at once, 1 to 4096; default 128. More may be waiting, without limit. */
+  queueDepth?: number | undefined;
+  /**
+   * How long, in microseconds from 0 to 50, a flush may block this thread for its first completion;
+   * default 0: never. For a program that awaits one read at a time from a device that answers sooner
+   * than the event loop would hear of it (docs/performance.md). Only `io_uring` (Linux 5.11) waits,
+   * the other backends take it without effect.
+   */
+  waitMicroseconds?: number | undefined;
+  /**
+   * How long, in microseconds from 0 to 1000, the ring looks for completions once in each turn of the event
+   * loop, after operations were handed over or came back, before it sleeps until the kernel tells of more;
+   * default 50. It blocks nothing. It is done for up to eight operations in flight, and no longer than it pays:
+   * a ring whose device is slower stops. 0: never.
+   */
+  pollMicroseconds?: number | undefined;
+}
+
+/** bench/README.md, `--rows loop,zram --depths 1`. */
+const POLL_MICROSECONDS_DEFAULT = 50;
+const POLL_MICROSECONDS_MAX = 1000;
+const NS_PER_MICROSECOND = 1000;
+
+const BACKENDS: Readonly<Record<string, number>> = {
+  auto: abi.Backend.automatic,
+  io_uring: abi.Backend.ioUring,
+  posix_aio: abi.Backend.posixAio,
+  threads: abi.Backend.threads,
+};
+
+let defaultRing: Ring | undefined;
+
+const cores = new WeakMap<Ring, Core>();
+
+/** The machinery behind a ring. */
+export function coreOf(ring: Ring): Core {
+  const core = cores.get(ring);
+  if (core === undefined) throw new Error("bun-aio: internal error: no Ring");
+  return core;
+}
+
+export class Ring implements AsyncDisposable {
+  readonly #core: Core;
+  /** What carries operations to the kernel. */
+  readonly backend: BackendName;
+  /** Why it is that one. */
+  readonly backendReason: string;
+  /** Operations in the kernel at once. */
+  readonly queueDepth: number;
+
+  /** Use `Ring.open` or `Ring.default`. */
+  constructor(core: Core, reason: string) {
+    if (!(core instanceof Core)) {
+      throw argumentType("Ring", "opened by Ring.open or Ring.default", core);
+    }
+    this.#core = core;
+    cores.set(this, core);
+    this.backend = backendName(core.backend) as BackendName;
+    this.backendReason = reason;
+    this.queueDepth = core.queueDepth;
+  }
+
+  /** This thread's ring, opened at first use and again after it was closed. */
+  static default(): Ring {
+    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.#open(undefined);
+    return defaultRing;
+  }
+
+  /**
+   * Opens a ring of its own: another backend, or a queue that others cannot fill.
+   *
+   * @throws IoError when the backend named is refused; TypeError, RangeError for wrong options.
+   */
+  static open(options?: RingOptions): Ring {
+    const ring = Ring.#open(options);
+    noteOpened("ring", ring.#core, () => `${ring.backend}, queue depth ${ring.queueDepth}`);
+    return ring;
+  }
+
+  static #open(options: RingOptions | undefined): Ring {
+    checkOptions("Ring.open", options, [
+      "backend",
+      "queueDepth",
+      "waitMicroseconds",
+      "pollMicroseconds",
+    ]);
+    const { backend, forced } = chooseBackend(options?.backend);
+    const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
+    const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
+    const wait = options?.waitMicroseconds ?? 0;
+    const waitMax = abi.WAIT_NS_MAX / NS_PER_MICROSECOND;
+    const waitNs = checkInteger("options.waitMicroseconds", wait, 0, waitMax) * NS_PER_MICROSECOND;
+    const poll = options?.pollMicroseconds ?? POLL_MICROSECONDS_DEFAULT;
+    const pollMicroseconds = checkInteger(
+      "options.pollMicroseconds",
+      poll,
+      0,
+      POLL_MICROSECONDS_MAX,
+    );
+    const core = new Core({ backend, queueDepth, waitNs, pollMicroseconds });
+    return new Ring(core, reason(core, forced));
+  }
+
+  /**
+   * Starts reads, writes, vectors and syncs over any files of this ring with one call, and settles
+   * when all have: one result for each, in order, as of `Promise.allSettled`; syncs settle with 0.
+   * An entry that is wrong or fails never harms the others, except that a sync rejects when a write
+   * that stands before it, on the same file, did. An entry whose `file` belongs to another ring is
+   * rejected with `ERR_INVALID_ARG_VALUE`.
+   *
+   * `signal` and `timeout` (ms) govern every entry. The promise itself rejects only when
+   * `operations` is no array or the options are wrong (TypeError, RangeError).
+   */
+  batch(
+    operations: readonly Operation[],
+    options?: IoOptions,
+  ): Promise<PromiseSettledResult<number>[]> {
+    return runBatch(this, operations, options);
+  }
+
+  /** Counters since the ring was opened, and what is in flight now. */
+  stats(): RingStats {
+    return readStats(this.#core);
+  }
+
+  /**
+   * Refuses new operations, waits for its own, frees the kernel's side; twice is the same promise.
+   * Files stay open but can only be closed.
+   */
+  close(): Promise<void> {
+    noteClosed(this.#core);
+    return this.#core.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** Opens a ring over a device in memory, for `bun-aio/testing`. */
+export function openSimulated(device: DeviceParameters): Ring {
+  const backend = abi.Backend.simulated;
+  const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
+  return new Ring(core, "simulated: a device of bun-aio/testing");
+}
+
+function chooseBackend(asked: unknown): { backend: number; forced: string | undefined } {
+  const environment = process.env["BUN_AIO_BACKEND"];
+  const fromEnvironment =
+    (asked === undefined || asked === "auto") && environment !== undefined && environment !== "";
+  const name = fromEnvironment ? environment : (asked ?? "auto");
+  const backend =
+    typeof name === "string" && Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
+  if (backend !== undefined) {
+    // `auto` forces nothing: what was passed over is still the reason.
+    const chosen = fromEnvironment ? `BUN_AIO_BACKEND=${name}` : "chosen by its name";
+    const forced = name === "auto" ? undefined : chosen;
+    return { backend, forced };
+  }
+  const where = fromEnvironment ? "BUN_AIO_BACKEND" : "options.backend";
+  throw argumentValue(where, `must be one of ${Object.keys(BACKENDS).join(", ")}`, name);
+}
+
+function reason(core: Core, forced: string | undefined): string {
+  const name = backendName(core.backend);
+  if (forced !== undefined) return `${name}: ${forced}`;
+  const { refused } = core;
+  if (refused === undefined) return `${name}: the best this system has`;
+  const { code, reason: words } = systemError(refused.errno);
+  return `${refusedText(refused)}: ${code} (${words})${circumstance(refused.errno)}; using ${name}`;
+}
+
+/** The usual suspects behind a refused io_uring_setup (io_uring_setup(2)). */
+function circumstance(errno: number): string {
+  const { code } = systemError(errno);
+  if (process.platform !== "linux") return "";
+  const disabled = readDisabled();
+  if (disabled !== undefined && disabled !== "0") return `, kernel.io_uring_disabled=${disabled}`;
+  if (code === "EPERM" || code === "EACCES")
+    return ", perhaps a sandbox's seccomp filter (Docker's default has one)";
+  if (code === "ENOSYS") return ", the kernel is too old or hides the call";
+  if (code === "ENOMEM") return ", perhaps the limit of locked memory (ulimit -l)";
+  return "";
+}
+
+function readDisabled(): string | undefined {
+  try {
+    return readFileSync("/proc/sys/kernel/io_uring_disabled", "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,138 @@
+// Reads the counters that native code keeps (zig/abi.zig, Stats): pulled when asked for, never pushed.
+
+import { argumentRange, argumentType } from "../common/argument_errors.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { Core } from "./proactor.ts";
+
+/** Latencies from submission to completion, of one kind of operation. */
+export interface LatencyHistogram {
+  readonly count: number;
+  /** Microseconds below which this share of operations stayed, 0 < share <= 1; at most 12.5 % too high. */
+  percentile(share: number): number;
+  /** Bucket upper bounds in microseconds and counts, without empty ones. */
+  buckets(): { upTo: number; count: number }[];
+}
+
+export interface RingStats {
+  /** Native flushes: one for all operations issued in one turn of the event loop. */
+  readonly flushes: number;
+  /** Times completions were fetched because the wake descriptor rang. */
+  readonly drains: number;
+  /** Times completions were looked for in a turn of the event loop (`RingOptions.pollMicroseconds`). */
+  readonly polls: number;
+  /** System calls for I/O: io_uring_enter, lio_listio, kevent, preadv2, and one for each that a pool thread makes. */
+  readonly systemCalls: number;
+  /** Of these, io_uring_enter, lio_listio or a preadv2 in their place that submitted operations. */
+  readonly submitCalls: number;
+  /** Operations that the kernel had no room for and that were given to it again. */
+  readonly resubmissions: number;
+  /** Rests of short or split transfers given to the kernel. */
+  readonly continuations: number;
+  /** Operations that the kernel's own AIO refused and the thread pool served. */
+  readonly fallbacks: number;
+  /** Completions that were there at the end of the flush that submitted them. */
+  readonly inlineCompletions: number;
+  readonly completions: number;
+  readonly cancelRequests: number;
+  readonly canceled: number;
+  readonly failures: number;
+  readonly reads: number;
+  readonly writes: number;
+  readonly syncs: number;
+  /** Opens, closes, stats and the like. */
+  readonly others: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** Times another thread rang the wake descriptor. */
+  readonly wakes: number;
+  readonly staleEvents: number;
+  /** Operations that have not settled, waiting or running. */
+  readonly inFlight: number;
+  /** Most operations that were in the kernel at once. */
+  readonly inKernelPeak: number;
+  readonly latency: {
+    readonly read: LatencyHistogram;
+    readonly write: LatencyHistogram;
+    readonly sync: LatencyHistogram;
+    readonly other: LatencyHistogram;
+  };
+}
+
+export function readStats(core: Core): RingStats {
+  const memory = core.controlMemory;
+  const at = (field: Exclude<keyof typeof abi.Stats, "SIZE">): number => {
+    const offset = abi.Control.stats + abi.Stats[field];
+    return memory.getUint32(offset, true) + memory.getUint32(offset + 4, true) * 0x1_0000_0000;
+  };
+  return {
+    flushes: at("flushes"),
+    drains: at("drains"),
+    polls: at("polls"),
+    systemCalls: at("systemCalls"),
+    submitCalls: at("submitCalls"),
+    resubmissions: at("resubmissions"),
+    continuations: at("continuations"),
+    fallbacks: at("fallbacks"),
+    inlineCompletions: at("inlineCompletions"),
+    completions: at("completions"),
+    cancelRequests: at("cancelRequests"),
+    canceled: at("canceled"),
+    failures: at("failures"),
+    reads: at("reads"),
+    writes: at("writes"),
+    syncs: at("syncs"),
+    others: at("others"),
+    bytesRead: at("bytesRead"),
+    bytesWritten: at("bytesWritten"),
+    wakes: at("wakes"),
+    staleEvents: at("staleEvents"),
+    inFlight: core.inFlight,
+    inKernelPeak: at("inKernelPeak"),
+    latency: {
+      read: histogram(memory, 0),
+      write: histogram(memory, 1),
+      sync: histogram(memory, 2),
+      other: histogram(memory, 3),
+    },
+  };
+}
+
+/** A copy of the counts of one kind, so that what is returned does not change. */
+function histogram(memory: DataView, kind: number): LatencyHistogram {
+  const counts = new Uint32Array(abi.HISTOGRAM_BUCKETS);
+  const start = abi.Control.histogram + kind * abi.HISTOGRAM_BUCKETS * 4;
+  let total = 0;
+  for (let bucket = 0; bucket < counts.length; bucket++) {
+    const count = memory.getUint32(start + bucket * 4, true);
+    counts[bucket] = count;
+    total += count;
+  }
+  return {
+    count: total,
+    percentile(share: number): number {
+      if (typeof share !== "number") throw argumentType("share", "a number", share);
+      if (!(share > 0 && share <= 1)) throw argumentRange("share", "above 0 and at most 1", share);
+      let left = share * total;
+      for (let bucket = 0; bucket < counts.length; bucket++) {
+        left -= counts[bucket] ?? 0;
+        if (left <= 0 && total > 0) return upperBound(bucket) / 1000;
+      }
+      return 0;
+    },
+    buckets(): { upTo: number; count: number }[] {
+      const out: { upTo: number; count: number }[] = [];
+      counts.forEach((count, bucket) => {
+        if (count > 0) out.push({ upTo: upperBound(bucket) / 1000, count });
+      });
+      return out;
+    },
+  };
+}
+
+/** First nanosecond above a bucket (zig/histogram.zig). */
+function upperBound(bucket: number): number {
+  const steps = 2 ** abi.HISTOGRAM_STEPS_LOG2;
+  if (bucket < steps) return bucket + 1;
+  const octave = Math.floor(bucket / steps) - 1;
+  return (steps + (bucket % steps) + 1) * 2 ** octave;
+}

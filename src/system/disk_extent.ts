@@ -1,0 +1,59 @@
+// Where the bytes of a file or device really lie, so that `copy` sees when two names mean the same ones: a
+// partition and its disk, a loop device and the file or disk behind it. Elsewhere than on Linux, and of what is
+// built in other ways (device mapper, RAID), a device counts as a medium of its own. Also for busy.ts.
+
+import { join } from "node:path";
+import { type AskLoop, behindLoop, diskKey, type Key, numbersOfKey } from "./loop_devices.ts";
+import { directoryOf, numberOf, numbersOf, type SystemPaths, wholeOf } from "./sysfs.ts";
+
+export interface Extent {
+  /** Tells one medium from another: a key, or the ring of a simulated device, which has no other. */
+  readonly medium: unknown;
+  /** Where on it the first byte lies. */
+  readonly start: number;
+}
+
+/** Bytes of the unit of `start` in sysfs, whatever the sectors of the device. */
+const SYSFS_SECTOR = 512;
+/** Loop devices over loop devices. */
+const DEPTH_MAX = 8;
+
+/** Where a file or device lies, all the way down. */
+export interface Placement extends Extent {
+  readonly medium: Key;
+  /** Infinity where nobody can say. */
+  readonly bytes: number;
+  /** Itself; of a partition, its disk too. */
+  readonly own: readonly Key[];
+  /** What it stands on, if it is a loop device or a partition of one, from top to bottom. */
+  readonly below: readonly Key[];
+}
+
+/** Never fails: what the system does not tell is a medium of its own. */
+export async function placementOf(
+  paths: SystemPaths,
+  ask: AskLoop,
+  key: Key,
+  depth = 0,
+): Promise<Placement> {
+  const nowhere = { medium: key, start: 0, bytes: Infinity, own: [key], below: [] };
+  const numbers = numbersOfKey(key);
+  const directory = numbers === undefined ? null : await directoryOf(paths, ...numbers);
+  if (directory === null) return nowhere;
+  const whole = await wholeOf(directory);
+  const disk = whole === directory ? key : diskKey((await numbersOf(whole)) ?? "");
+  const sectors = whole === directory ? 0 : await numberOf(join(directory, "start"));
+  const start = (sectors ?? 0) * SYSFS_SECTOR;
+  const size = await numberOf(join(directory, "size"));
+  const bytes = size === null ? Infinity : size * SYSFS_SECTOR;
+  const own = [...new Set([key, disk])];
+  const behind = depth < DEPTH_MAX ? await behindLoop(ask, whole) : undefined;
+  if (behind === undefined) return { medium: disk, start, bytes, own, below: [] };
+  const lower = await placementOf(paths, ask, behind.key, depth + 1);
+  return {
+    medium: lower.medium,
+    start: lower.start + behind.offset + start,
+    ...{ bytes, own },
+    below: [...lower.own, ...lower.below],
+  };
+}

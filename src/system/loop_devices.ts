@@ -1,0 +1,183 @@
+// Loop devices, and what stands behind them: a device and an inode. Paths cannot say it, because of hard links,
+// bind mounts and other mount namespaces. The driver is asked; where this user may not ask it, what the path in
+// sysfs leads to has to do. Used by busy.ts, medium.ts and the command.
+
+import { type BigIntStats, fstat } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { systemError } from "../errors/io_error.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { Core } from "../ring/proactor.ts";
+import {
+  backingFile,
+  deviceNumbers,
+  diskNames,
+  nodeNumbers,
+  numberOf,
+  partitionNames,
+  type SystemPaths,
+} from "./sysfs.ts";
+
+/** "file DEV INODE", "disk MAJOR:MINOR" or "character MAJOR:MINOR": one of them, whatever its names. */
+export type Key = string;
+
+export interface Backing {
+  readonly key: Key;
+  /** Where in it the loop device begins, in bytes. */
+  readonly offset: number;
+}
+
+/** What stands behind loop device N: nothing, or something that this process may not ask for. */
+export type AskLoop = (number: number) => Promise<Backing | "nothing" | "unknown">;
+
+export interface Loop {
+  /** "/dev/loopN" */
+  readonly path: string;
+  readonly key: Key;
+  /** Undefined where nobody can say. */
+  readonly backing: Backing | undefined;
+  /** Infinity where nobody can say. */
+  readonly bytes: number;
+  /** Whether it was attached read-only. */
+  readonly readOnly: boolean;
+}
+
+const fstatBig = promisify(fstat) as (fd: number, options: object) => Promise<BigIntStats>;
+
+export function diskKey(numbers: string): Key {
+  return `disk ${numbers}`;
+}
+
+/** Major and minor of a disk. */
+export function numbersOfKey(key: Key): [number, number] | undefined {
+  const [, major, minor] = /^disk (\d+):(\d+)$/.exec(key) ?? [];
+  return minor === undefined ? undefined : [Number(major), Number(minor)];
+}
+
+/** The numbers are exact: above 2^53 two inodes could look like one. */
+function keyOf(stats: BigIntStats): Key {
+  if (stats.isBlockDevice()) return diskKey(numbersText(stats.rdev));
+  if (stats.isCharacterDevice()) return `character ${numbersText(stats.rdev)}`;
+  return fileKey(stats.dev, stats.ino);
+}
+
+/** Above 2^63 Bun's inodes are negative (overlayfs makes some). */
+function fileKey(dev: bigint, ino: bigint): Key {
+  return `file ${numbersText(dev)} ${BigInt.asUintN(64, ino)}`;
+}
+
+function numbersText(device: bigint): string {
+  const { major, minor } = deviceNumbers(device);
+  return `${major}:${minor}`;
+}
+
+/** Rejects as fstat(2) does. */
+export async function keyOfFd(fd: number): Promise<Key> {
+  return keyOf(await fstatBig(fd, { bigint: true }));
+}
+
+/** Undefined if there is no such file. */
+export async function keyOfPath(path: string | Buffer): Promise<Key | undefined> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  return found === undefined ? undefined : keyOf(found);
+}
+
+/** Asks the driver, on a thread of the ring. Never rejects. */
+export function askOn(core: Core): AskLoop {
+  return async (number) => {
+    const { SIZE, device, inode, rdevice, offset } = abi.LoopStatus;
+    const kind = abi.Kind.loopStatus;
+    const request = { kind, fd: -1, file: undefined, argument: number, blockBytes: SIZE };
+    const outcome = await core.start(request);
+    try {
+      if (outcome.status === abi.Status.failed) {
+        return systemError(outcome.errno).code === "ENXIO" ? "nothing" : "unknown";
+      }
+      if (outcome.error !== undefined || outcome.status !== abi.Status.ok) return "unknown";
+      const memory = core.bounce.memoryOf(outcome.block, SIZE);
+      const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+      const u64 = (at: number): bigint => view.getBigUint64(at, true);
+      // Of files that are no devices the driver says 0.
+      const disk = u64(rdevice);
+      const key = disk === 0n ? fileKey(u64(device), u64(inode)) : diskKey(numbersText(disk));
+      return { key, offset: Number(u64(offset)) };
+    } finally {
+      core.releaseBlock(outcome.block);
+    }
+  };
+}
+
+/** The loop devices that something stands behind; undefined where the system does not list them. */
+export async function attachedLoops(paths: SystemPaths, ask: AskLoop): Promise<Loop[] | undefined> {
+  const listed = await loopNumbers(paths);
+  if (listed === undefined) return undefined;
+  const loops = await Promise.all(listed.map((number) => describeLoop(paths, ask, number)));
+  return loops.filter((loop) => loop !== undefined);
+}
+
+/** From /sys/block; without it, from /proc/partitions, where what is attached has a size. */
+async function loopNumbers(paths: SystemPaths): Promise<number[] | undefined> {
+  const names = await diskNames(paths)
+    .catch(() => partitionNames(paths))
+    .catch(() => undefined);
+  return names
+    ?.map((name) => /^loop(\d+)$/.exec(name)?.[1])
+    .filter((digits) => digits !== undefined)
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+async function describeLoop(
+  paths: SystemPaths,
+  ask: AskLoop,
+  number: number,
+): Promise<Loop | undefined> {
+  const directory = join(paths.sys, "block", `loop${number}`);
+  const sectors = await numberOf(join(directory, "size"));
+  // This folder is there as long as something is attached (loop_sysfs_init() in drivers/block/loop.c).
+  if (sectors !== null && (await numberOf(join(directory, "loop", "offset"))) === null)
+    return undefined;
+  const path = join(paths.dev, `loop${number}`);
+  const numbers = (await numbersIn(directory)) ?? (await nodeNumbers(path));
+  const backing = await backingOf(ask, directory, number);
+  if (backing === "nothing") return undefined;
+  return {
+    path,
+    key: diskKey(numbers ?? `loop ${number}`),
+    backing: backing === "unknown" ? undefined : backing,
+    // Always in units of 512 bytes, whatever the sector size.
+    bytes: sectors === null ? Infinity : sectors * 512,
+    readOnly: (await numberOf(join(directory, "ro"))) === 1,
+  };
+}
+
+async function numbersIn(directory: string): Promise<string | null> {
+  return readFile(join(directory, "dev"), "utf8").then(
+    (text) => text.trim(),
+    () => null,
+  );
+}
+
+/** What stands behind the loop device of a directory in sysfs; undefined where nobody can say. */
+export async function behindLoop(ask: AskLoop, directory: string): Promise<Backing | undefined> {
+  const number = /\/loop(\d+)$/.exec(directory)?.[1];
+  if (number === undefined || (await backingFile(directory)) === null) return undefined;
+  const backing = await backingOf(ask, directory, Number(number));
+  return typeof backing === "string" ? undefined : backing;
+}
+
+async function backingOf(
+  ask: AskLoop,
+  directory: string,
+  number: number,
+): Promise<Backing | "nothing" | "unknown"> {
+  const answer = await ask(number);
+  if (answer !== "unknown") return answer;
+  const file = await backingFile(directory);
+  // Another file may have the name of one that was deleted.
+  if (file === null || !file.exists) return "unknown";
+  const key = await keyOfPath(file.bytes);
+  if (key === undefined) return "unknown";
+  return { key, offset: (await numberOf(join(directory, "loop", "offset"))) ?? 0 };
+}

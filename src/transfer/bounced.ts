@@ -1,0 +1,230 @@
+// Transfers by way of aligned bounce memory: foreign and misaligned memory, vectors whose pieces are
+// not aligned, reads that are widened to whole sectors. Used by transfer.ts and modify.ts.
+//
+// A few parts are on their way at once, each with a block of its own that it gives back when it is
+// over: nothing waits for memory while holding some. What is reported is the contiguous prefix.
+
+import { addOffset, bytesOf, type IoData, lowBits, type Offset } from "../common/arguments.ts";
+import type { IoError } from "../errors/io_error.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { Outcome } from "../ring/request.ts";
+import { checkEnd, gone, settledBadly } from "./errors.ts";
+import type { Transfer } from "./request.ts";
+
+/** Bytes of one part, and parts on their way at once; measured: docs/block-devices.md. */
+const PART_BYTES = 512 * 1024;
+const PARTS_MAX = 4;
+
+/** The range that is really read or written: the caller's, widened to what the kernel takes. */
+export interface Span {
+  readonly start: Offset;
+  readonly bytes: number;
+  /** Bytes before the caller's first one. */
+  readonly head: number;
+  /** Bytes behind the caller's last one. */
+  readonly tail: number;
+  /** Writes: what stands in the first and last unit around the caller's bytes. */
+  readonly edges?: readonly Edge[];
+}
+
+export interface Edge {
+  /** Place within the span. */
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+export function spanOf(transfer: Transfer): Span {
+  const { offset, length } = transfer;
+  const mask = transfer.file.ioMask;
+  const head = lowBits(offset) & mask;
+  const tail = (mask + 1 - ((head + length) & mask)) & mask;
+  return { start: addOffset(offset, -head), bytes: head + length + tail, head, tail };
+}
+
+/** Reads of one buffer up to this size are one part, and take the short way below. */
+export const WIDENED_BYTES_MAX: number = PART_BYTES / 2;
+
+/** A read of one buffer of at most WIDENED_BYTES_MAX bytes, widened to whole sectors and trimmed. */
+export async function readWidened(transfer: Transfer): Promise<number> {
+  const { core, file, length } = transfer;
+  if (length === 0) return 0;
+  const span = spanOf(transfer);
+  const outcome = await core.start({
+    kind: abi.Kind.read,
+    fd: file.fd,
+    file,
+    offset: span.start,
+    length: span.bytes,
+    blockBytes: span.bytes,
+    governor: transfer.governor,
+  });
+  const moved = Math.max(0, Math.min(outcome.transferred - span.head, length));
+  try {
+    if (moved > 0) {
+      const memory = core.bounce.memoryOf(outcome.block, outcome.transferred);
+      scatter(transfer, 0, 0, memory, -span.head);
+    }
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+  if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, moved);
+  if (moved < length) await checkEnd(transfer, moved);
+  return moved;
+}
+
+interface Part {
+  readonly bytes: number;
+  readonly outcome: Outcome;
+  /** The caller's buffer is gone. */
+  readonly error: IoError | undefined;
+}
+
+/** Returns how many of the caller's bytes were moved, contiguous from the first. */
+export async function runBounced(transfer: Transfer, span: Span): Promise<number> {
+  const running: Promise<Part>[] = [];
+  const cursor: Cursor = { index: 0, position: 0 };
+  let launched = 0;
+  let done = 0;
+  let ended: Part | undefined;
+  while (true) {
+    while (ended === undefined && running.length < PARTS_MAX && launched < span.bytes) {
+      const bytes = Math.min(PART_BYTES, span.bytes - launched);
+      running.push(runPart(transfer, span, launched, bytes, cursor));
+      launched += bytes;
+      advance(transfer, cursor, launched - span.head);
+      // The kernel works on this part while the next one is gathered.
+      if (launched < span.bytes) await undefined;
+    }
+    const next = running.shift();
+    if (next === undefined) break;
+    const part = await next;
+    // What comes behind a part that fell short does not count.
+    if (ended !== undefined) continue;
+    done += part.outcome.transferred;
+    const complete = part.outcome.transferred === part.bytes;
+    if (!complete || part.error !== undefined || part.outcome.status !== abi.Status.ok) {
+      ended = part;
+    }
+  }
+  const moved = Math.max(0, Math.min(done - span.head, transfer.length));
+  if (ended?.error !== undefined) throw ended.error;
+  if (ended !== undefined && ended.outcome.status !== abi.Status.ok) {
+    throw await settledBadly(transfer, ended.outcome, moved);
+  }
+  return moved;
+}
+
+/** Never rejects. */
+async function runPart(
+  transfer: Transfer,
+  span: Span,
+  from: number,
+  bytes: number,
+  cursor: Cursor,
+): Promise<Part> {
+  const { core, file, kind } = transfer;
+  const { index, position } = cursor;
+  const isRead = kind === abi.Kind.read;
+  const fill = (memory: Uint8Array): void => {
+    for (const edge of span.edges ?? []) {
+      if (edge.at >= from && edge.at < from + bytes) memory.set(edge.bytes, edge.at - from);
+    }
+    gather(transfer, index, position, memory, from - span.head, bytes);
+    if (transfer.change !== undefined) transfer.change.hasBegun = true;
+  };
+  const outcome = await core.start({
+    kind,
+    fd: file.fd,
+    file,
+    offset: addOffset(span.start, from),
+    length: bytes,
+    blockBytes: bytes,
+    ...(isRead ? {} : { fill }),
+    governor: transfer.governor,
+  });
+  let error: IoError | undefined;
+  try {
+    if (isRead && outcome.block >= 0) {
+      const memory = core.bounce.memoryOf(outcome.block, outcome.transferred);
+      scatter(transfer, index, position, memory, from - span.head);
+    }
+  } catch (failure) {
+    error = failure as IoError;
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+  return { bytes, outcome, error };
+}
+
+// Between the caller's buffers and a block --------------------------------------------------------------
+
+/** A buffer of the caller, and where it starts in the whole. */
+interface Cursor {
+  index: number;
+  position: number;
+}
+
+/** Moves on to the buffer that holds byte `to`. */
+function advance(transfer: Transfer, cursor: Cursor, to: number): void {
+  const { lengths } = transfer;
+  while (cursor.index < lengths.length) {
+    const end = cursor.position + (lengths[cursor.index] as number);
+    if (end > to) return;
+    cursor.position = end;
+    cursor.index++;
+  }
+}
+
+/** Copies the caller's bytes into `memory`, which stands at `from` (may be negative) of the whole. */
+function gather(
+  transfer: Transfer,
+  index: number,
+  position: number,
+  memory: Uint8Array,
+  from: number,
+  bytes: number,
+): void {
+  const { views, lengths } = transfer;
+  const end = Math.min(from + bytes, transfer.length);
+  let start = position;
+  for (let i = index; i < views.length && start < end; i++) {
+    const view = views[i] as IoData;
+    const length = lengths[i] as number;
+    if (view.byteLength < length) throw gone(transfer, Math.max(0, from));
+    const within = Math.max(0, from - start);
+    const count = Math.min(length, end - start) - within;
+    if (count > 0) {
+      const whole = count === view.byteLength && view instanceof Uint8Array;
+      const source = whole ? view : bytesOf(view, length).subarray(within, within + count);
+      memory.set(source, start + within - from);
+    }
+    start += length;
+  }
+}
+
+/** Copies `memory`, which stands at `from` (may be negative) of the whole, to the caller. */
+function scatter(
+  transfer: Transfer,
+  index: number,
+  position: number,
+  memory: Uint8Array,
+  from: number,
+): void {
+  const { views, lengths } = transfer;
+  const end = Math.min(from + memory.byteLength, transfer.length);
+  let start = position;
+  for (let i = index; i < views.length && start < end; i++) {
+    const view = views[i] as IoData;
+    const length = lengths[i] as number;
+    if (view.byteLength < length) throw gone(transfer, Math.max(0, from));
+    const within = Math.max(0, from - start);
+    const count = Math.min(length, end - start) - within;
+    if (count > 0) {
+      const at = start + within - from;
+      const source = memory.subarray(at, at + count);
+      if (view instanceof Uint8Array) view.set(source, within);
+      else bytesOf(view, length).set(source, within);
+    }
+    start += length;
+  }
+}

@@ -1,0 +1,111 @@
+// The errors of transfers of several parts: they name the whole transfer, not the part that failed.
+
+import { causeError } from "../cancellation/cancellation.ts";
+import { addOffset, remainder } from "../common/arguments.ts";
+import { endsTooEarly } from "../errors/device_gone.ts";
+import { syscallName } from "../errors/hints.ts";
+import { errnoOf, IoError } from "../errors/io_error.ts";
+import { detachedError, type ErrorContext, givenUpError, statusError } from "../errors/status.ts";
+import type { Waiter } from "../locks/write_lock.ts";
+import { slabOf } from "../memory/slab.ts";
+import * as abi from "../native/abi.gen.ts";
+import { deviceGone, orGone } from "../ring/device_gone.ts";
+import type { Outcome } from "../ring/request.ts";
+import type { Transfer } from "./request.ts";
+
+/** Waits outside of the kernel end with the transfer's own error. */
+export function waiterOf(transfer: Transfer): Waiter {
+  return {
+    governor: transfer.governor,
+    stopped: (cause) => causeError(cause, describe(transfer, 0)),
+    givenUp: (cause) => givenUpError(describe(transfer, 0), cause),
+  };
+}
+
+/** The error for a part that did not end well; `transferred` bytes of the whole are done. */
+export async function settledBadly(
+  transfer: Transfer,
+  outcome: Outcome,
+  transferred: number,
+): Promise<IoError> {
+  const context = describe(transfer, Math.max(0, Math.min(transferred, transfer.length)));
+  if (outcome.error === undefined) {
+    const error = statusError(outcome.status, outcome.errno, context);
+    return orGone(transfer.core, transfer.file, error);
+  }
+  const { code, cause } = outcome.error;
+  const reason = REASONS[code];
+  if (reason === undefined) return outcome.error;
+  return new IoError(code, { ...context, reason, ...(cause === undefined ? {} : { cause }) });
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ABORT_ERR: "the operation was aborted",
+  ERR_TIMEOUT: "the operation timed out",
+};
+
+export function describe(transfer: Transfer, transferred: number): ErrorContext {
+  const { kind, file, offset, length } = transfer;
+  const vector = transfer.views.length !== 1;
+  const shown = !vector ? kind : kind === abi.Kind.read ? abi.Kind.readv : abi.Kind.writev;
+  return { kind, file, syscall: syscallName(shown), path: file.path, offset, length, transferred };
+}
+
+export function gone(transfer: Transfer, transferred: number): IoError {
+  return detachedError(describe(transfer, transferred));
+}
+
+/** A write beyond the end of a device or image, none of which has been written. */
+export function beyondEnd(transfer: Transfer): IoError {
+  const init = describe(transfer, 0);
+  const { file } = transfer;
+  const over = addOffset(addOffset(transfer.offset, transfer.length), -file.limit);
+  return new IoError("ENOSPC", {
+    ...init,
+    errno: -errnoOf("ENOSPC"),
+    reason: `the write ends ${over} bytes behind the end of the device (${file.limit} bytes)`,
+    hint: "Nothing was written; a device does not grow",
+  });
+}
+
+/** An unaligned write range: says what is off and by how much. */
+export function misaligned(transfer: Transfer): IoError {
+  const init = describe(transfer, 0);
+  const { file } = transfer;
+  const unit = file.writeMask + 1;
+  const off: string[] = [];
+  const past = remainder(transfer.offset, unit);
+  if (past > 0) off.push(`offset is ${bytes(past)} past a multiple of ${unit}`);
+  const rest = transfer.length % unit;
+  if (rest > 0) off.push(`length is ${bytes(rest)} past a multiple of ${unit}`);
+  const memory = misalignedMemory(transfer);
+  if (memory > 0) off.push(`memory is ${bytes(memory)} past a multiple of ${file.memoryMask + 1}`);
+  return new IoError("ERR_MISALIGNED", {
+    ...init,
+    reason: `the write is not aligned: ${off.join(", ")}`,
+    hint: 'Write whole sectors (see file.alignment), or open it with { unalignedWrites: "rmw" }',
+  });
+}
+
+/** How far the first pinned buffer that is not aligned is off. Other memory is copied anyhow. */
+function misalignedMemory(transfer: Transfer): number {
+  for (const view of transfer.views) {
+    if (!ArrayBuffer.isView(view) || slabOf(view.buffer) === undefined) continue;
+    const past = view.byteOffset & transfer.file.memoryMask;
+    if (past > 0) return past;
+  }
+  return 0;
+}
+
+function bytes(count: number): string {
+  return count === 1 ? "1 byte" : `${count} bytes`;
+}
+
+/** The end of a device that is still there, or of a file. */
+export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
+  const { core, file, offset } = transfer;
+  if (!endsTooEarly(file, offset, moved)) return;
+  const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
+  const goneInstead = await deviceGone(core, file, error);
+  if (goneInstead !== undefined) throw goneInstead;
+}

@@ -1,0 +1,164 @@
+// Writes whose range is not aligned, with `unalignedWrites: "rmw"` or from a stream or a copy: the sectors
+// at the edges are read, the caller's bytes are put over them, and the whole is written, under a range lock
+// that every write of this thread to the file takes part in. Used by transfer.ts.
+//
+// Nothing is held while waiting for whoever may wait for it: the edges are kept in plain memory, each part
+// has its own bounce block, and a write that turns out to reach past the end of the file lets go of its
+// range before it asks for the larger one.
+
+import { addOffset, type Offset } from "../common/arguments.ts";
+import { IoError } from "../errors/io_error.ts";
+import { OUTCOME_UNKNOWN } from "../errors/status.ts";
+import * as abi from "../native/abi.gen.ts";
+import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
+import { describe, settledBadly, waiterOf } from "./errors.ts";
+import type { Transfer } from "./request.ts";
+
+export async function runModify(transfer: Transfer): Promise<number> {
+  const span = spanOf(transfer);
+  const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
+  const unit = transfer.file.ioMask + 1;
+  const end = addOffset(span.start, span.bytes);
+  const { lock } = transfer.file;
+  const waiter = waiterOf(transfer);
+  const moved = await lock.alone(span.start, end, waiter, async () => {
+    const sectors = await readEdges(transfer, span);
+    if (mayGrow && sectors.tailBytes < unit) return undefined;
+    return writeSectors(transfer, { ...span, edges: sectors.edges });
+  });
+  if (moved !== undefined) return moved;
+  // The file ends within the last sector or before it: whole sectors make it too long for a moment, and
+  // nobody else may make it longer before it is cut.
+  return lock.alone(span.start, Infinity, waiter, async () => {
+    const sectors = await readEdges(transfer, span);
+    const wide = { ...span, edges: sectors.edges };
+    if (sectors.tailBytes === unit) return writeSectors(transfer, wide);
+    return runPastEnd(transfer, wide, sectors.tailBytes);
+  });
+}
+
+/** Writes whole sectors. When nobody knows whether it has, its neighbours in them have to: they know nothing of it. */
+async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
+  try {
+    return await runBounced(transfer, span);
+  } catch (error) {
+    if (error instanceof IoError && error.code === OUTCOME_UNKNOWN) {
+      const { core, file } = transfer;
+      const end = addOffset(span.start, span.bytes);
+      file.lock.giveUp(span.start, end, error, () => core.owesNothing);
+    }
+    throw error;
+  }
+}
+
+interface Sectors {
+  readonly edges: readonly Edge[];
+  /** Bytes of the last sector that exist. */
+  readonly tailBytes: number;
+}
+
+/** Reads the first and last sector, where the caller's bytes do not cover them. */
+async function readEdges(transfer: Transfer, span: Span): Promise<Sectors> {
+  const unit = transfer.file.ioMask + 1;
+  const last = span.bytes - unit;
+  const first = span.head > 0 && last > 0 ? readSector(transfer, span.start, unit) : undefined;
+  const lastIsEdge = span.tail > 0 || (span.head > 0 && last === 0);
+  const end = lastIsEdge
+    ? readSector(transfer, addOffset(span.start, last), unit)
+    : Promise.resolve(undefined);
+  const [headSector, tailSector] = await Promise.allSettled([first, end]);
+  if (headSector.status === "rejected") throw headSector.reason;
+  if (tailSector.status === "rejected") throw tailSector.reason;
+  const edges: Edge[] = [];
+  if (headSector.value !== undefined) edges.push({ at: 0, bytes: headSector.value.bytes });
+  if (tailSector.value !== undefined) edges.push({ at: last, bytes: tailSector.value.bytes });
+  return { edges, tailBytes: tailSector.value?.transferred ?? unit };
+}
+
+/** One sector; what lies past the end of the file is zero. */
+async function readSector(
+  transfer: Transfer,
+  offset: Offset,
+  unit: number,
+): Promise<{ bytes: Uint8Array; transferred: number }> {
+  const { core, file, governor } = transfer;
+  const outcome = await core.start({
+    kind: abi.Kind.read,
+    fd: file.fd,
+    file,
+    offset,
+    length: unit,
+    blockBytes: unit,
+    governor,
+  });
+  try {
+    const bytes = new Uint8Array(unit);
+    // Aborted or timed out: what the caller called.
+    if (outcome.error !== undefined) throw await settledBadly(transfer, outcome, 0);
+    if (outcome.status !== abi.Status.ok) {
+      // It is the read that failed: what has to be mended is said of that.
+      const views = [bytes];
+      const read = { ...transfer, kind: abi.Kind.read, views, offset, length: unit };
+      throw await settledBadly(read, outcome, outcome.transferred);
+    }
+    bytes.set(core.bounce.memoryOf(outcome.block, outcome.transferred));
+    return { bytes, transferred: outcome.transferred };
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}
+
+/** Writes whole sectors over the end of a regular file, and cuts it to the length it should have. */
+async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Promise<number> {
+  const unit = transfer.file.ioMask + 1;
+  const end = addOffset(transfer.offset, transfer.length);
+  const lastSector = addOffset(span.start, span.bytes - unit);
+  const before = addOffset(lastSector, tailBytes);
+  const length = tailBytes > 0 && before > end ? before : end;
+  try {
+    const moved = await writeSectors(transfer, span);
+    await cut(transfer, length);
+    return moved;
+  } catch (error) {
+    try {
+      if (await reachesBeyond(transfer, length)) await cut(transfer, length);
+    } catch {
+      // Why the write failed is what the caller has to know.
+    }
+    throw error;
+  }
+}
+
+/** Not governed: the padding must go even if the caller has lost interest. */
+async function cut(transfer: Transfer, length: Offset): Promise<void> {
+  const { core, file } = transfer;
+  const kind = abi.Kind.truncate;
+  const outcome = await core.start({ kind, fd: file.fd, file, offset: length });
+  if (outcome.status === abi.Status.ok) return;
+  const cause = await settledBadly(transfer, outcome, transfer.length);
+  throw new IoError(cause.code, {
+    ...describe(transfer, transfer.length),
+    errno: cause.errno,
+    syscall: "ftruncate",
+    reason: `the bytes are written, but the file could not be cut to ${length} bytes`,
+    cause,
+  });
+}
+
+async function reachesBeyond(transfer: Transfer, length: Offset): Promise<boolean> {
+  const { core, file } = transfer;
+  const outcome = await core.start({
+    kind: abi.Kind.stat,
+    fd: file.fd,
+    file,
+    blockBytes: abi.FileInfo.SIZE,
+  });
+  try {
+    if (outcome.status !== abi.Status.ok) return false;
+    const memory = core.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
+    const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+    return view.getFloat64(abi.FileInfo.size, true) > length;
+  } finally {
+    core.releaseBlock(outcome.block);
+  }
+}

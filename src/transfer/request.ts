@@ -1,0 +1,30 @@
+// What the ways of a longer transfer have in common: what was asked for.
+
+import type { Governor } from "../cancellation/cancellation.ts";
+import type { IoData, Offset } from "../common/arguments.ts";
+import type { FileState } from "../ring/file_state.ts";
+import type { Core } from "../ring/proactor.ts";
+
+/** What is changed by a call, however many transfers that takes. */
+export interface Change {
+  /** Whether anything of it was handed over: then the medium may lack some of it. */
+  hasBegun: boolean;
+}
+
+export interface Transfer {
+  readonly core: Core;
+  readonly file: FileState;
+  /** `Kind.read` or `Kind.write`. */
+  readonly kind: number;
+  /** The caller's buffers, and their bytes as they were at the call. */
+  readonly views: readonly IoData[];
+  readonly lengths: readonly number[];
+  readonly offset: Offset;
+  /** Bytes of all views. */
+  readonly length: number;
+  readonly governor: Governor | undefined;
+  /** A write that may be unaligned whatever the file says. Default false. */
+  readonly ragged?: boolean;
+  /** Of a write whose failure syncs have to know of. */
+  readonly change?: Change | undefined;
+}

@@ -1,0 +1,201 @@
+// Transfers that are more than one native operation on one buffer: vectors, foreign views larger than
+// a bounce block, and whatever does not suit the alignment of a direct file or device. Decides which
+// way each goes; called by file.ts.
+//
+// - Every piece is aligned pinned memory: the kernel gets the caller's own memory (`runVector`).
+// - Else bytes travel through aligned bounce memory (bounced.ts); reads are widened and trimmed.
+// - Writes whose range is not aligned are refused, or read, modified and written back (modify.ts).
+
+import { addOffset, type IoData, lowBits, type Offset } from "../common/arguments.ts";
+import { haveLenders, isPlausible, type Lender, type Slab, slabOf } from "../memory/slab.ts";
+import * as abi from "../native/abi.gen.ts";
+import type { FileState } from "../ring/file_state.ts";
+import type { Request } from "../ring/request.ts";
+import { runBounced, spanOf } from "./bounced.ts";
+import { beyondEnd, checkEnd, gone, misaligned, settledBadly, waiterOf } from "./errors.ts";
+import { runModify } from "./read_modify_write.ts";
+import type { Transfer } from "./request.ts";
+
+/** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
+export function needsCare(
+  file: FileState,
+  kind: number,
+  offset: Offset,
+  length: number,
+  slab: Slab | undefined,
+  slabOffset: number,
+): boolean {
+  if (((lowBits(offset) | length) & file.offsetMask) !== 0) return true;
+  if (slab !== undefined && (slabOffset & file.memoryMask) !== 0) return true;
+  if (kind !== abi.Kind.write) return false;
+  return file.lock.isOn || addOffset(offset, length) > file.limit;
+}
+
+/** Throws the error for a write that must not even begin. */
+export function checkTransfer(transfer: Transfer): void {
+  const { file, offset, length } = transfer;
+  if (transfer.kind !== abi.Kind.write || length === 0) return;
+  if (file.limit !== Infinity && addOffset(offset, length) > file.limit) throw beyondEnd(transfer);
+  if (file.unalignedWrites === "rmw" || transfer.ragged === true) return;
+  if (((lowBits(offset) | length) & file.writeMask) !== 0) throw misaligned(transfer);
+}
+
+/** Returns the bytes moved; fewer than `length` only for reads that meet the end of the file. */
+export async function runTransfer(transfer: Transfer): Promise<number> {
+  if (transfer.length === 0) return 0;
+  const leases = pooledParts(transfer);
+  for (const { lender, offset, length } of leases) lender.countInFlight(offset, length, 1);
+  try {
+    const moved = await runEither(transfer);
+    if (moved < transfer.length) await checkEnd(transfer, moved);
+    return moved;
+  } finally {
+    for (const { lender, offset, length } of leases) lender.countInFlight(offset, length, -1);
+  }
+}
+
+async function runEither(transfer: Transfer): Promise<number> {
+  const { file, offset, length } = transfer;
+  if (transfer.kind === abi.Kind.read) return runPlain(transfer);
+  if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer);
+  const end = addOffset(offset, length);
+  return file.lock.during(offset, end, false, waiterOf(transfer), () => runPlain(transfer));
+}
+
+async function runPlain(transfer: Transfer): Promise<number> {
+  const regions = pinnedRegions(transfer);
+  return regions === undefined
+    ? runBounced(transfer, spanOf(transfer))
+    : runVector(transfer, regions);
+}
+
+// Buffers lent by a pool ------------------------------------------------------------------------------
+
+type PooledPart = { lender: Lender; offset: number; length: number };
+const NO_PARTS: readonly PooledPart[] = [];
+
+/** The parts of the caller's memory that belong to a `BufferPool`, which must not lend them again yet. */
+function pooledParts(transfer: Transfer): readonly PooledPart[] {
+  if (!haveLenders()) return NO_PARTS;
+  let parts: PooledPart[] | undefined;
+  const { views, lengths } = transfer;
+  for (let index = 0; index < views.length; index++) {
+    const view = views[index] as IoData;
+    const isView = ArrayBuffer.isView(view);
+    const lender = slabOf(view)?.lender;
+    if (lender === undefined) continue;
+    parts ??= [];
+    const offset = isView ? view.byteOffset : 0;
+    parts.push({ lender, offset, length: lengths[index] as number });
+  }
+  return parts ?? NO_PARTS;
+}
+
+// Vectors of pinned memory ----------------------------------------------------------------------------
+
+/** One of the caller's buffers that the kernel can have as it is. */
+interface Region {
+  readonly view: IoData;
+  readonly length: number;
+  readonly slab: Slab;
+  readonly slabOffset: number;
+}
+
+/** The caller's buffers, if the kernel can have every one of them. */
+function pinnedRegions(transfer: Transfer): Region[] | undefined {
+  const { file, views, lengths } = transfer;
+  const mask = file.ioMask;
+  if (mask !== 0) {
+    if ((lowBits(transfer.offset) & mask) !== 0) return undefined;
+    for (const length of lengths) if ((length & mask) !== 0) return undefined;
+  }
+  const regions: Region[] = [];
+  for (let index = 0; index < views.length; index++) {
+    const view = views[index] as IoData;
+    const isView = ArrayBuffer.isView(view);
+    const slab = slabOf(view);
+    if (slab === undefined) return undefined;
+    // A slab's start suits every device; what matters is the place within it.
+    const slabOffset = isView ? view.byteOffset : 0;
+    if ((slabOffset & file.memoryMask) !== 0) return undefined;
+    if (!isPlausible(slab, slabOffset, lengths[index] as number)) return undefined;
+    regions.push({ view, length: lengths[index] as number, slab, slabOffset });
+  }
+  return regions;
+}
+
+async function runVector(transfer: Transfer, regions: readonly Region[]): Promise<number> {
+  let done = 0;
+  for (let first = 0; first < regions.length; first += abi.IOVECS_MAX) {
+    const group = regions.slice(first, first + abi.IOVECS_MAX);
+    const length = group.reduce((sum, region) => sum + region.length, 0);
+    const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
+    transfer.core.releaseBlock(outcome.block);
+    done += outcome.transferred;
+    if (outcome.status === abi.Status.abandoned) loseRegions(group);
+    if (outcome.status === abi.Status.invalid) throw gone(transfer, done);
+    if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
+    if (outcome.transferred < length) break;
+  }
+  // What was written is written; what was read has no place to be.
+  if (transfer.kind === abi.Kind.read) {
+    if (regions.some(hasGone)) throw gone(transfer, done);
+  }
+  return done;
+}
+
+/** The kernel may use them for ever. */
+function loseRegions(regions: readonly Region[]): void {
+  for (const { slab, slabOffset, length } of regions) {
+    if (length > 0) slab.lender?.lose(slabOffset, length);
+  }
+}
+
+/** Views in regions are ordinary ones, or copies: what they say of themselves is so. */
+function hasGone({ view, length }: Region): boolean {
+  return view.byteLength !== length;
+}
+
+function vectorRequest(
+  transfer: Transfer,
+  group: readonly Region[],
+  length: number,
+  done: number,
+): Request {
+  return {
+    kind: transfer.kind === abi.Kind.read ? abi.Kind.readv : abi.Kind.writev,
+    fd: transfer.file.fd,
+    file: transfer.file,
+    offset: addOffset(transfer.offset, done),
+    length,
+    argument: group.length,
+    blockBytes: group.length * (IOVEC_BYTES + 8),
+    fill: (memory) => fillIovecs(transfer, group, memory, done),
+    isGone: () => group.some(hasGone),
+    governor: transfer.governor,
+  };
+}
+
+const IOVEC_BYTES = 16;
+
+/** iovecs, then the slab header of each (zig/operation.zig). */
+function fillIovecs(
+  transfer: Transfer,
+  group: readonly Region[],
+  memory: Uint8Array,
+  done: number,
+): void {
+  const out = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+  if (group.some(hasGone)) throw gone(transfer, done);
+  group.forEach(({ slab, slabOffset, length }, index) => {
+    setUint64(out, index * IOVEC_BYTES, slab.address + slabOffset);
+    setUint64(out, index * IOVEC_BYTES + 8, length);
+    setUint64(out, group.length * IOVEC_BYTES + index * 8, slab.header);
+  });
+  if (transfer.change !== undefined) transfer.change.hasBegun = true;
+}
+
+function setUint64(out: DataView, at: number, value: number): void {
+  out.setUint32(at, value, true);
+  out.setUint32(at + 4, value / 0x1_0000_0000, true);
+}
