@@ -144,7 +144,8 @@ describe("a sandbox forbids io_uring while it works", () => {
     expect(seen.error.message).toMatch(
       /does not say what became of it \(io_uring_enter: EPERM.*may still be carried out/,
     );
-    expect(seen.ms).toBeWithin(900, 10_000);
+    // The kernel has a second to say it.
+    expect(seen.ms).toBeGreaterThanOrEqual(900);
   });
 
   testSilence("what waits for room behind it goes to threads", async () => {
