@@ -21,7 +21,7 @@ interface Step {
   name: string;
   run(): Promise<Counts>;
   /** Compiles most of the time, or minds no company: runs beside the other one of these lines. */
-  line?: "core" | "driver";
+  line?: "proactor" | "driver";
 }
 
 const cut = process.argv.indexOf("--");
@@ -32,16 +32,16 @@ const extra = cut === -1 ? [] : process.argv.slice(cut + 1);
 const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_aio"] : ["threads"];
 
 const steps: Step[] = [
-  { name: "zig", line: "core", run: zigTests },
+  { name: "zig", line: "proactor", run: zigTests },
   // The engine over each lane over the simulated kernel; then proof that the fuzzer can fail.
   {
     name: "fuzz",
-    line: "core",
+    line: "proactor",
     run: () => zigStep(["fuzz", "--", "--seeds", "2000"], /^(\d+) seeds hold$/gm),
   },
-  { name: "plants", line: "core", run: () => zigStep(["plants"], /^ok /gm) },
-  { name: "targets", line: "core", run: () => zigStep(["check-targets"], undefined) },
-  { name: "soak", line: "core", run: soak },
+  { name: "plants", line: "proactor", run: () => zigStep(["plants"], /^ok /gm) },
+  { name: "targets", line: "proactor", run: () => zigStep(["check-targets"], undefined) },
+  { name: "soak", line: "proactor", run: soak },
   { name: "sanitize", line: "driver", run: () => bunTests({}, ["./test/once/native.ts"]) },
   { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
   { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts", "./test/once/docs_shell.ts"]) },
@@ -194,7 +194,7 @@ async function runLine(line: Step["line"]): Promise<void> {
 }
 
 ensureLibrary({}, (line) => console.error(line));
-await Promise.all([runLine("core"), runLine("driver")]);
+await Promise.all([runLine("proactor"), runLine("driver")]);
 await runLine(undefined);
 if (failures.length > 0) console.error(`\n== What failed\n\n${failures.join("\n\n")}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);

@@ -1,5 +1,5 @@
 // Wrong arguments: each rejects with Node's code and names the argument and the value; nothing that
-// returns a promise throws at the call (promise 5). And the edges that are right.
+// returns a promise throws at the call (promise 5). And the partialSectors that are right.
 
 import { expect, test } from "bun:test";
 import { allocBuffer, BufferPool, File, type IoData, Ring } from "../src/index.ts";

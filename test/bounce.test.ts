@@ -1,8 +1,8 @@
-// `Bounce`: the buddy allocator over the bounce memory, pure.
+// `BuddyAllocator`: the buddy allocator over the bounce memory, pure.
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Bounce, NO_BLOCK } from "../src/memory/buddy_allocator.ts";
+import { BuddyAllocator, NO_BLOCK } from "../src/memory/buddy_allocator.ts";
 import {
   BOUNCE_BLOCK_BYTES_MAX,
   BOUNCE_BLOCK_BYTES_MIN,
@@ -21,7 +21,7 @@ test("every size gets a block of the next power of two, aligned to its size", ()
   for (let bytes = MIN; bytes <= MAX; bytes *= 2) {
     for (const asked of [bytes - 1, bytes, bytes + 1]) {
       if (asked > MAX) continue;
-      const bounce = new Bounce(BOUNCE_BYTES);
+      const bounce = new BuddyAllocator(BOUNCE_BYTES);
       const block = bounce.allocate(asked);
       expect(block % rounded(asked)).toBe(0);
       expect(bounce.bytesUsed).toBe(rounded(asked));
@@ -29,7 +29,7 @@ test("every size gets a block of the next power of two, aligned to its size", ()
       expect(bounce.bytesUsed).toBe(0);
     }
   }
-  const bounce = new Bounce(BOUNCE_BYTES);
+  const bounce = new BuddyAllocator(BOUNCE_BYTES);
   expect(bounce.allocate(0)).not.toBe(NO_BLOCK);
   expect(bounce.allocate(1)).not.toBe(NO_BLOCK);
   expect(bounce.bytesUsed).toBe(2 * MIN);
@@ -37,7 +37,7 @@ test("every size gets a block of the next power of two, aligned to its size", ()
 
 test("all of the memory can be had in blocks of one size, and no more", () => {
   for (let bytes = MIN; bytes <= MAX; bytes *= 2) {
-    const bounce = new Bounce(BOUNCE_BYTES);
+    const bounce = new BuddyAllocator(BOUNCE_BYTES);
     const blocks = new Set<number>();
     for (let i = 0; i < BOUNCE_BYTES / bytes; i++) blocks.add(bounce.allocate(bytes));
     expect(blocks.size).toBe(BOUNCE_BYTES / bytes);
@@ -48,7 +48,7 @@ test("all of the memory can be had in blocks of one size, and no more", () => {
 });
 
 test("split blocks join again when a large one is wanted", () => {
-  const bounce = new Bounce(BOUNCE_BYTES);
+  const bounce = new BuddyAllocator(BOUNCE_BYTES);
   for (let round = 0; round < 3; round++) {
     const small: number[] = [];
     for (let block = bounce.allocate(MIN); block !== NO_BLOCK; block = bounce.allocate(MIN))
@@ -67,7 +67,7 @@ test("split blocks join again when a large one is wanted", () => {
 });
 
 test("what is not in use cannot be released", () => {
-  const bounce = new Bounce(BOUNCE_BYTES);
+  const bounce = new BuddyAllocator(BOUNCE_BYTES);
   const block = bounce.allocate(8 * MIN);
   for (const wrong of [block + MIN, NO_BLOCK, BOUNCE_BYTES, -MIN, block + 1]) {
     expect(() => bounce.release(wrong)).toThrow("is not in use");
@@ -83,7 +83,7 @@ test("any sequence keeps blocks apart, and all comes back", () => {
         maxLength: 400,
       }),
       (steps) => {
-        const bounce = new Bounce(BOUNCE_BYTES);
+        const bounce = new BuddyAllocator(BOUNCE_BYTES);
         const live = new Map<number, number>();
         let used = 0;
         for (const [choice, asked] of steps) {
@@ -121,7 +121,7 @@ test("any sequence keeps blocks apart, and all comes back", () => {
 });
 
 test("what is lost is never given out again, and whether there will ever be enough is known", () => {
-  const bounce = new Bounce(BOUNCE_BYTES);
+  const bounce = new BuddyAllocator(BOUNCE_BYTES);
   const blocks = Array.from({ length: BOUNCE_BYTES / MAX }, () => bounce.allocate(MAX));
   expect(bounce.allocate(MIN)).toBe(NO_BLOCK);
   expect(bounce.canHave(MAX)).toBe(true);

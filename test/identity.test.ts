@@ -129,7 +129,7 @@ test("a file that is written, renamed and linked stays the same one", async () =
 
 test("what was given up stays with its file, and ends when the kernel has let go", async () => {
   const waiter = {
-    governor: undefined,
+    scope: undefined,
     stopped: () => new Error("stopped"),
     givenUp: () => new Error("given up"),
   };

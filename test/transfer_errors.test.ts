@@ -7,12 +7,12 @@ import { IoError } from "../src/errors/io_error.ts";
 import { allocBuffer } from "../src/memory/alloc_buffer.ts";
 import { Kind, Status } from "../src/native/abi.gen.ts";
 import { FileState } from "../src/ring/file_state.ts";
-import type { Core } from "../src/ring/proactor.ts";
+import type { Proactor } from "../src/ring/proactor.ts";
 import {
   beyondEnd,
   checkEnd,
   describe,
-  gone,
+  detached,
   misaligned,
   settledBadly,
   waiterOf,
@@ -38,8 +38,8 @@ function transfer(given: Given): Transfer {
   file.mediaBytes = mediaBytes;
   const lengths = views.map((view) => view.byteLength);
   const length = lengths.reduce((sum, bytes) => sum + bytes, 0);
-  const core = (given.requests ?? new FakeRequests()).ring as unknown as Core;
-  return { core, file, kind, views, lengths, offset, length, governor: undefined };
+  const proactor = (given.requests ?? new FakeRequests()).ring as unknown as Proactor;
+  return { proactor, file, kind, views, lengths, offset, length, scope: undefined };
 }
 
 test("what is said of a transfer: one buffer, or a vector", () => {
@@ -124,7 +124,10 @@ test("who waits for the lock in vain hears of the transfer", () => {
 });
 
 test("a buffer that is gone", () => {
-  expect(gone(transfer({}), 12)).toMatchObject({ code: "ERR_BUFFER_DETACHED", transferred: 12 });
+  expect(detached(transfer({}), 12)).toMatchObject({
+    code: "ERR_BUFFER_DETACHED",
+    transferred: 12,
+  });
 });
 
 test("a write beyond the end says by how much, at any offset", () => {

@@ -24,7 +24,7 @@ class Step {
 
 function waiter(signal?: AbortSignal): Waiter {
   return {
-    governor: signal === undefined ? undefined : { signal, deadline: Infinity },
+    scope: signal === undefined ? undefined : { signal, deadline: Infinity },
     stopped: ({ code }) => new Error(`stopped: ${code}`),
     givenUp: (cause) => new Error("given up", { cause }),
   };

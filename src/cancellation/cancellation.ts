@@ -8,23 +8,23 @@ import { IoError, type IoErrorInit } from "../errors/io_error.ts";
 import { now, Timer } from "../native/clock.ts";
 
 /** What governs an operation, or all the parts of a longer one. */
-export interface Governor {
+export interface CancelScope {
   readonly signal: AbortSignal | undefined;
   /** When it times out, by the library's clock (clock.ts), or Infinity. */
   readonly deadline: number;
 }
 
 /** Why an operation was asked to end. */
-export type Cause =
+export type CancelReason =
   | { readonly code: "ABORT_ERR"; readonly reason: unknown }
   | { readonly code: "ERR_TIMEOUT" };
 
-export const TIMED_OUT: Cause = { code: "ERR_TIMEOUT" };
+export const TIMED_OUT: CancelReason = { code: "ERR_TIMEOUT" };
 
-export function governor(options: {
+export function cancelScope(options: {
   signal?: AbortSignal | undefined;
   timeout?: number | undefined;
-}): Governor | undefined {
+}): CancelScope | undefined {
   const { signal, timeout } = options;
   if (signal === undefined && timeout === undefined) return undefined;
   const deadline = timeout === undefined ? Infinity : now() + timeout;
@@ -32,14 +32,14 @@ export function governor(options: {
 }
 
 /** The cause that holds already, if any: then nothing need be started. */
-export function causeOf(governor: Governor): Cause | undefined {
-  if (governor.signal?.aborted === true) {
-    return { code: "ABORT_ERR", reason: governor.signal.reason };
+export function reasonOf(scope: CancelScope): CancelReason | undefined {
+  if (scope.signal?.aborted === true) {
+    return { code: "ABORT_ERR", reason: scope.signal.reason };
   }
-  return governor.deadline <= now() ? TIMED_OUT : undefined;
+  return scope.deadline <= now() ? TIMED_OUT : undefined;
 }
 
-export function causeError(cause: Cause, init: IoErrorInit): IoError {
+export function cancelError(cause: CancelReason, init: IoErrorInit): IoError {
   if (cause.code === "ABORT_ERR") {
     const reason = "the operation was aborted";
     return new IoError("ABORT_ERR", { ...init, reason, cause: cause.reason });
@@ -52,8 +52,8 @@ interface Listening {
   readonly listener: () => void;
 }
 
-export class Control {
-  readonly #cancel: (slot: number, cause: Cause) => void;
+export class CancelRegistry {
+  readonly #cancel: (slot: number, cause: CancelReason) => void;
   readonly #bySignal = new Map<AbortSignal, Listening>();
   readonly #signals = new Map<number, AbortSignal>();
   /** Binary heap of slots by deadline, and where each slot stands in it. */
@@ -63,14 +63,14 @@ export class Control {
   #timer: Timer | undefined;
   #timerAt = Infinity;
 
-  constructor(cancel: (slot: number, cause: Cause) => void) {
+  constructor(cancel: (slot: number, cause: CancelReason) => void) {
     this.#cancel = cancel;
   }
 
   /** Starts governing a slot. Whether a cause holds already is for the caller to see. */
-  add(slot: number, governor: Governor): void {
-    if (governor.signal !== undefined) this.#listen(slot, governor.signal);
-    if (governor.deadline !== Infinity) this.#push(slot, governor.deadline);
+  add(slot: number, scope: CancelScope): void {
+    if (scope.signal !== undefined) this.#listen(slot, scope.signal);
+    if (scope.deadline !== Infinity) this.#push(slot, scope.deadline);
   }
 
   /** The signal that governs a slot, if any. */
@@ -109,7 +109,7 @@ export class Control {
   }
 
   #aborted(signal: AbortSignal, slots: Set<number>): void {
-    const cause: Cause = { code: "ABORT_ERR", reason: signal.reason };
+    const cause: CancelReason = { code: "ABORT_ERR", reason: signal.reason };
     for (const slot of [...slots]) this.#cancel(slot, cause);
   }
 
@@ -206,34 +206,34 @@ export class Control {
 }
 
 /** Those that wait outside of the kernel, by number: what ends the wait. */
-const waits = new Map<number, (cause: Cause | undefined) => void>();
+const waits = new Map<number, (cause: CancelReason | undefined) => void>();
 let lastWait = 0;
-const stops = new Turns<{ readonly wait: number; readonly cause: Cause }>(({ wait, cause }) =>
-  waits.get(wait)?.(cause),
+const stops = new Turns<{ readonly wait: number; readonly cause: CancelReason }>(
+  ({ wait, cause }) => waits.get(wait)?.(cause),
 );
-const waitControl = new Control((wait, cause) => stops.add({ wait, cause }));
+const waitControl = new CancelRegistry((wait, cause) => stops.add({ wait, cause }));
 
 /**
  * Waits for `work` to settle, at most until a cause to give up holds: that is returned then. For
  * waiting outside of the kernel; nothing is cancelled.
  */
-export function waitGoverned(
+export function waitWithin(
   work: Promise<unknown>,
-  governor: Governor | undefined,
-): Promise<Cause | undefined> {
+  scope: CancelScope | undefined,
+): Promise<CancelReason | undefined> {
   const settled = work.then(nothing, nothing);
-  if (governor === undefined) return settled;
-  const cause = causeOf(governor);
+  if (scope === undefined) return settled;
+  const cause = reasonOf(scope);
   if (cause !== undefined) return Promise.resolve(cause);
   return new Promise((resolve) => {
     const wait = ++lastWait;
-    const done = (cause: Cause | undefined): void => {
+    const done = (cause: CancelReason | undefined): void => {
       if (!waits.delete(wait)) return;
       waitControl.remove(wait);
       resolve(cause);
     };
     waits.set(wait, done);
-    waitControl.add(wait, governor);
+    waitControl.add(wait, scope);
     void settled.then(done);
   });
 }

@@ -5,7 +5,7 @@ import { BlockDevice } from "../device/block_device.ts";
 import { listBlockDevices } from "../device/list_devices.ts";
 import { IoError } from "../errors/io_error.ts";
 import { type Alignment, File, type Geometry, Ring } from "../index.ts";
-import { coreOf } from "../ring/ring.ts";
+import { proactorOf } from "../ring/ring.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { Arguments } from "./arguments.ts";
 import { contentsOf } from "./contents.ts";
@@ -84,7 +84,7 @@ function systemInfo(): SystemInfo {
     system: `${process.platform} ${process.arch}, ${release()}`,
     backend: ring.backend,
     backendReason: ring.backendReason,
-    features: featureNames(ring.backend, coreOf(ring).features),
+    features: featureNames(ring.backend, proactorOf(ring).features),
     queueDepth: ring.queueDepth,
   };
 }

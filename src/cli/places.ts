@@ -9,7 +9,7 @@ import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { isDeviceFolder } from "../file/open_hints.ts";
 import { PathName } from "../file/path.ts";
-import { coreOf, Ring } from "../ring/ring.ts";
+import { proactorOf, Ring } from "../ring/ring.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { explainUses, overlappingKeys, type Uses, usesOf, writersOf } from "../system/holders.ts";
 import { askOn, keyOfFd, keyOfPath } from "../system/loop_devices.ts";
@@ -170,13 +170,13 @@ function sentence(text: string): string {
 
 /** Who uses it without the kernel counting that; for any that is not on Linux, nobody. */
 function usesHere({ identity }: Place): Promise<Uses> {
-  return usesOf(SYSTEM_PATHS, identity, askOn(coreOf(Ring.default())));
+  return usesOf(SYSTEM_PATHS, identity, askOn(proactorOf(Ring.default())));
 }
 
 /** Says that others may write to what is read meanwhile. */
 export async function warnOfWriters(source: Place): Promise<void> {
   if (source.kind !== "regular" && source.kind !== "disk") return;
-  const ask = askOn(coreOf(Ring.default()));
+  const ask = askOn(proactorOf(Ring.default()));
   for (const writer of await writersOf(SYSTEM_PATHS, source.identity, ask)) {
     const name = printable(source.path);
     warn(`${name} ${printable(writer)}: what is read may be of different moments`);

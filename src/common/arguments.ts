@@ -142,7 +142,7 @@ const LOOKS: readonly ((() => unknown) | undefined)[] = [
 ];
 
 /** Whether a view has lost its memory, which was transferred or no longer reaches so far. */
-export function isGone(view: ArrayBufferView): boolean {
+export function isDetached(view: ArrayBufferView): boolean {
   return LOOKS.every((look) => {
     try {
       look?.call(view);
@@ -156,22 +156,22 @@ export function isGone(view: ArrayBufferView): boolean {
 const detachedGetter = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, "detached")?.get;
 
 /** Of any realm's. */
-function isDetached(buffer: ArrayBuffer): boolean {
+function isDetachedBuffer(buffer: ArrayBuffer): boolean {
   return detachedGetter?.call(buffer) === true;
 }
 
 /** Throws unless `value` is memory that still exists; returns it as `IoData`. */
 export function checkData(name: string, value: unknown): IoData {
   if (ArrayBuffer.isView(value)) {
-    if (!isGone(value)) return value;
+    if (!isDetached(value)) return value;
     const { buffer } = value;
-    const detached = !types.isArrayBuffer(buffer) || isDetached(buffer);
+    const detached = !types.isArrayBuffer(buffer) || isDetachedBuffer(buffer);
     throw argumentValue(name, detached ? DETACHED : OUTSIDE, value);
   }
   // Not by `instanceof`: that would refuse the buffers of another realm (node:vm), and take an object that has no
   // more of a buffer than its prototype.
   if (types.isArrayBuffer(value)) {
-    if (isDetached(value)) throw argumentValue(name, DETACHED, value);
+    if (isDetachedBuffer(value)) throw argumentValue(name, DETACHED, value);
     return value;
   }
   if (types.isSharedArrayBuffer(value)) return value;
@@ -184,7 +184,7 @@ const OUTSIDE = "lies outside of its buffer, which has been resized";
 /** `error`, which using `value` threw at the call; or the one that says what is wrong with it. */
 export function dataError(name: string, value: unknown, error: unknown): unknown {
   // Everything about a DataView throws once its memory is gone, without a word about whose.
-  if (!ArrayBuffer.isView(value) || !isGone(value)) return error;
+  if (!ArrayBuffer.isView(value) || !isDetached(value)) return error;
   try {
     checkData(name, value);
     return error;

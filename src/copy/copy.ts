@@ -2,7 +2,7 @@
 // round: each is filled from the source, looked through, written to the target and filled again, so that
 // reads and writes overlap and memory is bounded.
 
-import { causeError } from "../cancellation/cancellation.ts";
+import { cancelError } from "../cancellation/cancellation.ts";
 import {
   addOffset,
   type Bytes,
@@ -66,7 +66,7 @@ function nothing(): CopyResult {
 
 function aborted(signal: AbortSignal, target: File): IoError {
   const cause = { code: "ABORT_ERR", reason: signal.reason } as const;
-  return causeError(cause, { syscall: "copy", path: target.path });
+  return cancelError(cause, { syscall: "copy", path: target.path });
 }
 
 /** A part of the copy; `begin` counts from the offsets. */
@@ -336,8 +336,8 @@ class Copy {
     const old = sizeBefore - Number(offset);
     const length =
       target.kind === "regular" ? Math.min(data.byteLength, Math.max(0, old)) : data.byteLength;
-    const ragged = remainder(offset, grid) > 0 || length % grid > 0;
-    if (length > 0 && target.kind === "disk" && ragged) {
+    const unaligned = remainder(offset, grid) > 0 || length % grid > 0;
+    if (length > 0 && target.kind === "disk" && unaligned) {
       await this.#putData(at, data);
       return;
     }

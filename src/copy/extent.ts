@@ -1,7 +1,7 @@
 // Where the bytes of a file that is open really lie, for `copy`, which refuses to copy bytes onto themselves.
 
 import type { File } from "../file/file.ts";
-import { coreOf } from "../ring/ring.ts";
+import { proactorOf } from "../ring/ring.ts";
 import { type Extent, placementOf } from "../system/disk_extent.ts";
 import { askOn, diskKey, keyOfFd } from "../system/loop_devices.ts";
 import { deviceNumbers, SYSTEM_PATHS } from "../system/sysfs.ts";
@@ -14,5 +14,5 @@ export async function extentOf(file: File): Promise<Extent | undefined> {
   const { rdev } = await file.stat();
   if (process.platform !== "linux") return { medium: `disk ${rdev}`, start: 0 };
   const { major, minor } = deviceNumbers(rdev);
-  return placementOf(SYSTEM_PATHS, askOn(coreOf(file.ring)), diskKey(`${major}:${minor}`));
+  return placementOf(SYSTEM_PATHS, askOn(proactorOf(file.ring)), diskKey(`${major}:${minor}`));
 }

@@ -31,20 +31,20 @@ export async function zeroRange(
   const { state } = file;
   const kind = abi.Kind.writeZeroes;
   const end = addOffset(offset, length);
-  const governor = file.begin(kind, options, offset, length);
+  const scope = file.begin(kind, options, offset, length);
   const order = ++state.order;
   let hasBegun = false;
   try {
-    const { detail } = await file.locked(kind, offset, end, governor, () => {
+    const { detail } = await file.locked(kind, offset, end, scope, () => {
       hasBegun = true;
-      return file.run(kind, { offset, length, mode: state.kind, governor });
+      return file.run(kind, { offset, length, mode: state.kind, scope });
     });
     if (detail !== abi.Method.unsupported) return;
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
     // EINVAL: a range that is not aligned to the device's sectors.
     if (error.code !== "EINVAL" && error.code !== "ENOTSUP") {
-      state.reports.writeFailed(order, error, hasBegun, governor?.signal);
+      state.reports.writeFailed(order, error, hasBegun, scope?.signal);
       throw error;
     }
   }

@@ -1,7 +1,7 @@
 // `BlockDevice`: a disk, a partition, or a regular file that stands for one (an image). What it adds to
 // `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
 
-import type { Governor } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/cancellation.ts";
 import { argumentRange, argumentValue } from "../common/argument_errors.ts";
 import {
   addOffset,
@@ -32,8 +32,8 @@ import { isDeviceFolder, noDevice } from "../file/open_hints.ts";
 import { type Path, PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "../ring/file_state.ts";
-import type { Core } from "../ring/proactor.ts";
-import { coreOf } from "../ring/ring.ts";
+import type { Proactor } from "../ring/proactor.ts";
+import { proactorOf } from "../ring/ring.ts";
 import type { Geometry } from "../system/device_info.ts";
 import { busyHint, explainUses, usesOf } from "../system/holders.ts";
 import { askOn, keyOfFd } from "../system/loop_devices.ts";
@@ -152,9 +152,9 @@ export class BlockDevice extends File {
   ): Promise<{ method: "discard" | "punch" }> {
     const kind = abi.Kind.discard;
     const from = this.#checkRange(kind, offset, length, this.#sectorMask());
-    const governed = this.#open.begin(kind, options, from, length);
-    const running = this.#open.locked(kind, from, addOffset(from, length), governed, () =>
-      this.#eachChunk(kind, from, length, DISCARD_BYTES_MAX, governed),
+    const scope = this.#open.begin(kind, options, from, length);
+    const running = this.#open.locked(kind, from, addOffset(from, length), scope, () =>
+      this.#eachChunk(kind, from, length, DISCARD_BYTES_MAX, scope),
     );
     holdSyncs(this.#state, running);
     const method = await running;
@@ -175,9 +175,9 @@ export class BlockDevice extends File {
     const rmw = this.#state.unalignedWrites === "rmw";
     const mask = this.#sectorMask();
     const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);
-    const governed = this.#open.begin(abi.Kind.writeZeroes, options, from, length);
+    const scope = this.#open.begin(abi.Kind.writeZeroes, options, from, length);
     const change: Change = { hasBegun: false };
-    const running = this.#zero(from, length, mask, governed, change);
+    const running = this.#zero(from, length, mask, scope, change);
     const state = this.#state;
     const order = ++state.order;
     holdSyncs(state, running);
@@ -185,7 +185,7 @@ export class BlockDevice extends File {
       return { method: await running };
     } catch (error) {
       if (error instanceof IoError) {
-        state.reports.writeFailed(order, error, change.hasBegun, governed?.signal);
+        state.reports.writeFailed(order, error, change.hasBegun, scope?.signal);
       }
       throw error;
     }
@@ -201,7 +201,7 @@ export class BlockDevice extends File {
       await this.#open.run(abi.Kind.rereadPartitions, {});
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      throw await withHint(error, this.#place(), REREAD_HINTS, coreOf(this.ring));
+      throw await withHint(error, this.#place(), REREAD_HINTS, proactorOf(this.ring));
     }
   }
 
@@ -221,15 +221,15 @@ export class BlockDevice extends File {
     from: Offset,
     length: number,
     mask: number,
-    governor: Governor | undefined,
+    scope: CancelScope | undefined,
     change: Change,
   ): Promise<"zeroout" | "punch" | "write"> {
-    const core = coreOf(this.ring);
+    const proactor = proactorOf(this.ring);
     const state = this.#state;
     const write = (at: Offset, bytes: number): Promise<void> =>
-      writeZeroChunks(core, state, at, bytes, governor, change);
-    return core.holding(state, async () => {
-      // With "rmw" the edges are written, the sectors between them zeroed.
+      writeZeroChunks(proactor, state, at, bytes, scope, change);
+    return proactor.holding(state, async () => {
+      // With "rmw" the partialSectors are written, the sectors between them zeroed.
       const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);
       const tail = (lowBits(from) + length) & mask;
       const middle = length - head - Math.min(tail, length - head);
@@ -238,16 +238,10 @@ export class BlockDevice extends File {
       if (middle === 0) return "write";
       const start = addOffset(from, head);
       const kind = abi.Kind.writeZeroes;
-      const method = await this.#open.locked(
-        kind,
-        start,
-        addOffset(start, middle),
-        governor,
-        () => {
-          change.hasBegun = true;
-          return this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, governor);
-        },
-      );
+      const method = await this.#open.locked(kind, start, addOffset(start, middle), scope, () => {
+        change.hasBegun = true;
+        return this.#eachChunk(kind, start, middle, ZERO_BYTES_MAX, scope);
+      });
       if (method === abi.Method.punch) return "punch";
       if (method === abi.Method.zeroout) return "zeroout";
       await write(start, middle);
@@ -261,13 +255,13 @@ export class BlockDevice extends File {
     from: Offset,
     length: number,
     chunk: number,
-    governor: Governor | undefined,
+    scope: CancelScope | undefined,
   ): Promise<number> {
     let method = 0;
     for (let done = 0; done < length; done += chunk) {
       const bytes = Math.min(chunk, length - done);
       const offset = addOffset(from, done);
-      const request = { offset, length: bytes, mode: this.#state.kind, governor };
+      const request = { offset, length: bytes, mode: this.#state.kind, scope };
       method = (await this.#open.run(kind, request)).detail;
       if (method === abi.Method.unsupported) break;
     }
@@ -322,7 +316,7 @@ export async function openInit(path: Path, options: BlockDeviceOptions): Promise
     exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
   const sector = checkSectorSize(sectorSize);
   using name = new PathName("path", path);
-  name.hold(coreOf(checkRing(rest.ring)));
+  name.hold(proactorOf(checkRing(rest.ring)));
   return await examined(await openDevice(name, rest, asked), sector);
 }
 
@@ -363,7 +357,7 @@ async function openOrMake(
   const made = await openOrCached(name, options, 0);
   if (made.state.kind !== abi.FileKind.disk || !exclusive) return made;
   // It has come meanwhile, and is not held.
-  await closeState(coreOf(made.ring), made.state);
+  await closeState(proactorOf(made.ring), made.state);
   return openOrMake(name, options, exclusive, mayMake);
 }
 
@@ -380,27 +374,29 @@ async function openOrCached(
     if (error.syscall !== "open" || error.code !== "EINVAL") throw error;
     const cached = await openFile(name, { ...options, direct: false }, flags, "device");
     if (cached.state.kind !== abi.FileKind.disk) return cached;
-    await closeState(coreOf(cached.ring), cached.state);
+    await closeState(proactorOf(cached.ring), cached.state);
     throw error;
   }
 }
 
 /** What a loop device stands on is in use, and a swap file, though the kernel lets others open it. */
 async function refuseUsed({ state, ring }: FileInit): Promise<void> {
-  const core = coreOf(ring);
-  if (process.platform !== "linux" || core.backend === abi.Backend.simulated) return;
-  const hint = await core.holding(state, () => usedHint(core, state)).catch(() => undefined);
+  const proactor = proactorOf(ring);
+  if (process.platform !== "linux" || proactor.backend === abi.Backend.simulated) return;
+  const hint = await proactor
+    .holding(state, () => usedHint(proactor, state))
+    .catch(() => undefined);
   if (hint === undefined) return;
-  await closeState(core, state);
+  await closeState(proactor, state);
   const { code, reason } = systemError(errnoOf("EBUSY"));
   const errno = -errnoOf("EBUSY");
   throw new IoError(code, { reason, errno, syscall: "open", path: state.path, hint });
 }
 
-async function usedHint(core: Core, state: FileState): Promise<string | undefined> {
+async function usedHint(proactor: Proactor, state: FileState): Promise<string | undefined> {
   if (state.kind !== abi.FileKind.regular && state.kind !== abi.FileKind.disk) return undefined;
   const key = await keyOfFd(state.fd);
-  const uses = await usesOf(SYSTEM_PATHS, key, askOn(core));
+  const uses = await usesOf(SYSTEM_PATHS, key, askOn(proactor));
   const use = await explainUses(SYSTEM_PATHS, "It", key, uses);
   return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
 }
@@ -408,13 +404,13 @@ async function usedHint(core: Core, state: FileState): Promise<string | undefine
 /** Does what `truncate` asks for, later than open(2) would. */
 async function emptied(init: FileInit): Promise<FileInit> {
   const { state, ring } = init;
-  const core = coreOf(ring);
+  const proactor = proactorOf(ring);
   // open(2) leaves devices as they are.
   if (state.kind !== abi.FileKind.regular) return init;
   const request = { kind: abi.Kind.truncate, fd: state.fd, file: state, offset: 0 };
-  const outcome = await core.start(request);
+  const outcome = await proactor.start(request);
   if (outcome.error === undefined && outcome.status === abi.Status.ok) return { ...init, size: 0 };
-  await closeState(core, state);
+  await closeState(proactor, state);
   if (outcome.error !== undefined) throw outcome.error;
   throw statusError(outcome.status, outcome.errno, {
     ...{ kind: abi.Kind.truncate, file: state, syscall: "open", path: state.path },
@@ -429,16 +425,16 @@ export async function examined(
   adopted = false,
 ): Promise<DeviceInit> {
   const { state } = init;
-  const core = coreOf(init.ring);
+  const proactor = proactorOf(init.ring);
   try {
-    const geometry = await core.holding(state, () => examine(init, sectorSize));
+    const geometry = await proactor.holding(state, () => examine(init, sectorSize));
     return { ...init, geometry };
   } catch (error) {
     if (adopted && state.ownsFd) {
-      core.forgetFile(state.index);
+      proactor.forgetFile(state.index);
       state.ownsFd = false;
     }
-    await closeState(core, state).catch(() => {
+    await closeState(proactor, state).catch(() => {
       // Why it is of no use says more.
     });
     throw error;
@@ -447,7 +443,7 @@ export async function examined(
 
 async function examine(init: FileInit, sectorSize: number | undefined): Promise<Geometry> {
   const { state } = init;
-  const core = coreOf(init.ring);
+  const proactor = proactorOf(init.ring);
   if (state.kind === abi.FileKind.regular) {
     const sector = sectorSize ?? SECTOR_BYTES_DEFAULT;
     const size = init.size;
@@ -465,7 +461,7 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
       hint: "Use File.open for other character devices",
     });
   }
-  const geometry = await readGeometry(core, state);
+  const geometry = await readGeometry(proactor, state);
   const actual = geometry.logicalSectorSize;
   if (sectorSize !== undefined && actual !== null && sectorSize !== actual) {
     throw argumentValue(
@@ -499,7 +495,12 @@ const REREAD_HINTS: Hints = {
 };
 
 /** The same error with a better hint; for EBUSY, the one that names the holder. */
-async function withHint(error: IoError, path: string, hints: Hints, core: Core): Promise<IoError> {
-  const named = error.code === "EBUSY" ? await busyHint(path, askOn(core)) : undefined;
+async function withHint(
+  error: IoError,
+  path: string,
+  hints: Hints,
+  proactor: Proactor,
+): Promise<IoError> {
+  const named = error.code === "EBUSY" ? await busyHint(path, askOn(proactor)) : undefined;
   return hinted(error, named ?? hints[error.code] ?? error.hint);
 }

@@ -5,12 +5,12 @@ import { statusError, wholeFile } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import { orGone } from "../ring/device_gone.ts";
 import type { FileState } from "../ring/file_state.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 import type { Geometry } from "../system/device_info.ts";
 import { directoryOf, readFacts, SYSTEM_PATHS, type SysfsFacts } from "../system/sysfs.ts";
 
-export async function readGeometry(core: Core, file: FileState): Promise<Geometry> {
-  const info = await askDevice(core, file);
+export async function readGeometry(proactor: Proactor, file: FileState): Promise<Geometry> {
+  const info = await askDevice(proactor, file);
   const f64 = (field: number): number | null => {
     const value = info.getFloat64(field, true);
     return value < 0 ? null : value;
@@ -56,19 +56,19 @@ export function imageGeometry(size: number, sectorSize: number, writable: boolea
   });
 }
 
-async function askDevice(core: Core, file: FileState): Promise<DataView> {
+async function askDevice(proactor: Proactor, file: FileState): Promise<DataView> {
   const kind = abi.Kind.geometry;
   const blockBytes = abi.Geometry.SIZE;
-  const outcome = await core.start({ kind, fd: file.fd, file, blockBytes });
+  const outcome = await proactor.start({ kind, fd: file.fd, file, blockBytes });
   try {
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status !== abi.Status.ok) {
       const error = statusError(outcome.status, outcome.errno, wholeFile(kind, file));
-      throw await orGone(core, file, error);
+      throw await orGone(proactor, file, error);
     }
-    return new DataView(core.bounce.memoryOf(outcome.block, blockBytes).slice().buffer);
+    return new DataView(proactor.bounce.memoryOf(outcome.block, blockBytes).slice().buffer);
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
 }
 

@@ -6,7 +6,7 @@ import { errnoOf } from "../errors/io_error.ts";
 import { statusError, wholeFile } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "../ring/file_state.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 
 /** Syncs called from now on wait for `running`. */
 export function holdSyncs(state: FileState, running: Promise<unknown>): void {
@@ -18,35 +18,35 @@ export function holdSyncs(state: FileState, running: Promise<unknown>): void {
 }
 
 /** Waits for the operations of a file, then closes its descriptor if it is ours. */
-export async function closeState(core: Core, state: FileState): Promise<void> {
+export async function closeState(proactor: Proactor, state: FileState): Promise<void> {
   state.closing = true;
   if (state.inFlight > 0) {
     await new Promise<void>((resolve) => {
       state.onIdle = resolve;
     });
   }
-  // From here on the number may be another file's: core.ts starts nothing on it any more.
+  // From here on the number may be another file's: proactor.ts starts nothing on it any more.
   state.closed = true;
   state.lock.leave();
   try {
-    if (state.ownsFd) await closeFd(core, state);
+    if (state.ownsFd) await closeFd(proactor, state);
   } finally {
-    core.fileIndexes.give(state.index);
+    proactor.fileTable.give(state.index);
   }
 }
 
-async function closeFd(core: Core, state: FileState): Promise<void> {
+async function closeFd(proactor: Proactor, state: FileState): Promise<void> {
   const kind = abi.Kind.close;
   // A simulated descriptor means nothing to the system.
-  if (core.closing && core.backend === abi.Backend.simulated) return;
-  if (core.closing) {
+  if (proactor.closing && proactor.backend === abi.Backend.simulated) return;
+  if (proactor.closing) {
     // The ring is gone; it must not close this number again when it is collected.
-    core.forgetFile(state.index);
+    proactor.forgetFile(state.index);
     const errno = await closeWithoutRing(state.fd);
     if (errno !== 0) throw statusError(abi.Status.failed, errno, wholeFile(kind, state));
     return;
   }
-  const { status, errno, error } = await core.start({ kind, fd: state.fd, file: state });
+  const { status, errno, error } = await proactor.start({ kind, fd: state.fd, file: state });
   if (status !== abi.Status.ok) throw error ?? statusError(status, errno, wholeFile(kind, state));
 }
 
@@ -61,8 +61,8 @@ function closeWithoutRing(fd: number): Promise<number> {
 }
 
 /** Files that nobody closed: their descriptors are, once their operations have settled. */
-export const collected: FinalizationRegistry<{ state: FileState; core: Core }> =
-  new FinalizationRegistry<{ state: FileState; core: Core }>(({ state, core }) => {
+export const collected: FinalizationRegistry<{ state: FileState; proactor: Proactor }> =
+  new FinalizationRegistry<{ state: FileState; proactor: Proactor }>(({ state, proactor }) => {
     if (!warned && state.ownsFd) {
       warned = true;
       process.emitWarning(
@@ -71,7 +71,7 @@ export const collected: FinalizationRegistry<{ state: FileState; core: Core }> =
         { code: "BUN_AIO_UNCLOSED_FILE" },
       );
     }
-    closeState(core, state).catch(() => {
+    closeState(proactor, state).catch(() => {
       // Nobody is left to hear of it.
     });
   });

@@ -18,7 +18,7 @@ import { emptiedError } from "../errors/device_gone.ts";
 import * as abi from "../native/abi.gen.ts";
 import { setEntryStarter } from "../ring/batch.ts";
 import type { Alignment } from "../ring/file_state.ts";
-import { coreOf, type Ring } from "../ring/ring.ts";
+import { proactorOf, type Ring } from "../ring/ring.ts";
 import { Reply } from "../ring/slots.ts";
 import { collected } from "./close.ts";
 import { statsOf } from "./file_info.ts";
@@ -50,11 +50,11 @@ export class File implements AsyncDisposable {
   /** Use `File.open` or `File.fromFd`. */
   constructor(init: FileInit) {
     if (init?.key !== made) throw argumentType("File", "made by File.open or File.fromFd", init);
-    const core = coreOf(init.ring);
+    const proactor = proactorOf(init.ring);
     this.ring = init.ring;
-    this.#open = new OpenFile(core, init.state);
+    this.#open = new OpenFile(proactor, init.state);
     setEntryStarter(this, this.#open);
-    collected.register(this, { state: init.state, core }, init.state);
+    collected.register(this, { state: init.state, proactor }, init.state);
     noteOpened("file", init.state, () => `'${init.state.path ?? `fd ${init.state.fd}`}'`);
   }
 
@@ -158,9 +158,9 @@ export class File implements AsyncDisposable {
   async truncate(size: Offset, options?: IoOptions): Promise<void> {
     const offset = checkOffset("size", size);
     const kind = abi.Kind.truncate;
-    const governed = this.#open.begin(kind, options, offset, undefined);
-    await this.#open.locked(kind, offset, Infinity, governed, () =>
-      this.#open.run(kind, { offset, governor: governed }),
+    const scope = this.#open.begin(kind, options, offset, undefined);
+    await this.#open.locked(kind, offset, Infinity, scope, () =>
+      this.#open.run(kind, { offset, scope: scope }),
     );
   }
 
@@ -170,9 +170,9 @@ export class File implements AsyncDisposable {
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
     checkRange(from, length);
     const kind = abi.Kind.allocate;
-    const governed = this.#open.begin(kind, options, from, length);
-    await this.#open.locked(kind, from, addOffset(from, length), governed, () =>
-      this.#open.run(kind, { offset: from, length, governor: governed }),
+    const scope = this.#open.begin(kind, options, from, length);
+    await this.#open.locked(kind, from, addOffset(from, length), scope, () =>
+      this.#open.run(kind, { offset: from, length, scope: scope }),
     );
   }
 
@@ -211,7 +211,7 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Waits for this file's operations, then closes the descriptor if it is ours. Later calls on the
+   * Waits for this file's operations, then closes the descriptor if it is ours. RetryTimer calls on the
    * file reject with EBADF; a second `close` is the same promise.
    */
   close(): Promise<void> {

@@ -3,16 +3,16 @@
 import fs from "node:fs";
 import type { Identity } from "../locks/identity.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 
 /** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
-export function copiedInfo(core: Core, block: number): DataView {
-  return new DataView(core.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
+export function copiedInfo(proactor: Proactor, block: number): DataView {
+  return new DataView(proactor.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
 }
 
 /** Undefined for devices in memory, which nobody else can have open. */
-export function identityOf(core: Core, info: DataView): Identity | undefined {
-  if (core.backend === abi.Backend.simulated) return undefined;
+export function identityOf(proactor: Proactor, info: DataView): Identity | undefined {
+  if (proactor.backend === abi.Backend.simulated) return undefined;
   const u64 = (offset: number): bigint => info.getBigUint64(offset, true);
   const { FileInfo, FileKind } = abi;
   const isDisk = info.getUint32(FileInfo.kind, true) === FileKind.disk;

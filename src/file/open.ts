@@ -1,7 +1,12 @@
 // Opening: from a path or a descriptor to the record and the native file index that a `File` is made of.
 // Used by file.ts and block_device.ts.
 
-import { causeError, causeOf, type Governor, governor } from "../cancellation/cancellation.ts";
+import {
+  type CancelScope,
+  cancelError,
+  cancelScope,
+  reasonOf,
+} from "../cancellation/cancellation.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import {
   checkBoolean,
@@ -16,7 +21,7 @@ import { type ErrorContext, statusError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import { FileState } from "../ring/file_state.ts";
 import type { Request } from "../ring/request.ts";
-import { coreOf, Ring } from "../ring/ring.ts";
+import { proactorOf, Ring } from "../ring/ring.ts";
 import { askOn } from "../system/loop_devices.ts";
 import { copiedInfo, identityOf } from "./file_info.ts";
 import { type Asked, explainRefusal } from "./open_hints.ts";
@@ -101,10 +106,10 @@ export async function openFile(
     syscall: "open",
     path: name.text,
   };
-  const governed = checkGovernor("open", options, context);
+  const scope = checkScope("open", options, context);
   // Last: getters of the other options are the caller's code and may close the ring.
   const ring = checkRing(options.ring);
-  if (ring.backend !== "simulated") name.hold(coreOf(ring));
+  if (ring.backend !== "simulated") name.hold(proactorOf(ring));
   let refusal = 0;
   try {
     const init = await prepare(
@@ -118,7 +123,7 @@ export async function openFile(
         mode,
         fill: (memory) => name.writeTo(memory),
         blockBytes: PATH_BYTES_MAX,
-        governor: governed,
+        scope: scope,
       },
       (detail) => {
         refusal = detail;
@@ -128,7 +133,7 @@ export async function openFile(
     return init;
   } catch (error) {
     throw await explainRefusal(error, name, {
-      ...{ as, flags: argument, refusal, ask: askOn(coreOf(ring)) },
+      ...{ as, flags: argument, refusal, ask: askOn(proactorOf(ring)) },
     });
   }
 }
@@ -171,12 +176,12 @@ async function prepare(
   request: Omit<Request, "file">,
   refused: (detail: number) => void = () => {},
 ): Promise<FileInit> {
-  const core = coreOf(ring);
+  const proactor = proactorOf(ring);
   const state = new FileState();
   state.path = context.path;
   state.ownsFd = ownsFd;
-  state.index = core.fileIndexes.take();
-  const outcome = await core.start({ ...request, file: state });
+  state.index = proactor.fileTable.take();
+  const outcome = await proactor.start({ ...request, file: state });
   let size = 0;
   try {
     if (outcome.error !== undefined) throw outcome.error;
@@ -184,7 +189,7 @@ async function prepare(
       refused(outcome.detail);
       throw statusError(outcome.status, outcome.errno, context);
     }
-    const info = copiedInfo(core, outcome.block);
+    const info = copiedInfo(proactor, outcome.block);
     fillState(state, info);
     size = info.getFloat64(abi.FileInfo.size, true);
     if (state.writable && info.getUint32(abi.FileInfo.append, true) !== 0) {
@@ -196,18 +201,18 @@ async function prepare(
       });
     }
     // Whole sectors are for the kernel to change where a file is not direct.
-    state.identity = identityOf(core, info);
+    state.identity = identityOf(proactor, info);
     const shares =
       state.ioMask > 0 && (state.kind === abi.FileKind.regular || state.kind === abi.FileKind.disk);
     const identity = shares ? state.identity : undefined;
-    state.lock.join(identity, (found) => core.eachFastWrite(state, found));
+    state.lock.join(identity, (found) => proactor.eachFastWrite(state, found));
   } catch (error) {
     // A descriptor that was not taken over is not ours to close when the ring is torn down.
-    core.forgetFile(state.index);
-    core.fileIndexes.give(state.index);
+    proactor.forgetFile(state.index);
+    proactor.fileTable.give(state.index);
     throw error;
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
   return { key: made, state, ring, size };
 }
@@ -245,21 +250,21 @@ function openFlags(options: OpenOptions): number {
 export function checkRing(ring: unknown): Ring {
   if (ring === undefined) return Ring.default();
   if (!(ring instanceof Ring)) throw argumentType("options.ring", "a Ring", ring);
-  if (!coreOf(ring).closing) return ring;
+  if (!proactorOf(ring).closing) return ring;
   throw new IoError("ERR_RING_CLOSED", {
     reason: "the ring is closed",
     hint: "Open another with Ring.open",
   });
 }
 
-export function checkGovernor(
+export function checkScope(
   where: string,
   options: IoOptions,
   context: ErrorContext,
-): Governor | undefined {
+): CancelScope | undefined {
   if (where !== "open") checkOptions(where, options, IO_OPTION_NAMES);
-  const governed = governor(checkIoOptions(options));
-  const cause = governed === undefined ? undefined : causeOf(governed);
-  if (cause === undefined) return governed;
-  throw causeError(cause, { ...context, transferred: 0 });
+  const scope = cancelScope(checkIoOptions(options));
+  const cause = scope === undefined ? undefined : reasonOf(scope);
+  if (cause === undefined) return scope;
+  throw cancelError(cause, { ...context, transferred: 0 });
 }

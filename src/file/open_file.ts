@@ -1,11 +1,11 @@
-// One open file behind `File`: checks arguments, then hands operations to core.ts (one buffer) or
+// One open file behind `File`: checks arguments, then hands operations to proactor.ts (one buffer) or
 // transfer.ts (vectors, large foreign views). Nothing here waits for anything but promises.
 
 import {
-  type Cause,
-  causeError,
-  type Governor,
-  waitGoverned,
+  type CancelReason,
+  type CancelScope,
+  cancelError,
+  waitWithin,
 } from "../cancellation/cancellation.ts";
 import { argumentType } from "../common/argument_errors.ts";
 import {
@@ -16,7 +16,7 @@ import {
   dataError,
   type IoData,
   type IoOptions,
-  isGone,
+  isDetached,
   isOrdinary,
   notItsMemory,
   type Offset,
@@ -37,7 +37,7 @@ import * as abi from "../native/abi.gen.ts";
 import { type EntryStarter, entryStarterOf } from "../ring/batch.ts";
 import { orGone } from "../ring/device_gone.ts";
 import type { FileState } from "../ring/file_state.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 import type { Outcome, Request } from "../ring/request.ts";
 import { Reply } from "../ring/slots.ts";
 import { readWidened, WIDENED_BYTES_MAX } from "../transfer/bounced.ts";
@@ -45,22 +45,22 @@ import type { Change, Transfer } from "../transfer/request.ts";
 import { checkTransfer, needsCare, runTransfer } from "../transfer/transfer.ts";
 import { closeState, holdSyncs } from "./close.ts";
 import { copiedInfo } from "./file_info.ts";
-import { checkGovernor } from "./open.ts";
+import { checkScope } from "./open.ts";
 
 /** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
 export class OpenFile implements EntryStarter {
-  readonly core: Core;
+  readonly proactor: Proactor;
   readonly state: FileState;
   #closing: Promise<void> | undefined;
 
-  constructor(core: Core, state: FileState) {
-    this.core = core;
+  constructor(proactor: Proactor, state: FileState) {
+    this.proactor = proactor;
     this.state = state;
   }
 
   /** Waits for the file's operations, then closes the descriptor if it is ours; twice is the same promise. */
   close(): Promise<void> {
-    this.#closing ??= closeState(this.core, this.state);
+    this.#closing ??= closeState(this.proactor, this.state);
     return this.#closing;
   }
 
@@ -84,8 +84,7 @@ export class OpenFile implements EntryStarter {
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
-      const governed =
-        options === undefined ? undefined : this.#governor(kind, options, from, length);
+      const scope = options === undefined ? undefined : this.#scope(kind, options, from, length);
       // Getters of the data are the caller's code: one may have closed the file.
       this.#checkOpen(kind);
       if (
@@ -94,12 +93,12 @@ export class OpenFile implements EntryStarter {
       ) {
         const lengths = [length];
         if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.lender === undefined) {
-          return this.#widened(view, from, length, reply, governed) as Promise<never>;
+          return this.#widened(view, from, length, reply, scope) as Promise<never>;
         }
         const piece = pieceOf(view, -1);
-        return this.#long(kind, [piece], lengths, from, length, reply, governed) as Promise<never>;
+        return this.#long(kind, [piece], lengths, from, length, reply, scope) as Promise<never>;
       }
-      return this.core.startTransfer(
+      return this.proactor.startTransfer(
         state,
         kind,
         view,
@@ -108,7 +107,7 @@ export class OpenFile implements EntryStarter {
         length,
         from,
         reply,
-        governed,
+        scope,
       );
     } catch (error) {
       return Promise.reject(dataError("data", data, error));
@@ -121,26 +120,26 @@ export class OpenFile implements EntryStarter {
     offset: Offset,
     length: number,
     reply: number,
-    governor: Governor | undefined,
+    scope: CancelScope | undefined,
   ): Promise<number | undefined> {
-    const { core, state } = this;
+    const { proactor, state } = this;
     const views = [pieceOf(view, -1)];
     let transferred: number;
     // Open until it is known whether a failure means that the device is gone.
-    core.hold(state);
+    proactor.hold(state);
     try {
       transferred = await readWidened({
-        core,
+        proactor,
         file: state,
         kind: abi.Kind.read,
         views,
         lengths: [length],
         offset,
         length,
-        governor,
+        scope,
       });
     } finally {
-      core.letGo(state);
+      proactor.letGo(state);
     }
     if (reply === Reply.bytes) return transferred;
     if (transferred === length) return undefined;
@@ -166,11 +165,10 @@ export class OpenFile implements EntryStarter {
         length += piece.byteLength;
       }
       const from = checkRange(checkOffset("offset", offset), length);
-      const governed =
-        options === undefined ? undefined : this.#governor(kind, options, from, length);
+      const scope = options === undefined ? undefined : this.#scope(kind, options, from, length);
       this.#checkOpen(kind);
       const reply = Reply.bytes;
-      return this.#long(kind, views, lengths, from, length, reply, governed) as Promise<number>;
+      return this.#long(kind, views, lengths, from, length, reply, scope) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -188,8 +186,8 @@ export class OpenFile implements EntryStarter {
     }
     const kind = abi.Kind.write;
     const length = data.byteLength;
-    const governed = this.begin(kind, options, offset, length);
-    await this.#long(kind, [data], [length], offset, length, Reply.nothing, governed, true);
+    const scope = this.begin(kind, options, offset, length);
+    await this.#long(kind, [data], [length], offset, length, Reply.nothing, scope, true);
   }
 
   startEntry(
@@ -214,34 +212,34 @@ export class OpenFile implements EntryStarter {
     offset: Offset,
     length: number,
     reply: number,
-    governed: Governor | undefined,
-    ragged = false,
+    scope: CancelScope | undefined,
+    mayBeUnaligned = false,
   ): Promise<number | undefined> {
     const state = this.state;
-    const core = this.core;
+    const proactor = this.proactor;
     const change: Change = { hasBegun: false };
     const transfer: Transfer = {
-      core,
+      proactor,
       file: state,
       kind,
       views,
       lengths,
       offset,
       length,
-      governor: governed,
-      ragged,
+      scope: scope,
+      mayBeUnaligned,
       change: kind === abi.Kind.write ? change : undefined,
     };
     checkTransfer(transfer);
     const order = kind === abi.Kind.write ? ++state.order : 0;
-    const running = core.holding(state, () => runTransfer(transfer));
+    const running = proactor.holding(state, () => runTransfer(transfer));
     if (kind === abi.Kind.write) holdSyncs(state, running);
     let transferred: number;
     try {
       transferred = await running;
     } catch (error) {
       if (kind === abi.Kind.write && error instanceof IoError) {
-        state.reports.writeFailed(order, error, change.hasBegun, governed?.signal);
+        state.reports.writeFailed(order, error, change.hasBegun, scope?.signal);
       }
       throw error;
     }
@@ -253,18 +251,18 @@ export class OpenFile implements EntryStarter {
   async sync(kind: number, options: IoOptions | undefined): Promise<void> {
     const state = this.state;
     this.#checkOpen(kind);
-    const governed =
-      options === undefined ? undefined : this.#governor(kind, options, undefined, undefined);
+    const scope =
+      options === undefined ? undefined : this.#scope(kind, options, undefined, undefined);
     // Open until it is known whether a failure means that the device is gone.
-    await this.core.holding(state, () => this.#syncBegun(kind, governed));
+    await this.proactor.holding(state, () => this.#syncBegun(kind, scope));
   }
 
-  async #syncBegun(kind: number, governed: Governor | undefined): Promise<void> {
+  async #syncBegun(kind: number, scope: CancelScope | undefined): Promise<void> {
     const { path, reports } = this.state;
     if (reports.lasting !== undefined) throw await this.#syncError(kind, reports.lasting);
     const sync = reports.beginSync(++this.state.order);
     try {
-      await this.#syncWrites(kind, governed);
+      await this.#syncWrites(kind, scope);
     } catch (error) {
       const isItsOwn = error instanceof IoError && wasAsked(error);
       if (sync.failure !== undefined && !isItsOwn) throw await this.#syncError(kind, sync.failure);
@@ -278,13 +276,13 @@ export class OpenFile implements EntryStarter {
     for (const missing of sync.untold.values()) throw missingError(kind, path, missing);
   }
 
-  async #syncWrites(kind: number, governor: Governor | undefined): Promise<void> {
+  async #syncWrites(kind: number, scope: CancelScope | undefined): Promise<void> {
     const state = this.state;
     if (state.longWrites.size > 0) {
-      const cause = await waitGoverned(Promise.allSettled([...state.longWrites]), governor);
+      const cause = await waitWithin(Promise.allSettled([...state.longWrites]), scope);
       if (cause !== undefined) throw this.#stoppedError(kind, cause);
     }
-    const outcome = await this.core.start({ kind, fd: state.fd, file: state, governor });
+    const outcome = await this.proactor.start({ kind, fd: state.fd, file: state, scope });
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status === abi.Status.ok) return;
     const error = this.#outcomeError(kind, outcome, undefined, undefined);
@@ -296,8 +294,8 @@ export class OpenFile implements EntryStarter {
     return this.#orGone(syncError(kind, this.state.path, cause));
   }
 
-  #stoppedError(kind: number, cause: Cause): IoError {
-    return causeError(cause, this.#context(kind, undefined, undefined, 0));
+  #stoppedError(kind: number, cause: CancelReason): IoError {
+    return cancelError(cause, this.#context(kind, undefined, undefined, 0));
   }
 
   /** Keeps clear of unaligned writes that are being read, modified and written back. */
@@ -305,29 +303,29 @@ export class OpenFile implements EntryStarter {
     kind: number,
     start: Offset,
     end: Offset,
-    governor: Governor | undefined,
+    scope: CancelScope | undefined,
     run: () => Promise<T>,
   ): Promise<T> {
     const { lock } = this.state;
-    const stopped = (cause: Cause): IoError => this.#stoppedError(kind, cause);
+    const stopped = (cause: CancelReason): IoError => this.#stoppedError(kind, cause);
     const givenUp = (cause: unknown): IoError =>
       givenUpError(this.#context(kind, undefined, undefined, 0), cause);
     const alone = kind === abi.Kind.truncate;
-    const running = this.core.holding(this.state, () =>
-      lock.during(start, end, alone, { governor, stopped, givenUp }, run),
+    const running = this.proactor.holding(this.state, () =>
+      lock.during(start, end, alone, { scope, stopped, givenUp }, run),
     );
     holdSyncs(this.state, running);
     return running;
   }
 
   async info(kind: number): Promise<DataView> {
-    const { core } = this;
+    const { proactor } = this;
     this.#checkOpen(kind);
     const { block } = await this.run(kind, { blockBytes: abi.FileInfo.SIZE });
     try {
-      return copiedInfo(core, block);
+      return copiedInfo(proactor, block);
     } finally {
-      core.releaseBlock(block);
+      proactor.releaseBlock(block);
     }
   }
 
@@ -337,9 +335,9 @@ export class OpenFile implements EntryStarter {
     options: IoOptions | undefined,
     offset: Offset | undefined,
     length: number | undefined,
-  ): Governor | undefined {
+  ): CancelScope | undefined {
     this.#checkOpen(kind);
-    return options === undefined ? undefined : this.#governor(kind, options, offset, length);
+    return options === undefined ? undefined : this.#scope(kind, options, offset, length);
   }
 
   /**
@@ -347,34 +345,34 @@ export class OpenFile implements EntryStarter {
    * to release when it resolves.
    */
   async run(kind: number, request: Partial<Request>): Promise<Outcome> {
-    const { core, state } = this;
+    const { proactor, state } = this;
     const { offset, length } = request;
     // Open until it is known whether a failure means that the device is gone.
-    return core.holding(state, async () => {
-      const outcome = await core.start({ ...request, kind, fd: state.fd, file: state });
+    return proactor.holding(state, async () => {
+      const outcome = await proactor.start({ ...request, kind, fd: state.fd, file: state });
       if (outcome.status === abi.Status.ok) return outcome;
-      core.releaseBlock(outcome.block);
+      proactor.releaseBlock(outcome.block);
       if (outcome.error !== undefined) throw outcome.error;
       throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
     });
   }
 
   #checkOpen(kind: number): void {
-    if (this.state.closing || this.core.closing) throw this.#closedError(kind);
+    if (this.state.closing || this.proactor.closing) throw this.#closedError(kind);
   }
 
   /** Checks the options; an already aborted signal or a passed deadline does no I/O. */
-  #governor(
+  #scope(
     kind: number,
     options: IoOptions,
     offset: Offset | undefined,
     length: number | undefined,
-  ): Governor | undefined {
+  ): CancelScope | undefined {
     const context = this.#context(kind, offset, length, 0);
-    const governor = checkGovernor(syscallName(kind), options, context);
+    const scope = checkScope(syscallName(kind), options, context);
     // Getters of the options are the caller's code: one may have closed the file.
     this.#checkOpen(kind);
-    return governor;
+    return scope;
   }
 
   #context(
@@ -403,7 +401,7 @@ export class OpenFile implements EntryStarter {
 
   /** `error`, unless it turns out that the device is gone. */
   #orGone(error: IoError): Promise<IoError> {
-    return orGone(this.core, this.state, error);
+    return orGone(this.proactor, this.state, error);
   }
 
   #closedError(kind: number): IoError {
@@ -431,7 +429,7 @@ export function openFileOf(file: object): OpenFile {
  */
 function pieceOf(value: unknown, index: number): Uint8Array {
   if (isOrdinary(value) && value.byteLength > 0) return value;
-  const good = ArrayBuffer.isView(value) && !isGone(value);
+  const good = ArrayBuffer.isView(value) && !isDetached(value);
   const view = good ? value : checkData(pieceName(index), value);
   const length = view.byteLength;
   if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);

@@ -143,9 +143,9 @@ const SEARCH: Readonly<Record<string, number>> = {
   darwin: 0x40000000,
 };
 
-/** Who closes a descriptor when this thread ends before the directory is released: the ring (core.ts). */
+/** Who closes a descriptor when this thread ends before the directory is released: the ring (proactor.ts). */
 export interface Owner {
-  readonly fileIndexes: { take(): number; give(index: number): void };
+  readonly fileTable: { take(): number; give(index: number): void };
   ownFd(index: number, fd: number): void;
   forgetFile(index: number): void;
 }
@@ -166,11 +166,11 @@ class Directory {
   private constructor(owner: Owner, identity: string) {
     this.#owner = owner;
     this.#identity = identity;
-    this.#index = owner.fileIndexes.take();
+    this.#index = owner.fileTable.take();
     try {
       this.fd = openCurrent();
     } catch (error) {
-      owner.fileIndexes.give(this.#index);
+      owner.fileTable.give(this.#index);
       throw error;
     }
     owner.ownFd(this.#index, this.fd);
@@ -195,7 +195,7 @@ class Directory {
     if (this.#users > 0) return;
     Directory.#held.splice(Directory.#held.indexOf(this), 1);
     this.#owner.forgetFile(this.#index);
-    this.#owner.fileIndexes.give(this.#index);
+    this.#owner.fileTable.give(this.#index);
     closeSync(this.fd);
   }
 }

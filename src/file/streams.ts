@@ -2,7 +2,7 @@
 // out in order; writes run behind and are gathered into aligned requests. Both hold a fixed number of
 // buffers and do nothing that the other side of the stream has not asked for.
 
-import { causeError } from "../cancellation/cancellation.ts";
+import { cancelError } from "../cancellation/cancellation.ts";
 import { argumentRange } from "../common/argument_errors.ts";
 import {
   addOffset,
@@ -90,7 +90,7 @@ class Stopper {
 
 function aborted(signal: AbortSignal, syscall: string, file: OpenFile) {
   const cause = { code: "ABORT_ERR", reason: signal.reason } as const;
-  return causeError(cause, { syscall, path: file.state.path });
+  return cancelError(cause, { syscall, path: file.state.path });
 }
 
 function checkConcurrency(value: number | undefined): number {

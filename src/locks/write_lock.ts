@@ -4,15 +4,15 @@
 // A file that is open several times in this thread has one lock. It is on while somebody needs it. What began
 // before that is given a lease then: whoever goes alone waits for it where ranges overlap.
 
-import { type Cause, type Governor, waitGoverned } from "../cancellation/cancellation.ts";
+import { type CancelReason, type CancelScope, waitWithin } from "../cancellation/cancellation.ts";
 import type { Offset } from "../common/arguments.ts";
 import type { Identity } from "./identity.ts";
 import { type Lease, RangeLock } from "./range_lock.ts";
 
 /** Who waits: for how long, and what to say if it was in vain. */
 export interface Waiter {
-  readonly governor: Governor | undefined;
-  stopped(cause: Cause): Error;
+  readonly scope: CancelScope | undefined;
+  stopped(cause: CancelReason): Error;
   /** The range is given up because of `cause`. */
   givenUp(cause: unknown): Error;
 }
@@ -24,7 +24,7 @@ interface Unlocked {
   lease: Lease | undefined;
 }
 
-/** Calls back for each write of the fast way (core.ts) of one `File` that is under way. */
+/** Calls back for each write of the fast way (proactor.ts) of one `File` that is under way. */
 export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
 
 /** A range that an operation of unknown outcome may still write. */
@@ -230,7 +230,7 @@ export class WriteLock {
     const { granted } = lease;
     if (granted === undefined) return lease;
     const cause =
-      waiter.governor === undefined ? await granted : await waitGoverned(granted, waiter.governor);
+      waiter.scope === undefined ? await granted : await waitWithin(granted, waiter.scope);
     if (cause === undefined) return lease;
     this.#release(lease);
     throw waiter.stopped(cause);

@@ -1,19 +1,19 @@
 // The bytes behind the blocks of bounce.ts: copies into and out of the native memory of one ring. Views
-// are the caller's and may be any subclass, detached or shrunk meanwhile. Used through core.ts.
+// are the caller's and may be any subclass, detached or shrunk meanwhile. Used through proactor.ts.
 
 import { bytesOf, isOrdinary } from "../common/arguments.ts";
 import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES, BOUNCE_RESERVE_BYTES } from "../native/abi.gen.ts";
-import { Bounce, NO_BLOCK } from "./buddy_allocator.ts";
+import { BuddyAllocator, NO_BLOCK } from "./buddy_allocator.ts";
 
 /** A caller's view may have a `set` of its own. */
 const setBytes = Uint8Array.prototype.set;
 
-export class BounceMemory extends Bounce {
+export class BounceBuffers extends BuddyAllocator {
   readonly #bytes: Uint8Array<ArrayBuffer>;
   /** Where the first block is for the kernel. */
   readonly #address: number;
   /** Behind all other blocks. */
-  readonly #reserve = new Bounce(BOUNCE_RESERVE_BYTES);
+  readonly #reserve = new BuddyAllocator(BOUNCE_RESERVE_BYTES);
   /** By unit: the last view of the block that begins there. */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 

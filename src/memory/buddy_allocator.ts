@@ -1,5 +1,5 @@
 // The bounce memory of one ring, shared out in blocks of a power of two: what the kernel sees instead
-// of foreign views, and where paths, structs and iovecs travel. Used by core.ts alone.
+// of foreign views, and where paths, structs and iovecs travel. Used by proactor.ts alone.
 //
 // Blocks are aligned to their size, so that they serve direct I/O. Freed blocks stay split until an
 // allocation fails: most requests of a program are of one size.
@@ -12,7 +12,7 @@ const NOT_FREE = -1;
 /** No block at the moment. */
 export const NO_BLOCK = -1;
 
-export class Bounce {
+export class BuddyAllocator {
   /** Per smallest unit: the order of the free block that starts there, or NOT_FREE. */
   readonly #freeOrder: Int8Array;
   /** Per smallest unit: the order of the used block that starts there, or NOT_FREE. */

@@ -1,6 +1,6 @@
 // `BufferPool`: equal buffers of one slab, lent one by one.
 
-import { causeError } from "../cancellation/cancellation.ts";
+import { cancelError } from "../cancellation/cancellation.ts";
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
 import { type Bytes, checkInteger, checkOptions, isSignal } from "../common/arguments.ts";
 import { listen, unlisten } from "../common/intrinsics.ts";
@@ -165,7 +165,7 @@ class Loans implements Lender {
     const slab = slabOf(this.slab);
     if (slab === undefined) return;
     slab.chunkBytes = 0;
-    for (const pinner of slab.pinners.splice(0)) pinner.deref()?.unpin(slab.header);
+    for (const registrar of slab.registrars.splice(0)) registrar.deref()?.unregister(slab.header);
   }
 
   countInFlight(offset: number, bytes: number, by: 1 | -1): void {
@@ -265,5 +265,5 @@ function detachedError(): IoError {
 }
 
 function abortedError(signal: AbortSignal): IoError {
-  return causeError({ code: "ABORT_ERR", reason: signal.reason }, { syscall: "acquire" });
+  return cancelError({ code: "ABORT_ERR", reason: signal.reason }, { syscall: "acquire" });
 }

@@ -1,30 +1,30 @@
 // Which pools' memory one ring has registered with its kernel (io_uring's registered buffers). Used by
-// core.ts alone.
+// proactor.ts alone.
 //
 // A ring is told of a pool when it first uses it; it lets go when the pool is disposed of (buffer_pool.ts),
 // when the pool is collected, or when the ring ends.
 
 import * as abi from "../native/abi.gen.ts";
 import { library } from "../native/library.ts";
-import type { Lender, Pinner, Slab } from "./slab.ts";
+import type { Lender, Registrar, Slab } from "./slab.ts";
 
 interface Held {
-  readonly pinners: readonly WeakRef<Pinner>[];
+  readonly registrars: readonly WeakRef<Registrar>[];
   readonly header: number;
 }
 
-const dropped = new FinalizationRegistry<Held>(({ pinners, header }) => {
-  for (const pinner of pinners) pinner.deref()?.unpin(header);
+const dropped = new FinalizationRegistry<Held>(({ registrars, header }) => {
+  for (const registrar of registrars) registrar.deref()?.unregister(header);
 });
 
-export class Pins implements Pinner {
+export class RegisteredBuffers implements Registrar {
   readonly #native = library();
   readonly #ring: number;
-  /** The ring's own: as long as this is reachable, the ring is no garbage, and `unpin` may call it. */
+  /** The ring's own: as long as this is reachable, the ring is no garbage, and `unregister` may call it. */
   readonly memory: ArrayBuffer;
   readonly #enabled: boolean;
   readonly #met = new WeakSet<Slab>();
-  readonly #self: WeakRef<Pinner> = new WeakRef(this);
+  readonly #self: WeakRef<Registrar> = new WeakRef(this);
   /** The ring has ended. */
   over = false;
 
@@ -41,17 +41,17 @@ export class Pins implements Pinner {
   meet(slab: Slab, lender: Lender): void {
     if (!this.#enabled || this.#met.has(slab) || slab.buffer.detached) return;
     this.#met.add(slab);
-    const { header, chunkBytes, pinners } = slab;
+    const { header, chunkBytes, registrars } = slab;
     if (chunkBytes === 0) return;
     if (this.#native.ba_slab_pin(this.#ring as never, header as never, chunkBytes) !== 1) return;
-    if (pinners.length === 0) dropped.register(lender, { pinners, header });
+    if (registrars.length === 0) dropped.register(lender, { registrars, header });
     // The registry holds this very list: rings that are over leave it here.
-    const alive = pinners.filter((pinner) => pinner.deref()?.over === false);
-    pinners.splice(0, Infinity, ...alive, this.#self);
+    const alive = registrars.filter((registrar) => registrar.deref()?.over === false);
+    registrars.splice(0, Infinity, ...alive, this.#self);
   }
 
   /** What is in flight on that memory stays as it is. */
-  unpin(header: number): void {
+  unregister(header: number): void {
     if (!this.over) this.#native.ba_slab_unpin(this.#ring as never, header as never);
   }
 }

@@ -9,9 +9,9 @@ import { SlabInfo } from "../native/abi.gen.ts";
 import { library, nativeBuffer } from "../native/library.ts";
 
 /** Who has registered memory of pools with a kernel: a ring (pins.ts). */
-export interface Pinner {
+export interface Registrar {
   readonly over: boolean;
-  unpin(header: number): void;
+  unregister(header: number): void;
 }
 
 /** Who lends parts of a slab: a `BufferPool`. */
@@ -34,7 +34,7 @@ export interface Slab {
   readonly lender: Lender | undefined;
   /** Of a pool: what is registered with a kernel at once (pinned); 0 for nothing, and when it is disposed of. */
   chunkBytes: number;
-  readonly pinners: WeakRef<Pinner>[];
+  readonly registrars: WeakRef<Registrar>[];
 }
 
 const slabs = new WeakMap<ArrayBufferLike, Slab>();
@@ -92,7 +92,7 @@ export function createSlab(
 ): ArrayBuffer {
   const { buffer, header, address } = mapMemory(bytes, alignment, 1);
   lendersExist ||= lender !== undefined;
-  slabs.set(buffer, { buffer, header, address, bytes, lender, chunkBytes, pinners: [] });
+  slabs.set(buffer, { buffer, header, address, bytes, lender, chunkBytes, registrars: [] });
   noteOpened(
     "slab",
     buffer,

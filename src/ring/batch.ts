@@ -127,7 +127,7 @@ function start(
 }
 
 /**
- * Syncs settle with 0, or with the failure of a write before them: the core knows of those that it
+ * Syncs settle with 0, or with the failure of a write before them: the proactor knows of those that it
  * was given, but not of those that were refused for their arguments.
  */
 function finishSyncs(

@@ -1,4 +1,4 @@
-// What core.ts, file.ts and transfer.ts share about one open file. The File object itself may be
+// What proactor.ts, file.ts and transfer.ts share about one open file. The File object itself may be
 // collected while operations run; this record then closes the descriptor when they have settled.
 
 import type { Identity } from "../locks/identity.ts";
@@ -72,7 +72,7 @@ export class FileState {
     const shift = Math.log2(offset) << SubmissionFlag.alignmentShift;
     if (offset > 1) this.flags = SubmissionFlag.aligned | shift;
     else this.flags = this.#isCached() ? SubmissionFlag.cached : 0;
-    this.#look();
+    this.#updateCareful();
   }
 
   /**
@@ -84,25 +84,25 @@ export class FileState {
     this.writeMask = size - 1;
     this.offsetMask = Math.max(this.ioMask, size - 1);
     if (this.ioMask > this.writeMask) this.lock.keepOn();
-    this.#look();
+    this.#updateCareful();
   }
 
   setUnalignedWrites(mode: "reject" | "rmw"): void {
     this.unalignedWrites = mode;
     if (mode === "rmw" && this.offsetMask > 0) this.lock.keepOn();
-    this.#look();
+    this.#updateCareful();
   }
 
   setLimit(bytes: number): void {
     this.limit = bytes;
-    this.#look();
+    this.#updateCareful();
   }
 
   #isCached(): boolean {
     return !this.direct && (this.kind === FileKind.regular || this.kind === FileKind.disk);
   }
 
-  #look(): void {
+  #updateCareful(): void {
     this.careful = this.offsetMask > 0 || this.memoryMask > 0 || this.limit !== Infinity;
   }
 }

@@ -1,9 +1,9 @@
-// Places in a ring's native table of files. Used by core.ts.
+// Places in a ring's native table of files. Used by proactor.ts.
 
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { FILES_MAX } from "../native/abi.gen.ts";
 
-export class FileIndexes {
+export class FileTable {
   readonly #free: number[] = [];
   /** The next that was never used. */
   #next = 0;

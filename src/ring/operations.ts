@@ -3,7 +3,12 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { type Cause, Control, causeError, type Governor } from "../cancellation/cancellation.ts";
+import {
+  type CancelReason,
+  CancelRegistry,
+  type CancelScope,
+  cancelError,
+} from "../cancellation/cancellation.ts";
 import { addOffset, hasLength } from "../common/arguments.ts";
 import type { OperationSource } from "../common/leaks.ts";
 import { endsTooEarly, isSuspect } from "../errors/device_gone.ts";
@@ -11,9 +16,9 @@ import { syscallName } from "../errors/hints.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { detachedError, type ErrorContext, statusError } from "../errors/status.ts";
 import type { EachWrite } from "../locks/write_lock.ts";
-import type { BounceMemory } from "../memory/bounce_buffers.ts";
+import type { BounceBuffers } from "../memory/bounce_buffers.ts";
 import { NO_BLOCK } from "../memory/buddy_allocator.ts";
-import type { Pins } from "../memory/registered_buffers.ts";
+import type { RegisteredBuffers } from "../memory/registered_buffers.ts";
 import type { Slab } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
 import { deviceGone } from "./device_gone.ts";
@@ -37,26 +42,26 @@ export interface Host extends Requests {
   /** Keeps the file and the ring from closing while `run` is between two native operations. */
   holding<T>(file: FileState, run: () => Promise<T>): Promise<T>;
   /** A signal was aborted, or a deadline has passed. */
-  cancel(slot: number, cause: Cause): void;
+  cancel(slot: number, cause: CancelReason): void;
 }
 
 export class Operations implements OperationSource {
   readonly slots: Slots<FileState | undefined, SlotMemory> = new Slots(undefined, undefined);
   /** Blocks that the kernel sees instead of foreign views. */
-  readonly bounce: BounceMemory;
+  readonly bounce: BounceBuffers;
   readonly #slabs: (Slab | undefined)[] = [];
-  readonly #pins: Pins;
+  readonly #pins: RegisteredBuffers;
   readonly #host: Host;
-  readonly #control: Control;
-  readonly #governed = new Map<number, Cause | undefined>();
+  readonly #cancelRegistry: CancelRegistry;
+  readonly #scope = new Map<number, CancelReason | undefined>();
   /** Slots of operations that were settled while they waited and are still in the queue. */
   #dead = 0;
 
-  constructor(host: Host, bounce: BounceMemory, pins: Pins) {
+  constructor(host: Host, bounce: BounceBuffers, pins: RegisteredBuffers) {
     this.#host = host;
     this.bounce = bounce;
     this.#pins = pins;
-    this.#control = new Control((slot, cause) => host.cancel(slot, cause));
+    this.#cancelRegistry = new CancelRegistry((slot, cause) => host.cancel(slot, cause));
   }
 
   /** Operations that have not settled. */
@@ -155,7 +160,7 @@ export class Operations implements OperationSource {
     return this.bounce.addressOf(block);
   }
 
-  /** Bounce memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
+  /** BuddyAllocator memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
   #waitOrRefuse(slot: number, mayCome: boolean): -1 {
     if (mayCome) return -1;
     const init = this.#describe(slot, 0);
@@ -199,7 +204,7 @@ export class Operations implements OperationSource {
     const slab = this.#slabs[slot];
     if (slab !== undefined) return slab.buffer.detached;
     if (this.slots.reply[slot] !== Reply.outcome) return false;
-    return (this.slots.memory[slot] as Request).isGone?.() === true;
+    return (this.slots.memory[slot] as Request).isDetached?.() === true;
   }
 
   // The end -----------------------------------------------------------------------------------------
@@ -210,7 +215,8 @@ export class Operations implements OperationSource {
     const reply = slots.reply[slot] as number;
     const resolve = slots.resolve[slot] as (value: unknown) => void;
     if (reply === Reply.outcome) {
-      const error = status === abi.Status.canceled ? this.causeError(slot, transferred) : undefined;
+      const error =
+        status === abi.Status.canceled ? this.cancelError(slot, transferred) : undefined;
       let moved = transferred;
       if (status === abi.Status.abandoned) moved = this.#lose(slot, transferred);
       const block = slots.block[slot] as number;
@@ -223,11 +229,11 @@ export class Operations implements OperationSource {
       const block = slots.block[slot] as number;
       const view = slots.memory[slot] as ArrayBufferView;
       if (slots.kind[slot] === abi.Kind.read) {
-        const gone =
+        const isDetached =
           block === NO_BLOCK
             ? !hasLength(view, length)
             : !this.bounce.copyOut(view, block, length, transferred);
-        if (gone) {
+        if (isDetached) {
           this.#fail(slot, detachedError(this.#describe(slot, transferred)));
           return;
         }
@@ -263,7 +269,7 @@ export class Operations implements OperationSource {
       );
     }
     let error: IoError;
-    if (status === abi.Status.canceled) error = this.causeError(slot, transferred);
+    if (status === abi.Status.canceled) error = this.cancelError(slot, transferred);
     else if (this.#slabs[slot]?.buffer.detached === true && status === abi.Status.invalid)
       error = detachedError(this.#describe(slot, 0));
     else error = statusError(status, errno, this.#describe(slot, transferred));
@@ -327,7 +333,7 @@ export class Operations implements OperationSource {
     if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
       // The native side has not looked at what it calls invalid.
       const hadBegun = slots.state[slot] === SlotState.native && status !== abi.Status.invalid;
-      const signal = this.#control.signalOf(slot);
+      const signal = this.#cancelRegistry.signalOf(slot);
       file.reports.writeFailed(slots.order[slot] as number, error, hadBegun, signal);
     }
     const block = slots.block[slot] as number;
@@ -372,7 +378,7 @@ export class Operations implements OperationSource {
       const offset = (slots.address[slot] as number) - slab.address;
       slab.lender.countInFlight(offset, slots.length[slot] as number, -1);
     }
-    if (this.#governed.size > 0 && this.#governed.delete(slot)) this.#control.remove(slot);
+    if (this.#scope.size > 0 && this.#scope.delete(slot)) this.#cancelRegistry.remove(slot);
     if (slots.state[slot] === SlotState.native) {
       slots.give(slot);
     } else {
@@ -387,22 +393,22 @@ export class Operations implements OperationSource {
   // Cancelling --------------------------------------------------------------------------------------
 
   /** From now on the slot's operation may be asked to end. */
-  govern(slot: number, governor: Governor): void {
-    this.#governed.set(slot, undefined);
-    this.#control.add(slot, governor);
+  govern(slot: number, scope: CancelScope): void {
+    this.#scope.set(slot, undefined);
+    this.#cancelRegistry.add(slot, scope);
   }
 
   /** Notes why it is asked to end; false if it was asked already, or has settled. */
-  noteCause(slot: number, cause: Cause): boolean {
-    if (this.#governed.get(slot) !== undefined || !this.#governed.has(slot)) return false;
-    this.#governed.set(slot, cause);
+  noteReason(slot: number, cause: CancelReason): boolean {
+    if (this.#scope.get(slot) !== undefined || !this.#scope.has(slot)) return false;
+    this.#scope.set(slot, cause);
     return true;
   }
 
-  causeError(slot: number, transferred: number): IoError {
-    const cause = this.#governed.get(slot);
+  cancelError(slot: number, transferred: number): IoError {
+    const cause = this.#scope.get(slot);
     const init = this.#describe(slot, transferred);
-    if (cause !== undefined) return causeError(cause, init);
+    if (cause !== undefined) return cancelError(cause, init);
     return new IoError("ECANCELED", { ...init, reason: "the operation was cancelled" });
   }
 

@@ -25,7 +25,7 @@ export class Polling {
   #since = 0;
   /** Whether the last call was promised another one, which then is a look. */
   #promised = false;
-  #looks = false;
+  #polls = false;
   #isLast = false;
 
   constructor(microseconds: number) {
@@ -37,7 +37,7 @@ export class Polling {
    * whether to promise the native side a look in the next turn.
    */
   begin(now: number, count: number, held: number, rang: boolean): boolean {
-    this.#looks = this.#promised;
+    this.#polls = this.#promised;
     this.#isLast = count === 0 && !rang && now - this.#since >= this.#ms;
     this.#promised = !this.#isLast && held <= HELD_MAX && this.#credit >= 0 && this.#ms > 0;
     return this.#promised;
@@ -54,11 +54,11 @@ export class Polling {
       this.#since = now;
     } else if (settled > 0) {
       // What the descriptor told of in time, a look would have found.
-      const paid = rang ? now - this.#since <= this.#ms + WAKE_MS : this.#looks;
+      const paid = rang ? now - this.#since <= this.#ms + WAKE_MS : this.#polls;
       if (paid && this.#credit < CREDIT_MAX) this.#credit++;
       if (paid && !rang) this.#penalty = PENALTY_MIN;
       this.#since = now;
-    } else if (this.#looks && this.#isLast) {
+    } else if (this.#polls && this.#isLast) {
       this.#credit -= this.#penalty;
       this.#penalty = Math.min(this.#penalty * 2, PENALTY_MAX);
     }

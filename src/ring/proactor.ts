@@ -8,26 +8,26 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { type Cause, causeOf, type Governor } from "../cancellation/cancellation.ts";
+import { type CancelReason, type CancelScope, reasonOf } from "../cancellation/cancellation.ts";
 import { setImmediate } from "../common/intrinsics.ts";
 import { addSource } from "../common/leaks.ts";
 import { syscallName } from "../errors/hints.ts";
 import { IoError } from "../errors/io_error.ts";
 import { closedError, type Refused } from "../errors/status.ts";
 import type { EachWrite } from "../locks/write_lock.ts";
-import { BounceMemory } from "../memory/bounce_buffers.ts";
+import { BounceBuffers } from "../memory/bounce_buffers.ts";
 import { NO_BLOCK } from "../memory/buddy_allocator.ts";
-import { Pins } from "../memory/registered_buffers.ts";
+import { RegisteredBuffers } from "../memory/registered_buffers.ts";
 import type { Slab } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
 import { library } from "../native/library.ts";
 import type { FileState } from "./file_state.ts";
-import { FileIndexes } from "./file_table.ts";
+import { FileTable } from "./file_table.ts";
 import { type DeviceParameters, openRing } from "./open_ring.ts";
 import { type Host, Operations } from "./operations.ts";
 import { Polling } from "./polling.ts";
 import type { Outcome, Request } from "./request.ts";
-import { Later } from "./retry_timer.ts";
+import { RetryTimer } from "./retry_timer.ts";
 import { NO_SLOT, Reply, SlotState } from "./slots.ts";
 import { Tables } from "./tables.ts";
 import { Wake } from "./wake.ts";
@@ -37,7 +37,7 @@ const INLINE_MS_MAX = 1;
 /** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
 const INLINE_FLUSHES_MAX = 256;
 
-export interface CoreOptions {
+export interface ProactorOptions {
   readonly backend: number;
   readonly queueDepth: number;
   /** How long a flush may block for the first completion; default 0. */
@@ -48,7 +48,7 @@ export interface CoreOptions {
   readonly device?: DeviceParameters | undefined;
 }
 
-export class Core implements Host {
+export class Proactor implements Host {
   readonly backend: number;
   readonly queueDepth: number;
   /** Kernel features in use (io_uring setup flags). */
@@ -62,9 +62,9 @@ export class Core implements Host {
   readonly #tables: Tables;
 
   readonly #operations: Operations;
-  readonly #pins: Pins;
+  readonly #pins: RegisteredBuffers;
   /** Blocks that the kernel sees instead of foreign views. */
-  readonly bounce: BounceMemory;
+  readonly bounce: BounceBuffers;
   readonly #wake: Wake;
   readonly #polling: Polling;
   #pollScheduled = false;
@@ -82,15 +82,15 @@ export class Core implements Host {
   #inlineSince = 0;
   #inlineFlushes = 0;
   /** The native side asks to be called again, though nothing may ring. */
-  readonly #retry: Later = new Later(() => this.#drain());
+  readonly #retry: RetryTimer = new RetryTimer(() => this.#drain());
   #closed: Promise<void> | undefined;
-  #gone = false;
+  #freed = false;
   #onIdle: (() => void) | undefined;
   readonly #forget: () => void;
   /** Places in the native table of files. */
-  readonly fileIndexes: FileIndexes = new FileIndexes();
+  readonly fileTable: FileTable = new FileTable();
 
-  constructor(options: CoreOptions) {
+  constructor(options: ProactorOptions) {
     this.#native = library();
     const opened = openRing(
       options.backend,
@@ -103,8 +103,8 @@ export class Core implements Host {
     this.queueDepth = opened.queueDepth;
     this.features = opened.features;
     this.#ring = opened.ring;
-    this.#pins = new Pins(opened.ring, opened.memory, opened.backend);
-    this.bounce = new BounceMemory(opened.memory, opened.bounceOffset, opened.bounceAddress);
+    this.#pins = new RegisteredBuffers(opened.ring, opened.memory, opened.backend);
+    this.bounce = new BounceBuffers(opened.memory, opened.bounceOffset, opened.bounceAddress);
     this.#operations = new Operations(this, this.bounce, this.#pins);
     this.#operationsMax = opened.operationsMax;
     this.#tables = new Tables(opened);
@@ -128,11 +128,11 @@ export class Core implements Host {
     length: number,
     offset: number | bigint,
     reply: number,
-    governor: Governor | undefined,
+    scope: CancelScope | undefined,
   ): Promise<never> {
     const operations = this.#operations;
     const slot = operations.addTransfer(file, kind, view, slab, slabOffset, length, offset, reply);
-    return this.#enqueue(slot, governor);
+    return this.#enqueue(slot, scope);
   }
 
   /** A request of our own. Its promise never rejects. */
@@ -141,7 +141,7 @@ export class Core implements Host {
     if (refusal !== undefined) return Promise.resolve(refusal);
     return this.#enqueue(
       this.#operations.addRequest(request),
-      request.governor,
+      request.scope,
       request.urgent === true,
     );
   }
@@ -153,7 +153,7 @@ export class Core implements Host {
   #overFor(request: Request): Outcome | undefined {
     const { kind, file, block = NO_BLOCK } = request;
     const closed = file?.closed === true && kind !== abi.Kind.close;
-    if (!this.#gone && !closed) return undefined;
+    if (!this.#freed && !closed) return undefined;
     const where = { syscall: syscallName(kind), path: file?.path };
     const error = closed
       ? closedError(where)
@@ -161,7 +161,7 @@ export class Core implements Host {
     return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
   }
 
-  #enqueue(slot: number, governor: Governor | undefined, urgent = false): Promise<never> {
+  #enqueue(slot: number, scope: CancelScope | undefined, urgent = false): Promise<never> {
     const { slots } = this.#operations;
     const promise = this.#operations.promise(slot);
     if (this.#head === NO_SLOT) {
@@ -174,14 +174,14 @@ export class Core implements Host {
       slots.next[this.#tail] = slot;
       this.#tail = slot;
     }
-    if (governor !== undefined) this.#govern(slot, governor);
+    if (scope !== undefined) this.#govern(slot, scope);
     this.#schedule();
     return promise;
   }
 
-  #govern(slot: number, governor: Governor): void {
-    this.#operations.govern(slot, governor);
-    const cause = causeOf(governor);
+  #govern(slot: number, scope: CancelScope): void {
+    this.#operations.govern(slot, scope);
+    const cause = reasonOf(scope);
     if (cause !== undefined) this.cancel(slot, cause);
   }
 
@@ -210,7 +210,7 @@ export class Core implements Host {
 
   readonly #flush = (): void => {
     this.#flushScheduled = false;
-    if (this.#gone) return;
+    if (this.#freed) return;
     if (this.#busy) {
       this.#flushLater();
       return;
@@ -226,7 +226,7 @@ export class Core implements Host {
 
   readonly #drain = (): void => {
     this.#inlineSince = 0;
-    if (this.#gone) return;
+    if (this.#freed) return;
     if (this.#head !== NO_SLOT || this.#busy) {
       this.#flush();
       return;
@@ -241,7 +241,7 @@ export class Core implements Host {
   readonly #poll = (): void => {
     this.#pollScheduled = false;
     this.#inlineSince = 0;
-    if (this.#gone || this.#held === 0) {
+    if (this.#freed || this.#held === 0) {
       this.#polling.rest();
       return;
     }
@@ -325,7 +325,7 @@ export class Core implements Host {
 
   /** Whether the kernel has let go of all operations that settled without its word. */
   get owesNothing(): boolean {
-    return !this.#gone && this.#tables.abandoned === 0;
+    return !this.#freed && this.#tables.abandoned === 0;
   }
 
   /** Operations that the native side can hold. */
@@ -417,16 +417,16 @@ export class Core implements Host {
   // Cancelling ------------------------------------------------------------------------------------
 
   /** A signal was aborted, or a deadline has passed. */
-  cancel(slot: number, cause: Cause): void {
+  cancel(slot: number, cause: CancelReason): void {
     const operations = this.#operations;
     const { slots } = operations;
     if (this.#busy) {
       this.#cancelLater(slot, cause);
       return;
     }
-    if (!operations.noteCause(slot, cause)) return;
+    if (!operations.noteReason(slot, cause)) return;
     if (slots.state[slot] === SlotState.waiting) {
-      operations.refuse(slot, operations.causeError(slot, 0));
+      operations.refuse(slot, operations.cancelError(slot, 0));
       return;
     }
     this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
@@ -434,7 +434,7 @@ export class Core implements Host {
   }
 
   /** A getter aborted: its own operation may be between two states, and native rows not read yet. */
-  #cancelLater(slot: number, cause: Cause): void {
+  #cancelLater(slot: number, cause: CancelReason): void {
     const generation = this.#operations.slots.generation[slot];
     queueMicrotask(() => {
       if (this.#operations.slots.generation[slot] === generation) this.cancel(slot, cause);
@@ -463,7 +463,7 @@ export class Core implements Host {
 
   /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
   deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
-    if (this.#gone) return 0;
+    if (this.#freed) return 0;
     return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
   }
 
@@ -501,7 +501,7 @@ export class Core implements Host {
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.#onIdle = undefined;
-    this.#gone = true;
+    this.#freed = true;
     this.#pins.over = true;
     this.#forget();
     this.#retry.cancel();

@@ -1,8 +1,8 @@
 // The library's own operations: opens, syncs, parts of longer transfers. What is asked, and what became of it.
 
-import type { Governor } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/cancellation.ts";
 import type { IoError } from "../errors/io_error.ts";
-import type { BounceMemory } from "../memory/bounce_buffers.ts";
+import type { BounceBuffers } from "../memory/bounce_buffers.ts";
 import type { FileState } from "./file_state.ts";
 
 /** What became of one of the library's own operations. */
@@ -13,7 +13,7 @@ export interface Outcome {
   readonly errno: number;
   readonly transferred: number;
   readonly detail: number;
-  /** Bounce memory that the operation used and that is now the caller's to release. */
+  /** BuddyAllocator memory that the operation used and that is now the caller's to release. */
   readonly block: number;
   /** Set instead of a system error: aborted, timed out, or the memory could not be prepared. */
   readonly error: IoError | undefined;
@@ -27,7 +27,7 @@ export interface Request {
   readonly file: FileState | undefined;
   readonly offset?: number | bigint;
   readonly length?: number;
-  /** Bounce memory already held; the operation's memory starts `blockOffset` bytes into it. */
+  /** BuddyAllocator memory already held; the operation's memory starts `blockOffset` bytes into it. */
   readonly block?: number;
   readonly blockOffset?: number;
   /** Else bytes of bounce memory to wait for; 0 for none. */
@@ -37,8 +37,8 @@ export interface Request {
   readonly argument?: number;
   readonly mode?: number;
   /** Whether memory that it names has been detached since `fill`. */
-  readonly isGone?: () => boolean;
-  readonly governor?: Governor | undefined;
+  readonly isDetached?: () => boolean;
+  readonly scope?: CancelScope | undefined;
   /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
   readonly urgent?: boolean;
 }
@@ -48,7 +48,7 @@ export interface Requests {
   /** Never rejects. */
   start(request: Request): Promise<Outcome>;
   /** Where the memory of `Outcome.block` is. */
-  readonly bounce: BounceMemory;
+  readonly bounce: BounceBuffers;
   /** Lets go of `Outcome.block`. */
   releaseBlock(block: number): void;
 }

@@ -1,8 +1,8 @@
-// A call that is due after a pause, and never later than asked for. Used by core.ts.
+// A call that is due after a pause, and never later than asked for. Used by proactor.ts.
 
 import { Timer } from "../native/clock.ts";
 
-export class Later {
+export class RetryTimer {
   readonly #run: () => void;
   #timer: Timer | undefined;
   /** When it fires, on the caller's clock. */

@@ -1,5 +1,5 @@
 // `Ring`: one engine with its queue, for one JavaScript thread. Most programs never name it: files use
-// `Ring.default()`. The work is done in core.ts.
+// `Ring.default()`. The work is done in proactor.ts.
 
 import { readFileSync } from "node:fs";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
@@ -10,7 +10,7 @@ import { backendName, refusedText } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import { type Operation, runBatch } from "./batch.ts";
 import type { DeviceParameters } from "./open_ring.ts";
-import { Core } from "./proactor.ts";
+import { Proactor } from "./proactor.ts";
 import { type RingStats, readStats } from "./statistics.ts";
 
 /** What can carry operations to the kernel. */
@@ -56,17 +56,17 @@ const BACKENDS: Readonly<Record<string, number>> = {
 
 let defaultRing: Ring | undefined;
 
-const cores = new WeakMap<Ring, Core>();
+const cores = new WeakMap<Ring, Proactor>();
 
 /** The machinery behind a ring. */
-export function coreOf(ring: Ring): Core {
-  const core = cores.get(ring);
-  if (core === undefined) throw new Error("bun-aio: internal error: no Ring");
-  return core;
+export function proactorOf(ring: Ring): Proactor {
+  const proactor = cores.get(ring);
+  if (proactor === undefined) throw new Error("bun-aio: internal error: no Ring");
+  return proactor;
 }
 
 export class Ring implements AsyncDisposable {
-  readonly #core: Core;
+  readonly #proactor: Proactor;
   /** What carries operations to the kernel. */
   readonly backend: BackendName;
   /** Why it is that one. */
@@ -75,20 +75,21 @@ export class Ring implements AsyncDisposable {
   readonly queueDepth: number;
 
   /** Use `Ring.open` or `Ring.default`. */
-  constructor(core: Core, reason: string) {
-    if (!(core instanceof Core)) {
-      throw argumentType("Ring", "opened by Ring.open or Ring.default", core);
+  constructor(proactor: Proactor, reason: string) {
+    if (!(proactor instanceof Proactor)) {
+      throw argumentType("Ring", "opened by Ring.open or Ring.default", proactor);
     }
-    this.#core = core;
-    cores.set(this, core);
-    this.backend = backendName(core.backend) as BackendName;
+    this.#proactor = proactor;
+    cores.set(this, proactor);
+    this.backend = backendName(proactor.backend) as BackendName;
     this.backendReason = reason;
-    this.queueDepth = core.queueDepth;
+    this.queueDepth = proactor.queueDepth;
   }
 
   /** This thread's ring, opened at first use and again after it was closed. */
   static default(): Ring {
-    if (defaultRing === undefined || defaultRing.#core.closing) defaultRing = Ring.#open(undefined);
+    if (defaultRing === undefined || defaultRing.#proactor.closing)
+      defaultRing = Ring.#open(undefined);
     return defaultRing;
   }
 
@@ -99,7 +100,7 @@ export class Ring implements AsyncDisposable {
    */
   static open(options?: RingOptions): Ring {
     const ring = Ring.#open(options);
-    noteOpened("ring", ring.#core, () => `${ring.backend}, queue depth ${ring.queueDepth}`);
+    noteOpened("ring", ring.#proactor, () => `${ring.backend}, queue depth ${ring.queueDepth}`);
     return ring;
   }
 
@@ -123,8 +124,8 @@ export class Ring implements AsyncDisposable {
       0,
       POLL_MICROSECONDS_MAX,
     );
-    const core = new Core({ backend, queueDepth, waitNs, pollMicroseconds });
-    return new Ring(core, reason(core, forced));
+    const proactor = new Proactor({ backend, queueDepth, waitNs, pollMicroseconds });
+    return new Ring(proactor, reason(proactor, forced));
   }
 
   /**
@@ -146,7 +147,7 @@ export class Ring implements AsyncDisposable {
 
   /** Counters since the ring was opened, and what is in flight now. */
   stats(): RingStats {
-    return readStats(this.#core);
+    return readStats(this.#proactor);
   }
 
   /**
@@ -154,8 +155,8 @@ export class Ring implements AsyncDisposable {
    * Files stay open but can only be closed.
    */
   close(): Promise<void> {
-    noteClosed(this.#core);
-    return this.#core.close();
+    noteClosed(this.#proactor);
+    return this.#proactor.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -166,8 +167,8 @@ export class Ring implements AsyncDisposable {
 /** Opens a ring over a device in memory, for `bun-aio/testing`. */
 export function openSimulated(device: DeviceParameters): Ring {
   const backend = abi.Backend.simulated;
-  const core = new Core({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
-  return new Ring(core, "simulated: a device of bun-aio/testing");
+  const proactor = new Proactor({ backend, queueDepth: abi.QUEUE_DEPTH_DEFAULT, device });
+  return new Ring(proactor, "simulated: a device of bun-aio/testing");
 }
 
 function chooseBackend(asked: unknown): { backend: number; forced: string | undefined } {
@@ -187,10 +188,10 @@ function chooseBackend(asked: unknown): { backend: number; forced: string | unde
   throw argumentValue(where, `must be one of ${Object.keys(BACKENDS).join(", ")}`, name);
 }
 
-function reason(core: Core, forced: string | undefined): string {
-  const name = backendName(core.backend);
+function reason(proactor: Proactor, forced: string | undefined): string {
+  const name = backendName(proactor.backend);
   if (forced !== undefined) return `${name}: ${forced}`;
-  const { refused } = core;
+  const { refused } = proactor;
   if (refused === undefined) return `${name}: the best this system has`;
   const { code, reason: words } = systemError(refused.errno);
   return `${refusedText(refused)}: ${code} (${words})${circumstance(refused.errno)}; using ${name}`;

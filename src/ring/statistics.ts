@@ -2,7 +2,7 @@
 
 import { argumentRange, argumentType } from "../common/argument_errors.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { Core } from "./proactor.ts";
+import type { Proactor } from "./proactor.ts";
 
 /** Latencies from submission to completion, of one kind of operation. */
 export interface LatencyHistogram {
@@ -58,8 +58,8 @@ export interface RingStats {
   };
 }
 
-export function readStats(core: Core): RingStats {
-  const memory = core.controlMemory;
+export function readStats(proactor: Proactor): RingStats {
+  const memory = proactor.controlMemory;
   const at = (field: Exclude<keyof typeof abi.Stats, "SIZE">): number => {
     const offset = abi.Control.stats + abi.Stats[field];
     return memory.getUint32(offset, true) + memory.getUint32(offset + 4, true) * 0x1_0000_0000;
@@ -86,7 +86,7 @@ export function readStats(core: Core): RingStats {
     bytesWritten: at("bytesWritten"),
     wakes: at("wakes"),
     staleEvents: at("staleEvents"),
-    inFlight: core.inFlight,
+    inFlight: proactor.inFlight,
     inKernelPeak: at("inKernelPeak"),
     latency: {
       read: histogram(memory, 0),

@@ -1,6 +1,6 @@
 // How the JavaScript thread learns of completions that were not there at the flush: the ring's wake
 // descriptor (an eventfd registered with io_uring on Linux, a pipe elsewhere) is read through Bun's
-// own event loop. The only file that knows; core.ts says when to watch and what to call.
+// own event loop. The only file that knows; proactor.ts says when to watch and what to call.
 //
 // A stream of the descriptor keeps the process alive even with no read pending, and only
 // `cancel()` lets go of it. So it is made when something is in flight, and cancelled IDLE_MS after
@@ -83,7 +83,7 @@ export class Wake {
     reader?.cancel().catch(ignore);
   };
 
-  readonly #lookAgain = (): void => {
+  readonly #pollAgain = (): void => {
     this.#polling = undefined;
     if (this.#wanted) this.#onWake();
   };
@@ -111,7 +111,7 @@ export class Wake {
 
   #poll(): void {
     // Without the stream nothing else keeps the process alive.
-    this.#polling ??= new Timer(POLL_MS, this.#lookAgain, { keepsAlive: true });
+    this.#polling ??= new Timer(POLL_MS, this.#pollAgain, { keepsAlive: true });
   }
 }
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { systemError } from "../errors/io_error.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 import {
   backingFile,
   deviceNumbers,
@@ -84,18 +84,18 @@ export async function keyOfPath(path: string | Buffer): Promise<Key | undefined>
 }
 
 /** Asks the driver, on a thread of the ring. Never rejects. */
-export function askOn(core: Core): AskLoop {
+export function askOn(proactor: Proactor): AskLoop {
   return async (number) => {
     const { SIZE, device, inode, rdevice, offset } = abi.LoopStatus;
     const kind = abi.Kind.loopStatus;
     const request = { kind, fd: -1, file: undefined, argument: number, blockBytes: SIZE };
-    const outcome = await core.start(request);
+    const outcome = await proactor.start(request);
     try {
       if (outcome.status === abi.Status.failed) {
         return systemError(outcome.errno).code === "ENXIO" ? "nothing" : "unknown";
       }
       if (outcome.error !== undefined || outcome.status !== abi.Status.ok) return "unknown";
-      const memory = core.bounce.memoryOf(outcome.block, SIZE);
+      const memory = proactor.bounce.memoryOf(outcome.block, SIZE);
       const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
       const u64 = (at: number): bigint => view.getBigUint64(at, true);
       // Of files that are no devices the driver says 0.
@@ -103,7 +103,7 @@ export function askOn(core: Core): AskLoop {
       const key = disk === 0n ? fileKey(u64(device), u64(inode)) : diskKey(numbersText(disk));
       return { key, offset: Number(u64(offset)) };
     } finally {
-      core.releaseBlock(outcome.block);
+      proactor.releaseBlock(outcome.block);
     }
   };
 }

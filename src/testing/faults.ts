@@ -8,7 +8,7 @@ import { checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts
 import { IoError } from "../errors/io_error.ts";
 import { closedError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 
 /**
  * What goes wrong, and when. `operation`, `offset` and `length` say which requests the rule watches;
@@ -218,12 +218,12 @@ function flags(rule: FaultRule): number {
 
 /** The rules of one device. */
 export class Faults implements FaultPlan {
-  readonly #core: Core;
+  readonly #proactor: Proactor;
   readonly #limits: RuleLimits;
   readonly #free: number[] = [];
 
-  constructor(core: Core, limits: RuleLimits) {
-    this.#core = core;
+  constructor(proactor: Proactor, limits: RuleLimits) {
+    this.#proactor = proactor;
     this.#limits = limits;
     for (let place = abi.FAULT_RULES_MAX - 1; place >= 0; place--) this.#free.push(place);
   }
@@ -233,7 +233,7 @@ export class Faults implements FaultPlan {
   }
 
   addNamed(name: string, rule: FaultRule): Disposable {
-    if (this.#core.closing) throw closedError({ syscall: "faults.add", path: undefined });
+    if (this.#proactor.closing) throw closedError({ syscall: "faults.add", path: undefined });
     const bytes = nativeRule(name, rule, this.#limits);
     const place = this.#free.pop();
     if (place === undefined) {
@@ -265,11 +265,11 @@ export class Faults implements FaultPlan {
     blockBytes?: number;
     fill?: (memory: Uint8Array<ArrayBuffer>) => void;
   }): void {
-    const core = this.#core;
-    if (core.closing) return;
+    const proactor = this.#proactor;
+    if (proactor.closing) return;
     const kind = abi.Kind.deviceCommand;
-    void core.start({ ...request, kind, fd: -1, file: undefined }).then((outcome) => {
-      core.releaseBlock(outcome.block);
+    void proactor.start({ ...request, kind, fd: -1, file: undefined }).then((outcome) => {
+      proactor.releaseBlock(outcome.block);
     });
   }
 }

@@ -12,8 +12,8 @@ import { BlockDevice, type BlockDeviceOptions, openInit } from "../device/block_
 import { IoError } from "../errors/io_error.ts";
 import { statusError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { Core } from "../ring/proactor.ts";
-import { coreOf, Ring } from "../ring/ring.ts";
+import type { Proactor } from "../ring/proactor.ts";
+import { proactorOf, Ring } from "../ring/ring.ts";
 import { type AttachedImage, attachMd, MDCONFIG, MdDevice } from "./md_device.ts";
 
 export interface ImageDeviceOptions {
@@ -73,13 +73,13 @@ async function makeImageDevice(options: ImageDeviceOptions): Promise<BlockDevice
   const image = await temporaryImage(directory ?? tmpdir(), size);
   try {
     await image.unlink();
-    const core = coreOf(Ring.default());
-    const attached = await attach(core, image.handle.fd, sector);
+    const proactor = proactorOf(Ring.default());
+    const attached = await attach(proactor, image.handle.fd, sector);
     try {
       return await BlockDevice.open(attached.path, open);
     } finally {
       // From here on the device lives by the descriptor just opened, or goes if that failed.
-      await core.start({ kind: abi.Kind.close, fd: attached.fd, file: undefined });
+      await proactor.start({ kind: abi.Kind.close, fd: attached.fd, file: undefined });
     }
   } finally {
     await image.handle.close();
@@ -150,11 +150,11 @@ async function temporaryImage(directory: string, size: number): Promise<Temporar
 }
 
 async function attach(
-  core: Core,
+  proactor: Proactor,
   fd: number,
   sectorSize: number,
 ): Promise<{ path: string; fd: number }> {
-  const outcome = await core.start({
+  const outcome = await proactor.start({
     kind: abi.Kind.attachImage,
     fd,
     file: undefined,
@@ -170,13 +170,13 @@ async function attach(
         path: CONTROL,
       });
     }
-    const memory = core.bounce.memoryOf(outcome.block, abi.ImageInfo.SIZE);
+    const memory = proactor.bounce.memoryOf(outcome.block, abi.ImageInfo.SIZE);
     const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
     return {
       fd: info.getInt32(abi.ImageInfo.fd, true),
       path: `/dev/loop${info.getUint32(abi.ImageInfo.number, true)}`,
     };
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
 }

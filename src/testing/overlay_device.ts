@@ -12,7 +12,7 @@ import { openFileOf } from "../file/open_file.ts";
 import { type Path, PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { DeviceParameters } from "../ring/open_ring.ts";
-import { coreOf, openSimulated, type Ring } from "../ring/ring.ts";
+import { openSimulated, proactorOf, type Ring } from "../ring/ring.ts";
 
 export interface OverlayDeviceOptions {
   /** As for `BlockDevice.open`. */
@@ -115,13 +115,13 @@ class CopyOnWriteDevice extends BlockDevice implements OverlayDevice {
   #closed: Promise<void> | undefined;
 
   changes(): { offset: number; length: number }[] {
-    const core = coreOf(this.ring);
+    const proactor = proactorOf(this.ring);
     const found: { offset: number; length: number }[] = [];
     const ranges = new Float64Array(2 * RANGES_MAX);
     let from = 0;
     let count: number;
     do {
-      count = core.deviceChanges(from, ranges);
+      count = proactor.deviceChanges(from, ranges);
       for (let index = 0; index < count; index++) {
         const offset = ranges[2 * index] ?? 0;
         const length = ranges[2 * index + 1] ?? 0;

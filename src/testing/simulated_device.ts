@@ -11,9 +11,9 @@ import { openFile } from "../file/open.ts";
 import { PathName } from "../file/path.ts";
 import { sparseMemory } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 import type { Request } from "../ring/request.ts";
-import { coreOf, openSimulated } from "../ring/ring.ts";
+import { openSimulated, proactorOf } from "../ring/ring.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
 
 export interface SimulatedDeviceOptions {
@@ -137,7 +137,7 @@ async function start(settings: Settings, contents: Contents): Promise<MemoryDevi
     baseFd: -1,
   });
   try {
-    await writeContents(coreOf(ring), contents);
+    await writeContents(proactorOf(ring), contents);
     const options = { write: true, direct: strict, unalignedWrites, ring };
     using path = new PathName("seed", `simulated:${seed}`);
     const init = await openFile(path, options, 0);
@@ -150,7 +150,7 @@ async function start(settings: Settings, contents: Contents): Promise<MemoryDevi
 
 class MemoryDevice extends BlockDevice implements SimulatedDevice {
   readonly faults: FaultPlan;
-  readonly #core: Core;
+  readonly #proactor: Proactor;
   readonly #rules: Faults;
   readonly #settings: Settings;
   /** What survived, once somebody has asked. */
@@ -159,9 +159,9 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
 
   constructor(init: DeviceInit, settings: Settings) {
     super(init);
-    this.#core = coreOf(this.ring);
+    this.#proactor = proactorOf(this.ring);
     this.#settings = settings;
-    this.#rules = new Faults(this.#core, limitsOf(settings));
+    this.#rules = new Faults(this.#proactor, limitsOf(settings));
     this.faults = this.#rules;
   }
 
@@ -176,15 +176,15 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
   }
 
   async #crash(): Promise<readonly Bytes[]> {
-    const core = this.#core;
-    await core.start(command({ argument: abi.DeviceCommand.crash }));
-    return readContents(core);
+    const proactor = this.#proactor;
+    await proactor.start(command({ argument: abi.DeviceCommand.crash }));
+    return readContents(proactor);
   }
 
   async reopen(): Promise<SimulatedDevice> {
     if (this.#survived === undefined) {
       if (this.#closed !== undefined) throw this.#closedError();
-      if (!(await isGone(this.#core))) {
+      if (!(await isGone(this.#proactor))) {
         throw new IoError("EBUSY", {
           reason: "the device is running",
           errno: -errnoOf("EBUSY"),
@@ -206,7 +206,7 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
 
   async #close(): Promise<void> {
     // The memory goes with the ring: what a crash has left is kept for `reopen`.
-    if (this.#survived === undefined && !this.#core.closing && (await isGone(this.#core))) {
+    if (this.#survived === undefined && !this.#proactor.closing && (await isGone(this.#proactor))) {
       this.#survived ??= this.#crash();
     }
     await this.#survived?.catch(() => {});
@@ -246,8 +246,8 @@ function command(request: Command): Request {
   return { ...request, kind: abi.Kind.deviceCommand, fd: -1, file: undefined };
 }
 
-async function isGone(core: Core): Promise<boolean> {
-  return (await core.start(command({ argument: abi.DeviceCommand.askGone }))).detail === 1;
+async function isGone(proactor: Proactor): Promise<boolean> {
+  return (await proactor.start(command({ argument: abi.DeviceCommand.askGone }))).detail === 1;
 }
 
 // Contents: what was ever written, and nothing of the rest -----------------------------------------------
@@ -290,9 +290,9 @@ function imageOf(contents: Contents, size: number): Bytes {
   return image;
 }
 
-async function writeContents(core: Core, contents: Contents): Promise<void> {
+async function writeContents(proactor: Proactor, contents: Contents): Promise<void> {
   for (const part of contents) {
-    const outcome = await core.start(
+    const outcome = await proactor.start(
       command({
         argument: abi.DeviceCommand.writeImage,
         length: part.byteLength,
@@ -300,18 +300,18 @@ async function writeContents(core: Core, contents: Contents): Promise<void> {
         fill: (memory) => memory.set(part),
       }),
     );
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
 }
 
-async function readContents(core: Core): Promise<readonly Bytes[]> {
+async function readContents(proactor: Proactor): Promise<readonly Bytes[]> {
   const parts: Bytes[] = [];
   const argument = abi.DeviceCommand.readImage;
   for (let offset = 0; ; ) {
     const length = PART_BYTES_MAX;
-    const outcome = await core.start(command({ argument, offset, length, blockBytes: length }));
-    const part = core.bounce.memoryOf(outcome.block, outcome.detail).slice();
-    core.releaseBlock(outcome.block);
+    const outcome = await proactor.start(command({ argument, offset, length, blockBytes: length }));
+    const part = proactor.bounce.memoryOf(outcome.block, outcome.detail).slice();
+    proactor.releaseBlock(outcome.block);
     if (part.byteLength === 0) return parts;
     parts.push(part);
     for (const range of rangesOf(part)) offset = range.offset + range.bytes.byteLength;

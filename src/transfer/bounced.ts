@@ -8,7 +8,7 @@ import { addOffset, bytesOf, type IoData, lowBits, type Offset } from "../common
 import type { IoError } from "../errors/io_error.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Outcome } from "../ring/request.ts";
-import { checkEnd, gone, settledBadly } from "./errors.ts";
+import { checkEnd, detached, settledBadly } from "./errors.ts";
 import type { Transfer } from "./request.ts";
 
 /** Bytes of one part, and parts on their way at once; measured: docs/block-devices.md. */
@@ -24,10 +24,10 @@ export interface Span {
   /** Bytes behind the caller's last one. */
   readonly tail: number;
   /** Writes: what stands in the first and last unit around the caller's bytes. */
-  readonly edges?: readonly Edge[];
+  readonly partialSectors?: readonly PartialSector[];
 }
 
-export interface Edge {
+export interface PartialSector {
   /** Place within the span. */
   readonly at: number;
   readonly bytes: Uint8Array;
@@ -46,26 +46,26 @@ export const WIDENED_BYTES_MAX: number = PART_BYTES / 2;
 
 /** A read of one buffer of at most WIDENED_BYTES_MAX bytes, widened to whole sectors and trimmed. */
 export async function readWidened(transfer: Transfer): Promise<number> {
-  const { core, file, length } = transfer;
+  const { proactor, file, length } = transfer;
   if (length === 0) return 0;
   const span = spanOf(transfer);
-  const outcome = await core.start({
+  const outcome = await proactor.start({
     kind: abi.Kind.read,
     fd: file.fd,
     file,
     offset: span.start,
     length: span.bytes,
     blockBytes: span.bytes,
-    governor: transfer.governor,
+    scope: transfer.scope,
   });
   const moved = Math.max(0, Math.min(outcome.transferred - span.head, length));
   try {
     if (moved > 0) {
-      const memory = core.bounce.memoryOf(outcome.block, outcome.transferred);
+      const memory = proactor.bounce.memoryOf(outcome.block, outcome.transferred);
       scatter(transfer, 0, 0, memory, -span.head);
     }
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
   if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, moved);
   if (moved < length) await checkEnd(transfer, moved);
@@ -122,17 +122,17 @@ async function runPart(
   bytes: number,
   cursor: Cursor,
 ): Promise<Part> {
-  const { core, file, kind } = transfer;
+  const { proactor, file, kind } = transfer;
   const { index, position } = cursor;
   const isRead = kind === abi.Kind.read;
   const fill = (memory: Uint8Array): void => {
-    for (const edge of span.edges ?? []) {
+    for (const edge of span.partialSectors ?? []) {
       if (edge.at >= from && edge.at < from + bytes) memory.set(edge.bytes, edge.at - from);
     }
     gather(transfer, index, position, memory, from - span.head, bytes);
     if (transfer.change !== undefined) transfer.change.hasBegun = true;
   };
-  const outcome = await core.start({
+  const outcome = await proactor.start({
     kind,
     fd: file.fd,
     file,
@@ -140,18 +140,18 @@ async function runPart(
     length: bytes,
     blockBytes: bytes,
     ...(isRead ? {} : { fill }),
-    governor: transfer.governor,
+    scope: transfer.scope,
   });
   let error: IoError | undefined;
   try {
     if (isRead && outcome.block >= 0) {
-      const memory = core.bounce.memoryOf(outcome.block, outcome.transferred);
+      const memory = proactor.bounce.memoryOf(outcome.block, outcome.transferred);
       scatter(transfer, index, position, memory, from - span.head);
     }
   } catch (failure) {
     error = failure as IoError;
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
   return { bytes, outcome, error };
 }
@@ -190,7 +190,7 @@ function gather(
   for (let i = index; i < views.length && start < end; i++) {
     const view = views[i] as IoData;
     const length = lengths[i] as number;
-    if (view.byteLength < length) throw gone(transfer, Math.max(0, from));
+    if (view.byteLength < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {
@@ -216,7 +216,7 @@ function scatter(
   for (let i = index; i < views.length && start < end; i++) {
     const view = views[i] as IoData;
     const length = lengths[i] as number;
-    if (view.byteLength < length) throw gone(transfer, Math.max(0, from));
+    if (view.byteLength < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {

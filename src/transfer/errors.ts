@@ -1,6 +1,6 @@
 // The errors of transfers of several parts: they name the whole transfer, not the part that failed.
 
-import { causeError } from "../cancellation/cancellation.ts";
+import { cancelError } from "../cancellation/cancellation.ts";
 import { addOffset, remainder } from "../common/arguments.ts";
 import { endsTooEarly } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
@@ -16,8 +16,8 @@ import type { Transfer } from "./request.ts";
 /** Waits outside of the kernel end with the transfer's own error. */
 export function waiterOf(transfer: Transfer): Waiter {
   return {
-    governor: transfer.governor,
-    stopped: (cause) => causeError(cause, describe(transfer, 0)),
+    scope: transfer.scope,
+    stopped: (cause) => cancelError(cause, describe(transfer, 0)),
     givenUp: (cause) => givenUpError(describe(transfer, 0), cause),
   };
 }
@@ -31,7 +31,7 @@ export async function settledBadly(
   const context = describe(transfer, Math.max(0, Math.min(transferred, transfer.length)));
   if (outcome.error === undefined) {
     const error = statusError(outcome.status, outcome.errno, context);
-    return orGone(transfer.core, transfer.file, error);
+    return orGone(transfer.proactor, transfer.file, error);
   }
   const { code, cause } = outcome.error;
   const reason = REASONS[code];
@@ -51,7 +51,7 @@ export function describe(transfer: Transfer, transferred: number): ErrorContext 
   return { kind, file, syscall: syscallName(shown), path: file.path, offset, length, transferred };
 }
 
-export function gone(transfer: Transfer, transferred: number): IoError {
+export function detached(transfer: Transfer, transferred: number): IoError {
   return detachedError(describe(transfer, transferred));
 }
 
@@ -103,9 +103,9 @@ function bytes(count: number): string {
 
 /** The end of a device that is still there, or of a file. */
 export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
-  const { core, file, offset } = transfer;
+  const { proactor, file, offset } = transfer;
   if (!endsTooEarly(file, offset, moved)) return;
   const error = statusError(abi.Status.ok, 0, describe(transfer, moved));
-  const goneInstead = await deviceGone(core, file, error);
+  const goneInstead = await deviceGone(proactor, file, error);
   if (goneInstead !== undefined) throw goneInstead;
 }

@@ -1,8 +1,8 @@
 // Writes whose range is not aligned, with `unalignedWrites: "rmw"` or from a stream or a copy: the sectors
-// at the edges are read, the caller's bytes are put over them, and the whole is written, under a range lock
+// at the partialSectors are read, the caller's bytes are put over them, and the whole is written, under a range lock
 // that every write of this thread to the file takes part in. Used by transfer.ts.
 //
-// Nothing is held while waiting for whoever may wait for it: the edges are kept in plain memory, each part
+// Nothing is held while waiting for whoever may wait for it: the partialSectors are kept in plain memory, each part
 // has its own bounce block, and a write that turns out to reach past the end of the file lets go of its
 // range before it asks for the larger one.
 
@@ -10,11 +10,11 @@ import { addOffset, type Offset } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";
 import { OUTCOME_UNKNOWN } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
-import { type Edge, runBounced, type Span, spanOf } from "./bounced.ts";
+import { type PartialSector, runBounced, type Span, spanOf } from "./bounced.ts";
 import { describe, settledBadly, waiterOf } from "./errors.ts";
 import type { Transfer } from "./request.ts";
 
-export async function runModify(transfer: Transfer): Promise<number> {
+export async function readModifyWrite(transfer: Transfer): Promise<number> {
   const span = spanOf(transfer);
   const mayGrow = transfer.file.kind === abi.FileKind.regular && span.tail > 0;
   const unit = transfer.file.ioMask + 1;
@@ -22,16 +22,16 @@ export async function runModify(transfer: Transfer): Promise<number> {
   const { lock } = transfer.file;
   const waiter = waiterOf(transfer);
   const moved = await lock.alone(span.start, end, waiter, async () => {
-    const sectors = await readEdges(transfer, span);
+    const sectors = await readPartialSectors(transfer, span);
     if (mayGrow && sectors.tailBytes < unit) return undefined;
-    return writeSectors(transfer, { ...span, edges: sectors.edges });
+    return writeSectors(transfer, { ...span, partialSectors: sectors.partialSectors });
   });
   if (moved !== undefined) return moved;
   // The file ends within the last sector or before it: whole sectors make it too long for a moment, and
   // nobody else may make it longer before it is cut.
   return lock.alone(span.start, Infinity, waiter, async () => {
-    const sectors = await readEdges(transfer, span);
-    const wide = { ...span, edges: sectors.edges };
+    const sectors = await readPartialSectors(transfer, span);
+    const wide = { ...span, partialSectors: sectors.partialSectors };
     if (sectors.tailBytes === unit) return writeSectors(transfer, wide);
     return runPastEnd(transfer, wide, sectors.tailBytes);
   });
@@ -43,22 +43,22 @@ async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
     return await runBounced(transfer, span);
   } catch (error) {
     if (error instanceof IoError && error.code === OUTCOME_UNKNOWN) {
-      const { core, file } = transfer;
+      const { proactor, file } = transfer;
       const end = addOffset(span.start, span.bytes);
-      file.lock.giveUp(span.start, end, error, () => core.owesNothing);
+      file.lock.giveUp(span.start, end, error, () => proactor.owesNothing);
     }
     throw error;
   }
 }
 
 interface Sectors {
-  readonly edges: readonly Edge[];
+  readonly partialSectors: readonly PartialSector[];
   /** Bytes of the last sector that exist. */
   readonly tailBytes: number;
 }
 
 /** Reads the first and last sector, where the caller's bytes do not cover them. */
-async function readEdges(transfer: Transfer, span: Span): Promise<Sectors> {
+async function readPartialSectors(transfer: Transfer, span: Span): Promise<Sectors> {
   const unit = transfer.file.ioMask + 1;
   const last = span.bytes - unit;
   const first = span.head > 0 && last > 0 ? readSector(transfer, span.start, unit) : undefined;
@@ -69,10 +69,11 @@ async function readEdges(transfer: Transfer, span: Span): Promise<Sectors> {
   const [headSector, tailSector] = await Promise.allSettled([first, end]);
   if (headSector.status === "rejected") throw headSector.reason;
   if (tailSector.status === "rejected") throw tailSector.reason;
-  const edges: Edge[] = [];
-  if (headSector.value !== undefined) edges.push({ at: 0, bytes: headSector.value.bytes });
-  if (tailSector.value !== undefined) edges.push({ at: last, bytes: tailSector.value.bytes });
-  return { edges, tailBytes: tailSector.value?.transferred ?? unit };
+  const partialSectors: PartialSector[] = [];
+  if (headSector.value !== undefined) partialSectors.push({ at: 0, bytes: headSector.value.bytes });
+  if (tailSector.value !== undefined)
+    partialSectors.push({ at: last, bytes: tailSector.value.bytes });
+  return { partialSectors, tailBytes: tailSector.value?.transferred ?? unit };
 }
 
 /** One sector; what lies past the end of the file is zero. */
@@ -81,15 +82,15 @@ async function readSector(
   offset: Offset,
   unit: number,
 ): Promise<{ bytes: Uint8Array; transferred: number }> {
-  const { core, file, governor } = transfer;
-  const outcome = await core.start({
+  const { proactor, file, scope } = transfer;
+  const outcome = await proactor.start({
     kind: abi.Kind.read,
     fd: file.fd,
     file,
     offset,
     length: unit,
     blockBytes: unit,
-    governor,
+    scope,
   });
   try {
     const bytes = new Uint8Array(unit);
@@ -101,10 +102,10 @@ async function readSector(
       const read = { ...transfer, kind: abi.Kind.read, views, offset, length: unit };
       throw await settledBadly(read, outcome, outcome.transferred);
     }
-    bytes.set(core.bounce.memoryOf(outcome.block, outcome.transferred));
+    bytes.set(proactor.bounce.memoryOf(outcome.block, outcome.transferred));
     return { bytes, transferred: outcome.transferred };
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
 }
 
@@ -129,11 +130,11 @@ async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Pr
   }
 }
 
-/** Not governed: the padding must go even if the caller has lost interest. */
+/** Not scope: the padding must go even if the caller has lost interest. */
 async function cut(transfer: Transfer, length: Offset): Promise<void> {
-  const { core, file } = transfer;
+  const { proactor, file } = transfer;
   const kind = abi.Kind.truncate;
-  const outcome = await core.start({ kind, fd: file.fd, file, offset: length });
+  const outcome = await proactor.start({ kind, fd: file.fd, file, offset: length });
   if (outcome.status === abi.Status.ok) return;
   const cause = await settledBadly(transfer, outcome, transfer.length);
   throw new IoError(cause.code, {
@@ -146,8 +147,8 @@ async function cut(transfer: Transfer, length: Offset): Promise<void> {
 }
 
 async function reachesBeyond(transfer: Transfer, length: Offset): Promise<boolean> {
-  const { core, file } = transfer;
-  const outcome = await core.start({
+  const { proactor, file } = transfer;
+  const outcome = await proactor.start({
     kind: abi.Kind.stat,
     fd: file.fd,
     file,
@@ -155,10 +156,10 @@ async function reachesBeyond(transfer: Transfer, length: Offset): Promise<boolea
   });
   try {
     if (outcome.status !== abi.Status.ok) return false;
-    const memory = core.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
+    const memory = proactor.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
     const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
     return view.getFloat64(abi.FileInfo.size, true) > length;
   } finally {
-    core.releaseBlock(outcome.block);
+    proactor.releaseBlock(outcome.block);
   }
 }

@@ -1,9 +1,9 @@
 // What the ways of a longer transfer have in common: what was asked for.
 
-import type { Governor } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/cancellation.ts";
 import type { IoData, Offset } from "../common/arguments.ts";
 import type { FileState } from "../ring/file_state.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 
 /** What is changed by a call, however many transfers that takes. */
 export interface Change {
@@ -12,7 +12,7 @@ export interface Change {
 }
 
 export interface Transfer {
-  readonly core: Core;
+  readonly proactor: Proactor;
   readonly file: FileState;
   /** `Kind.read` or `Kind.write`. */
   readonly kind: number;
@@ -22,9 +22,9 @@ export interface Transfer {
   readonly offset: Offset;
   /** Bytes of all views. */
   readonly length: number;
-  readonly governor: Governor | undefined;
+  readonly scope: CancelScope | undefined;
   /** A write that may be unaligned whatever the file says. Default false. */
-  readonly ragged?: boolean;
+  readonly mayBeUnaligned?: boolean;
   /** Of a write whose failure syncs have to know of. */
   readonly change?: Change | undefined;
 }

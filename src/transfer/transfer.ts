@@ -12,8 +12,8 @@ import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Request } from "../ring/request.ts";
 import { runBounced, spanOf } from "./bounced.ts";
-import { beyondEnd, checkEnd, gone, misaligned, settledBadly, waiterOf } from "./errors.ts";
-import { runModify } from "./read_modify_write.ts";
+import { beyondEnd, checkEnd, detached, misaligned, settledBadly, waiterOf } from "./errors.ts";
+import { readModifyWrite } from "./read_modify_write.ts";
 import type { Transfer } from "./request.ts";
 
 /** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
@@ -36,7 +36,7 @@ export function checkTransfer(transfer: Transfer): void {
   const { file, offset, length } = transfer;
   if (transfer.kind !== abi.Kind.write || length === 0) return;
   if (file.limit !== Infinity && addOffset(offset, length) > file.limit) throw beyondEnd(transfer);
-  if (file.unalignedWrites === "rmw" || transfer.ragged === true) return;
+  if (file.unalignedWrites === "rmw" || transfer.mayBeUnaligned === true) return;
   if (((lowBits(offset) | length) & file.writeMask) !== 0) throw misaligned(transfer);
 }
 
@@ -57,7 +57,7 @@ export async function runTransfer(transfer: Transfer): Promise<number> {
 async function runEither(transfer: Transfer): Promise<number> {
   const { file, offset, length } = transfer;
   if (transfer.kind === abi.Kind.read) return runPlain(transfer);
-  if (((lowBits(offset) | length) & file.ioMask) !== 0) return runModify(transfer);
+  if (((lowBits(offset) | length) & file.ioMask) !== 0) return readModifyWrite(transfer);
   const end = addOffset(offset, length);
   return file.lock.during(offset, end, false, waiterOf(transfer), () => runPlain(transfer));
 }
@@ -129,17 +129,17 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
   for (let first = 0; first < regions.length; first += abi.IOVECS_MAX) {
     const group = regions.slice(first, first + abi.IOVECS_MAX);
     const length = group.reduce((sum, region) => sum + region.length, 0);
-    const outcome = await transfer.core.start(vectorRequest(transfer, group, length, done));
-    transfer.core.releaseBlock(outcome.block);
+    const outcome = await transfer.proactor.start(vectorRequest(transfer, group, length, done));
+    transfer.proactor.releaseBlock(outcome.block);
     done += outcome.transferred;
     if (outcome.status === abi.Status.abandoned) loseRegions(group);
-    if (outcome.status === abi.Status.invalid) throw gone(transfer, done);
+    if (outcome.status === abi.Status.invalid) throw detached(transfer, done);
     if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
   // What was written is written; what was read has no place to be.
   if (transfer.kind === abi.Kind.read) {
-    if (regions.some(hasGone)) throw gone(transfer, done);
+    if (regions.some(hasDetached)) throw detached(transfer, done);
   }
   return done;
 }
@@ -152,7 +152,7 @@ function loseRegions(regions: readonly Region[]): void {
 }
 
 /** Views in regions are ordinary ones, or copies: what they say of themselves is so. */
-function hasGone({ view, length }: Region): boolean {
+function hasDetached({ view, length }: Region): boolean {
   return view.byteLength !== length;
 }
 
@@ -171,8 +171,8 @@ function vectorRequest(
     argument: group.length,
     blockBytes: group.length * (IOVEC_BYTES + 8),
     fill: (memory) => fillIovecs(transfer, group, memory, done),
-    isGone: () => group.some(hasGone),
-    governor: transfer.governor,
+    isDetached: () => group.some(hasDetached),
+    scope: transfer.scope,
   };
 }
 
@@ -186,7 +186,7 @@ function fillIovecs(
   done: number,
 ): void {
   const out = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-  if (group.some(hasGone)) throw gone(transfer, done);
+  if (group.some(hasDetached)) throw detached(transfer, done);
   group.forEach(({ slab, slabOffset, length }, index) => {
     setUint64(out, index * IOVEC_BYTES, slab.address + slabOffset);
     setUint64(out, index * IOVEC_BYTES + 8, length);

@@ -1,11 +1,11 @@
 // Writes zeroes where the system cannot make a range zero by itself. Used by block_device.ts.
 
-import type { Governor } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/cancellation.ts";
 import { addOffset, type Offset } from "../common/arguments.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "../ring/file_state.ts";
-import type { Core } from "../ring/proactor.ts";
+import type { Proactor } from "../ring/proactor.ts";
 import type { Change } from "./request.ts";
 import { runTransfer } from "./transfer.ts";
 
@@ -14,11 +14,11 @@ const IN_FLIGHT_MAX = 4;
 
 /** Every chunk is written from the same memory, which nobody else ever sees. */
 export async function writeZeroChunks(
-  core: Core,
+  proactor: Proactor,
   file: FileState,
   from: Offset,
   length: number,
-  governor: Governor | undefined,
+  scope: CancelScope | undefined,
   change: Change,
 ): Promise<void> {
   if (length === 0) return;
@@ -33,7 +33,7 @@ export async function writeZeroChunks(
       if (running.length === IN_FLIGHT_MAX) await running.shift();
       const lengths = [bytes];
       running.push(
-        runTransfer({ core, file, kind, views, lengths, offset, length: bytes, governor, change }),
+        runTransfer({ proactor, file, kind, views, lengths, offset, length: bytes, scope, change }),
       );
     }
     while (running.length > 0) await running.shift();
