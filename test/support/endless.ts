@@ -44,8 +44,8 @@ function mount(): Mounted {
     const options = "fd=3,rootmode=40000,user_id=0,group_id=0,allow_other";
     runMount(["fuse", "-o", options, "bun-aio-test", fuse], fd);
     const server = [process.execPath, path.join(import.meta.dirname, "endless_server.ts"), top];
-    // It ends with this process, whose end of the pipe is closed then.
-    Bun.spawn(server, { stdio: ["pipe", "inherit", "inherit", fd] }).unref();
+    // It ends with this process, whose end of the pipe is closed then; not by a signal to all of its group.
+    Bun.spawn(server, { stdio: ["pipe", "inherit", "inherit", fd], detached: true }).unref();
     runMount(["overlay", "-o", `lowerdir=${fuse}:${empty}`, "bun-aio-test", files], fd);
   } finally {
     fs.closeSync(fd);
