@@ -43,6 +43,8 @@ export interface Sample {
   /** Ticks of an interval, divided by the ticks its period promises. */
   readonly tickShare?: number | undefined;
   readonly rssGrowthBytes?: number | undefined;
+  /** 99th percentile of how long a read took, where the row is about that. */
+  readonly readP99Ms?: number | undefined;
   /** How it ran: the backend, the flags of the ring. */
   readonly detail: string;
 }
@@ -79,6 +81,7 @@ export function parseSample(text: string): Sample {
     loopDelayP99Ms: optionalNumberAt(value, "loopDelayP99Ms"),
     tickShare: optionalNumberAt(value, "tickShare"),
     rssGrowthBytes: optionalNumberAt(value, "rssGrowthBytes"),
+    readP99Ms: optionalNumberAt(value, "readP99Ms"),
     detail: stringAt(value, "detail"),
   };
 }

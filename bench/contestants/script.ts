@@ -88,6 +88,18 @@ export const bunAioCopy: Contestant = new ScriptContestant({
   seconds: 60,
 });
 
+export const bunAioBeside: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_beside.ts",
+});
+
+/** The same reads with nothing beside them. */
+export const bunAioAlone: Contestant = new ScriptContestant({
+  name: "bun-aio, alone",
+  script: "bun_aio_beside.ts",
+  change: { buffers: "foreign" },
+});
+
 export const bunAioStream: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "streams.ts",

@@ -8,6 +8,7 @@ import { foreignViews } from "./foreign_views.ts";
 import { gatheredWrites } from "./gathered_writes.ts";
 import { intervalTicks } from "./interval_ticks.ts";
 import { loopRandom } from "./loop_random.ts";
+import { readsBesideCopy } from "./reads_beside_copy.ts";
 import type { Row } from "./row.ts";
 import { rssGrowthRow } from "./rss_growth.ts";
 import { sequential } from "./sequential.ts";
@@ -27,6 +28,7 @@ export const allRows: readonly Row[] = [
   gatheredWrites,
   fileCopy,
   deviceCopy,
+  readsBesideCopy,
   streams,
   batches,
   rssGrowthRow,

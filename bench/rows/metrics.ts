@@ -27,6 +27,13 @@ export const loopDelay: Metric = {
   format: (value) => `${value.toFixed(2)} ms`,
 };
 
+export const readP99: Metric = {
+  name: "time of a read p99",
+  higherIsBetter: false,
+  of: (sample) => needed(sample.readP99Ms, "readP99Ms"),
+  format: (value) => `${value.toFixed(2)} ms`,
+};
+
 export const tickShare: Metric = {
   name: "ticks of the interval",
   higherIsBetter: true,
