@@ -1,0 +1,91 @@
+//! Cancellation of one operation, and of all of them at the end.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const abi = @import("../abi.zig");
+const Operation = @import("../operation.zig").Operation;
+const plant = @import("../plant.zig");
+
+pub fn Cancellation(comptime Engine: type) type {
+    return struct {
+        const queue = @import("queue.zig").Queue(Engine);
+        const settle = @import("settle.zig").Settlement(Engine);
+        const reap = @import("reap.zig").Reaping(Engine);
+
+        pub fn cancel(engine: *Engine, operation: *Operation) void {
+            switch (operation.phase) {
+                .free, .done, .abandoned => unreachable, // these have settled: callers pass over them
+                .queued => {
+                    const list = switch (operation.place) {
+                        .held => &engine.memory.files[operation.file].held,
+                        .fifo => queue.queueOf(engine, operation),
+                        .nowhere => unreachable,
+                    };
+                    const found = list.remove(operation);
+                    assert(found);
+                    operation.place = .nowhere;
+                    operation.covers = 0;
+                    settle.settle(engine, operation, .canceled, 0);
+                },
+                .in_kernel => {
+                    if (operation.cancel_requested) return;
+                    operation.cancel_requested = true;
+                    if (plant.is(.drop_cancel)) return;
+                    switch (operation.route) {
+                        .kernel => switch (engine.kernel.cancel(operation)) {
+                            .removed => {
+                                queue.leaveKernel(engine, operation);
+                                settle.settle(engine, operation, .canceled, 0);
+                            },
+                            .requested => {},
+                        },
+                        .pool => switch (engine.pool.cancel(operation)) {
+                            .removed => {
+                                engine.pool_count -= 1;
+                                operation.phase = .queued;
+                                settle.settle(engine, operation, .canceled, 0);
+                            },
+                            .requested => {},
+                        },
+                    }
+                },
+            }
+        }
+
+        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
+        /// it has not, and no memory of ours may be freed.
+        pub fn shutdown(engine: *Engine, timeout_ms: u32) bool {
+            engine.kernel.disarm();
+            engine.abandoned_asked_ns = 0;
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase == .free or operation.phase == .abandoned) continue;
+                cancel(engine, operation);
+                _ = engine.takeRows();
+            }
+            if (engine.kernel_count + engine.abandoned_count > 0) engine.kernel.cancelAll(timeout_ms);
+            const deadline = engine.pool.nowNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
+            while (engine.kernel_count + engine.pool_count + engine.abandoned_count > 0) {
+                const reaped = reap.reap(engine);
+                _ = engine.takeRows();
+                settle.dropQueued(engine);
+                if (reaped > 0) continue;
+                // It had its time.
+                if (engine.kernel_count + engine.pool_count == 0 and reap.isMute(engine)) return false;
+                if (engine.pool.nowNs() >= deadline) return false;
+                engine.pool.pause();
+            }
+            settle.dropQueued(engine);
+            return true;
+        }
+
+        /// For teardown in haste: a descriptor that a system call may be using is not ours to close.
+        /// Its number would be given to another file, on which a thread about to make its call, or
+        /// glibc's queue behind a running request of that number, would then work.
+        pub fn forgetBusyDescriptors(engine: *Engine) void {
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase != .in_kernel or operation.file == abi.file_none) continue;
+                engine.memory.files[operation.file].owned_fd = -1;
+            }
+        }
+    };
+}

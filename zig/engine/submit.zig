@@ -1,0 +1,175 @@
+//! From a row of the submission table to the queue, and from the queue to the lanes.
+
+const abi = @import("../abi.zig");
+const Operation = @import("../operation.zig").Operation;
+const plant = @import("../plant.zig");
+const read_now = @import("../read_now.zig");
+const submission_file = @import("../submission.zig");
+
+pub fn Submission(comptime Engine: type) type {
+    return struct {
+        const Kernel = @FieldType(Engine, "kernel");
+        const queue = @import("queue.zig").Queue(Engine);
+        const settle = @import("settle.zig").Settlement(Engine);
+
+        pub fn accept(engine: *Engine, submission: *const abi.Submission) void {
+            const operation = engine.free.pop() orelse unreachable; // JavaScript counts them
+            operation.assertPhase(.free);
+            engine.operation_count += 1;
+            operation.slot = submission.slot;
+            operation.generation = submission.generation;
+            operation.submitted_ns = engine.now_ns;
+            operation.phase = .queued;
+            if (!submission_file.read(operation, submission)) return settle.settle(engine, operation, .invalid, 0);
+            engine.memory.fresh[engine.fresh_count] = operation;
+            engine.fresh_count += 1;
+            engine.order += 1;
+            operation.order = engine.order;
+            if (operation.file != abi.file_none) {
+                engine.readyFile(operation.file);
+                const file = &engine.memory.files[operation.file];
+                if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
+                    engine.kernel.fileCloses(operation.file);
+                }
+                if (operation.kind == .open or operation.kind == .probe) {
+                    // JavaScript gives a closed file's record to the next one.
+                    file.transfers_refused = false;
+                    file.syncs_refused = false;
+                    file.read_now = .{};
+                }
+                if (operation.changesMedium()) file.writes_open += 1;
+                if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
+                    operation.covers = file.writes_open;
+                    operation.place = .held;
+                    file.held.push(operation);
+                    return;
+                }
+            }
+            queue.enqueue(engine, operation);
+        }
+
+        /// What was admitted and goes on beyond this call keeps its memory by itself.
+        pub fn retainFresh(engine: *Engine) void {
+            for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
+                if (plant.is(.forget_slab)) continue;
+                if (operation.phase != .free) operation.retainSlabs();
+            }
+            engine.fresh_count = 0;
+        }
+
+        /// Returns how many operations a lane has accepted or failed.
+        pub fn submit(engine: *Engine) u32 {
+            return submitToPool(engine) + submitToKernel(engine);
+        }
+
+        fn submitToKernel(engine: *Engine) u32 {
+            if (engine.refused_room) return 0;
+            if (engine.fifo.count == 1) {
+                const operation = engine.fifo.peek().?;
+                if (readNow(engine, &engine.kernel, operation, &engine.call_bytes)) |result| {
+                    if (!plant.is(.read_now_keep)) _ = engine.fifo.pop();
+                    endedNow(engine, operation, result);
+                    return 1;
+                }
+            }
+            const run = queue.takeRun(engine);
+            if (run.len == 0) return 0;
+            const verdicts = engine.memory.verdicts[0..run.len];
+            engine.kernel.submit(run, verdicts);
+            var moved: u32 = 0;
+            for (run, verdicts) |operation, verdict| switch (verdict) {
+                .accepted => {
+                    moved += 1;
+                    engine.mute_since_ns = 0;
+                },
+                .not_now => {},
+                .failed => |errno| {
+                    moved += 1;
+                    queue.leaveKernel(engine, operation);
+                    settle.refused(engine, operation, errno);
+                },
+            };
+            // Backwards, so that what is put back at the head keeps its order.
+            var index = run.len;
+            while (index > 0) {
+                index -= 1;
+                if (verdicts[index] != .not_now) continue;
+                engine.refused_room = true;
+                engine.stats().resubmissions += 1;
+                queue.leaveKernel(engine, run[index]);
+                if (plant.is(.lose_eagain)) continue;
+                if (plant.is(.lose_order)) queue.requeue(engine, run[index]) else queue.requeueFront(engine, run[index]);
+            }
+            return moved;
+        }
+
+        /// A read that needs no device is done at once, if the lane knows how and this call's share allows.
+        fn readNow(engine: *Engine, by: anytype, operation: *Operation, share: *u64) ?isize {
+            if (!@hasDecl(@typeInfo(@TypeOf(by)).pointer.child, "readNow")) return null;
+            if (!operation.cached or operation.file == abi.file_none) return null;
+            if (share.* == 0 or engine.missed_now) return null;
+            const file = &engine.memory.files[operation.file];
+            const way = file.read_now.way() orelse return null;
+            operation.assertPhase(.queued);
+            operation.preparePiece();
+            const bytes = operation.piece.bytes;
+            if (bytes == 0 or bytes > read_now.bytes_max) return null;
+            const outcome = by.readNow(operation, way);
+            file.read_now.learn(outcome);
+            switch (outcome) {
+                .ended => |result| {
+                    share.* -|= bytes;
+                    return result;
+                },
+                .missed => engine.missed_now = true,
+                .look_first, .refused => {},
+            }
+            return null;
+        }
+
+        fn endedNow(engine: *Engine, operation: *Operation, result: isize) void {
+            engine.now_ns = engine.pool.nowNs();
+            operation.place = .nowhere;
+            settle.ended(engine, operation, result);
+        }
+
+        fn submitToPool(engine: *Engine) u32 {
+            if (engine.pool_fifo.count == 0) return 0;
+            const room = @min(engine.limits.queue_depth -| engine.pool_count, engine.memory.run.len);
+            var count: u32 = 0;
+            var done: u32 = 0;
+            while (count < room) {
+                const operation = engine.pool_fifo.pop() orelse break;
+                if (engine.limits.pool_reads_now) {
+                    if (readNow(engine, &engine.pool, operation, &engine.now_bytes)) |result| {
+                        endedNow(engine, operation, result);
+                        done += 1;
+                        continue;
+                    }
+                }
+                operation.assertPhase(.queued);
+                if (operation.isTransfer()) operation.preparePiece();
+                operation.place = .nowhere;
+                operation.phase = .in_kernel;
+                operation.incarnation +%= 1;
+                engine.memory.run[count] = operation;
+                count += 1;
+            }
+            const run = engine.memory.run[0..count];
+            if (run.len == 0) return done;
+            if (engine.pool.submit(run)) {
+                engine.pool_count += count;
+                return done + count;
+            }
+            engine.refused_room = true;
+            engine.stats().resubmissions += count;
+            var index = run.len;
+            while (index > 0) {
+                index -= 1;
+                run[index].phase = .queued;
+                queue.requeueFront(engine, run[index]);
+            }
+            return done;
+        }
+    };
+}
