@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { allocBuffer, File, IoError, Ring } from "../src/index.ts";
 import { simulatedDevice } from "../src/testing/index.ts";
-import { backend, faulty } from "./support/conditions.ts";
+import { backend, describeUnless, faulty } from "./support/conditions.ts";
 import {
   blockingRead,
   blockingReadMissing,
@@ -122,113 +122,107 @@ test("a signal that is none is refused by name", async () => {
   });
 });
 
-describe.skipIf(blockingReadMissing !== undefined)(
-  `with a read that blocks in the kernel ${blockingReadMissing ?? ""}`,
-  () => {
-    blockingTest(
-      "in the kernel: rejects when the kernel has let go, and it writes no more",
-      async () => {
-        await using ring = Ring.open();
-        await using file = await openBlocking(ring);
-        using controller = new ScopedAbort();
-        const buffer = allocBuffer(1 << 20);
-        const read = blockingRead(file, buffer, { signal: controller.signal });
-        await untilBlocked();
-        const reason = new Error("enough");
-        controller.abort(reason);
-        if (ring.backend !== "io_uring") {
-          // A thread inside a system call cannot be called back: it settles when the call returns.
-          for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
-          expect(Bun.peek.status(read)).toBe("pending");
-          await letGoUntilSettled(read);
-        }
-        const error = await rejection(read);
-        expect(error.name).toBe("AbortError");
-        expect(error.cause).toBe(reason);
-        buffer.fill(0xa5);
-        for (let i = 0; i < 3; i++) {
-          letGo();
-          await new Promise(setImmediate);
-        }
-        expect(buffer.every((byte) => byte === 0xa5)).toBe(true);
-      },
-    );
-
-    blockingTest(
-      "a foreign view gets what was read before the abort, and `transferred` says how much",
-      async () => {
-        await using ring = Ring.open();
-        await using file = await openBlocking(ring);
-        const view = new Uint8Array(1 << 20);
-        using controller = new ScopedAbort();
-        const read = blockingRead(file, view, { signal: controller.signal });
-        await untilBlocked();
-        letGo();
-        // For the rest.
-        await untilBlocked();
-        controller.abort();
-        if (ring.backend !== "io_uring") await letGoUntilSettled(read);
-        const { transferred = 0 } = await rejection(read);
-        expect(transferred).toBeGreaterThan(0);
-        expect(view.subarray(transferred).every((byte) => byte === 0)).toBe(true);
-        expect(view.subarray(0, transferred).every((byte) => byte !== 0)).toBe(true);
-      },
-    );
-
-    blockingTest(
-      "queued natively, held behind a write, waiting in JavaScript: at once",
-      async () => {
-        using folder = new Folder();
-        await using ring = Ring.open({ queueDepth: 1 });
-        await using blocking = await openBlocking(ring);
-        const path = folder.file("data", pattern(SIZE));
-        await using file = await File.open(path, { write: true, ring });
-        using first = new ScopedAbort();
-        const blocker = blockingRead(blocking, allocBuffer(1 << 20), { signal: first.signal });
-        await untilBlocked();
-        // The window is one operation wide, and the blocker is in it.
-        using controller = new ScopedAbort();
-        const { signal } = controller;
-        const queued = [
-          file.writeAt(new Uint8Array(512), 0, { signal }),
-          file.readAt(new Uint8Array(512), 0, { signal }),
-          file.syncAll({ signal }),
-        ];
-        const kept = file.writeAt(new Uint8Array(1), 0);
-        const held = file.syncData({ signal });
-        for (let i = 0; i < 300; i++) queued.push(file.writeAt(new Uint8Array(512), i, { signal }));
-        while (ring.stats().inFlight < 306) await new Promise(setImmediate);
-        expect(ring.stats().inFlight).toBe(306);
-        controller.abort("reason");
-        const errors = await Promise.all([...queued, held].map(rejection));
-        for (const error of errors) expectAborted(error, "reason");
-        expect(Bun.peek.status(kept)).toBe("pending");
-        first.abort();
-        await letGoUntilSettled(blocker);
-        expect(await kept).toBe(1);
-        expect((await rejection(blocker)).code).toBe("ABORT_ERR");
-        const expected = pattern(SIZE);
-        expected[0] = 0;
-        expect(new Uint8Array(readFileSync(path))).toEqual(expected);
-      },
-    );
-
-    blockingTest("closing a file waits for the aborted operation", async () => {
+describeUnless(blockingReadMissing, "with a read that blocks in the kernel", () => {
+  blockingTest(
+    "in the kernel: rejects when the kernel has let go, and it writes no more",
+    async () => {
       await using ring = Ring.open();
-      const file = await openBlocking(ring);
+      await using file = await openBlocking(ring);
       using controller = new ScopedAbort();
-      const read = file.readAt(allocBuffer(4096), 0, { signal: controller.signal });
+      const buffer = allocBuffer(1 << 20);
+      const read = blockingRead(file, buffer, { signal: controller.signal });
       await untilBlocked();
-      const closed = file.close();
-      for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
-      expect(Bun.peek.status(closed)).toBe("pending");
+      const reason = new Error("enough");
+      controller.abort(reason);
+      if (ring.backend !== "io_uring") {
+        // A thread inside a system call cannot be called back: it settles when the call returns.
+        for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+        expect(Bun.peek.status(read)).toBe("pending");
+        await letGoUntilSettled(read);
+      }
+      const error = await rejection(read);
+      expect(error.name).toBe("AbortError");
+      expect(error.cause).toBe(reason);
+      buffer.fill(0xa5);
+      for (let i = 0; i < 3; i++) {
+        letGo();
+        await new Promise(setImmediate);
+      }
+      expect(buffer.every((byte) => byte === 0xa5)).toBe(true);
+    },
+  );
+
+  blockingTest(
+    "a foreign view gets what was read before the abort, and `transferred` says how much",
+    async () => {
+      await using ring = Ring.open();
+      await using file = await openBlocking(ring);
+      const view = new Uint8Array(1 << 20);
+      using controller = new ScopedAbort();
+      const read = blockingRead(file, view, { signal: controller.signal });
+      await untilBlocked();
+      letGo();
+      // For the rest.
+      await untilBlocked();
       controller.abort();
-      await letGoUntilSettled(read);
-      await closed;
-      await rejection(read);
-    });
-  },
-);
+      if (ring.backend !== "io_uring") await letGoUntilSettled(read);
+      const { transferred = 0 } = await rejection(read);
+      expect(transferred).toBeGreaterThan(0);
+      expect(view.subarray(transferred).every((byte) => byte === 0)).toBe(true);
+      expect(view.subarray(0, transferred).every((byte) => byte !== 0)).toBe(true);
+    },
+  );
+
+  blockingTest("queued natively, held behind a write, waiting in JavaScript: at once", async () => {
+    using folder = new Folder();
+    await using ring = Ring.open({ queueDepth: 1 });
+    await using blocking = await openBlocking(ring);
+    const path = folder.file("data", pattern(SIZE));
+    await using file = await File.open(path, { write: true, ring });
+    using first = new ScopedAbort();
+    const blocker = blockingRead(blocking, allocBuffer(1 << 20), { signal: first.signal });
+    await untilBlocked();
+    // The window is one operation wide, and the blocker is in it.
+    using controller = new ScopedAbort();
+    const { signal } = controller;
+    const queued = [
+      file.writeAt(new Uint8Array(512), 0, { signal }),
+      file.readAt(new Uint8Array(512), 0, { signal }),
+      file.syncAll({ signal }),
+    ];
+    const kept = file.writeAt(new Uint8Array(1), 0);
+    const held = file.syncData({ signal });
+    for (let i = 0; i < 300; i++) queued.push(file.writeAt(new Uint8Array(512), i, { signal }));
+    while (ring.stats().inFlight < 306) await new Promise(setImmediate);
+    expect(ring.stats().inFlight).toBe(306);
+    controller.abort("reason");
+    const errors = await Promise.all([...queued, held].map(rejection));
+    for (const error of errors) expectAborted(error, "reason");
+    expect(Bun.peek.status(kept)).toBe("pending");
+    first.abort();
+    await letGoUntilSettled(blocker);
+    expect(await kept).toBe(1);
+    expect((await rejection(blocker)).code).toBe("ABORT_ERR");
+    const expected = pattern(SIZE);
+    expected[0] = 0;
+    expect(new Uint8Array(readFileSync(path))).toEqual(expected);
+  });
+
+  blockingTest("closing a file waits for the aborted operation", async () => {
+    await using ring = Ring.open();
+    const file = await openBlocking(ring);
+    using controller = new ScopedAbort();
+    const read = file.readAt(allocBuffer(4096), 0, { signal: controller.signal });
+    await untilBlocked();
+    const closed = file.close();
+    for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+    expect(Bun.peek.status(closed)).toBe("pending");
+    controller.abort();
+    await letGoUntilSettled(read);
+    await closed;
+    await rejection(read);
+  });
+});
 
 describe("syncs", () => {
   test("an aborted one is not sticky", async () => {

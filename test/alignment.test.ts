@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import fc from "fast-check";
 import { allocBuffer, BufferPool, File, IoError } from "../src/index.ts";
-import { testUnless } from "./support/conditions.ts";
+import { describeUnless, testUnless } from "./support/conditions.ts";
 import { Folder, pattern, rejection, shuffled, targets } from "./support/devices.ts";
 
 const MiB = 2 ** 20;
@@ -17,7 +17,7 @@ const PIECES = [100, 412, 512, 100, 100, 312, 512];
 
 for (const target of targets) {
   const unit = target.sectorSize;
-  describe.skipIf(target.skip)(target.name, () => {
+  describeUnless(target.missing, target.name, () => {
     test("vectors with unaligned pieces, both ways", async () => {
       await using file = await target.open(MiB);
       const pieces = PIECES.map((bytes, index) => pattern((bytes * unit) / 512, seed + index));

@@ -6,6 +6,7 @@ import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { allocBuffer, BlockDevice, File, IoError, listBlockDevices, Ring } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
+import { describeUnless } from "./support/conditions.ts";
 import { Folder, noLoop, pattern, rejection } from "./support/devices.ts";
 
 const MiB = 2 ** 20;
@@ -232,7 +233,7 @@ describe("misuse", () => {
 });
 
 for (const sectorSize of [512, 4096]) {
-  describe.skipIf(noLoop !== undefined)(`loop device, sectors of ${sectorSize}`, () => {
+  describeUnless(noLoop, `loop device, sectors of ${sectorSize}`, () => {
     test("geometry", async () => {
       await using device = await imageDevice({ size: 8 * MiB, sectorSize });
       expect(device).toBeInstanceOf(BlockDevice);
@@ -348,7 +349,7 @@ for (const sectorSize of [512, 4096]) {
   });
 }
 
-describe.skipIf(noLoop !== undefined)("imageDevice", () => {
+describeUnless(noLoop, "imageDevice", () => {
   test("detaches when it is closed, also after a failure", async () => {
     let backingFile = "";
     let image = "";

@@ -1,19 +1,19 @@
 // Block devices and the rest of the system: mounts, file systems, partitions, full and vanished media.
 // All of it needs root and loop devices, and some of it tools of util-linux and e2fsprogs.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { allocBuffer, BlockDevice, File, IoError, listBlockDevices } from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
+import { describeUnless, testUnless, without } from "./support/conditions.ts";
 import { Folder, noLoop, pattern, rejection } from "./support/devices.ts";
 
 const MiB = 2 ** 20;
 
-function lacking(...tools: string[]): boolean {
-  const missing = tools.filter((tool) => Bun.which(tool) === null);
-  if (missing.length > 0) console.error(`SKIPPED: tests that need ${missing.join(", ")}`);
-  return noLoop !== undefined || missing.length > 0;
+/** Why there are no loop devices, or not these programs. */
+function lacking(...programs: string[]): string | undefined {
+  return noLoop ?? without(...programs);
 }
 
 /** Runs a command, and gives back what it printed. */
@@ -84,7 +84,8 @@ async function writeImage(device: BlockDevice, image: string): Promise<Uint8Arra
 }
 
 for (const sectorSize of [512, 4096]) {
-  describe.skipIf(lacking("mkfs.ext4", "fsck.ext4", "dd", "sha256sum"))(
+  describeUnless(
+    lacking("mkfs.ext4", "fsck.ext4", "dd", "sha256sum"),
     `an ext4 image, sectors of ${sectorSize}`,
     () => {
       test("fsck and an independent dd agree", async () => {
@@ -103,7 +104,7 @@ for (const sectorSize of [512, 4096]) {
   );
 }
 
-describe.skipIf(lacking("mkfs.ext4", "mount", "umount"))("a mounted device", () => {
+describeUnless(lacking("mkfs.ext4", "mount", "umount"), "a mounted device", () => {
   test("is refused for writing, and the error names the mount point", async () => {
     using folder = new Folder();
     const image = await ext4(folder, 16 * MiB);
@@ -150,7 +151,7 @@ describe.skipIf(lacking("mkfs.ext4", "mount", "umount"))("a mounted device", () 
   });
 });
 
-describe.skipIf(noLoop !== undefined)("a device that is held", () => {
+describeUnless(noLoop, "a device that is held", () => {
   test("by this process", async () => {
     await using device = await imageDevice({ size: MiB });
     const error = await ioRejection(BlockDevice.open(device.path ?? "", { write: true }));
@@ -165,7 +166,7 @@ describe.skipIf(noLoop !== undefined)("a device that is held", () => {
     expect(second.geometry.size).toBe(MiB);
   });
 
-  test.skipIf(lacking("losetup"))("by a loop device, which the kernel does not count", async () => {
+  testUnless(lacking("losetup"), "by a loop device, which the kernel does not count", async () => {
     await using device = await imageDevice({ size: MiB, exclusive: false });
     const path = device.path ?? "";
     const upper = (await run("losetup", "--find", "--show", path)).trim();
@@ -185,7 +186,8 @@ describe.skipIf(noLoop !== undefined)("a device that is held", () => {
     expect(again.geometry.size).toBe(MiB);
   });
 
-  test.skipIf(lacking("mkswap", "swapon", "swapoff"))(
+  testUnless(
+    lacking("mkswap", "swapon", "swapoff"),
     "as swap space, also by a node of another name",
     async () => {
       await using device = await imageDevice({ size: MiB, exclusive: false });
@@ -210,7 +212,7 @@ describe.skipIf(noLoop !== undefined)("a device that is held", () => {
   );
 });
 
-describe.skipIf(lacking("blockdev"))("a read-only device", () => {
+describeUnless(lacking("blockdev"), "a read-only device", () => {
   test("is refused for writing when it is opened", async () => {
     await using device = await imageDevice({ size: MiB, exclusive: false });
     await using stack = new AsyncDisposableStack();
@@ -239,7 +241,7 @@ function partitionTable(sectors: number): Uint8Array {
   return table;
 }
 
-describe.skipIf(lacking("mkfs.ext4", "mount", "umount", "addpart"))("partitions", () => {
+describeUnless(lacking("mkfs.ext4", "mount", "umount", "addpart"), "partitions", () => {
   test("appear after rereadPartitions, which a mounted one prevents by name", async () => {
     await using device = await imageDevice({ size: 32 * MiB, exclusive: false });
     const path = device.path ?? "";
@@ -298,7 +300,7 @@ describe.skipIf(lacking("mkfs.ext4", "mount", "umount", "addpart"))("partitions"
   });
 });
 
-describe.skipIf(lacking("mount", "umount"))("a device whose medium is full", () => {
+describeUnless(lacking("mount", "umount"), "a device whose medium is full", () => {
   test("direct: errors on exactly the operations that failed", async () => {
     await using tmpfs = await Mounted.at("-t", "tmpfs", "-o", "size=4m", "none");
     await using device = await imageDevice({ size: 16 * MiB, directory: tmpfs.path });
@@ -362,7 +364,7 @@ describe.skipIf(lacking("mount", "umount"))("a device whose medium is full", () 
   });
 });
 
-test.skipIf(lacking("losetup"))("after invalidateCache reads come from the medium", async () => {
+testUnless(lacking("losetup"), "after invalidateCache reads come from the medium", async () => {
   using folder = new Folder();
   const image = folder.zeroes("image", MiB);
   const path = (await run("losetup", "--find", "--show", image)).trim();
@@ -381,7 +383,7 @@ test.skipIf(lacking("losetup"))("after invalidateCache reads come from the mediu
   }
 });
 
-describe.skipIf(lacking("losetup"))("a device that vanishes", () => {
+describeUnless(lacking("losetup"), "a device that vanishes", () => {
   // The kernel sets the capacity of a disk that was unplugged to 0. A loop device does the same when
   // its image has become empty and it looks again.
   async function unplug(path: string): Promise<void> {
@@ -442,7 +444,7 @@ describe.skipIf(lacking("losetup"))("a device that vanishes", () => {
   });
 });
 
-test.skipIf(lacking("losetup"))("a device that ends within a sector says so", async () => {
+testUnless(lacking("losetup"), "a device that ends within a sector says so", async () => {
   using folder = new Folder();
   const image = folder.zeroes("image", 9 * 512);
   const path = (await run("losetup", "--find", "--show", "--sector-size", "4096", image)).trim();

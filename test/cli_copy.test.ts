@@ -18,7 +18,7 @@ import { type Place, refuseShared } from "../src/cli/places.ts";
 import { imageDevice } from "../src/testing/index.ts";
 import { run } from "./support/child.ts";
 import { bunAio, mainPath, shell } from "./support/command.ts";
-import { noLinux, testUnless, unless } from "./support/conditions.ts";
+import { noLinux, testUnless, unless, without } from "./support/conditions.ts";
 import { LoopDevice, loopMissing } from "./support/control.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
@@ -42,7 +42,8 @@ function place(path: string): Place {
 
 /** Why nothing can be mounted here. */
 function mountUnavailable(): string | undefined {
-  if (Bun.which("mkfs.ext4") === null) return "mkfs.ext4 is not installed: apt install e2fsprogs";
+  const missing = without("mkfs.ext4", "mount");
+  if (missing !== undefined) return missing;
   using dir = new TempDir();
   const tried = Bun.spawnSync(["mount", "-t", "tmpfs", "none", dir.path]);
   if (tried.exitCode !== 0) return `mount fails: ${tried.stderr.toString().trim()}`;

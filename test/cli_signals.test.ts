@@ -4,17 +4,14 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { run } from "./support/child.ts";
 import { CTRL_C, Fed, Session } from "./support/command.ts";
-import { noLinux, noRoot, testUnless, unless } from "./support/conditions.ts";
+import { noLinux, noRoot, testUnless, without } from "./support/conditions.ts";
 import { loopMissing } from "./support/control.ts";
 import { pattern } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
 
 /** Why no file system can be frozen here. */
 function freezeUnavailable(): string | undefined {
-  for (const program of ["mkfs.ext4", "fsfreeze", "mount", "losetup"]) {
-    if (Bun.which(program) === null) return `${program} is not installed`;
-  }
-  return loopMissing;
+  return loopMissing ?? without("mkfs.ext4", "fsfreeze", "mount");
 }
 
 const noFreeze = noRoot ?? freezeUnavailable();
@@ -51,7 +48,7 @@ function frozen(path: string): Disposable {
 /** Longer than what counts as the same Ctrl-C. */
 const LATER_MS = 600;
 
-const noNohup = unless(Bun.which("nohup") !== null, "nohup is not installed");
+const noNohup = without("nohup");
 
 describe("Ctrl-C", () => {
   test("arriving twice at once is one, announced on a line of its own", async () => {
@@ -196,6 +193,7 @@ describe("SIGUSR1", () => {
       fed.kill("SIGUSR1");
       await fed.until({ test: (said) => said.length > before && said.endsWith("\n") });
     }
+    expect(fed.said).toMatch(answer);
   }
 
   test("tells how far a copy is, also with --quiet, and it goes on", async () => {

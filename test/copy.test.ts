@@ -22,7 +22,7 @@ import {
   Ring,
 } from "../src/index.ts";
 import { simulatedDevice } from "../src/testing/index.ts";
-import { noLinux, testUnless, unless } from "./support/conditions.ts";
+import { noLinux, testUnless, unless, without } from "./support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, rejection } from "./support/control.ts";
 
 function bytesAt(path: string): Uint8Array {
@@ -54,8 +54,7 @@ async function refusal(promise: Promise<unknown>): Promise<Error & { code?: stri
   throw new Error("expected a rejection");
 }
 
-const partitionsMissing =
-  loopMissing ?? (Bun.which("addpart") === null ? "needs addpart" : undefined);
+const partitionsMissing = loopMissing ?? without("addpart");
 
 /** A partition that stands in no table; in sectors of 512 bytes. */
 class Partition implements Disposable {
@@ -142,9 +141,8 @@ describe.each([
           const expected = new Uint8Array(Math.max(40_000, targetOffset + length));
           expected.set(before);
           expected.set(contents.subarray(sourceOffset, sourceOffset + length), targetOffset);
-          if (!same(bytesAt(path), expected)) {
-            throw new Error(`${sourceOffset} -> ${targetOffset}, ${length} bytes`);
-          }
+          const label = `${sourceOffset} -> ${targetOffset}, ${length} bytes`;
+          expect(`${label}: ${same(bytesAt(path), expected)}`).toBe(`${label}: true`);
         }
       }
     }

@@ -23,7 +23,7 @@ const REFUSED = "LibraryError ERR_BUN_AIO_LIBRARY\n"
 
 /** The library under test. */
 const path =
-  process.env["BUN_AIO_LIBRARY"] ??
+  process.env["BUN_AIO_LIBRARY"] ||
   join(import.meta.dir, "..", "native", `${process.platform}-${process.arch}`, libraryFile());
 
 test("a library that is missing is named, with the remedy", async () => {

@@ -10,6 +10,7 @@ import type { BlockDeviceInfo } from "../src/system/device_info.ts";
 import { explainBusy, explainListed } from "../src/system/holders.ts";
 import { parseFreebsd } from "../src/system/list_freebsd.ts";
 import { deviceNumbers, parseMountInfo, type SystemPaths } from "../src/system/sysfs.ts";
+import { noLinux, testUnless } from "./support/conditions.ts";
 import { Folder } from "./support/devices.ts";
 
 /** A system in a folder. */
@@ -384,7 +385,7 @@ test("FreeBSD's GEOM tree", () => {
   expect(explainListed(list, "/dev/cd0")).toBeUndefined();
 });
 
-test.skipIf(process.platform !== "linux")("this system", async () => {
+testUnless(noLinux, "this system", async () => {
   const list = await listBlockDevices();
   for (const device of list) {
     const sysfs = `/sys/block/${device.path.slice("/dev/".length).replaceAll("/", "!")}/size`;

@@ -5,7 +5,7 @@ import fs from "node:fs";
 import net from "node:net";
 import { pathToFileURL } from "node:url";
 import { BlockDevice, File, type OpenOptions, Ring } from "../src/index.ts";
-import { noLinux, noRoot, testUnless } from "./support/conditions.ts";
+import { noLinux, noRoot, testUnless, unless } from "./support/conditions.ts";
 import { descriptorsBelow } from "./support/descriptors.ts";
 import { ioError, rejection, wrong } from "./support/expect.ts";
 import { openPty } from "./support/pty.ts";
@@ -172,10 +172,10 @@ testUnless(
 
 const pty = openPty();
 testUnless(
-  pty === undefined ? "no pseudo-terminal can be made here" : undefined,
+  unless(pty !== undefined, "no pseudo-terminal can be made here"),
   "a terminal is ESPIPE",
   async () => {
-    if (pty === undefined) return;
+    if (pty === undefined) throw new Error("no pseudo-terminal");
     await refusedPath(pty.path, "ESPIPE", "no positions");
     await refusedPath("/dev/ptmx", "ESPIPE", "no positions");
     await refusedFd(pty.slave, "ESPIPE");

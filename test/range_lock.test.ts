@@ -37,6 +37,7 @@ test("neighbours do not wait for each other", async () => {
   const lock = new RangeLock();
   const first = await hold(lock, 0, 512, true);
   const second = await hold(lock, 512, 1024, true);
+  expect(lock.size).toBe(2);
   lock.release(second);
   lock.release(first);
 });

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { allocBuffer, BlockDevice, File, type IoError } from "../src/index.ts";
 import { imageDevice, overlayDevice, simulatedDevice } from "../src/testing/index.ts";
+import { testUnless, unless } from "./support/conditions.ts";
 import { Folder, rejection } from "./support/devices.ts";
 import { Random } from "./support/random.ts";
 import { TempDir } from "./support/temp.ts";
@@ -108,7 +109,7 @@ describe("an overlay", () => {
     expect(back.indexOf(1)).toBe(4096);
   });
 
-  test.skipIf(imageDevice.unavailable() !== undefined)("over a kernel device", async () => {
+  testUnless(imageDevice.unavailable(), "over a kernel device", async () => {
     await using base = await imageDevice({ size: 2 ** 20, sectorSize: 4096 });
     await base.writeAt(allocBuffer(4096).fill(5), 0);
     await base.syncAll();
@@ -123,14 +124,18 @@ describe("an overlay", () => {
   });
 
   // Only tmpfs has files of that length everywhere.
-  test.skipIf(!existsSync("/dev/shm"))("says why a base is too large", async () => {
-    using folder = new Folder("/dev/shm");
-    const base = folder.zeroes("base", 2 ** 50);
-    const error = await rejection(overlayDevice(base));
-    expect(error.code).toBe("ENOMEM");
-    expect(error.message).toContain(`as its base has bytes (${2 ** 50})`);
-    expect(error.message).toContain(base);
-  });
+  testUnless(
+    unless(existsSync("/dev/shm"), "there is no /dev/shm"),
+    "says why a base is too large",
+    async () => {
+      using folder = new Folder("/dev/shm");
+      const base = folder.zeroes("base", 2 ** 50);
+      const error = await rejection(overlayDevice(base));
+      expect(error.code).toBe("ENOMEM");
+      expect(error.message).toContain(`as its base has bytes (${2 ** 50})`);
+      expect(error.message).toContain(base);
+    },
+  );
 
   test("refuses what is no base", async () => {
     using directory = new TempDir();

@@ -1,7 +1,8 @@
 // Timeouts end operations like aborts do, with ERR_TIMEOUT; one timer serves them all.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { allocBuffer, File, Ring } from "../src/index.ts";
+import { describeUnless } from "./support/conditions.ts";
 import {
   blockingRead,
   blockingReadMissing,
@@ -56,71 +57,68 @@ test("a timeout that is no number is refused by name", async () => {
   });
 });
 
-describe.skipIf(blockingReadMissing !== undefined)(
-  `with a read that blocks in the kernel ${blockingReadMissing ?? ""}`,
-  () => {
-    blockingTest("in the kernel, and queued behind it", async () => {
-      using folder = new Folder();
-      await using ring = Ring.open({ queueDepth: 1 });
-      await using file = await openBlocking(ring);
-      await using other = await File.open(folder.file("data", pattern(10)), { write: true, ring });
-      const buffer = allocBuffer(1 << 20);
-      const started = performance.now();
-      const blocked = blockingRead(file, buffer, { timeout: 60 });
-      await untilBlocked();
-      const queued = rejection(other.writeAt(new Uint8Array(4), 0, { timeout: 10 }));
-      const held = rejection(other.syncAll({ timeout: 20 }));
-      expect((await queued).code).toBe("ERR_TIMEOUT");
-      expect((await held).code).toBeOneOf(["ERR_TIMEOUT", "EIO"]);
-      // A thread inside a system call cannot be called back: it settles when the call returns.
-      if (ring.backend !== "io_uring") {
-        while (ring.stats().cancelRequests === 0) await new Promise(setImmediate);
-        await letGoUntilSettled(blocked);
-      }
-      expect((await rejection(blocked)).code).toBe("ERR_TIMEOUT");
-      expect(performance.now() - started).toBeGreaterThanOrEqual(59);
-    });
+describeUnless(blockingReadMissing, "with a read that blocks in the kernel", () => {
+  blockingTest("in the kernel, and queued behind it", async () => {
+    using folder = new Folder();
+    await using ring = Ring.open({ queueDepth: 1 });
+    await using file = await openBlocking(ring);
+    await using other = await File.open(folder.file("data", pattern(10)), { write: true, ring });
+    const buffer = allocBuffer(1 << 20);
+    const started = performance.now();
+    const blocked = blockingRead(file, buffer, { timeout: 60 });
+    await untilBlocked();
+    const queued = rejection(other.writeAt(new Uint8Array(4), 0, { timeout: 10 }));
+    const held = rejection(other.syncAll({ timeout: 20 }));
+    expect((await queued).code).toBe("ERR_TIMEOUT");
+    expect((await held).code).toBeOneOf(["ERR_TIMEOUT", "EIO"]);
+    // A thread inside a system call cannot be called back: it settles when the call returns.
+    if (ring.backend !== "io_uring") {
+      while (ring.stats().cancelRequests === 0) await new Promise(setImmediate);
+      await letGoUntilSettled(blocked);
+    }
+    expect((await rejection(blocked)).code).toBe("ERR_TIMEOUT");
+    expect(performance.now() - started).toBeGreaterThanOrEqual(59);
+  });
 
-    blockingTest("a thousand deadlines in any order all come, never early", async () => {
-      await using ring = Ring.open({ queueDepth: 1 });
-      await using file = await openBlocking(ring);
-      using first = new ScopedAbort();
-      const blocker = blockingRead(file, allocBuffer(1 << 20), { signal: first.signal });
-      await untilBlocked();
-      const started = performance.now();
-      const reads = Array.from({ length: 1000 }, async (_, index) => {
-        const timeout = 5 + ((index * 7919) % 100);
-        const error = await rejection(file.readAt(new Uint8Array(1), 0, { timeout }));
-        expect(error.code).toBe("ERR_TIMEOUT");
-        expect(performance.now() - started).toBeGreaterThanOrEqual(timeout - 1);
-      });
-      await Promise.all(reads);
-      first.abort();
-      await letGoUntilSettled(blocker);
-      await rejection(blocker);
+  blockingTest("a thousand deadlines in any order all come, never early", async () => {
+    await using ring = Ring.open({ queueDepth: 1 });
+    await using file = await openBlocking(ring);
+    using first = new ScopedAbort();
+    const blocker = blockingRead(file, allocBuffer(1 << 20), { signal: first.signal });
+    await untilBlocked();
+    const started = performance.now();
+    const reads = Array.from({ length: 1000 }, async (_, index) => {
+      const timeout = 5 + ((index * 7919) % 100);
+      const error = await rejection(file.readAt(new Uint8Array(1), 0, { timeout }));
+      expect(error.code).toBe("ERR_TIMEOUT");
+      expect(performance.now() - started).toBeGreaterThanOrEqual(timeout - 1);
     });
+    await Promise.all(reads);
+    first.abort();
+    await letGoUntilSettled(blocker);
+    await rejection(blocker);
+  });
 
-    blockingTest("what came first decides: signal or timeout", async () => {
-      await using ring = Ring.open({ queueDepth: 1 });
-      await using file = await openBlocking(ring);
-      using first = new ScopedAbort();
-      const blocker = blockingRead(file, allocBuffer(1 << 20), { signal: first.signal });
-      await untilBlocked();
-      const { signal } = first;
-      using early = new ScopedAbort();
-      setTimeout(() => early.abort(), 5);
-      const aborted = rejection(
-        file.readAt(new Uint8Array(1), 0, { signal: early.signal, timeout: 60_000 }),
-      );
-      const timedOut = rejection(file.readAt(new Uint8Array(1), 0, { signal, timeout: 5 }));
-      expect((await aborted).code).toBe("ABORT_ERR");
-      expect((await timedOut).code).toBe("ERR_TIMEOUT");
-      first.abort();
-      await letGoUntilSettled(blocker);
-      await rejection(blocker);
-    });
-  },
-);
+  blockingTest("what came first decides: signal or timeout", async () => {
+    await using ring = Ring.open({ queueDepth: 1 });
+    await using file = await openBlocking(ring);
+    using first = new ScopedAbort();
+    const blocker = blockingRead(file, allocBuffer(1 << 20), { signal: first.signal });
+    await untilBlocked();
+    const { signal } = first;
+    using early = new ScopedAbort();
+    setTimeout(() => early.abort(), 5);
+    const aborted = rejection(
+      file.readAt(new Uint8Array(1), 0, { signal: early.signal, timeout: 60_000 }),
+    );
+    const timedOut = rejection(file.readAt(new Uint8Array(1), 0, { signal, timeout: 5 }));
+    expect((await aborted).code).toBe("ABORT_ERR");
+    expect((await timedOut).code).toBe("ERR_TIMEOUT");
+    first.abort();
+    await letGoUntilSettled(blocker);
+    await rejection(blocker);
+  });
+});
 
 test("a pending deadline keeps no process alive", () => {
   using folder = new Folder();

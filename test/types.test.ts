@@ -5,14 +5,16 @@ import { expect, expectTypeOf, test } from "bun:test";
 import type { Stats } from "node:fs";
 import * as api from "../src/index.ts";
 
-test("values", () => {
+/** What its objects have. */
+function methods({ prototype }: { readonly prototype: object }): string[] {
+  return Object.getOwnPropertyNames(prototype);
+}
+
+test("values, and the types of arguments", () => {
   expect(Object.keys(api).sort()).toEqual([
     ...["BlockDevice", "BufferPool", "File", "IoError", "Ring", "allocBuffer"],
     ...["copy", "listBlockDevices"],
   ]);
-});
-
-test("arguments", () => {
   expectTypeOf<api.Offset>().toEqualTypeOf<number | bigint>();
   expectTypeOf<api.IoData>().toEqualTypeOf<ArrayBufferView | ArrayBuffer | SharedArrayBuffer>();
   expectTypeOf<api.Bytes>().toEqualTypeOf<Uint8Array<ArrayBuffer>>();
@@ -55,6 +57,9 @@ test("File", () => {
   expectTypeOf<File["close"]>().toEqualTypeOf<() => Promise<void>>();
   expectTypeOf<ReturnType<File["readable"]>>().toEqualTypeOf<ReadableStream<api.Bytes>>();
   expectTypeOf<ReturnType<File["writable"]>>().toEqualTypeOf<WritableStream<api.IoData>>();
+  const transfers = ["readAt", "readExactAt", "readvAt", "writeAt", "writevAt"];
+  const others = ["close", "readable", "size", "stat", "syncAll", "syncData", "writable"];
+  expect(methods(api.File)).toEqual(expect.arrayContaining([...transfers, ...others]));
 });
 
 test("BlockDevice", () => {
@@ -62,6 +67,7 @@ test("BlockDevice", () => {
   expectTypeOf(api.BlockDevice.open).returns.toEqualTypeOf<Promise<api.BlockDevice>>();
   expectTypeOf<api.BlockDevice["geometry"]>().toEqualTypeOf<api.Geometry>();
   expectTypeOf(api.listBlockDevices).returns.toEqualTypeOf<Promise<api.BlockDeviceInfo[]>>();
+  expect(methods(api.BlockDevice)).toContain("geometry");
 });
 
 test("buffers", () => {
@@ -70,6 +76,7 @@ test("buffers", () => {
     Promise<api.Bytes & Disposable>
   >();
   expectTypeOf<api.BufferPool>().toExtend<Disposable>();
+  expect(methods(api.BufferPool)).toContain("acquire");
 });
 
 test("Ring", () => {
@@ -80,6 +87,7 @@ test("Ring", () => {
     Promise<PromiseSettledResult<number>[]>
   >();
   expectTypeOf<ReturnType<api.Ring["stats"]>>().toEqualTypeOf<api.RingStats>();
+  expect(methods(api.Ring)).toEqual(expect.arrayContaining(["batch", "close", "stats"]));
 });
 
 test("IoError", () => {
@@ -88,4 +96,5 @@ test("IoError", () => {
   expectTypeOf<api.IoError["errno"]>().toEqualTypeOf<number | undefined>();
   expectTypeOf<api.IoError["offset"]>().toEqualTypeOf<number | bigint | undefined>();
   expectTypeOf<api.IoError["transferred"]>().toEqualTypeOf<number | undefined>();
+  expect(api.IoError.prototype).toBeInstanceOf(Error);
 });

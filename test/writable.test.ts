@@ -65,9 +65,8 @@ describe.each([false, true])("direct: %p", (direct) => {
         const expected = new Uint8Array(Math.max(before.byteLength, start + length));
         expected.set(before);
         expected.set(contents, start);
-        if (Buffer.compare(bytesAt(path), expected) !== 0) {
-          throw new Error(`start ${start}, length ${length}`);
-        }
+        const label = `start ${start}, length ${length}`;
+        expect(`${label}: ${Buffer.compare(bytesAt(path), expected)}`).toBe(`${label}: 0`);
       }
     }
   });

@@ -125,7 +125,7 @@ describe("a partition table", () => {
   });
 
   test.skipIf(noSfdisk)(
-    `is what sfdisk understands${noSfdisk ? " [not installed]" : ""}`,
+    `is what sfdisk understands${noSfdisk ? " [skipped: sfdisk is not installed: apt install fdisk]" : ""}`,
     async () => {
       const directory = mkdtempSync(join(tmpdir(), "gpt-"));
       try {

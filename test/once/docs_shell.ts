@@ -7,7 +7,7 @@ import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
 import { shell } from "../support/command.ts";
-import { testUnless, unless } from "../support/conditions.ts";
+import { testUnless, without } from "../support/conditions.ts";
 import { blocksOf, pages, root } from "../support/doc_blocks.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
@@ -41,13 +41,10 @@ function prepare(): void {
   fs.writeFileSync(join(dir.path, "boot.bin"), image.subarray(0, 8192));
 }
 
-const tools = ["bash", "jq", "xz"].filter((name) => Bun.which(name) === null);
-const missing = unless(tools.length === 0, `not installed: ${tools.join(", ")}`);
-
 for (const { page, line, code } of ofCommand) {
   const lines = code.split("\n").map(adapted);
-  const needs = /\b(jq|xz)\b/.test(code) ? missing : unless(Bun.which("bash") !== null, "no bash");
-  testUnless(needs, `${page}:${line}`, async () => {
+  const needed = ["jq", "xz"].filter((name) => new RegExp(`\\b${name}\\b`).test(code));
+  testUnless(without("bash", ...needed), `${page}:${line}`, async () => {
     if (!fs.existsSync(join(dir.path, "disk.img"))) prepare();
     // Nobody needs another user, or the package from a registry, to run these.
     const script = [

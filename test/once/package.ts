@@ -7,7 +7,7 @@ import fs from "node:fs";
 import { dirname, join } from "node:path";
 import { libraryFile } from "../../src/native/library.ts";
 import { type ChildOptions, type ChildResult, run, runCode } from "../support/child.ts";
-import { noRoot, noStrace, testUnless, unless } from "../support/conditions.ts";
+import { noRoot, noStrace, testUnless, unless, without } from "../support/conditions.ts";
 import { TempDir } from "../support/temp.ts";
 
 const root = dirname(dirname(import.meta.dir));
@@ -235,7 +235,7 @@ test("BUN_AIO_LIBRARY names another copy", async () => {
   }
 });
 
-const noNode = unless(Bun.which("node") !== null, "node is not installed");
+const noNode = without("node");
 
 const TRY = `
 import { Ring } from "bun-aio";

@@ -1,6 +1,10 @@
-// What this run can do, and tests that say why they do not run.
+// What this run can do, and tests that say why they do not run: the only place that skips any (test/once/suite.ts).
+//
+// A condition asks the system, never the feature under test: a feature that has gone would take its tests with it.
+// `npm test` ends with the reasons and their counts; where CI runs, no other ones are accepted than those of
+// .ci/expected_skips.txt.
 
-import { test } from "bun:test";
+import { describe, test } from "bun:test";
 import fs from "node:fs";
 import { release, tmpdir } from "node:os";
 import { Ring } from "../../src/index.ts";
@@ -30,10 +34,35 @@ export function unless(condition: boolean, reason: string): string | undefined {
   return condition ? undefined : reason;
 }
 
+/** The package that a missing program is in (Debian's name). */
+const PACKAGES: Record<string, string> = {
+  addpart: "util-linux",
+  blockdev: "util-linux",
+  fsfreeze: "util-linux",
+  jq: "jq",
+  "fsck.ext4": "e2fsprogs",
+  losetup: "util-linux",
+  "mkfs.ext4": "e2fsprogs",
+  mkswap: "util-linux",
+  mount: "util-linux",
+  strace: "strace",
+  swapon: "util-linux",
+  umount: "util-linux",
+  valgrind: "valgrind",
+  xz: "xz-utils",
+};
+
+/** Why programs cannot be used, or undefined. */
+export function without(...programs: string[]): string | undefined {
+  const missing = programs.find((program) => Bun.which(program) === null);
+  if (missing === undefined) return undefined;
+  const name = PACKAGES[missing];
+  return `${missing} is not installed${name === undefined ? "" : `: apt install ${name}`}`;
+}
+
 export const noLinux: string | undefined = unless(process.platform === "linux", "Linux only");
 export const noRoot: string | undefined = noLinux ?? unless(process.getuid?.() === 0, "needs root");
-export const noStrace: string | undefined =
-  noLinux ?? unless(Bun.which("strace") !== null, "strace is not installed: apt install strace");
+export const noStrace: string | undefined = noLinux ?? without("strace");
 export const noIoUring: string | undefined = unless(backend === "io_uring", "io_uring only");
 /** Completions that come by io_uring_enter alone (IORING_SETUP_DEFER_TASKRUN). */
 export const noDeferred: string | undefined =
@@ -64,5 +93,16 @@ export function testUnless(
   timeoutMs = 60_000,
 ): void {
   if (reason === undefined) test(name, run, timeoutMs);
-  else test.skip(`${name} [skipped: ${reason}]`, run);
+  else test.skip(skipped(name, reason), run);
+}
+
+/** `describe`, or a skipped group whose name says why. */
+export function describeUnless(reason: string | undefined, name: string, define: () => void): void {
+  if (reason === undefined) describe(name, define);
+  else describe.skip(skipped(name, reason), define);
+}
+
+/** What scripts/suite/junit.ts looks for. */
+function skipped(name: string, reason: string): string {
+  return `${name} [skipped: ${reason.replaceAll("[", "(").replaceAll("]", ")")}]`;
 }

@@ -1,7 +1,7 @@
 // What the tests of abort, timeout, batches, streams and copies share.
 
 import { IoError } from "../../src/index.ts";
-import { noRoot, unless } from "./conditions.ts";
+import { noRoot, without } from "./conditions.ts";
 
 export {
   blockingRead,
@@ -56,8 +56,7 @@ export async function settles(promise: Promise<unknown>, ms: number): Promise<bo
 }
 
 /** Why there are no loop devices here, or undefined. */
-export const loopMissing: string | undefined =
-  noRoot ?? unless(Bun.which("losetup") !== null, "losetup is not installed (util-linux)");
+export const loopMissing: string | undefined = noRoot ?? without("losetup");
 
 /** A block device over a file, gone when the test ends. */
 export class LoopDevice implements Disposable {

@@ -9,7 +9,6 @@ import { unless } from "./conditions.ts";
 
 /** Why there are no loop devices here, or undefined. */
 export const noLoop: string | undefined = imageDevice.unavailable();
-if (noLoop !== undefined) console.error(`SKIPPED: tests on real block devices: ${noLoop}`);
 
 /** A folder that goes when it is disposed of. */
 export class Folder implements Disposable {
@@ -37,7 +36,8 @@ export type Mode = "reject" | "rmw";
 export interface Target {
   readonly name: string;
   readonly sectorSize: number;
-  readonly skip: boolean;
+  /** Why there is none here. */
+  readonly missing: string | undefined;
   /** Why nothing is misaligned on it, or undefined. */
   readonly takesAll: string | undefined;
   open(size: number, unalignedWrites?: Mode): Promise<File>;
@@ -58,7 +58,7 @@ function image(sectorSize: number): Target {
   return {
     name: `image, sectors of ${sectorSize}`,
     sectorSize,
-    skip: false,
+    missing: undefined,
     takesAll: undefined,
     open: (size, unalignedWrites) => {
       const options: BlockDeviceOptions = { write: true, sectorSize, unalignedWrites };
@@ -71,7 +71,7 @@ function loop(sectorSize: number): Target {
   return {
     name: `loop device, sectors of ${sectorSize}`,
     sectorSize,
-    skip: noLoop !== undefined,
+    missing: noLoop,
     takesAll: undefined,
     open: (size, unalignedWrites) => imageDevice({ size, sectorSize, unalignedWrites }),
   };
@@ -87,7 +87,7 @@ async function takesAnyAlignment(): Promise<boolean> {
 const directFile: Target = {
   name: "direct file",
   sectorSize: 4096,
-  skip: false,
+  missing: undefined,
   takesAll: unless(
     !(await takesAnyAlignment()),
     "direct files in the folder for temporary files need no alignment: set TMPDIR",
