@@ -29,6 +29,7 @@ pub fn build(b: *std.Build) void {
     run_tests.has_side_effects = true;
     const test_step = b.step("test", "Run the unit tests, a little stress and a few fuzz seeds");
     test_step.dependOn(&run_tests.step);
+    b.step("unit-test", "Run the unit tests alone").dependOn(&run_tests.step);
 
     const cost = b.addTest(.{
         .root_module = module(b, "zig/histogram_cost.zig", target, .ReleaseSafe, options),

@@ -1,27 +1,25 @@
 // `npm test`: the Zig unit tests, then the whole TypeScript suite once for each backend of this system,
-// then once over a library that injects faults. Closes with one line of totals.
+// then once over a library that injects faults. Ends with the reasons of skipped tests and one line of totals.
 //
 // Arguments: names of steps to run only these (`npm test -- io_uring`); `--` passes the rest to bun test.
+// BUN_AIO_EXPECTED_SKIPS names a list of the reasons that are expected here (.ci/expected_skips.txt): then any other
+// one fails the run, and so does a test that ran in no step.
 
-import { readdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { ensureLibrary, zigPath } from "./build.ts";
-
-const root = dirname(import.meta.dir);
-
-interface Counts {
-  passed: number;
-  failed: number;
-  skipped: number;
-  /** What the failed tests printed, for the end of the run. */
-  failures?: string[];
-}
+import { bunTests } from "./suite/bun_tests.ts";
+import { failuresIn, type Output, output, root, sum } from "./suite/command.ts";
+import { add, addReason, type Counts, fail, NO_REASON, noCounts } from "./suite/counts.ts";
+import { judgeSkips, ranNowhere, readExpected, skipTable } from "./suite/skips.ts";
 
 interface Step {
   name: string;
   run(): Promise<Counts>;
   /** Compiles most of the time, or minds no company: runs beside the other one of these lines. */
-  line?: "proactor" | "driver";
+  line?: "zig" | "driver";
+  /** Not a step of a whole run, of which it does a part. */
+  onlyByName?: true;
 }
 
 const cut = process.argv.indexOf("--");
@@ -31,118 +29,81 @@ const extra = cut === -1 ? [] : process.argv.slice(cut + 1);
 /** Backends that this system can run. */
 const backends = process.platform === "linux" ? ["io_uring", "threads", "posix_aio"] : ["threads"];
 
+/** Nothing of the caller's environment: faults are injected where a step says so. */
+const PLAIN = { BUN_AIO_FAULTS: "", BUN_AIO_LIBRARY: "" };
+
 const steps: Step[] = [
-  { name: "zig", line: "proactor", run: zigTests },
+  { name: "zig", line: "zig", run: () => zigTests("test") },
+  { name: "unit", line: "zig", onlyByName: true, run: () => zigTests("unit-test") },
   // The engine over each lane over the simulated kernel; then proof that the fuzzer can fail.
   {
     name: "fuzz",
-    line: "proactor",
+    line: "zig",
     run: () => zigStep(["fuzz", "--", "--seeds", "2000"], /^(\d+) seeds hold$/gm),
   },
-  { name: "plants", line: "proactor", run: () => zigStep(["plants"], /^ok /gm) },
-  { name: "targets", line: "proactor", run: () => zigStep(["check-targets"], undefined) },
-  { name: "soak", line: "proactor", run: soak },
-  { name: "sanitize", line: "driver", run: () => bunTests({}, ["./test/once/native.ts"]) },
-  { name: "package", run: () => bunTests({}, ["./test/once/package.ts"]) },
-  { name: "docs", run: () => bunTests({}, ["./test/once/docs.ts", "./test/once/docs_shell.ts"]) },
+  { name: "plants", line: "zig", run: () => zigStep(["plants"], /^ok /gm) },
+  { name: "targets", line: "zig", run: () => zigStep(["check-targets"], undefined) },
+  { name: "soak", line: "zig", run: soak },
+  { name: "sanitize", line: "driver", run: () => once("native") },
+  { name: "default", line: "driver", onlyByName: true, run: () => bunTests(PLAIN, suite(), extra) },
+  { name: "suite", line: "driver", run: () => once("suite") },
+  { name: "package", run: () => once("package") },
+  { name: "docs", run: () => once("docs", "docs_shell") },
   ...backends.map((backend) => ({
     name: backend,
-    run: () => bunTests({ BUN_AIO_BACKEND: backend }),
+    run: () => bunTests({ ...PLAIN, BUN_AIO_BACKEND: backend }, suite(), extra),
   })),
   ...backends.map((backend) => ({ name: `${backend}-faults`, run: () => faultTests(backend) })),
 ];
 
-async function output(
-  command: string[],
-  environment: Record<string, string>,
-): Promise<{ text: string; code: number }> {
-  const child = Bun.spawn(command, {
-    cwd: root,
-    env: { ...process.env, ...environment },
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const show = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
-    let text = "";
-    const decoder = new TextDecoder();
-    for await (const chunk of stream) {
-      const part = decoder.decode(chunk, { stream: true });
-      process.stderr.write(part);
-      text += part;
-    }
-    return text;
-  };
-  const texts = await Promise.all([show(child.stdout), show(child.stderr)]);
-  return { text: texts.join("\n"), code: await child.exited };
+function suite(): string[] {
+  return readdirSync(join(root, "test"))
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => `./test/${name}`);
 }
 
-/** Of a run's output, each failed test with what was printed before its verdict; else the last lines. */
-function failuresIn(text: string): string[] {
-  const found: string[] = [];
-  let lines: string[] = [];
-  // Bun repeats the failed tests after its own heading.
-  for (const line of text.split(/^\d+ tests? failed:$/m)[0]?.split("\n") ?? []) {
-    lines.push(line);
-    if (!/^\((pass|fail|skip|todo)\)/.test(line)) continue;
-    if (line.startsWith("(fail)")) found.push(lines.slice(-50).join("\n"));
-    lines = [];
-  }
-  return found.length > 0 ? found : [text.trimEnd().split("\n").slice(-50).join("\n")];
+/** Files that run once, not for each backend. */
+function once(...names: string[]): Promise<Counts> {
+  const files = names.map((name) => `./test/once/${name}.ts`);
+  return bunTests(PLAIN, files, extra);
 }
 
-function sum(text: string, pattern: RegExp): number {
-  return [...text.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
-}
-
-/** A run that ends badly has failed, even one without a failed test: it crashed. */
-function judged(code: number, text: string, counts: Counts): Counts {
-  const failed = code === 0 ? counts.failed : Math.max(1, counts.failed);
-  return { ...counts, failed, failures: failed === 0 ? [] : failuresIn(text) };
-}
-
-async function zigTests(): Promise<Counts> {
-  const { text, code } = await output([zigPath(), "build", "test", "--summary", "all"], {});
-  const passed = sum(text, /Build Summary:.*?; (\d+)(?:\/\d+)? tests passed/g);
-  const failed = sum(text, /Build Summary:.*?(\d+) failed/g);
-  // Each says why; cases within a test are told of, too.
-  const told = [...text.matchAll(/\[skipped: [^\]]*\]/g)].length;
-  const skipped = Math.max(told, sum(text, /Build Summary:.*?(\d+) skipped/g));
-  return judged(code, text, { passed, failed, skipped });
+async function zigTests(step: string): Promise<Counts> {
+  const { text, code } = await output([zigPath(), "build", step, "--summary", "all"]);
+  const counts = noCounts();
+  counts.passed = sum(text, /Build Summary:.*?; (\d+)(?:\/\d+)? tests passed/g);
+  counts.failed = sum(text, /Build Summary:.*?(\d+) failed/g);
+  counts.skipped = sum(text, /Build Summary:.*?(\d+) skipped/g);
+  for (const [, reason = ""] of text.matchAll(/\[skipped: ([^\]]*)\]/g))
+    addReason(counts.reasons, reason);
+  const told = [...counts.reasons.values()].reduce((total, count) => total + count, 0);
+  if (told < counts.skipped) addReason(counts.reasons, NO_REASON, counts.skipped - told);
+  // Cases within a test are told of, too.
+  counts.skipped = Math.max(counts.skipped, told);
+  return judged({ text, code }, counts);
 }
 
 /** A step of build.zig: what it counts as passed are the matches of `passed`, or the step itself. */
 async function zigStep(arguments_: string[], passed: RegExp | undefined): Promise<Counts> {
-  const { text, code } = await output([zigPath(), "build", ...arguments_], {});
-  const matches = passed === undefined ? 1 : [...text.matchAll(passed)].length;
-  return judged(code, text, { passed: matches, failed: matches === 0 ? 1 : 0, skipped: 0 });
+  const ended = await output([zigPath(), "build", ...arguments_]);
+  const matches = passed === undefined ? 1 : [...ended.text.matchAll(passed)].length;
+  return judged(ended, { ...noCounts(), passed: matches, failed: matches === 0 ? 1 : 0 });
 }
 
-/** Runs the whole suite, or only `files`. */
-async function bunTests(
-  environment: Record<string, string>,
-  files: readonly string[] = [],
-): Promise<Counts> {
-  const command = [process.execPath, "test", "--timeout", "60000", ...files, ...extra];
-  const { text, code } = await output(command, environment);
-  return judged(code, text, {
-    passed: sum(text, /^\s*(\d+) pass$/gm),
-    failed: sum(text, /^\s*(\d+) fail$/gm),
-    skipped: sum(text, /^\s*(\d+) skip$/gm),
-  });
+/** A run that ends badly has failed, even one without a failed test: it crashed. */
+function judged({ text, code }: Output, counts: Counts): Counts {
+  const failed = code === 0 ? counts.failed : Math.max(1, counts.failed);
+  return { ...counts, failed, failures: failed === 0 ? [] : failuresIn(text) };
 }
 
 /** Every backend for a share of a minute. */
 async function soak(): Promise<Counts> {
-  const counts: Required<Counts> = { passed: 0, failed: 0, skipped: 0, failures: [] };
+  const counts = noCounts();
   for (const backend of backends) {
     const options = ["--backend", backend, "--minutes", String(1 / backends.length)];
-    const { code, text } = await output([process.execPath, "scripts/soak.ts", ...options], {});
-    if (code === 0) {
-      counts.passed++;
-    } else {
-      counts.failed++;
-      counts.failures.push(...failuresIn(text));
-    }
+    const { code, text } = await output([process.execPath, "scripts/soak.ts", ...options]);
+    if (code === 0) counts.passed++;
+    else fail(counts, failuresIn(text).join("\n"));
   }
   return counts;
 }
@@ -158,24 +119,24 @@ function faultTests(backend: string): Promise<Counts> {
     BUN_AIO_LIBRARY: library,
     BUN_AIO_FAULTS: faults,
   };
-  return bunTests(environment, faultFiles());
+  return bunTests(
+    environment,
+    suite().filter((file) => !WITHOUT_FAULTS.test(file)),
+    extra,
+  );
 }
 
 /** Tests to which the kernel's accidents are nothing: pure code, the simulated kernel, the command. */
 const WITHOUT_FAULTS =
-  /^(bounce|buffer|cli|examples|fuzz_api|idle|library|list_devices|range_lock|slots|testing_|types)/;
+  /\/(bounce|buffer|cli|examples|fuzz_api|idle|library|list_devices|range_lock|slots|testing_|types)[^/]*$/;
 
-function faultFiles(): string[] {
-  return readdirSync(join(root, "test"))
-    .filter((name) => name.endsWith(".test.ts") && !WITHOUT_FAULTS.test(name))
-    .map((name) => `./test/${name}`);
+const done = new Map<string, Counts>();
+
+function isWanted({ name, onlyByName }: Step): boolean {
+  return wanted.length === 0 ? onlyByName !== true : wanted.includes(name);
 }
 
-const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-const failures: string[] = [];
-
 async function runStep(step: Step): Promise<void> {
-  if (wanted.length > 0 && !wanted.includes(step.name)) return;
   console.error(`\n== ${step.name}`);
   const started = performance.now();
   const counts = await step.run();
@@ -183,19 +144,39 @@ async function runStep(step: Step): Promise<void> {
   console.error(
     `== ${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, ${seconds} s`,
   );
-  for (const failure of counts.failures ?? []) failures.push(`== ${step.name}\n${failure}`);
-  total.passed += counts.passed;
-  total.failed += counts.failed;
-  total.skipped += counts.skipped;
+  counts.failures = counts.failures.map((failure) => `== ${step.name}\n${failure}`);
+  done.set(step.name, counts);
 }
 
 async function runLine(line: Step["line"]): Promise<void> {
-  for (const step of steps) if (step.line === line) await runStep(step);
+  for (const step of steps) if (step.line === line && isWanted(step)) await runStep(step);
 }
 
+function reportSkips(total: Counts): void {
+  const table = skipTable(done);
+  if (table !== "") console.error(`\n== Skipped\n\n${table}`);
+  const everything = wanted.length === 0 && extra.length === 0;
+  const lost = everything ? [...ranNowhere(done)] : [];
+  const lines = lost.map(([name, reasons]) => `  ${name} (${[...reasons].join("; ")})\n`);
+  if (lines.length > 0) console.error(`\n== Ran in no step\n\n${lines.join("")}`);
+  const list = process.env["BUN_AIO_EXPECTED_SKIPS"] ?? "";
+  if (list === "") return;
+  judgeSkips(total, done, readExpected(readFileSync(join(root, list), "utf8")), everything);
+}
+
+const unknown = wanted.filter((name) => !steps.some((step) => step.name === name));
+if (unknown.length > 0) {
+  console.error(
+    `no step is named ${unknown.join(", ")}; there are ${steps.map(({ name }) => name).join(", ")}`,
+  );
+  process.exit(2);
+}
 ensureLibrary({}, (line) => console.error(line));
-await Promise.all([runLine("proactor"), runLine("driver")]);
+await Promise.all([runLine("zig"), runLine("driver")]);
 await runLine(undefined);
-if (failures.length > 0) console.error(`\n== What failed\n\n${failures.join("\n\n")}`);
+const total = noCounts();
+for (const counts of done.values()) add(total, counts);
+reportSkips(total);
+if (total.failures.length > 0) console.error(`\n== What failed\n\n${total.failures.join("\n\n")}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
