@@ -276,6 +276,35 @@ test "a file that is called open while it is written to keeps its writes" {
     }
 }
 
+test "a descriptor given to a file that is written to changes nothing but its owner" {
+    const opened: Opened = try .open(.threads);
+    const fd = try scratchFile();
+    // Until a round in which no thread has done the write before the flush returns.
+    for (0..1000) |_| {
+        const rows = opened.submissions();
+        rows[0] = submission(0, .write);
+        rows[0].address = opened.info.bounce_address;
+        rows[0].length = 4096;
+        rows[1] = submission(1, .sync_all);
+        for (rows[0..2]) |*row| row.file = 0;
+        for (rows[0..2]) |*row| row.fd = fd;
+        var ready = api.flush(opened.ring, 2, 0);
+        const all_run = ready == 0;
+        try expectEqual(@as(i32, 0), api.file_own(opened.ring, 0, fd));
+        var settled: i32 = 0;
+        while (true) {
+            for (opened.completions()[0..@intCast(ready)]) |row| try expectEqual(@intFromEnum(abi.Status.ok), row.status);
+            settled += ready;
+            if (settled == 2) break;
+            std.Thread.yield() catch {};
+            ready = api.drain(opened.ring, 0);
+        }
+        if (all_run) break;
+    } else return error.NeverInFlight;
+    try opened.close();
+    try expectEqual(@as(c_int, -1), std.c.fcntl(fd, std.c.F.GETFD));
+}
+
 test "a simulated device of an impossible shape is refused" {
     const einval: i32 = @intFromEnum(std.posix.E.INVAL);
     var right = options(.simulated, 4);

@@ -39,6 +39,13 @@ pub const FileState = struct {
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
     held: List = .{},
+
+    /// JavaScript gives a closed file's record to the next one.
+    pub fn forgetRefusals(file: *FileState) void {
+        file.transfers_refused = false;
+        file.syncs_refused = false;
+        file.read_now = .{};
+    }
 };
 
 /// The fixed memory an engine works in; it never moves and never grows.
@@ -341,7 +348,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// A descriptor that no operation has opened is closed with the ring, too.
         pub fn own(engine: *Self, file: u32, fd: i32) void {
             engine.readyFile(file);
-            engine.memory.files[file] = .{ .owned_fd = fd };
+            const record = &engine.memory.files[file];
+            record.forgetRefusals();
+            record.owned_fd = fd;
         }
 
         /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:

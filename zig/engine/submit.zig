@@ -31,12 +31,7 @@ pub fn Submission(comptime Engine: type) type {
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
                 }
-                if (operation.kind == .open or operation.kind == .probe) {
-                    // JavaScript gives a closed file's record to the next one.
-                    file.transfers_refused = false;
-                    file.syncs_refused = false;
-                    file.read_now = .{};
-                }
+                if (operation.kind == .open or operation.kind == .probe) file.forgetRefusals();
                 if (operation.changesMedium()) file.writes_open += 1;
                 if (operation.isSync() and file.writes_open > 0 and !plant.is(.sync_overtakes)) {
                     operation.covers = file.writes_open;
