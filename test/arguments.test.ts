@@ -375,8 +375,6 @@ const closers: Record<string, (file: File, close: () => void) => Promise<unknown
   "writevAt, options": (file, close) => file.writevAt([allocBuffer(4)], 0, closingOptions(close)),
   "syncAll, options": (file, close) => file.syncAll(closingOptions(close)),
   "truncate, options": (file, close) => file.truncate(4, closingOptions(close)),
-  "readAt, data": (file, close) => file.readAt(closingData(close), 0),
-  "readvAt, data": (file, close) => file.readvAt([closingData(close)], 0),
 };
 
 function closingOptions(close: () => void): { timeout?: undefined } {
@@ -386,15 +384,6 @@ function closingOptions(close: () => void): { timeout?: undefined } {
       return undefined;
     },
   };
-}
-
-function closingData(close: () => void): Uint8Array {
-  return new (class extends Uint8Array {
-    override get byteLength(): number {
-      close();
-      return 4;
-    }
-  })(4);
 }
 
 // Else it would run on whatever has that descriptor by then, or wait for a ring that is gone.

@@ -2,7 +2,6 @@
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
-import type { IoData } from "../src/common/arguments.ts";
 import { IoError } from "../src/errors/io_error.ts";
 import { allocBuffer } from "../src/memory/alloc_buffer.ts";
 import { Kind, Status } from "../src/native/abi.gen.ts";
@@ -26,7 +25,7 @@ const { EIO, ENOSPC, ENXIO } = constants.errno;
 interface Given {
   readonly kind?: number;
   readonly offset?: number | bigint;
-  readonly views?: readonly IoData[];
+  readonly views?: readonly Uint8Array[];
   readonly mediaBytes?: number;
   readonly requests?: FakeRequests;
 }
@@ -44,7 +43,7 @@ function transfer(given: Given): Transfer {
 
 test("what is said of a transfer: one buffer, or a vector", () => {
   const [one, two] = [[new Uint8Array(300)], [new Uint8Array(100), new Uint8Array(200)]];
-  const syscallOf = (kind: number, views: IoData[]): string =>
+  const syscallOf = (kind: number, views: Uint8Array[]): string =>
     describe(transfer({ kind, views }), 0).syscall;
   expect(syscallOf(Kind.read, one)).toBe("read");
   expect(syscallOf(Kind.write, one)).toBe("write");
@@ -143,7 +142,7 @@ test("a write beyond the end says by how much, at any offset", () => {
 
 test("a misaligned write says which of offset, length and memory is off", () => {
   const pinned = allocBuffer(2048);
-  const cases: [number | bigint, IoData, string[]][] = [
+  const cases: [number | bigint, Uint8Array, string[]][] = [
     [1024, new Uint8Array(1), ["length is 1 byte past a multiple of 512"]],
     [1026, new Uint8Array(512), ["offset is 2 bytes past a multiple of 512"]],
     [2n ** 61n + 3n, new Uint8Array(512), ["offset is 3 bytes past a multiple of 512"]],

@@ -16,11 +16,14 @@ export function listen(signal: AbortSignal | undefined, listener: () => void): v
   }
 }
 
+/** In a moment: completions may be being read, and a signal's method is its owner's code. */
 export function unlisten(signal: AbortSignal | undefined, listener: () => void): void {
   if (signal === undefined) return;
-  try {
-    signal.removeEventListener("abort", listener);
-  } catch {
-    removeEventListener.call(signal, "abort", listener);
-  }
+  queueMicrotask(() => {
+    try {
+      signal.removeEventListener("abort", listener);
+    } catch {
+      removeEventListener.call(signal, "abort", listener);
+    }
+  });
 }

@@ -1,6 +1,6 @@
 // The source of a copy when it is a stream. For copy.ts.
 
-import { bytesOf, checkData } from "../common/arguments.ts";
+import { checkBytes } from "../common/memory_views.ts";
 
 /** What we use of a ReadableStreamDefaultReader (bun-types and node:stream/web disagree on the rest). */
 interface Reader {
@@ -48,8 +48,7 @@ export class Input {
         this.#ended = true;
         if (!this.#released) this.#release();
       } else {
-        const data = checkData("chunk of the source", value);
-        this.#rest = bytesOf(data, data.byteLength);
+        this.#rest = checkBytes("chunk of the source", value);
       }
     }
     return this.#rest.byteLength > 0;

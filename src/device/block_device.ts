@@ -229,7 +229,7 @@ export class BlockDevice extends File {
     const write = (at: Offset, bytes: number): Promise<void> =>
       writeZeroChunks(proactor, state, at, bytes, scope, change);
     return proactor.holding(state, async () => {
-      // With "rmw" the partialSectors are written, the sectors between them zeroed.
+      // With "rmw" partial sectors are written, the sectors between them zeroed.
       const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);
       const tail = (lowBits(from) + length) & mask;
       const middle = length - head - Math.min(tail, length - head);

@@ -211,7 +211,7 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Waits for this file's operations, then closes the descriptor if it is ours. RetryTimer calls on the
+   * Waits for this file's operations, then closes the descriptor if it is ours. Later calls on the
    * file reject with EBADF; a second `close` is the same promise.
    */
   close(): Promise<void> {

@@ -9,19 +9,14 @@ import {
 } from "../cancellation/cancellation.ts";
 import { argumentType } from "../common/argument_errors.ts";
 import {
-  bytesOf,
-  checkData,
   checkOffset,
   checkRange,
-  dataError,
   type IoData,
   type IoOptions,
-  isDetached,
-  isOrdinary,
-  notItsMemory,
   type Offset,
   remainder,
 } from "../common/arguments.ts";
+import { byteLengthOf, byteOffsetOf, bytesOf, checkData } from "../common/memory_views.ts";
 import { syscallName } from "../errors/hints.ts";
 import { IoError, wasAsked } from "../errors/io_error.ts";
 import {
@@ -32,7 +27,7 @@ import {
   statusError,
   syncError,
 } from "../errors/status.ts";
-import { isPlausible, slabOf } from "../memory/slab.ts";
+import { slabOf } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
 import { type EntryStarter, entryStarterOf } from "../ring/batch.ts";
 import { orGone } from "../ring/device_gone.ts";
@@ -74,19 +69,16 @@ export class OpenFile implements EntryStarter {
     try {
       const state = this.state;
       this.#checkOpen(kind);
-      const view = ArrayBuffer.isView(data) && data.byteLength > 0 ? data : checkData("data", data);
-      const isView = ArrayBuffer.isView(view);
-      const length = view.byteLength;
+      const isPlain = ArrayBuffer.isView(data) && byteLengthOf(data) > 0;
+      const view = isPlain ? data : checkData("data", data);
+      const length = byteLengthOf(view);
       const slab = slabOf(view);
-      const slabOffset = isView ? view.byteOffset : 0;
-      if (!isPlausible(slab, slabOffset, length)) throw notItsMemory("data", view);
+      const slabOffset = slab === undefined ? 0 : byteOffsetOf(view);
       const from =
         typeof offset === "number" && offset >= 0 && Number.isSafeInteger(offset)
           ? offset
           : checkRange(checkOffset("offset", offset), length);
       const scope = options === undefined ? undefined : this.#scope(kind, options, from, length);
-      // Getters of the data are the caller's code: one may have closed the file.
-      this.#checkOpen(kind);
       if (
         (state.careful && needsCare(state, kind, from, length, slab, slabOffset)) ||
         (slab === undefined && length > abi.BOUNCE_BLOCK_BYTES_MAX)
@@ -95,7 +87,7 @@ export class OpenFile implements EntryStarter {
         if (kind === abi.Kind.read && length <= WIDENED_BYTES_MAX && slab?.lender === undefined) {
           return this.#widened(view, from, length, reply, scope) as Promise<never>;
         }
-        const piece = pieceOf(view, -1);
+        const piece = bytesOf(view, length);
         return this.#long(kind, [piece], lengths, from, length, reply, scope) as Promise<never>;
       }
       return this.proactor.startTransfer(
@@ -110,20 +102,20 @@ export class OpenFile implements EntryStarter {
         scope,
       );
     } catch (error) {
-      return Promise.reject(dataError("data", data, error));
+      return Promise.reject(error);
     }
   }
 
   /** An unaligned read that is one native operation: it needs less around it than `#long`. */
   async #widened(
-    view: IoData,
+    view: ArrayBufferView,
     offset: Offset,
     length: number,
     reply: number,
     scope: CancelScope | undefined,
   ): Promise<number | undefined> {
     const { proactor, state } = this;
-    const views = [pieceOf(view, -1)];
+    const views = [bytesOf(view, length)];
     let transferred: number;
     // Open until it is known whether a failure means that the device is gone.
     proactor.hold(state);
@@ -155,14 +147,18 @@ export class OpenFile implements EntryStarter {
     try {
       this.#checkOpen(kind);
       if (!Array.isArray(data)) throw argumentType("data", "an array of buffers", data);
-      const views: IoData[] = [];
+      const views: Uint8Array[] = [];
       const lengths: number[] = [];
       let length = 0;
       for (let index = 0; index < data.length; index++) {
-        const piece = pieceOf(data[index], index);
-        views.push(piece);
-        lengths.push(piece.byteLength);
-        length += piece.byteLength;
+        // Its name is made only for an error: vectors may be long.
+        const value = data[index];
+        const isPlain = ArrayBuffer.isView(value) && byteLengthOf(value) > 0;
+        const view = isPlain ? value : checkData(`data[${index}]`, value);
+        const bytes = byteLengthOf(view);
+        views.push(bytesOf(view, bytes));
+        lengths.push(bytes);
+        length += bytes;
       }
       const from = checkRange(checkOffset("offset", offset), length);
       const scope = options === undefined ? undefined : this.#scope(kind, options, from, length);
@@ -207,7 +203,7 @@ export class OpenFile implements EntryStarter {
   /** A transfer of several parts. The file's syncs and its close wait for all of them. */
   async #long(
     kind: number,
-    views: readonly IoData[],
+    views: readonly Uint8Array[],
     lengths: readonly number[],
     offset: Offset,
     length: number,
@@ -420,28 +416,6 @@ export function openFileOf(file: object): OpenFile {
   const open = entryStarterOf(file);
   if (!(open instanceof OpenFile)) throw new Error("bun-aio: internal error: no File");
   return open;
-}
-
-/**
- * The memory of one buffer of a longer transfer as it is now. A copy of the view: what a subclass of
- * the caller says of itself may be another thing, or an exception, at every look. `index`: its place
- * in a vector, or -1. Its name is made only for an error: vectors may be long.
- */
-function pieceOf(value: unknown, index: number): Uint8Array {
-  if (isOrdinary(value) && value.byteLength > 0) return value;
-  const good = ArrayBuffer.isView(value) && !isDetached(value);
-  const view = good ? value : checkData(pieceName(index), value);
-  const length = view.byteLength;
-  if (!isPlausible(undefined, 0, length)) throw notItsMemory(pieceName(index), view);
-  try {
-    return bytesOf(view, length);
-  } catch {
-    throw notItsMemory(pieceName(index), view);
-  }
-}
-
-function pieceName(index: number): string {
-  return index < 0 ? "data" : `data[${index}]`;
 }
 
 function isVector(data: IoData | readonly IoData[]): data is readonly IoData[] {

@@ -4,7 +4,7 @@
 import { closeSync, constants, existsSync, openSync, statSync } from "node:fs";
 import { types } from "node:util";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
-import { checkBytes } from "../common/arguments.ts";
+import { checkBytes } from "../common/memory_views.ts";
 import { shellWord } from "../common/shell_word.ts";
 import { textOf } from "../common/text_of_bytes.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";

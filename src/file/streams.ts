@@ -8,7 +8,6 @@ import {
   addOffset,
   type Bytes,
   checkBoolean,
-  checkBytes,
   checkInteger,
   checkIoOptions,
   checkOffset,
@@ -19,6 +18,7 @@ import {
   roundUp,
 } from "../common/arguments.ts";
 import { listen, unlisten } from "../common/intrinsics.ts";
+import { checkBytes } from "../common/memory_views.ts";
 import { IoError } from "../errors/io_error.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";

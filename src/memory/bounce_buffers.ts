@@ -1,12 +1,9 @@
 // The bytes behind the blocks of bounce.ts: copies into and out of the native memory of one ring. Views
 // are the caller's and may be any subclass, detached or shrunk meanwhile. Used through proactor.ts.
 
-import { bytesOf, isOrdinary } from "../common/arguments.ts";
+import { byteLengthOf, bytesOf, setBytes } from "../common/memory_views.ts";
 import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES, BOUNCE_RESERVE_BYTES } from "../native/abi.gen.ts";
 import { BuddyAllocator, NO_BLOCK } from "./buddy_allocator.ts";
-
-/** A caller's view may have a `set` of its own. */
-const setBytes = Uint8Array.prototype.set;
 
 export class BounceBuffers extends BuddyAllocator {
   readonly #bytes: Uint8Array<ArrayBuffer>;
@@ -55,29 +52,19 @@ export class BounceBuffers extends BuddyAllocator {
     return this.#bytes.subarray(block, block + bytes);
   }
 
-  /** False when the view has no such bytes, whatever it says. */
+  /** False when the view has lost the bytes that it had at the call: then nothing is copied. */
   copyIn(view: ArrayBufferView, block: number, length: number): boolean {
-    try {
-      // Out of bounds of a buffer that has shrunk: then its byteOffset says 0, too.
-      if (view.byteLength < length) return false;
-      const ordinary = isOrdinary(view) && view.byteLength === length;
-      this.#bytes.set(ordinary ? view : bytesOf(view, length), block);
-      return true;
-    } catch {
-      return false;
-    }
+    if (byteLengthOf(view) < length) return false;
+    if (length > 0) setBytes(this.#bytes, bytesOf(view, length), block);
+    return true;
   }
 
-  /** False when the view has been detached or has shrunk: then nothing is copied. */
+  /** The same the other way; `transferred` bytes of `length`. */
   copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
-    try {
-      if (view.byteLength < length) return false;
-      const target = isOrdinary(view) ? view : bytesOf(view, transferred);
-      setBytes.call(target, this.#viewOf(block, transferred));
-      return true;
-    } catch {
-      return false;
-    }
+    const now = byteLengthOf(view);
+    if (now < length) return false;
+    if (transferred > 0) setBytes(bytesOf(view, now), this.#viewOf(block, transferred), 0);
+    return true;
   }
 
   /** `memoryOf`, kept: small reads of one length after the other would make one each. */

@@ -7,7 +7,7 @@ import { listen, unlisten } from "../common/intrinsics.ts";
 import { noteClosed, noteHeld, noteOpened } from "../common/leaks.ts";
 import { IoError } from "../errors/io_error.ts";
 import { PINNED_CHUNKS_MAX } from "../native/abi.gen.ts";
-import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOf } from "./slab.ts";
+import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOfBuffer } from "./slab.ts";
 
 /** Chunks of pools are at least and at most so long. */
 const CHUNK_BYTES_MIN = 2 ** 18;
@@ -162,7 +162,7 @@ class Loans implements Lender {
   dispose(): void {
     this.#disposed = true;
     this.#refuseWaiters(disposedError);
-    const slab = slabOf(this.slab);
+    const slab = slabOfBuffer(this.slab);
     if (slab === undefined) return;
     slab.chunkBytes = 0;
     for (const registrar of slab.registrars.splice(0)) registrar.deref()?.unregister(slab.header);

@@ -2,8 +2,9 @@
 // flight stays, whatever JavaScript does to the ArrayBuffer over it. Any other view works too, by way of a copy.
 
 import { argumentRange } from "../common/argument_errors.ts";
-import { checkInteger, type IoData } from "../common/arguments.ts";
+import { checkInteger } from "../common/arguments.ts";
 import { noteHeld, noteOpened } from "../common/leaks.ts";
+import { bufferOf } from "../common/memory_views.ts";
 import { IoError, systemError } from "../errors/io_error.ts";
 import { SlabInfo } from "../native/abi.gen.ts";
 import { library, nativeBuffer } from "../native/library.ts";
@@ -41,16 +42,6 @@ const slabs = new WeakMap<ArrayBufferLike, Slab>();
 /** The same for views that were used before: reading `view.buffer` costs 22 ns, this look-up 7. */
 const slabsOfViews = new WeakMap<ArrayBufferView, Slab>();
 
-/**
- * Whether these numbers can be a view's. What a subclass or a property of the view says about itself
- * must not reach the kernel unchecked.
- */
-export function isPlausible(slab: Slab | undefined, offset: number, length: number): boolean {
-  if (!Number.isSafeInteger(length) || length < 0) return false;
-  if (slab === undefined) return true;
-  return Number.isSafeInteger(offset) && offset >= 0 && offset + length <= slab.bytes;
-}
-
 const ALIGNMENT_DEFAULT = 4096;
 const ALIGNMENT_MAX = 2 ** 30;
 /** JavaScriptCore's longest ArrayBuffer (MAX_ARRAY_BUFFER_SIZE). */
@@ -64,16 +55,20 @@ export function haveLenders(): boolean {
 }
 
 /** The slab behind memory made here, undefined for any other. */
-export function slabOf(data: IoData): Slab | undefined {
-  if (!ArrayBuffer.isView(data)) return slabs.get(data);
-  const known = slabsOfViews.get(data);
+export function slabOf(view: ArrayBufferView): Slab | undefined {
+  const known = slabsOfViews.get(view);
   if (known !== undefined) return known;
-  const slab = slabs.get(data.buffer);
+  const slab = slabs.get(bufferOf(view));
   if (slab !== undefined) {
-    slabsOfViews.set(data, slab);
-    noteHeld(data.buffer, data);
+    slabsOfViews.set(view, slab);
+    noteHeld(slab.buffer, view);
   }
   return slab;
+}
+
+/** The slab of a whole buffer made here. */
+export function slabOfBuffer(buffer: ArrayBuffer): Slab | undefined {
+  return slabs.get(buffer);
 }
 
 export function checkAlignment(alignment: number | undefined): number {

@@ -9,8 +9,9 @@ import {
   type CancelScope,
   cancelError,
 } from "../cancellation/cancellation.ts";
-import { addOffset, hasLength } from "../common/arguments.ts";
+import { addOffset } from "../common/arguments.ts";
 import type { OperationSource } from "../common/leaks.ts";
+import { isDetachedBuffer } from "../common/memory_views.ts";
 import { endsTooEarly, isSuspect } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
@@ -27,7 +28,7 @@ import type { Outcome, Request, Requests } from "./request.ts";
 import { Reply, SlotState, Slots } from "./slots.ts";
 
 /** What a slot keeps alive: the caller's view, or one of our own requests. */
-type SlotMemory = ArrayBufferView | ArrayBufferLike | Request | undefined;
+type SlotMemory = ArrayBufferView | Request | undefined;
 
 let capturedResolve: (value: never) => void;
 let capturedReject: (error: unknown) => void;
@@ -75,7 +76,7 @@ export class Operations implements OperationSource {
   addTransfer(
     file: FileState,
     kind: number,
-    view: ArrayBufferView | ArrayBufferLike,
+    view: ArrayBufferView,
     slab: Slab | undefined,
     slabOffset: number,
     length: number,
@@ -148,7 +149,7 @@ export class Operations implements OperationSource {
     const view = memory as ArrayBufferView;
     const pinned = slots.address[slot] as number;
     if (pinned !== 0) {
-      if (hasLength(view, length)) return pinned;
+      if (!isDetachedBuffer((this.#slabs[slot] as Slab).buffer)) return pinned;
       return this.refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.bounce.allocate(length);
@@ -160,7 +161,7 @@ export class Operations implements OperationSource {
     return this.bounce.addressOf(block);
   }
 
-  /** BuddyAllocator memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
+  /** Bounce memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
   #waitOrRefuse(slot: number, mayCome: boolean): -1 {
     if (mayCome) return -1;
     const init = this.#describe(slot, 0);
@@ -199,14 +200,6 @@ export class Operations implements OperationSource {
     return this.bounce.addressOf(block) + (request.blockOffset ?? 0);
   }
 
-  /** Whether memory of a row that is written has been given away since. */
-  hasLostMemory(slot: number): boolean {
-    const slab = this.#slabs[slot];
-    if (slab !== undefined) return slab.buffer.detached;
-    if (this.slots.reply[slot] !== Reply.outcome) return false;
-    return (this.slots.memory[slot] as Request).isDetached?.() === true;
-  }
-
   // The end -----------------------------------------------------------------------------------------
 
   /** What the native side says became of it. */
@@ -231,7 +224,7 @@ export class Operations implements OperationSource {
       if (slots.kind[slot] === abi.Kind.read) {
         const isDetached =
           block === NO_BLOCK
-            ? !hasLength(view, length)
+            ? isDetachedBuffer((this.#slabs[slot] as Slab).buffer)
             : !this.bounce.copyOut(view, block, length, transferred);
         if (isDetached) {
           this.#fail(slot, detachedError(this.#describe(slot, transferred)));

@@ -77,8 +77,6 @@ export class Proactor implements Host {
   /** Operations the native side holds. */
   #held = 0;
   #flushScheduled = false;
-  /** Rows are being written or read: getters of a caller's own kind of view may call us meanwhile. */
-  #busy = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
   /** The native side asks to be called again, though nothing may ring. */
@@ -122,7 +120,7 @@ export class Proactor implements Host {
   startTransfer(
     file: FileState,
     kind: number,
-    view: ArrayBufferView | ArrayBufferLike,
+    view: ArrayBufferView,
     slab: Slab | undefined,
     slabOffset: number,
     length: number,
@@ -211,10 +209,6 @@ export class Proactor implements Host {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     if (this.#freed) return;
-    if (this.#busy) {
-      this.#flushLater();
-      return;
-    }
     const count = this.#handOver();
     this.#held += count;
     const willPoll = this.#polling.begin(this.#now(), count, this.#held, false);
@@ -227,7 +221,7 @@ export class Proactor implements Host {
   readonly #drain = (): void => {
     this.#inlineSince = 0;
     if (this.#freed) return;
-    if (this.#head !== NO_SLOT || this.#busy) {
+    if (this.#head !== NO_SLOT) {
       this.#flush();
       return;
     }
@@ -245,7 +239,7 @@ export class Proactor implements Host {
       this.#polling.rest();
       return;
     }
-    if (this.#head !== NO_SLOT || this.#busy) {
+    if (this.#head !== NO_SLOT) {
       this.#flush();
       return;
     }
@@ -269,12 +263,7 @@ export class Proactor implements Host {
   /** `willPoll`: the native side rings for nothing until the next call. */
   #finishCall(settled: number, willPoll: boolean): void {
     if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
-    this.#busy = true;
-    try {
-      this.#settle(settled);
-    } finally {
-      this.#busy = false;
-    }
+    this.#settle(settled);
     if (this.#held > 0) {
       if (!willPoll) this.#wake.watch();
       else if (!this.#pollScheduled) {
@@ -337,7 +326,6 @@ export class Proactor implements Host {
   #handOver(): number {
     const operations = this.#operations;
     const { slots } = operations;
-    this.#busy = true;
     let count = 0;
     let slot = this.#head;
     const room = this.#room;
@@ -346,7 +334,6 @@ export class Proactor implements Host {
       const address = dead ? -1 : operations.prepareMemory(slot);
       // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
       if (address < 0 && slots.state[slot] === SlotState.waiting) break;
-      // Not before: a getter of the caller's view may have put more behind this one.
       const next = slots.next[slot] as number;
       if (address < 0) {
         operations.giveDead(slot);
@@ -360,20 +347,7 @@ export class Proactor implements Host {
     }
     this.#head = slot;
     if (slot === NO_SLOT) this.#tail = NO_SLOT;
-    this.#checkRows(count);
-    this.#busy = false;
     return count;
-  }
-
-  /**
-   * A getter of a later view may have given the memory of an earlier one away: then the native side must
-   * not even look at its slab. It refuses such a row.
-   */
-  #checkRows(count: number): void {
-    for (let row = 0; row < count; row++) {
-      const slot = this.#tables.slotSubmitted(row);
-      if (this.#operations.hasLostMemory(slot)) this.#tables.spoil(row);
-    }
   }
 
   #writeRow(row: number, slot: number, address: number): void {
@@ -420,10 +394,6 @@ export class Proactor implements Host {
   cancel(slot: number, cause: CancelReason): void {
     const operations = this.#operations;
     const { slots } = operations;
-    if (this.#busy) {
-      this.#cancelLater(slot, cause);
-      return;
-    }
     if (!operations.noteReason(slot, cause)) return;
     if (slots.state[slot] === SlotState.waiting) {
       operations.refuse(slot, operations.cancelError(slot, 0));
@@ -431,14 +401,6 @@ export class Proactor implements Host {
     }
     this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
     this.#schedule();
-  }
-
-  /** A getter aborted: its own operation may be between two states, and native rows not read yet. */
-  #cancelLater(slot: number, cause: CancelReason): void {
-    const generation = this.#operations.slots.generation[slot];
-    queueMicrotask(() => {
-      if (this.#operations.slots.generation[slot] === generation) this.cancel(slot, cause);
-    });
   }
 
   // Files, statistics, the end ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ export interface Outcome {
   readonly errno: number;
   readonly transferred: number;
   readonly detail: number;
-  /** BuddyAllocator memory that the operation used and that is now the caller's to release. */
+  /** Bounce memory that the operation used and that is now the caller's to release. */
   readonly block: number;
   /** Set instead of a system error: aborted, timed out, or the memory could not be prepared. */
   readonly error: IoError | undefined;
@@ -27,7 +27,7 @@ export interface Request {
   readonly file: FileState | undefined;
   readonly offset?: number | bigint;
   readonly length?: number;
-  /** BuddyAllocator memory already held; the operation's memory starts `blockOffset` bytes into it. */
+  /** Bounce memory already held; the operation's memory starts `blockOffset` bytes into it. */
   readonly block?: number;
   readonly blockOffset?: number;
   /** Else bytes of bounce memory to wait for; 0 for none. */
@@ -36,8 +36,6 @@ export interface Request {
   readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
   readonly argument?: number;
   readonly mode?: number;
-  /** Whether memory that it names has been detached since `fill`. */
-  readonly isDetached?: () => boolean;
   readonly scope?: CancelScope | undefined;
   /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
   readonly urgent?: boolean;

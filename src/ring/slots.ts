@@ -37,7 +37,7 @@ export class Slots<Owner, Memory> {
   /** Native address of pinned memory; 0: the view is foreign and is bounced. */
   address: Float64Array<ArrayBuffer> = new Float64Array(0);
   slab: Float64Array<ArrayBuffer> = new Float64Array(0);
-  /** BuddyAllocator block held, or NO_BLOCK. */
+  /** Bounce block held, or NO_BLOCK. */
   block: Int32Array<ArrayBuffer> = new Int32Array(0);
   /** Position among the calls on its file. */
   order: Float64Array<ArrayBuffer> = new Float64Array(0);

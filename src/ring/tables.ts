@@ -7,9 +7,6 @@ import type { Slots } from "./slots.ts";
 
 const { Control, Submission, Completion } = abi;
 
-/** No operation; the native side settles it as `abi.Status.invalid`. */
-const NO_KIND = 0xffff_ffff;
-
 export class Tables {
   readonly #u32: Uint32Array<ArrayBuffer>;
   readonly #f64: Float64Array<ArrayBuffer>;
@@ -83,15 +80,6 @@ export class Tables {
     u32[(at + Submission.fd) >> 2] = fd;
     u32[(at + Submission.argument) >> 2] = argument;
     u32[(at + Submission.mode) >> 2] = mode;
-  }
-
-  slotSubmitted(row: number): number {
-    return this.#u32[(this.#submissions + row * Submission.SIZE + Submission.slot) >> 2] as number;
-  }
-
-  /** The native side must not even look at what the row names. */
-  spoil(row: number): void {
-    this.#u32[(this.#submissions + row * Submission.SIZE + Submission.kind) >> 2] = NO_KIND;
   }
 
   // Completions ---------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 // not clear variables that are not used any more. Such a buffer goes when the function returns. A heap
 // snapshot tells the two apart; it takes a tenth of a second, and only what is left needs it.
 
-/** Nodes are id, size, class, flags; partialSectors are from, to, type, data. */
+/** Nodes are id, size, class, flags; edges are from, to, type, data. */
 interface HeapSnapshot {
   readonly nodes: readonly number[];
   readonly nodeClassNames: readonly string[];
-  readonly partialSectors: readonly number[];
+  readonly edges: readonly number[];
 }
 
 const FIELDS = 4;
@@ -36,15 +36,14 @@ export function addMark(holder: object, mark: string): void {
 
 /** The marks that can be reached without passing through a suspended function. */
 export function keptMarks(): Set<string> {
-  const { nodes, nodeClassNames, partialSectors } =
-    Bun.generateHeapSnapshot() as unknown as HeapSnapshot;
+  const { nodes, nodeClassNames, edges } = Bun.generateHeapSnapshot() as unknown as HeapSnapshot;
   const places = new Map<number, number>();
   for (let at = 0; at < nodes.length; at += FIELDS) places.set(nodes[at] ?? 0, at / FIELDS);
   const nameOf = (place: number): string => nodeClassNames[nodes[place * FIELDS + 2] ?? 0] ?? "";
   const targets: (number[] | undefined)[] = [];
-  for (let at = 0; at < partialSectors.length; at += FIELDS) {
-    const from = places.get(partialSectors[at] ?? 0);
-    const to = places.get(partialSectors[at + 1] ?? 0);
+  for (let at = 0; at < edges.length; at += FIELDS) {
+    const from = places.get(edges[at] ?? 0);
+    const to = places.get(edges[at + 1] ?? 0);
     if (from === undefined || to === undefined) continue;
     const list = targets[from];
     if (list === undefined) targets[from] = [to];

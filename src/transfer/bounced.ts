@@ -4,7 +4,8 @@
 // A few parts are on their way at once, each with a block of its own that it gives back when it is
 // over: nothing waits for memory while holding some. What is reported is the contiguous prefix.
 
-import { addOffset, bytesOf, type IoData, lowBits, type Offset } from "../common/arguments.ts";
+import { addOffset, lowBits, type Offset } from "../common/arguments.ts";
+import { byteLengthOf, bytesOf, partOf, setBytes } from "../common/memory_views.ts";
 import type { IoError } from "../errors/io_error.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Outcome } from "../ring/request.ts";
@@ -188,15 +189,14 @@ function gather(
   const end = Math.min(from + bytes, transfer.length);
   let start = position;
   for (let i = index; i < views.length && start < end; i++) {
-    const view = views[i] as IoData;
+    const view = views[i] as Uint8Array;
     const length = lengths[i] as number;
-    if (view.byteLength < length) throw detached(transfer, Math.max(0, from));
+    if (byteLengthOf(view) < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {
-      const whole = count === view.byteLength && view instanceof Uint8Array;
-      const source = whole ? view : bytesOf(view, length).subarray(within, within + count);
-      memory.set(source, start + within - from);
+      const source = count === length ? bytesOf(view, count) : partOf(view, within, count);
+      setBytes(memory, source, start + within - from);
     }
     start += length;
   }
@@ -214,16 +214,15 @@ function scatter(
   const end = Math.min(from + memory.byteLength, transfer.length);
   let start = position;
   for (let i = index; i < views.length && start < end; i++) {
-    const view = views[i] as IoData;
+    const view = views[i] as Uint8Array;
     const length = lengths[i] as number;
-    if (view.byteLength < length) throw detached(transfer, Math.max(0, from));
+    if (byteLengthOf(view) < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {
       const at = start + within - from;
       const source = memory.subarray(at, at + count);
-      if (view instanceof Uint8Array) view.set(source, within);
-      else bytesOf(view, length).set(source, within);
+      setBytes(bytesOf(view, byteLengthOf(view)), source, within);
     }
     start += length;
   }

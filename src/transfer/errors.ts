@@ -2,6 +2,7 @@
 
 import { cancelError } from "../cancellation/cancellation.ts";
 import { addOffset, remainder } from "../common/arguments.ts";
+import { byteOffsetOf } from "../common/memory_views.ts";
 import { endsTooEarly } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
@@ -90,8 +91,8 @@ export function misaligned(transfer: Transfer): IoError {
 /** How far the first pinned buffer that is not aligned is off. Other memory is copied anyhow. */
 function misalignedMemory(transfer: Transfer): number {
   for (const view of transfer.views) {
-    if (!ArrayBuffer.isView(view) || slabOf(view.buffer) === undefined) continue;
-    const past = view.byteOffset & transfer.file.memoryMask;
+    if (slabOf(view) === undefined) continue;
+    const past = byteOffsetOf(view) & transfer.file.memoryMask;
     if (past > 0) return past;
   }
   return 0;

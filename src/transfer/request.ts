@@ -1,7 +1,7 @@
 // What the ways of a longer transfer have in common: what was asked for.
 
 import type { CancelScope } from "../cancellation/cancellation.ts";
-import type { IoData, Offset } from "../common/arguments.ts";
+import type { Offset } from "../common/arguments.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
 
@@ -17,7 +17,7 @@ export interface Transfer {
   /** `Kind.read` or `Kind.write`. */
   readonly kind: number;
   /** The caller's buffers, and their bytes as they were at the call. */
-  readonly views: readonly IoData[];
+  readonly views: readonly Uint8Array[];
   readonly lengths: readonly number[];
   readonly offset: Offset;
   /** Bytes of all views. */

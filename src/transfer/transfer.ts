@@ -6,8 +6,9 @@
 // - Else bytes travel through aligned bounce memory (bounced.ts); reads are widened and trimmed.
 // - Writes whose range is not aligned are refused, or read, modified and written back (modify.ts).
 
-import { addOffset, type IoData, lowBits, type Offset } from "../common/arguments.ts";
-import { haveLenders, isPlausible, type Lender, type Slab, slabOf } from "../memory/slab.ts";
+import { addOffset, lowBits, type Offset } from "../common/arguments.ts";
+import { byteOffsetOf, isDetachedBuffer } from "../common/memory_views.ts";
+import { haveLenders, type Lender, type Slab, slabOf } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Request } from "../ring/request.ts";
@@ -80,12 +81,11 @@ function pooledParts(transfer: Transfer): readonly PooledPart[] {
   let parts: PooledPart[] | undefined;
   const { views, lengths } = transfer;
   for (let index = 0; index < views.length; index++) {
-    const view = views[index] as IoData;
-    const isView = ArrayBuffer.isView(view);
+    const view = views[index] as Uint8Array;
     const lender = slabOf(view)?.lender;
     if (lender === undefined) continue;
     parts ??= [];
-    const offset = isView ? view.byteOffset : 0;
+    const offset = byteOffsetOf(view);
     parts.push({ lender, offset, length: lengths[index] as number });
   }
   return parts ?? NO_PARTS;
@@ -95,7 +95,7 @@ function pooledParts(transfer: Transfer): readonly PooledPart[] {
 
 /** One of the caller's buffers that the kernel can have as it is. */
 interface Region {
-  readonly view: IoData;
+  readonly view: Uint8Array;
   readonly length: number;
   readonly slab: Slab;
   readonly slabOffset: number;
@@ -111,14 +111,12 @@ function pinnedRegions(transfer: Transfer): Region[] | undefined {
   }
   const regions: Region[] = [];
   for (let index = 0; index < views.length; index++) {
-    const view = views[index] as IoData;
-    const isView = ArrayBuffer.isView(view);
+    const view = views[index] as Uint8Array;
     const slab = slabOf(view);
     if (slab === undefined) return undefined;
     // A slab's start suits every device; what matters is the place within it.
-    const slabOffset = isView ? view.byteOffset : 0;
+    const slabOffset = byteOffsetOf(view);
     if ((slabOffset & file.memoryMask) !== 0) return undefined;
-    if (!isPlausible(slab, slabOffset, lengths[index] as number)) return undefined;
     regions.push({ view, length: lengths[index] as number, slab, slabOffset });
   }
   return regions;
@@ -151,9 +149,9 @@ function loseRegions(regions: readonly Region[]): void {
   }
 }
 
-/** Views in regions are ordinary ones, or copies: what they say of themselves is so. */
-function hasDetached({ view, length }: Region): boolean {
-  return view.byteLength !== length;
+/** Whether its memory has been given away since the call. */
+function hasDetached({ slab }: Region): boolean {
+  return isDetachedBuffer(slab.buffer);
 }
 
 function vectorRequest(
@@ -171,7 +169,6 @@ function vectorRequest(
     argument: group.length,
     blockBytes: group.length * (IOVEC_BYTES + 8),
     fill: (memory) => fillIovecs(transfer, group, memory, done),
-    isDetached: () => group.some(hasDetached),
     scope: transfer.scope,
   };
 }

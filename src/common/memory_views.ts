@@ -1,0 +1,112 @@
+// The memory of a caller's buffer, by the getters of the language as they were when the library was loaded: what a
+// subclass, or a property of the view, says instead is never asked, so that none of the caller's code runs here.
+
+import { types } from "node:util";
+import { argumentType, argumentValue } from "./argument_errors.ts";
+
+type Getter<T> = { call(self: unknown): T };
+
+function getterOf<T>(prototype: object, name: PropertyKey): Getter<T> {
+  const getter = Object.getOwnPropertyDescriptor(prototype, name)?.get;
+  if (getter === undefined) throw new Error(`bun-aio: this runtime lacks ${String(name)}`);
+  return getter as unknown as Getter<T>;
+}
+
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
+const kindOf = getterOf<string | undefined>(typedArray, Symbol.toStringTag);
+const typedLength = getterOf<number>(typedArray, "byteLength");
+const typedOffset = getterOf<number>(typedArray, "byteOffset");
+const typedBuffer = getterOf<ArrayBufferLike>(typedArray, "buffer");
+const viewLength = getterOf<number>(DataView.prototype, "byteLength");
+const viewOffset = getterOf<number>(DataView.prototype, "byteOffset");
+const viewBuffer = getterOf<ArrayBufferLike>(DataView.prototype, "buffer");
+const bufferLength = getterOf<number>(ArrayBuffer.prototype, "byteLength");
+const sharedLength = getterOf<number>(SharedArrayBuffer.prototype, "byteLength");
+const bufferDetached = getterOf<boolean>(ArrayBuffer.prototype, "detached");
+const { copyWithin, set } = Uint8Array.prototype;
+
+const isDataView = (view: ArrayBufferView): boolean => kindOf.call(view) === undefined;
+
+/** Bytes; 0 for a view that has lost its memory. */
+export function byteLengthOf(view: ArrayBufferView): number {
+  if (!isDataView(view)) return typedLength.call(view);
+  try {
+    return viewLength.call(view);
+  } catch {
+    return 0;
+  }
+}
+
+/** Bytes from the start of its buffer; of a view that has memory. */
+export function byteOffsetOf(view: ArrayBufferView): number {
+  return isDataView(view) ? viewOffset.call(view) : typedOffset.call(view);
+}
+
+export function bufferOf(view: ArrayBufferView): ArrayBufferLike {
+  return isDataView(view) ? viewBuffer.call(view) : typedBuffer.call(view);
+}
+
+export function isDetachedBuffer(buffer: ArrayBuffer): boolean {
+  return bufferDetached.call(buffer);
+}
+
+/** Whether a view has lost its memory, which was transferred or no longer reaches so far. */
+export function isDetached(view: ArrayBufferView): boolean {
+  if (byteLengthOf(view) > 0) return false;
+  try {
+    // Both begin with a look whether there is memory. Copying no bytes has no other effect.
+    if (isDataView(view)) viewLength.call(view);
+    else copyWithin.call(view as Uint8Array, 0, 0, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** The first `bytes` bytes of a view that has so many, as bytes. */
+export function bytesOf(view: ArrayBufferView, bytes: number): Uint8Array {
+  if (kindOf.call(view) === "Uint8Array" && typedLength.call(view) === bytes) {
+    return view as Uint8Array;
+  }
+  return partOf(view, 0, bytes);
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** `bytes` bytes from `start` on of a view that has them; none of a view that has lost its memory. */
+export function partOf(view: ArrayBufferView, start: number, bytes: number): Uint8Array {
+  if (bytes === 0) return NO_BYTES;
+  return new Uint8Array(bufferOf(view), byteOffsetOf(view) + start, bytes);
+}
+
+/** `target.set(source, at)`; neither is asked what that means. */
+export function setBytes(target: Uint8Array, source: Uint8Array, at: number): void {
+  set.call(target, source, at);
+}
+
+const DETACHED = "is detached: its memory was transferred elsewhere";
+const OUTSIDE = "lies outside of its buffer, which has been resized";
+
+/** A view of memory that still exists; throws for anything else. */
+export function checkData(name: string, value: unknown): ArrayBufferView {
+  if (ArrayBuffer.isView(value)) {
+    if (!isDetached(value)) return value;
+    const buffer = bufferOf(value);
+    const detached = !types.isArrayBuffer(buffer) || isDetachedBuffer(buffer);
+    throw argumentValue(name, detached ? DETACHED : OUTSIDE, value);
+  }
+  // Not by `instanceof`: that would refuse the buffers of another realm (node:vm), and take an object that has no
+  // more of a buffer than its prototype.
+  if (types.isArrayBuffer(value)) {
+    if (isDetachedBuffer(value)) throw argumentValue(name, DETACHED, value);
+    return new Uint8Array(value, 0, bufferLength.call(value));
+  }
+  if (types.isSharedArrayBuffer(value)) return new Uint8Array(value, 0, sharedLength.call(value));
+  throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
+}
+
+/** The memory of a buffer as it is now, as bytes: a view of our own. */
+export function checkBytes(name: string, value: unknown): Uint8Array {
+  const view = checkData(name, value);
+  return partOf(view, 0, byteLengthOf(view));
+}
