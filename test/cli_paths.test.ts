@@ -58,6 +58,29 @@ testUnless(
   },
 );
 
+testUnless(noLinux, "a folder whose name is not UTF-8 is found, and is no link", async () => {
+  using dir = new TempDir();
+  const folder = Buffer.concat([Buffer.from(`${dir.path}/`), Buffer.from([0xfe])]);
+  fs.mkdirSync(folder);
+  const source = dir.file("source", pattern(5000));
+  const made = await shell(
+    `bun-aio copy ${source} "${dir.path}/$(printf '\\376')/x" && cd "${dir.path}/$(printf '\\376')" &&
+    bun-aio bench y --seconds 0.01 --size 64k && bun-aio copy ${source} x --yes && bun-aio info x`,
+  );
+  expect(made.stderr).not.toContain("error");
+  expect(made.end).toBe(0);
+  expect(made.stderr).toContain("\n  x  (file");
+  expect(made.stdout).toMatch(/^path +x$/m);
+  expect(fs.readFileSync(Buffer.concat([folder, Buffer.from("/x")]))).toEqual(
+    fs.readFileSync(source),
+  );
+  const missing = await shell(`bun-aio copy ${source} "${dir.path}/$(printf '\\375')/x"`);
+  expect([missing.end, missing.stderr]).toEqual([
+    3,
+    `error: there is no directory ${dir.path}/\\xfd\n`,
+  ]);
+});
+
 testUnless(noLinux, "the command that goes on names the same files", async () => {
   using dir = new TempDir();
   const contents = pattern(12 * 2 ** 20);

@@ -268,6 +268,10 @@ describe("failed", () => {
     expect(short.stderr).toContain("ERR_END_OF_FILE");
     expect(short.stderr).not.toContain("bun-aio/");
     expect(short.stderr).not.toMatch(/^To /m);
+    const full = await bunAio(["copy", source, "/dev/full", "--yes"]);
+    expect(full.end).toBe(1);
+    expect(full.stderr).toContain("ENOSPC");
+    expect(full.stderr).not.toMatch(/^To /m);
   });
 
   testUnless(

@@ -143,6 +143,18 @@ describe("an image under a loop device", () => {
 
   const noTmpfs = loopMissing ?? lacking("mount", "umount");
 
+  testUnless(loopMissing, "also when there is no byte of it yet", async () => {
+    using dir = new TempDir();
+    dir.file("noise", pattern(4096));
+    const image = dir.file("empty", "");
+    await using loop = await Attached.at(image);
+    await refusesOpen(
+      image,
+      `It is attached as ${loop.path}; detach it first (losetup -d ${loop.path})`,
+    );
+    await refusesCopy(dir, image, image, `is attached as ${loop.path}`);
+  });
+
   testUnless(noTmpfs, "on a file system of its own numbers (tmpfs)", async () => {
     using dir = new TempDir();
     dir.file("noise", pattern(4096));
@@ -343,8 +355,9 @@ describe("two files whose inodes are the same number in a double", () => {
 describe("where a loop device may not be asked", () => {
   const missing = loopMissing ?? lacking("unshare", "mount");
   /** The command in a namespace without nodes of loop devices, as in a container. */
-  const inContainer = (args: readonly string[]): Promise<ChildResult> => {
+  const inContainer = (args: readonly string[], more = ""): Promise<ChildResult> => {
     const script = `set -e
+      ${more}
       mount -t tmpfs none /dev; for n in "null 1 3" "zero 1 5" "urandom 1 9"; do set -- $n "$@"; mknod /dev/$1 c $2 $3; shift 3; done
       ln -s /proc/self/fd /dev/fd; exec "$@"`;
     const command = [process.execPath, mainPath, ...args];
@@ -373,6 +386,17 @@ describe("where a loop device may not be asked", () => {
       expect(warned.stderr).toContain(`warning: ${loop.path} may stand on ${other}:`);
     },
   );
+
+  testUnless(missing, "and sysfs is not there either: nobody can say", async () => {
+    using dir = new TempDir();
+    const image = dir.file("a.img", pattern(MiB, 5));
+    await using loop = await Attached.at(image);
+    const args = ["copy", dir.file("noise", pattern(4096)), image, "--yes"];
+    const { end, stderr } = await inContainer(args, "mount -t tmpfs none /sys");
+    expect([end, loop.path.length > 0]).toEqual([3, true]);
+    expect(stderr).toContain(`nobody can say whether ${image} is in use`);
+    expect(Buffer.compare(readFileSync(image), pattern(MiB, 5))).toBe(0);
+  });
 });
 
 describe("who reads what others write", () => {
@@ -447,6 +471,12 @@ describe("a swap file", () => {
       expect(end).toBe(3);
       expect(stderr).toContain("ETXTBSY");
       expect(stderr).toContain("is used as swap space; see swapoff(8)");
+      expect(stderr).not.toMatch(/^To /m);
+      // Nothing is written, but the file would be cut.
+      const empty = await withoutSystem("proc", ["copy", dir.file("empty", ""), swap, "-y"]);
+      expect([empty.end, empty.stderr]).toEqual([3, expect.stringContaining("see swapoff(8)")]);
+      const bench = ["bench", swap, "--rw", "write", "--yes", "--seconds", "0.1"];
+      expect((await withoutSystem("proc", bench)).end).toBe(3);
     } finally {
       await must("swapoff", swap);
     }

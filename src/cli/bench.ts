@@ -3,7 +3,6 @@
 
 import { type BigIntStats, unlinkSync } from "node:fs";
 import { access, constants, stat, writeFile } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
 import { allocBuffer, BlockDevice, type Bytes, File, IoError, Ring } from "../index.ts";
 import type { LatencyHistogram } from "../ring/statistics.ts";
 import { Arguments, type Spec } from "./arguments.ts";
@@ -13,7 +12,7 @@ import { wordsOf } from "./hints.ts";
 import { Interrupts } from "./interrupts.ts";
 import { describe, look, type Place, refuseUnsafe } from "./places.ts";
 import { Progress } from "./progress.ts";
-import { pathOf } from "./raw_words.ts";
+import { absolute, folderOf, pathOf } from "./raw_words.ts";
 import { print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
@@ -127,12 +126,12 @@ function refuseUnasked(job: Job, place: Place): void {
 async function refuseOdd(svg: string, path: string): Promise<void> {
   const [there, measured] = await Promise.all([statOf(svg), statOf(path)]);
   const same = there !== undefined && there.dev === measured?.dev && there.ino === measured.ino;
-  if (same || resolve(svg) === resolve(path))
+  if (same || absolute(svg) === absolute(path))
     throw usage(`--svg: ${printable(svg)} is PATH itself`);
   if (there !== undefined && !there.isFile())
     throw usage(`--svg: ${printable(svg)} is no regular file`);
   try {
-    await access(pathOf(there === undefined ? dirname(svg) : svg), constants.W_OK);
+    await access(pathOf(there === undefined ? folderOf(svg) : svg), constants.W_OK);
   } catch (error) {
     throw usage(`--svg: ${error instanceof Error ? error.message : error}`);
   }

@@ -77,7 +77,8 @@ function failed(error: unknown): number {
   if (error instanceof IoError) {
     const { text, hint } = wordsOf(error);
     complain(text, hint);
-    return Exit.failed;
+    // A swap file that the system did not name: nothing of it can have been written.
+    return error.code === "ETXTBSY" ? Exit.refused : Exit.failed;
   }
   // Wrong values that only the library could tell, and a library that could not be loaded.
   const code = error instanceof Error && "code" in error ? error.code : undefined;

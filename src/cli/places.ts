@@ -1,7 +1,6 @@
 // What a path stands for, and whether it may be written to: for copy, verify, bench and info.
 
 import { readlink, realpath, stat } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
 import { knownSize } from "../copy/known_size.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { listBlockDevices } from "../device/list_devices.ts";
@@ -16,7 +15,7 @@ import { askOn, keyOfFd, keyOfPath } from "../system/loop_devices.ts";
 import { nodePath, SYSTEM_PATHS } from "../system/sysfs.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
-import { escapedText, pathOf } from "./raw_words.ts";
+import { absolute, escapedText, folderOf, pathOf } from "./raw_words.ts";
 import { printable, quoted, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 
@@ -134,7 +133,8 @@ export async function refuseUnsafe(place: Place): Promise<void> {
     throw refused(use.what, use.remedy === undefined ? undefined : sentence(use.remedy));
   if (!uses.isKnown && size > 0) {
     throw refused(
-      `nobody can say whether ${printable(path)} is in use: this system shows no loop devices`,
+      `nobody can say whether ${printable(path)} is in use: this system does not show ` +
+        "which loop devices there are and what they stand on",
       "It takes /sys (mount -t sysfs sysfs /sys), or at least /proc",
     );
   }
@@ -159,8 +159,8 @@ async function refuseUnmade(path: string): Promise<void> {
       "Name the file itself, or remove the link",
     );
   }
-  if (!(await isDirectory(dirname(path)))) {
-    throw refused(`there is no directory ${printable(dirname(path))}`);
+  if (!(await isDirectory(folderOf(path)))) {
+    throw refused(`there is no directory ${printable(folderOf(path))}`);
   }
 }
 
@@ -236,7 +236,7 @@ async function isDirectory(path: string): Promise<boolean> {
 
 /** The path as typed, and where it leads if it is a link. */
 export function nameOf({ path, realPath }: Pick<Place, "path" | "realPath">): string {
-  return resolve(path) === realPath ? path : `${path} -> ${realPath}`;
+  return absolute(path) === realPath ? path : `${path} -> ${realPath}`;
 }
 
 /** "disk, 28.7 GiB, SanDisk Ultra, usb, removable" */

@@ -3,7 +3,8 @@
 // decodes to one. (PEP 383 does the same for Python.) What goes to the library or a system call goes by `pathOf`,
 // what is printed by terminal.ts.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { spelled } from "../common/text_of_bytes.ts";
 
 /** The command's own words, whatever their bytes. */
@@ -60,6 +61,25 @@ export function bytesOfText(text: string): Buffer {
 /** A path as the library and node:fs take it. */
 export function pathOf(text: string): string | Buffer {
   return ESCAPED.test(text) ? bytesOfText(text) : text;
+}
+
+/** dirname(3); that of node:path would lose such a byte. */
+export function folderOf(text: string): string {
+  return escapedText(Buffer.from(dirname(bytesOfText(text).toString("latin1")), "latin1"));
+}
+
+/** From the root on. */
+export function absolute(text: string): string {
+  const path = resolve(currentFolder().toString("latin1"), bytesOfText(text).toString("latin1"));
+  return escapedText(Buffer.from(path, "latin1"));
+}
+
+function currentFolder(): Buffer {
+  try {
+    return readlinkSync("/proc/self/cwd", { encoding: "buffer" });
+  } catch {
+    return Buffer.from(process.cwd());
+  }
 }
 
 /** For people. */

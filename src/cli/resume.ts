@@ -1,8 +1,8 @@
 // What is left to do of a copy that ended early, as a command that does it. For copy.ts.
 
-import { resolve } from "node:path";
 import type { Job, Origin } from "./copy_job.ts";
 import type { Place } from "./places.ts";
+import { absolute } from "./raw_words.ts";
 import { type Started, startedAs } from "./started.ts";
 import { quoted } from "./terminal.ts";
 
@@ -52,8 +52,9 @@ export function wayOn(ended: Ended): WayOn | undefined {
     if (isReadable(ended)) return verification(ended);
     return again(ended, "To copy it again, and verify all of it:");
   }
-  // The source will not become longer, nor the disk.
-  if (code === "ERR_END_OF_FILE" || (code === "ENOSPC" && place.kind === "disk")) return undefined;
+  // The source will not become longer, nor a device; swap space stays refused.
+  if (code === "ERR_END_OF_FILE" || code === "ETXTBSY") return undefined;
+  if (code === "ENOSPC" && place.kind !== "regular" && place.kind !== "missing") return undefined;
   const { start } = job;
   const begun = job.skip + ended.done - start;
   const skip = start + begun - (begun % PAGE_BYTES);
@@ -134,7 +135,7 @@ function whereWords({ skip, seek, length }: Where): string[] {
 function operands(job: Job, { here }: Started): string[] {
   return [job.source, job.target].map((path) => {
     if (path === "-") return path;
-    if (!here) return quoted(resolve(path));
+    if (!here) return quoted(absolute(path));
     // No option.
     return quoted(path.startsWith("-") ? `./${path}` : path);
   });

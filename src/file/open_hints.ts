@@ -2,8 +2,7 @@
 // (to make a file, say) is not advised. Used by open.ts and block_device.ts; never fails, at worst it knows nothing.
 
 import type { Stats } from "node:fs";
-import { readlink, realpath, stat } from "node:fs/promises";
-import { userInfo } from "node:os";
+import { readFile, readlink, realpath, stat } from "node:fs/promises";
 import { textOf } from "../common/text_of_bytes.ts";
 import { errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
 import { OpenFlag, Refusal } from "../native/abi.gen.ts";
@@ -187,7 +186,7 @@ async function lastFolder(name: PathName): Promise<string> {
 
 async function forbidden(name: PathName, asked: Asked): Promise<string> {
   const found = await stat(name.place).catch((error: unknown) => error);
-  const user = userName();
+  const user = await userName();
   if (found instanceof Error) {
     if ("code" in found && found.code === "ENOENT") {
       return `${user} may not make files in '${name.shown(parentOf(name.place))}'`;
@@ -202,12 +201,14 @@ async function forbidden(name: PathName, asked: Asked): Promise<string> {
   return `${user} may not ${ways} it: see its mode and owner (ls -l)`;
 }
 
-function userName(): string {
-  try {
-    return `The user ${userInfo().username}`;
-  } catch {
-    return "The user";
-  }
+/** Who the process is to the kernel: userInfo() of Bun says what $USER does, which `setpriv` and `su` may leave. */
+async function userName(): Promise<string> {
+  const id = process.geteuid?.();
+  if (id === undefined) return "The user";
+  const lines = await readFile("/etc/passwd", "utf8").catch(() => "");
+  // passwd(5)
+  const line = lines.split("\n").find((text) => text.split(":")[2] === String(id));
+  return `The user ${line?.split(":")[0] ?? id}`;
 }
 
 function isDeviceNode(found: Stats | undefined): boolean {

@@ -54,7 +54,7 @@ export interface Uses {
   readonly loops: readonly Loop[];
   /** Loop devices of which nobody can say what they stand on. */
   readonly unknownLoops: readonly Loop[];
-  /** False where the system does not say which loop devices there are, or what overlaps what. */
+  /** False where the system does not say which loop devices there are, what they stand on, or what overlaps what. */
   readonly isKnown: boolean;
   /** A swap file, or a loop device over one. */
   readonly isSwap: boolean;
@@ -94,10 +94,15 @@ export async function usesOf(paths: SystemPaths, key: Key, ask: AskLoop): Promis
   return {
     loops: [...loops.filter(isOver), ...loops.filter((loop) => !isOver(loop))],
     unknownLoops: (attached ?? []).filter(({ backing }) => backing === undefined),
-    isKnown: attached !== undefined && !isDoubtful,
+    isKnown: attached !== undefined && !isDoubtful && !attached.some(isUntold),
     isSwap: await isSwapFile(paths, place.medium),
     heldBelow: await heldBelow(paths, place),
   };
+}
+
+/** Whether neither the loop device nor sysfs, which is not there, says what it stands on. */
+function isUntold({ backing, bytes }: Loop): boolean {
+  return backing === undefined && bytes === Infinity;
 }
 
 /** Whether a loop device has bytes of `place`, without being what `place` stands on. */
@@ -108,6 +113,8 @@ async function overlaps(
   place: Placement,
 ): Promise<boolean> {
   if (loop.backing === undefined || [...place.own, ...place.below].includes(loop.key)) return false;
+  // Also when it has no byte of it yet: losetup(8) may give it some (--set-capacity).
+  if (loop.backing.key === place.own[0]) return true;
   const below = await placementOf(paths, ask, loop.backing.key);
   if (below.medium !== place.medium) return false;
   const start = below.start + loop.backing.offset;
