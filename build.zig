@@ -22,17 +22,18 @@ pub fn build(b: *std.Build) void {
     library.linker_allow_shlib_undefined = true;
     b.installArtifact(library);
 
-    const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
-    tests.root_module.link_libc = true;
-    const run_tests = b.addRunArtifact(tests);
-    // They depend on this machine, and each run says what it has skipped.
-    run_tests.has_side_effects = true;
     const test_step = b.step("test", "Run the unit tests, a little stress and a few fuzz seeds");
-    test_step.dependOn(&run_tests.step);
-    b.step("unit-test", "Run the unit tests alone").dependOn(&run_tests.step);
+    const unit_step = b.step("unit-test", "Run the unit tests alone");
+    for (unitTests(b, target, options)) |tests| {
+        const run_tests = b.addRunArtifact(tests);
+        // They depend on this machine, and each run says what it has skipped.
+        run_tests.has_side_effects = true;
+        unit_step.dependOn(&run_tests.step);
+    }
+    test_step.dependOn(unit_step);
 
     const cost = b.addTest(.{
-        .root_module = module(b, "zig/histogram_cost.zig", target, .ReleaseSafe, options),
+        .root_module = module(b, "zig/test/histogram_cost.zig", target, .ReleaseSafe, options),
     });
     cost.root_module.link_libc = true;
     test_step.dependOn(&b.addRunArtifact(cost).step);
@@ -159,9 +160,7 @@ fn checkTargets(b: *std.Build, options: *std.Build.Step.Options) void {
         });
         library.linker_allow_shlib_undefined = true;
         step.dependOn(&library.step);
-        const tests = b.addTest(.{ .root_module = module(b, "zig/tests.zig", target, .Debug, options) });
-        tests.root_module.link_libc = true;
-        step.dependOn(&tests.step);
+        for (unitTests(b, target, options)) |tests| step.dependOn(&tests.step);
         const system = switch (target.result.os.tag) {
             .freebsd => "freebsd",
             .macos => "darwin",
@@ -178,11 +177,11 @@ fn checkHeaders(
     options: *std.Build.Step.Options,
 ) *std.Build.Step {
     const headers = b.addTranslateC(.{
-        .root_source_file = b.path(b.fmt("zig/os/check_{s}.h", .{system})),
+        .root_source_file = b.path(b.fmt("zig/test/check_{s}.h", .{system})),
         .target = target,
         .optimize = .Debug,
     });
-    const root = module(b, b.fmt("zig/check_{s}.zig", .{system}), target, .Debug, options);
+    const root = module(b, b.fmt("zig/test/check_{s}.zig", .{system}), target, .Debug, options);
     root.addImport("headers", headers.createModule());
     const object = b.addObject(.{ .name = b.fmt("check-{s}", .{system}), .root_module = root });
     return &object.step;
@@ -202,12 +201,12 @@ fn freebsdTest(
     const name = b.fmt("freebsd-test-{t}", .{target.result.cpu.arch});
     const program = b.addExecutable(.{
         .name = name,
-        .root_module = module(b, "zig/freebsd_test.zig", target, .ReleaseSafe, options),
+        .root_module = module(b, "zig/test/freebsd_test.zig", target, .ReleaseSafe, options),
     });
     step.dependOn(&b.addInstallArtifact(program, .{}).step);
     const object = b.addObject(.{
         .name = name,
-        .root_module = module(b, "zig/freebsd_test.zig", target, .ReleaseSafe, options),
+        .root_module = module(b, "zig/test/freebsd_test.zig", target, .ReleaseSafe, options),
     });
     // Self-contained: also what the compiler itself calls.
     object.bundle_compiler_rt = true;
@@ -239,7 +238,7 @@ fn addFuzz(
     optimize: std.builtin.OptimizeMode,
     test_step: *std.Build.Step,
 ) *std.Build.Step.Run {
-    const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/plant.zig)");
+    const planted = b.option([]const u8, "plant", "Plants a known bug for `fuzz` (zig/engine/plant.zig)");
     const fuzz = fuzzer(b, "fuzz", target, optimize, planted != null);
     b.step("fuzz-exe", "Build the fuzzer only").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
     const run = b.addRunArtifact(fuzz);
@@ -250,11 +249,13 @@ fn addFuzz(
     const sanitize = b.option(bool, "sanitize-thread", "ThreadSanitizer for `stress`") orelse false;
     const stress = b.addExecutable(.{
         .name = "pool-stress",
-        .root_module = module(b, "zig/pool_stress.zig", target, optimize, optionsOf(b, .{})),
+        .root_module = module(b, "zig/test/pool_stress.zig", target, optimize, optionsOf(b, .{})),
     });
     stress.root_module.link_libc = true;
     stress.root_module.strip = false;
     stress.root_module.sanitize_thread = sanitize;
+    coreOf(stress.root_module).sanitize_thread = sanitize;
+    coreOf(stress.root_module).strip = false;
     const run_stress = b.addRunArtifact(stress);
     if (b.args) |arguments| run_stress.addArgs(arguments);
     b.step("stress", "Stress the pool's hand-over with real threads: -- [operations]").dependOn(&run_stress.step);
@@ -265,7 +266,7 @@ fn addFuzz(
 
     const plants = b.step("plants", "Show that every planted bug is found within 500 seeds");
     const with_plants = fuzzer(b, "fuzz-plants", target, optimize, true);
-    const Plant = @import("zig/plant_names.zig").Plant;
+    const Plant = @import("zig/engine/plant_names.zig").Plant;
     for (std.enums.values(Plant)) |plant| {
         if (plant == .none) continue;
         const hunt = b.addRunArtifact(with_plants);
@@ -288,11 +289,31 @@ fn fuzzer(
     const options = optionsOf(b, .{ .small_limits = true, .plants = plants });
     const made = b.addExecutable(.{
         .name = name,
-        .root_module = module(b, "zig/fuzz.zig", target, optimize, options),
+        .root_module = module(b, "zig/fuzz/main.zig", target, optimize, options),
     });
     made.root_module.link_libc = true;
     made.root_module.strip = false;
+    coreOf(made.root_module).strip = false;
     return made;
+}
+
+/// The tests beside the code, and those of zig/test.
+fn unitTests(
+    b: *std.Build,
+    target: std.Build.ResolvedTarget,
+    options: *std.Build.Step.Options,
+) [2]*std.Build.Step.Compile {
+    var made: [2]*std.Build.Step.Compile = undefined;
+    for (&made, [_][]const u8{ "zig/core.zig", "zig/test/main.zig" }) |*tests, root| {
+        tests.* = b.addTest(.{ .root_module = module(b, root, target, .Debug, options) });
+        tests.*.root_module.link_libc = true;
+    }
+    return made;
+}
+
+/// Programs stand in folders below the library's files, and import those as the module `core`.
+fn coreOf(program: *std.Build.Module) *std.Build.Module {
+    return program.import_table.get("core").?;
 }
 
 fn module(
@@ -310,5 +331,8 @@ fn module(
         .link_libc = target.result.os.tag != .linux,
     });
     made.addOptions("build_options", options);
+    const folder = std.fs.path.dirname(root).?;
+    const is_library = std.mem.eql(u8, folder, "zig");
+    if (!is_library) made.addImport("core", module(b, "zig/core.zig", target, optimize, options));
     return made;
 }

@@ -7,10 +7,10 @@
 
 const std = @import("std");
 const abi = @import("abi.zig");
-const Ring = @import("backend.zig").Ring;
-const Slab = @import("slab.zig").Slab;
-const engine_file = @import("engine.zig");
-const os = @import("os.zig");
+const Ring = @import("ring.zig").Ring;
+const Slab = @import("engine/slab.zig").Slab;
+const engine_file = @import("engine/engine.zig");
+const os = @import("os/os.zig");
 const hash = @import("gen_abi.zig").hash;
 
 /// Result of calls that return a count: the arguments were wrong.

@@ -4,7 +4,7 @@
 const builtin = @import("builtin");
 const std = @import("std");
 const api = @import("api.zig");
-const os = @import("os.zig");
+const os = @import("os/os.zig");
 
 pub const std_options: std.Options = .{
     .enable_segfault_handler = false,

@@ -1,4 +1,4 @@
-// Native memory that the kernel may read and write directly. It is page aligned and counted (zig/slab.zig): what is in
+// Native memory that the kernel may read and write directly. It is page aligned and counted (zig/engine/slab.zig): what is in
 // flight stays, whatever JavaScript does to the ArrayBuffer over it. Any other view works too, by way of a copy.
 
 import { argumentRange } from "../common/argument_errors.ts";

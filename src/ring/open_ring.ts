@@ -22,7 +22,7 @@ export interface OpenedRing {
   readonly refused: Refused | undefined;
 }
 
-/** The device of a simulated ring (zig/backend/simulated_device.zig). */
+/** The device of a simulated ring (zig/device/simulated_device.zig). */
 export interface DeviceParameters {
   readonly bytes: number;
   readonly sectorSize: number;

@@ -129,7 +129,7 @@ function histogram(memory: DataView, kind: number): LatencyHistogram {
   };
 }
 
-/** First nanosecond above a bucket (zig/histogram.zig). */
+/** First nanosecond above a bucket (zig/engine/histogram.zig). */
 function upperBound(bucket: number): number {
   const steps = 2 ** abi.HISTOGRAM_STEPS_LOG2;
   if (bucket < steps) return bucket + 1;

@@ -1,5 +1,5 @@
 // `simulatedDevice`: a block device in memory that fails when it is told to, and loses power. The kernel
-// side is native (zig/backend/simulated_device.zig), so that everything above it is what real devices
+// side is native (zig/device/simulated_device.zig), so that everything above it is what real devices
 // use. Each device has a ring of its own.
 
 import { types } from "node:util";

@@ -175,7 +175,7 @@ function vectorRequest(
 
 const IOVEC_BYTES = 16;
 
-/** iovecs, then the slab header of each (zig/operation.zig). */
+/** iovecs, then the slab header of each (zig/engine/operation.zig). */
 function fillIovecs(
   transfer: Transfer,
   group: readonly Region[],

@@ -3,8 +3,8 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
-const Operation = @import("../operation.zig").Operation;
-const plant = @import("../plant.zig");
+const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
 
 pub fn Cancellation(comptime Engine: type) type {
     return struct {

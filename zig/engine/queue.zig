@@ -1,9 +1,9 @@
 //! Where operations wait and what goes next: the lane of each, the two queues, and the window over the kernel.
 
 const abi = @import("../abi.zig");
-const Operation = @import("../operation.zig").Operation;
-const plant = @import("../plant.zig");
-const List = @import("../list.zig").List(Operation);
+const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
+const List = @import("list.zig").List(Operation);
 
 pub fn Queue(comptime Engine: type) type {
     return struct {

@@ -2,10 +2,10 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const lane = @import("../lane.zig");
+const lane = @import("lane.zig");
 const limits = @import("limits.zig");
-const Operation = @import("../operation.zig").Operation;
-const plant = @import("../plant.zig");
+const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
 
 pub fn Reaping(comptime Engine: type) type {
     return struct {

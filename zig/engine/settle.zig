@@ -4,9 +4,9 @@ const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const limits = @import("limits.zig");
-const os = @import("../os.zig");
-const Operation = @import("../operation.zig").Operation;
-const plant = @import("../plant.zig");
+const os = @import("../os/os.zig");
+const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
 const E = os.E;
 
 pub fn Settlement(comptime Engine: type) type {

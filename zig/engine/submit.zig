@@ -1,10 +1,10 @@
 //! From a row of the submission table to the queue, and from the queue to the lanes.
 
 const abi = @import("../abi.zig");
-const Operation = @import("../operation.zig").Operation;
-const plant = @import("../plant.zig");
-const read_now = @import("../read_now.zig");
-const submission_file = @import("../submission.zig");
+const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
+const read_now = @import("read_now.zig");
+const submission_file = @import("submission.zig");
 
 pub fn Submission(comptime Engine: type) type {
     return struct {

@@ -2,13 +2,13 @@
 //! `Engine(Checked(Lane), CheckedPool)`.
 
 const std = @import("std");
-const abi = @import("../abi.zig");
-const lane = @import("../lane.zig");
-const simulated = @import("../os/simulated.zig");
-const InlinePool = @import("../os/simulated/pool.zig").InlinePool;
-const List = @import("../list.zig").List(Operation);
-const Operation = @import("../operation.zig").Operation;
-const read_now = @import("../read_now.zig");
+const abi = @import("core").abi;
+const lane = @import("core").lane;
+const simulated = @import("core").sim;
+const InlinePool = @import("core").sim_pool.InlinePool;
+const List = @import("core").list.List(Operation);
+const Operation = @import("core").operation.Operation;
+const read_now = @import("core").read_now;
 const Oracle = @import("oracle.zig").Oracle;
 const fail = @import("report.zig").fail;
 

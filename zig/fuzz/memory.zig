@@ -3,11 +3,11 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const abi = @import("../abi.zig");
-const simulated = @import("../os/simulated.zig");
+const abi = @import("core").abi;
+const simulated = @import("core").sim;
 const oracle_file = @import("oracle.zig");
-const Iovec = @import("../operation.zig").Iovec;
-const Slab = @import("../slab.zig").Slab;
+const Iovec = @import("core").iovec.Iovec;
+const Slab = @import("core").slab.Slab;
 const fail = @import("report.zig").fail;
 
 pub const slot_bytes = 48 * 1024;

@@ -1,8 +1,8 @@
 //! The byte array that stands for one file, and what a crash may do to it.
 
 const std = @import("std");
-const abi = @import("../abi.zig");
-const simulated = @import("../os/simulated.zig");
+const abi = @import("core").abi;
+const simulated = @import("core").sim;
 const oracle_file = @import("oracle.zig");
 const fail = @import("report.zig").fail;
 

@@ -3,14 +3,14 @@
 //! results of the lanes below (`checked.zig`).
 
 const std = @import("std");
-const abi = @import("../abi.zig");
-const read_now = @import("../read_now.zig");
-const engine_file = @import("../engine.zig");
-const lane = @import("../lane.zig");
-const simulated = @import("../os/simulated.zig");
+const abi = @import("core").abi;
+const read_now = @import("core").read_now;
+const engine_file = @import("core").engine;
+const lane = @import("core").lane;
+const simulated = @import("core").sim;
 const Memory = @import("memory.zig").Memory;
 const Model = @import("model.zig").Model;
-const Operation = @import("../operation.zig").Operation;
+const Operation = @import("core").operation.Operation;
 const report = @import("report.zig");
 const fail = report.fail;
 const Tally = @import("tally.zig").Tally;

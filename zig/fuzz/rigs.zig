@@ -2,12 +2,12 @@
 
 const std = @import("std");
 const fail = @import("report.zig").fail;
-const simulated = @import("../os/simulated.zig");
-const uring = @import("../os/simulated/uring.zig");
-const posix_aio = @import("../os/simulated/posix_aio.zig");
-const PosixAio = @import("../backend/posix_aio.zig").PosixAio;
-const IoUring = @import("../backend/io_uring.zig").IoUring;
-const Simulated = @import("../backend/simulated.zig").Simulated;
+const simulated = @import("core").sim;
+const uring = @import("core").sim_uring;
+const posix_aio = @import("core").sim_posix_aio;
+const PosixAio = @import("core").posix_aio.PosixAio;
+const IoUring = @import("core").io_uring.IoUring;
+const Simulated = @import("core").sim_lane.Simulated;
 
 fn checkCalls(counted: u64, made: u64) void {
     if (counted != made) fail("{d} system calls counted, {d} made", .{ counted, made });

@@ -3,14 +3,14 @@
 //! still outstanding when none of these can come any more would hang for ever.
 
 const std = @import("std");
-const abi = @import("../abi.zig");
+const abi = @import("core").abi;
 const checked = @import("checked.zig");
-const engine_file = @import("../engine.zig");
-const lane = @import("../lane.zig");
+const engine_file = @import("core").engine;
+const lane = @import("core").lane;
 const model_file = @import("model.zig");
-const operation_file = @import("../operation.zig");
+const operation_file = @import("core").operation;
 const oracle_file = @import("oracle.zig");
-const simulated = @import("../os/simulated.zig");
+const simulated = @import("core").sim;
 const workload = @import("workload.zig");
 const Call = oracle_file.Call;
 const Memory = @import("memory.zig").Memory;

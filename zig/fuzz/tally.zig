@@ -2,9 +2,9 @@
 //! lanes and the table. Every member of `abi.Stats` is compared after every call.
 
 const std = @import("std");
-const abi = @import("../abi.zig");
+const abi = @import("core").abi;
 const fail = @import("report.zig").fail;
-const Histogram = @import("../histogram.zig");
+const Histogram = @import("core").histogram;
 
 pub const Tally = struct {
     stats: abi.Stats = .{},

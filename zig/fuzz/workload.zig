@@ -3,10 +3,10 @@
 //! others (swarm testing).
 
 const std = @import("std");
-const abi = @import("../abi.zig");
-const faults = @import("../os/simulated/faults.zig");
-const simulated = @import("../os/simulated.zig");
-const Medium = @import("../os/simulated/medium.zig").Medium;
+const abi = @import("core").abi;
+const faults = @import("core").faults;
+const simulated = @import("core").sim;
+const Medium = @import("core").sim_medium.Medium;
 const memory_file = @import("memory.zig");
 const model_file = @import("model.zig");
 const oracle_file = @import("oracle.zig");

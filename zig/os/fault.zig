@@ -9,7 +9,7 @@ const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const aio = @import("aio.zig");
 const E = std.posix.E;
-const Iovec = @import("../operation.zig").Iovec;
+const Iovec = @import("iovec.zig").Iovec;
 
 pub fn FaultOs(comptime Real: type) type {
     return struct {

@@ -7,7 +7,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const E = linux.E;
-const Iovec = @import("../operation.zig").Iovec;
+const Iovec = @import("iovec.zig").Iovec;
 
 const page_align = std.heap.page_size_min;
 

@@ -3,7 +3,7 @@
 const builtin = @import("builtin");
 const std = @import("std");
 const abi = @import("../abi.zig");
-const Iovec = @import("../operation.zig").Iovec;
+const Iovec = @import("iovec.zig").Iovec;
 const c = std.c;
 const E = std.posix.E;
 

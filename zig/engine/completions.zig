@@ -1,0 +1,76 @@
+//! The completion table as the engine fills it: one row for each operation that has settled, and what the
+//! statistics say of it. JavaScript takes the rows after each call.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const abi = @import("../abi.zig");
+const Histogram = @import("histogram.zig");
+const Operation = @import("operation.zig").Operation;
+const plant = @import("plant.zig");
+
+pub const Completions = struct {
+    rows: []abi.Completion,
+    control: *abi.Control,
+    /// Rows that are filled.
+    count: u32 = 0,
+
+    /// `now_ns`: when it ended.
+    pub fn add(completions: *Completions, operation: *const Operation, now_ns: u64) void {
+        assert(operation.phase == .done or operation.phase == .abandoned);
+        completions.countSettled(operation, now_ns);
+        completions.rows[completions.count] = .{
+            .slot = operation.slot,
+            .generation = operation.generation,
+            .status = @intFromEnum(operation.status),
+            .errno = operation.errno,
+            .transferred = @floatFromInt(operation.transferred),
+            .detail = @floatFromInt(operation.detail),
+        };
+        completions.count += 1;
+    }
+
+    /// How many rows are JavaScript's now. The next one is the first again.
+    pub fn take(completions: *Completions) u32 {
+        defer completions.count = 0;
+        return completions.count;
+    }
+
+    fn countSettled(completions: *Completions, operation: *const Operation, now_ns: u64) void {
+        const s = &completions.control.stats;
+        s.completions += 1;
+        const class: Histogram.Class = switch (operation.kind) {
+            .read, .readv => class: {
+                s.reads += 1;
+                s.bytes_read += operation.transferred;
+                break :class .read;
+            },
+            .write, .writev => class: {
+                s.writes += 1;
+                s.bytes_written += operation.transferred;
+                break :class .write;
+            },
+            .sync_all, .sync_data => class: {
+                s.syncs += 1;
+                break :class .sync;
+            },
+            else => class: {
+                s.others += 1;
+                break :class .other;
+            },
+        };
+        switch (operation.status) {
+            .ok => {},
+            .canceled => s.canceled += 1,
+            .failed, .invalid, .no_progress, .abandoned => s.failures += 1,
+        }
+        Histogram.record(&completions.control.histogram, class, now_ns -| operation.submitted_ns);
+    }
+
+    /// A bug for the fuzzer to find. Returns the rows added.
+    pub fn plantSecond(completions: *Completions) u32 {
+        if (!plant.is(.settle_twice) or completions.count == completions.rows.len) return 0;
+        completions.rows[completions.count] = completions.rows[completions.count - 1];
+        completions.count += 1;
+        return 1;
+    }
+};

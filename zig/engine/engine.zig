@@ -1,0 +1,367 @@
+//! The life of operations, without system calls: a window over the kernel, the queue before it,
+//! resubmission, continuation of short and split transfers, syncs held behind writes, cancellation.
+//! Here are its state and the calls; what these do is in `engine/`, each file of which calls those before it
+//! in this list, and nothing up here but what counts and hands out records: queue, settle, submit, reap, cancel.
+//!
+//! Single-threaded: everything here belongs to the JavaScript thread that opened the ring. Results
+//! come back from the lanes as values and leave as rows of the completion table.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const abi = @import("../abi.zig");
+const lane = @import("lane.zig");
+const Cancellation = @import("cancel.zig").Cancellation;
+const Completions = @import("completions.zig").Completions;
+const operation_file = @import("operation.zig");
+const Operation = operation_file.Operation;
+const plant = @import("plant.zig");
+const limits_file = @import("limits.zig");
+const read_now = @import("read_now.zig");
+const Reaping = @import("reap.zig").Reaping;
+const Submission = @import("submit.zig").Submission;
+const List = @import("list.zig").List(Operation);
+
+pub const call_bytes_max = limits_file.call_bytes_max;
+pub const attempts_max = limits_file.attempts_max;
+pub const retry_ms_idle = limits_file.retry_ms_idle;
+pub const retry_ms_busy = limits_file.retry_ms_busy;
+
+/// What the engine knows about one open file.
+pub const FileState = struct {
+    /// Operations that change the medium and are not settled yet.
+    writes_open: u32 = 0,
+    /// The kernel lane refused this file (EOPNOTSUPP): such operations go to the pool at once.
+    /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
+    transfers_refused: bool = false,
+    syncs_refused: bool = false,
+    read_now: read_now.Experience = .{},
+    /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
+    owned_fd: i32 = -1,
+    /// Syncs that wait for earlier writes.
+    held: List = .{},
+
+    /// JavaScript gives a closed file's record to the next one.
+    pub fn forgetRefusals(file: *FileState) void {
+        file.transfers_refused = false;
+        file.syncs_refused = false;
+        file.read_now = .{};
+    }
+};
+
+/// The fixed memory an engine works in; it never moves and never grows.
+pub const Memory = struct {
+    control: *abi.Control,
+    submissions: []const abi.Submission,
+    completions: []abi.Completion,
+    operations: []Operation,
+    files: []FileState,
+    run: []*Operation,
+    verdicts: []lane.Verdict,
+    reaped: []lane.Reaped,
+    fresh: []*Operation,
+};
+
+pub const Limits = struct {
+    queue_depth: u32,
+    window_bytes: u64,
+    wait_ns: u32 = 0,
+    /// What needs no device is not handed over to a thread.
+    pool_reads_now: bool = false,
+};
+
+/// What the owner does after a call.
+pub const Next = enum {
+    /// It sleeps until the wake descriptor is readable: completions have to ring.
+    sleep,
+    /// It calls again soon, whatever comes.
+    poll,
+};
+
+pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
+    return struct {
+        const Self = @This();
+        const submit = Submission(Self);
+        const reap = Reaping(Self);
+        const cancellation = Cancellation(Self);
+
+        /// A lane whose notifications can be lost says how often to look while operations run.
+        const scan_ms: u32 = if (@hasDecl(Kernel, "scan_ms")) Kernel.scan_ms else 0;
+
+        kernel: Kernel,
+        pool: Pool,
+        memory: Memory,
+        limits: Limits,
+
+        free: List = .{},
+        /// Operations for the kernel lane, oldest first.
+        fifo: List = .{},
+        /// Operations for the pool that it could not take for lack of a thread.
+        pool_fifo: List = .{},
+        kernel_count: u32 = 0,
+        kernel_bytes: u64 = 0,
+        pool_count: u32 = 0,
+        operation_count: u32 = 0,
+        completions: Completions,
+        order: u64 = 0,
+        /// Operations admitted by this call; their memory is retained when it ends, if they have
+        /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
+        /// runs; a cached read never pays for the two atomic operations.
+        fresh_count: u32 = 0,
+        /// Records of files that were ever used: writing all of them would cost a new ring a
+        /// millisecond.
+        files_ready: u32 = 0,
+        /// A lane said "not now" in this call.
+        refused_room: bool = false,
+        /// What the pool was told last: each time costs it its mutex.
+        pool_quiet: bool = false,
+        /// Bytes this call may still submit.
+        call_bytes: u64 = 0,
+        /// Bytes that it may still read at once where threads could.
+        now_bytes: u64 = 0,
+        /// A read at once found nothing in this call: others may wait for a device in vain, too.
+        missed_now: bool = false,
+        now_ns: u64 = 0,
+        /// Since when the kernel refuses to say what became of operations, or 0.
+        mute_since_ns: u64 = 0,
+        /// Operations settled without its word, whose memory it may still use, and when it was asked about them last.
+        abandoned_count: u32 = 0,
+        abandoned_asked_ns: u64 = 0,
+
+        /// `kernel` and `pool` are set up by the caller, in place.
+        pub fn init(engine: *Self, memory: Memory, limits: Limits) void {
+            assert(memory.operations.len == memory.submissions.len);
+            assert(memory.operations.len == memory.completions.len);
+            assert(memory.run.len == memory.verdicts.len);
+            assert(memory.reaped.len >= memory.run.len);
+            assert(limits.queue_depth > 0);
+            assert(limits.window_bytes >= operation_file.piece_bytes_max);
+            engine.memory = memory;
+            engine.limits = limits;
+            engine.free = .{};
+            engine.fifo = .{};
+            engine.pool_fifo = .{};
+            engine.kernel_count = 0;
+            engine.kernel_bytes = 0;
+            engine.pool_count = 0;
+            engine.operation_count = 0;
+            engine.completions = .{ .rows = memory.completions, .control = memory.control };
+            engine.order = 0;
+            engine.fresh_count = 0;
+            engine.files_ready = 0;
+            engine.refused_room = false;
+            engine.pool_quiet = false;
+            engine.call_bytes = 0;
+            engine.now_bytes = 0;
+            engine.missed_now = false;
+            engine.now_ns = 0;
+            engine.mute_since_ns = 0;
+            engine.abandoned_count = 0;
+            engine.abandoned_asked_ns = 0;
+            memory.control.* = .{};
+            for (memory.operations, 0..) |*operation, index| {
+                operation.* = .{ .index = @intCast(index) };
+                engine.free.push(operation);
+            }
+        }
+
+        // Calls from JavaScript ----------------------------------------------------------------
+
+        /// Takes over `count` submissions, gives the kernel what fits and reaps once at once.
+        /// Returns how many rows of the completion table are filled.
+        pub fn flush(engine: *Self, count: u32, next: Next) u32 {
+            engine.stats().flushes += 1;
+            engine.begin();
+            for (engine.memory.submissions[0..count]) |*submission| submit.accept(engine, submission);
+            engine.progress(next);
+            engine.waitBriefly(next);
+            const inline_count = engine.completions.count;
+            engine.stats().inline_completions += inline_count;
+            return engine.finish();
+        }
+
+        /// After a ring: reaps, refills, and returns how many rows of the completion table are filled.
+        pub fn drain(engine: *Self, next: Next) u32 {
+            engine.stats().drains += 1;
+            return engine.look(next);
+        }
+
+        /// The same without one: the call that was promised.
+        pub fn poll(engine: *Self, next: Next) u32 {
+            engine.stats().polls += 1;
+            return engine.look(next);
+        }
+
+        fn look(engine: *Self, next: Next) u32 {
+            engine.begin();
+            engine.progress(next);
+            return engine.finish();
+        }
+
+        /// Asks for the end of an operation. Its completion comes in any case, with a later call.
+        pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
+            engine.stats().cancel_requests += 1;
+            // What never reached a lane settles here: its latency ends now.
+            engine.now_ns = engine.pool.nowNs();
+            for (engine.memory.operations) |*operation| {
+                if (operation.phase == .free or operation.phase == .abandoned) continue;
+                if (operation.slot != slot or operation.generation != generation) continue;
+                cancellation.cancel(engine, operation);
+                return true;
+            }
+            return false;
+        }
+
+        fn begin(engine: *Self) void {
+            engine.now_ns = engine.pool.nowNs();
+            engine.refused_room = false;
+            engine.call_bytes = call_bytes_max;
+            engine.now_bytes = read_now.call_bytes_max;
+            engine.missed_now = false;
+            engine.memory.control.more = 0;
+            engine.memory.control.retry_ms = 0;
+            engine.disarm();
+        }
+
+        fn disarm(engine: *Self) void {
+            engine.kernel.disarm();
+            if (engine.pool_quiet) return;
+            engine.pool_quiet = true;
+            engine.pool.disarm();
+        }
+
+        /// False: some are there already.
+        fn arm(engine: *Self) bool {
+            var quiet = true;
+            if (engine.kernel_count > 0) quiet = engine.kernel.arm();
+            if (engine.pool_count == 0) return quiet;
+            if (plant.is(.pool_stays_quiet) and engine.pool_quiet) return quiet;
+            engine.pool_quiet = false;
+            return engine.pool.arm() and quiet;
+        }
+
+        /// Submits and reaps until neither has anything more to do, then lets completions ring.
+        fn progress(engine: *Self, next: Next) void {
+            while (true) {
+                while (true) {
+                    const submitted = submit.submit(engine);
+                    const reaped = reap.reap(engine);
+                    const abandoned = reap.abandonMute(engine);
+                    if (submitted + reaped + abandoned == 0) break;
+                    if (engine.call_bytes == 0) break;
+                }
+                if (next == .poll) break;
+                // Something came while we were arming: nobody will ring for that again.
+                if (engine.arm() or plant.is(.lose_wake)) break;
+                if (engine.call_bytes == 0) {
+                    engine.memory.control.more = 1;
+                    break;
+                }
+                engine.disarm();
+            }
+        }
+
+        /// Where it was asked for: a device that answers within some microseconds is sooner done than
+        /// the event loop hears of it.
+        fn waitBriefly(engine: *Self, next: Next) void {
+            if (!@hasDecl(Kernel, "wait")) return;
+            if (engine.limits.wait_ns == 0) return;
+            if (engine.completions.count > 0 or engine.kernel_count == 0) return;
+            engine.disarm();
+            engine.kernel.wait(engine.limits.wait_ns);
+            engine.progress(next);
+        }
+
+        fn finish(engine: *Self) u32 {
+            if (engine.fresh_count > 0) submit.retainFresh(engine);
+            const control = engine.memory.control;
+            const waiting = engine.fifo.count + engine.pool_fifo.count;
+            if (waiting > 0) {
+                if (engine.refused_room) {
+                    // Another process may hold the room: no event of ours need ever come.
+                    const alone = engine.kernel_count + engine.pool_count == 0;
+                    control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
+                    if (plant.is(.wait_for_nothing)) control.retry_ms = 0;
+                } else if (engine.call_bytes == 0) {
+                    control.more = 1;
+                }
+            }
+            if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
+                control.retry_ms = scan_ms;
+            }
+            // A cancel that found no room, a lane that is lost: nothing of ours need ever end, or ring.
+            if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
+                engine.kernel_count > 0 and control.retry_ms == 0)
+            {
+                control.retry_ms = retry_ms_busy;
+            }
+            // What stands in the way of these ends without a ring: nobody waits for it.
+            if (engine.abandoned_count > 0 and waiting > 0 and control.retry_ms == 0) {
+                control.retry_ms = retry_ms_busy;
+            }
+            if (@hasDecl(Kernel, "dueMs")) {
+                if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
+            }
+            const count = engine.takeRows();
+            control.operations = engine.operation_count;
+            control.abandoned = engine.abandoned_count;
+            control.in_kernel = engine.kernel_count + engine.pool_count;
+            control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
+            engine.syncStats();
+            return count;
+        }
+
+        /// An operation counts until its row is taken: a cancel fills rows between two calls, and
+        /// whoever submits as many as seem free must not overflow the table.
+        pub fn takeRows(engine: *Self) u32 {
+            const count = engine.completions.take();
+            engine.operation_count -= count;
+            return count;
+        }
+
+        /// Operations that `flush` can take: those whose rows are not taken yet count.
+        pub fn operationsFree(engine: *const Self) u32 {
+            const operations: u32 = @intCast(engine.memory.operations.len);
+            return operations - engine.operation_count - engine.abandoned_count;
+        }
+
+        pub fn stats(engine: *Self) *abi.Stats {
+            return &engine.memory.control.stats;
+        }
+
+        fn syncStats(engine: *Self) void {
+            const s = engine.stats();
+            s.system_calls = engine.kernel.system_calls + engine.pool.system_calls;
+            s.submit_calls = engine.kernel.submit_calls;
+            s.wakes = engine.pool.wakes;
+            if (@hasDecl(Kernel, "wakes")) s.wakes += engine.kernel.wakes();
+            s.in_kernel_peak = @max(s.in_kernel_peak, engine.kernel_count + engine.pool_count);
+        }
+
+        // Beside the calls ---------------------------------------------------------------------
+
+        pub fn readyFile(engine: *Self, file: u32) void {
+            while (engine.files_ready <= file) : (engine.files_ready += 1) {
+                engine.memory.files[engine.files_ready] = .{};
+            }
+        }
+
+        /// A descriptor that no operation has opened is closed with the ring, too.
+        pub fn own(engine: *Self, file: u32, fd: i32) void {
+            engine.readyFile(file);
+            const record = &engine.memory.files[file];
+            record.forgetRefusals();
+            record.owned_fd = fd;
+        }
+
+        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
+        /// it has not, and no memory of ours may be freed.
+        pub fn shutdown(engine: *Self, timeout_ms: u32) bool {
+            return cancellation.shutdown(engine, timeout_ms);
+        }
+
+        /// For teardown in haste.
+        pub fn forgetBusyDescriptors(engine: *Self) void {
+            cancellation.forgetBusyDescriptors(engine);
+        }
+    };
+}

@@ -1,0 +1,395 @@
+//! The io_uring lane: maps operations to submission queue entries and completion queue entries back
+//! to values. One io_uring_enter(2) for each run. Who is resubmitted or continued is the engine's
+//! business; who is woken, `wake.ts`'s.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const linux = std.os.linux;
+const abi = @import("../abi.zig");
+const lane = @import("../engine/lane.zig");
+const os = @import("../os/os.zig");
+const plant = @import("../engine/plant.zig");
+const Operation = @import("../engine/operation.zig").Operation;
+const read_now = @import("../engine/read_now.zig");
+const PinnedSlabs = @import("registered_buffers.zig").PinnedSlabs;
+const Slab = @import("../engine/slab.zig").Slab;
+const E = linux.E;
+
+/// `user_data` of a cancel request, whose own completion nobody waits for.
+const cancel_token: u64 = std.math.maxInt(u64);
+
+/// Sets of setup flags, best first. DEFER_TASKRUN (6.1) runs completions inside our own enter only,
+/// COOP_TASKRUN (5.19) at least without interrupting JavaScript; SUBMIT_ALL (5.18) goes on behind
+/// an entry that is refused. Measured in docs/performance.md.
+const flag_sets = [_]u32{
+    linux.IORING_SETUP_SINGLE_ISSUER | linux.IORING_SETUP_DEFER_TASKRUN |
+        linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_SUBMIT_ALL | linux.IORING_SETUP_CLAMP,
+    linux.IORING_SETUP_SINGLE_ISSUER | linux.IORING_SETUP_COOP_TASKRUN |
+        linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_SUBMIT_ALL | linux.IORING_SETUP_CLAMP,
+    linux.IORING_SETUP_COOP_TASKRUN | linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_CLAMP,
+    linux.IORING_SETUP_CLAMP,
+};
+
+const opcodes = [_]linux.IORING_OP{ .READ, .WRITE, .READV, .WRITEV, .FSYNC, .ASYNC_CANCEL };
+
+/// Files kept registered with the ring; those beyond are used by descriptor.
+const registered_max = 1024;
+
+pub fn IoUring(comptime Os: type) type {
+    return struct {
+        const Self = @This();
+
+        pub const backend: abi.Backend = .io_uring;
+
+        ring: Os.uring.Ring,
+        /// Holds IORING_CQ_EVENTFD_DISABLED (5.8).
+        cq_flags: *u32,
+        /// Tokens of operations to be cancelled that the kernel has not been asked about yet, oldest first. They
+        /// go before the next operations: so there are never more of them than operations in the window.
+        cancels: []u64,
+        cancel_count: u32 = 0,
+        cancels_memory: []align(std.heap.page_size_min) u8,
+        /// Which of the engine's files stand in the ring's table, at the same index.
+        registered: std.StaticBitSet(registered_max) = .initEmpty(),
+        /// Whether there is such a table (Linux 5.19; the simulated ring has none).
+        registers_files: bool = false,
+        pinned: PinnedSlabs(Os) = .{},
+        /// This thread's index of the ring, where it has one.
+        registered_self: ?u31 = null,
+        /// The last enter was refused for good: a sandbox forbade the call after we had made the ring,
+        /// or somebody closed our descriptor. The pool gets everything; what is in the kernel can only
+        /// be asked for again later.
+        lost: bool = false,
+        /// Why, as a positive errno.
+        lost_errno: i32 = 0,
+        system_calls: u64 = 0,
+        submit_calls: u64 = 0,
+
+        pub const Refusal = struct { errno: i32, step: abi.Step };
+
+        pub fn init(self: *Self, queue_depth: u32, wake: Os.Wake) ?Refusal {
+            const memory = os.mapMemory(queue_depth * @sizeOf(u64)) orelse {
+                return .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
+            };
+            if (self.start(queue_depth, wake, memory)) |refusal| {
+                os.unmapMemory(memory);
+                return refusal;
+            }
+            return null;
+        }
+
+        fn start(self: *Self, queue_depth: u32, wake: Os.Wake, memory: []align(std.heap.page_size_min) u8) ?Refusal {
+            // Twice the window: room for one cancel request beside each operation, so that one enter does.
+            const entries: u16 = @intCast(@min(
+                std.math.ceilPowerOfTwoAssert(u32, queue_depth * 2),
+                8192,
+            ));
+            const tokens: [*]u64 = @ptrCast(memory.ptr);
+            for (flag_sets, 1..) |flags, count| {
+                switch (Os.uring.setup(entries, flags)) {
+                    .ring => |made| {
+                        self.* = .{
+                            .ring = made.ring,
+                            .cq_flags = made.cq_flags,
+                            .cancels = tokens[0..queue_depth],
+                            .cancels_memory = memory,
+                        };
+                        break;
+                    },
+                    .refused => |refusal| {
+                        const unknown_flag = refusal.errno == @intFromEnum(E.INVAL);
+                        if (unknown_flag and count < flag_sets.len) continue;
+                        return .{ .errno = refusal.errno, .step = refusal.step };
+                    },
+                }
+            }
+            const supported = Os.uring.supports(&self.ring, &opcodes);
+            if (supported < 0) return self.refuse(supported, .opcodes);
+            const registered = Os.uring.registerEventfd(&self.ring, wake.readFd());
+            if (registered < 0) return self.refuse(registered, .eventfd);
+            if (@hasDecl(Os.uring, "registerFiles")) {
+                self.registers_files = Os.uring.registerFiles(&self.ring, registered_max) >= 0;
+            }
+            if (@hasDecl(Os.uring, "registerSelf")) {
+                self.registered_self = Os.uring.registerSelf(&self.ring);
+            }
+            self.disarm();
+            return null;
+        }
+
+        /// The engine has opened a file that only it will close.
+        pub fn fileOpened(self: *Self, file: u32, fd: i32) void {
+            if (!self.registers_files or file >= registered_max) return;
+            if (!@hasDecl(Os.uring, "updateFile")) return;
+            if (self.registered.isSet(file)) self.fileCloses(file);
+            if (Os.uring.updateFile(&self.ring, file, fd) >= 0) self.registered.set(file);
+        }
+
+        /// The file is about to be closed; nothing of it is in flight.
+        pub fn fileCloses(self: *Self, file: u32) void {
+            if (file >= registered_max or !self.registered.isSet(file)) return;
+            if (!@hasDecl(Os.uring, "updateFile")) return;
+            self.registered.unset(file);
+            // Refused for want of memory, or by a sandbox: the table keeps the file open until the
+            // slot's next one, or the ring's end.
+            _ = Os.uring.updateFile(&self.ring, file, -1);
+        }
+
+        /// From now on requests on the slab's memory use registered buffers (pinned.zig).
+        pub fn pin(self: *Self, slab: *Slab, chunk_bytes: u32) bool {
+            return self.pinned.add(&self.ring, slab, chunk_bytes);
+        }
+
+        /// The slab may be gone: only its address counts.
+        pub fn unpin(self: *Self, address: u64) void {
+            self.pinned.remove(&self.ring, address);
+        }
+
+        fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
+            Os.uring.close(&self.ring);
+            return .{ .errno = @intCast(-result), .step = step };
+        }
+
+        pub fn deinit(self: *Self) void {
+            if (@hasDecl(Os.uring, "unregisterSelf")) {
+                if (self.registered_self) |index| Os.uring.unregisterSelf(&self.ring, index);
+            }
+            Os.uring.close(&self.ring);
+            self.pinned.deinit();
+            os.unmapMemory(self.cancels_memory);
+        }
+
+        pub fn features(self: *const Self) u32 {
+            return self.ring.flags;
+        }
+
+        pub fn capability(self: *const Self, kind: abi.Kind) lane.Capability {
+            if (self.lost) return .no;
+            return switch (kind) {
+                .read, .write, .readv, .writev, .sync_all, .sync_data => .yes,
+                else => .no,
+            };
+        }
+
+        pub fn submit(self: *Self, operations: []const *Operation, verdicts: []lane.Verdict) void {
+            assert(operations.len == verdicts.len);
+            const taken = self.give(operations);
+            for (verdicts, 0..) |*verdict, index| {
+                verdict.* = if (index < taken)
+                    .accepted
+                else if (self.lost) .{ .failed = @intFromEnum(E.OPNOTSUPP) } else .not_now;
+            }
+        }
+
+        /// Gives the kernel the requests to cancel and then the operations, as many at once as its queue holds.
+        /// Says how many of the operations it took. The queue is empty before and after.
+        fn give(self: *Self, operations: []const *Operation) usize {
+            var taken: usize = 0;
+            while (self.cancel_count > 0 or taken < operations.len) {
+                const cancels = self.prepareCancels();
+                const prepared = cancels + self.prepareRun(operations[taken..]);
+                const consumed = self.enterSubmissions(prepared);
+                const asked = @min(consumed, cancels);
+                self.cancel_count -= asked;
+                std.mem.copyForwards(u64, self.cancels, self.cancels[asked..][0..self.cancel_count]);
+                taken += consumed - asked;
+                if (consumed < prepared) break;
+            }
+            return taken;
+        }
+
+        fn prepareCancels(self: *Self) u32 {
+            for (self.cancels[0..self.cancel_count], 0..) |token, index| {
+                const sqe = self.ring.get_sqe() catch {
+                    if (plant.is(.uring_drop_cancel)) self.cancel_count = @intCast(index);
+                    return @intCast(index);
+                };
+                sqe.prep_cancel(token, 0);
+                sqe.user_data = cancel_token;
+            }
+            return self.cancel_count;
+        }
+
+        fn prepareRun(self: *Self, operations: []const *Operation) u32 {
+            for (operations, 0..) |operation, index| {
+                operation.assertPhase(.in_kernel);
+                const sqe = self.ring.get_sqe() catch return @intCast(index);
+                self.prepare(sqe, operation);
+                if (operation.file < registered_max and self.registered.isSet(operation.file)) {
+                    sqe.fd = @intCast(operation.file);
+                    sqe.flags |= linux.IOSQE_FIXED_FILE;
+                }
+            }
+            return @intCast(operations.len);
+        }
+
+        /// A single read of what is in the page cache is sooner done without an entry: of several, one enter takes
+        /// less time (docs/performance.md).
+        pub fn readNow(self: *Self, operation: *const Operation, way: read_now.Way) read_now.Outcome {
+            if (self.lost) return .missed;
+            const outcome = read_now.readNow(Os, operation, way, &self.system_calls);
+            if (outcome == .ended and outcome.ended > 0) self.submit_calls += 1;
+            return outcome;
+        }
+
+        fn prepare(self: *Self, sqe: *linux.io_uring_sqe, operation: *const Operation) void {
+            const piece = operation.piece;
+            const fd = operation.fd;
+            const vector = piece.iovec_count > 0;
+            const length: usize = if (vector) piece.iovec_count else piece.bytes;
+            // One buffer that lies in registered memory needs no pinning of its own.
+            const place = self.placeOf(operation);
+            switch (operation.kind) {
+                .read, .readv => {
+                    const single: linux.IORING_OP = if (place == null) .READ else .READ_FIXED;
+                    sqe.prep_rw(if (vector) .READV else single, fd, piece.address, length, piece.offset);
+                    sqe.buf_index = place orelse 0;
+                },
+                .write, .writev => {
+                    const single: linux.IORING_OP = if (place == null) .WRITE else .WRITE_FIXED;
+                    sqe.prep_rw(if (vector) .WRITEV else single, fd, piece.address, length, piece.offset);
+                    sqe.buf_index = place orelse 0;
+                },
+                .sync_all => sqe.prep_fsync(fd, 0),
+                .sync_data => sqe.prep_fsync(fd, linux.IORING_FSYNC_DATASYNC),
+                else => unreachable, // capability() said no
+            }
+            sqe.user_data = operation.token();
+        }
+
+        fn placeOf(self: *Self, operation: *const Operation) ?u16 {
+            if (operation.piece.iovec_count > 0) return null;
+            const slab = operation.slab orelse return null;
+            return self.pinned.place(&self.ring, slab, operation.piece.address, operation.piece.bytes);
+        }
+
+        /// Gives the kernel all entries in the queue, which are `prepared`, and runs deferred completions that are
+        /// known already in the same call. Says how many it took; the others are withdrawn, which is safe because
+        /// without SQPOLL the kernel reads the queue inside enter only.
+        fn enterSubmissions(self: *Self, prepared: u32) u32 {
+            const total = self.ring.flush_sq();
+            assert(total == prepared);
+            var consumed: u32 = 0;
+            while (consumed < total) {
+                const result = self.enter(total - consumed);
+                if (result <= 0) break;
+                consumed += @intCast(result);
+            }
+            self.withdraw(total - consumed);
+            return consumed;
+        }
+
+        fn enter(self: *Self, to_submit: u32) isize {
+            self.system_calls += 1;
+            if (to_submit > 0) self.submit_calls += 1;
+            // What ends inside the submission is in the queue without GETEVENTS.
+            const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
+            const result = Os.uring.enter(&self.ring, self.registered_self, to_submit, flags);
+            self.lost = result < 0 and !isPassing(result);
+            if (self.lost) self.lost_errno = @intCast(-result);
+            return result;
+        }
+
+        /// Blocks for at most `timeout_ns` until something can be reaped.
+        pub fn wait(self: *Self, timeout_ns: u32) void {
+            if (!@hasDecl(Os.uring, "wait") or self.lost) return;
+            self.system_calls += 1;
+            // A time-out and a signal are as good as an event: reaping tells.
+            _ = Os.uring.wait(&self.ring, self.registered_self, timeout_ns);
+        }
+
+        /// AGAIN: no memory for requests. BUSY: completions overflowed and want reaping first. INTR: a
+        /// signal came (io_uring_enter(2)).
+        fn isPassing(result: isize) bool {
+            return switch (@as(E, @enumFromInt(-result))) {
+                .AGAIN, .BUSY, .NOMEM, .INTR => true,
+                else => false,
+            };
+        }
+
+        fn withdraw(self: *Self, count: u32) void {
+            if (count == 0 or plant.is(.uring_keep_entries)) return;
+            const sq = &self.ring.sq;
+            sq.sqe_tail -%= count;
+            sq.sqe_head -%= count;
+            @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
+        }
+
+        /// Takes what is there; enters again only if the kernel says that more is to be had that
+        /// way, or refused the last time. One enter runs at most 20 deferred completions, so the engine repeats this until
+        /// it gives nothing.
+        pub fn reap(self: *Self, out: []lane.Reaped) usize {
+            _ = self.give(&.{});
+            var count = self.take(out);
+            while (count == 0 and (self.lost or self.holdsBack())) {
+                const result = self.enter(0);
+                count = self.take(out);
+                if (result < 0 and count == 0) break;
+            }
+            return count;
+        }
+
+        fn take(self: *Self, out: []lane.Reaped) usize {
+            const cq = &self.ring.cq;
+            const head = cq.head.*;
+            const ready = @atomicLoad(u32, cq.tail, .acquire) -% head;
+            var count: usize = 0;
+            var seen: u32 = 0;
+            while (seen < ready and count < out.len) : (seen += 1) {
+                const cqe = cq.cqes[(head +% seen) & cq.mask];
+                if (cqe.user_data == cancel_token) continue;
+                out[count] = .{ .token = cqe.user_data, .result = cqe.res };
+                count += 1;
+            }
+            self.ring.cq_advance(seen);
+            return count;
+        }
+
+        /// Completions wait inside the kernel for an enter.
+        fn holdsBack(self: *const Self) bool {
+            const flags = @atomicLoad(u32, self.ring.sq.flags, .acquire);
+            if (plant.is(.uring_forget_deferred)) return flags & linux.IORING_SQ_CQ_OVERFLOW != 0;
+            if (plant.is(.uring_forget_overflow)) return flags & linux.IORING_SQ_TASKRUN != 0;
+            return flags & (linux.IORING_SQ_TASKRUN | linux.IORING_SQ_CQ_OVERFLOW) != 0;
+        }
+
+        pub fn cancel(self: *Self, operation: *Operation) lane.Cancellation {
+            operation.assertPhase(.in_kernel);
+            self.cancels[self.cancel_count] = operation.token();
+            self.cancel_count += 1;
+            return .requested;
+        }
+
+        /// Cancel requests that the kernel has refused to take so far, or completions it will not give.
+        pub fn unsent(self: *const Self) bool {
+            return (self.cancel_count > 0 or self.lost) and !plant.is(.uring_forget_cancel);
+        }
+
+        /// Deferred completions and those that overflowed come by our own enter and in no other way; without
+        /// DEFER_TASKRUN any system call brings the others.
+        pub fn muteErrno(self: *const Self) ?i32 {
+            if (!self.lost) return null;
+            const deferred = self.ring.flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
+            return if (deferred or self.holdsBack()) self.lost_errno else null;
+        }
+
+        pub fn arm(self: *Self) bool {
+            const disabled = linux.IORING_CQ_EVENTFD_DISABLED;
+            _ = @atomicRmw(u32, self.cq_flags, .And, ~@as(u32, disabled), .seq_cst);
+            if (plant.is(.uring_arm_blindly)) return self.ring.cq_ready() == 0;
+            return self.ring.cq_ready() == 0 and (self.lost or !self.holdsBack());
+        }
+
+        pub fn disarm(self: *Self) void {
+            // Only our side writes these flags.
+            const flags = self.cq_flags.* | linux.IORING_CQ_EVENTFD_DISABLED;
+            @atomicStore(u32, self.cq_flags, flags, .monotonic);
+        }
+
+        /// Teardown: asks the kernel to let go of everything.
+        pub fn cancelAll(self: *Self, timeout_ms: u32) void {
+            self.system_calls += 1;
+            _ = Os.uring.cancelAll(&self.ring, timeout_ms);
+        }
+    };
+}

@@ -1,0 +1,106 @@
+//! Runs one operation with blocking system calls, on a pool thread (or inline in simulation).
+//! The errno-to-fate decisions stay with the engine; this file only asks.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const abi = @import("../abi.zig");
+const operation_file = @import("../engine/operation.zig");
+const Operation = operation_file.Operation;
+const Iovec = @import("../os/iovec.zig").Iovec;
+
+/// Returns bytes for transfers, 0 for the rest, or a negative errno. Reads the operation and its
+/// memory, writes `detail` and, for questions, the struct at `address`. `system` is an `os/` file,
+/// or a pointer to a simulated kernel.
+pub fn perform(system: anytype, operation: *Operation) isize {
+    const fd = operation.fd;
+    const kind: abi.FileKind = @enumFromInt(operation.mode & 3);
+    return switch (operation.kind) {
+        .read, .readv, .write, .writev => transfer(system, operation),
+        .sync_all => system.syncAll(fd),
+        .sync_data => system.syncData(fd),
+        .open => open(system, operation),
+        .close => system.close(fd),
+        .stat, .probe => system.fileInfo(fd, at(abi.FileInfo, operation)),
+        .truncate => system.truncate(fd, operation.offset),
+        .allocate => system.allocate(fd, operation.offset, operation.length),
+        .invalidate_cache => system.invalidateCache(fd, kind),
+        .geometry => system.geometry(fd, at(abi.Geometry, operation)),
+        .discard, .write_zeroes => ranged(system, operation, kind),
+        .reread_partitions => system.rereadPartitions(fd),
+        .attach_image => attachImage(system, operation),
+        .loop_status => loopStatus(system, operation),
+        .device_command => -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP)),
+    };
+}
+
+var no_bytes: [1]u8 = undefined;
+
+fn transfer(system: anytype, operation: *Operation) isize {
+    const piece = operation.piece;
+    const fd = operation.fd;
+    const is_read = operation.kind == .read or operation.kind == .readv;
+    if (piece.iovec_count == 0) {
+        // A request for no bytes may come without memory; system layers want a real address.
+        const address = if (piece.bytes == 0) @intFromPtr(&no_bytes) else piece.address;
+        if (is_read) return system.pread(fd, address, piece.bytes, piece.offset);
+        return system.pwrite(fd, address, piece.bytes, piece.offset);
+    }
+    const pointer: [*]const Iovec = @ptrFromInt(piece.address);
+    const iovecs = pointer[0..piece.iovec_count];
+    if (is_read) return system.preadv(fd, iovecs, piece.offset);
+    return system.pwritev(fd, iovecs, piece.offset);
+}
+
+/// The path stands where the answer will: it is used up before the answer is written.
+fn open(system: anytype, operation: *Operation) isize {
+    const path: [*:0]const u8 = @ptrFromInt(operation.address);
+    var info: abi.FileInfo = undefined;
+    const result = system.open(operation.fd, path, operation.argument, operation.mode, &info);
+    if (result >= 0) at(abi.FileInfo, operation).* = info;
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (@hasDecl(System, "whyRefused") and result == -@as(isize, @intFromEnum(std.posix.E.PERM))) {
+        operation.detail = refusal(System, operation.fd, path);
+    }
+    return result;
+}
+
+/// What forbids the change of a file, or of the directory that a missing one would be in.
+fn refusal(System: type, directory: i32, path: [*:0]const u8) u32 {
+    const name = std.mem.span(path);
+    if (System.whyRefused(directory, path)) |found| return found;
+    const parent = std.fs.path.dirname(name) orelse ".";
+    var buffer: [std.posix.PATH_MAX]u8 = undefined;
+    const text = std.fmt.bufPrintZ(&buffer, "{s}", .{parent}) catch return 0;
+    const found = System.whyRefused(directory, text) orelse return 0;
+    return if (found == 0) 0 else found | abi.Refusal.directory;
+}
+
+/// Only some systems can.
+fn attachImage(system: anytype, operation: *Operation) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, "attachImage")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    return system.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
+}
+
+fn loopStatus(system: anytype, operation: *Operation) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, "loopStatus")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    return system.loopStatus(operation.argument, at(abi.LoopStatus, operation));
+}
+
+fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
+    var method: abi.Method = .none;
+    const fd = operation.fd;
+    const offset = operation.offset;
+    const result = if (operation.kind == .discard)
+        system.discard(fd, kind, offset, operation.length, &method)
+    else
+        system.writeZeroes(fd, kind, offset, operation.length, &method);
+    operation.detail = @intFromEnum(method);
+    return result;
+}
+
+fn at(comptime T: type, operation: *const Operation) *T {
+    assert(operation.address % @alignOf(T) == 0);
+    return @ptrFromInt(operation.address);
+}

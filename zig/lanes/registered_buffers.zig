@@ -1,0 +1,109 @@
+//! Registered buffers of io_uring: memory of a few slabs whose pages are pinned once, when they are first
+//! used, instead of for each request. For the io_uring lane alone.
+//!
+//! A slab is held for as long as a place of the kernel's table stands for it: no place can ever stand for
+//! memory that somebody else has got since.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const plant = @import("../engine/plant.zig");
+const Slab = @import("../engine/slab.zig").Slab;
+
+/// Few: each request on a slab looks through them.
+const slabs_max = 16;
+/// Registered one by one: none of them may take long, as all of their pages become resident.
+const chunks_max = abi.pinned_chunks_max;
+
+pub fn PinnedSlabs(comptime Os: type) type {
+    return struct {
+        const Self = @This();
+        const available = @hasDecl(Os.uring, "registerBuffers");
+
+        const Entry = struct {
+            slab: ?*Slab = null,
+            chunk_bytes: u32 = 0,
+            pinned: std.StaticBitSet(chunks_max) = .initEmpty(),
+            refused: std.StaticBitSet(chunks_max) = .initEmpty(),
+        };
+
+        /// The chunks of entry `i` have the places from `i * chunks_max` on.
+        entries: [slabs_max]Entry = @splat(.{}),
+        count: u32 = 0,
+        table: enum { unknown, made, refused } = .unknown,
+
+        /// The ring has been closed.
+        pub fn deinit(self: *Self) void {
+            for (&self.entries) |*entry| if (entry.slab) |slab| slab.release();
+        }
+
+        /// False where that is impossible: no room, a kernel before 5.19.
+        pub fn add(self: *Self, ring: *Os.uring.Ring, slab: *Slab, chunk_bytes: u32) bool {
+            if (!available or chunk_bytes == 0) return false;
+            if (slab.memory.len > @as(u64, chunk_bytes) * chunks_max) return false;
+            if (self.table == .unknown) {
+                const made = Os.uring.registerBuffers(ring, slabs_max * chunks_max) >= 0;
+                self.table = if (made) .made else .refused;
+            }
+            if (self.table == .refused or self.find(@intFromPtr(slab)) != null) return false;
+            for (&self.entries) |*entry| {
+                if (entry.slab != null) continue;
+                if (!plant.is(.pin_forget_slab)) slab.retain();
+                entry.* = .{ .slab = slab, .chunk_bytes = chunk_bytes };
+                self.count += 1;
+                return true;
+            }
+            return false;
+        }
+
+        /// What is on its way on this memory stays as it is. The slab may be gone: only its address counts.
+        pub fn remove(self: *Self, ring: *Os.uring.Ring, address: u64) void {
+            if (!available) return;
+            const index = self.find(address) orelse return;
+            const entry = &self.entries[index];
+            if (entry.pinned.count() > 0) {
+                // Refused by a sandbox: the places keep the memory until the ring's end.
+                if (Os.uring.unpin(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
+            }
+            entry.slab.?.release();
+            entry.* = .{};
+            self.count -= 1;
+        }
+
+        pub fn has(self: *const Self, address: u64) bool {
+            return self.find(address) != null;
+        }
+
+        fn find(self: *const Self, address: u64) ?usize {
+            if (self.count == 0 or address == 0) return null;
+            for (&self.entries, 0..) |*entry, index| {
+                if (@intFromPtr(entry.slab) == address) return index;
+            }
+            return null;
+        }
+
+        /// The place of the chunk that holds all of this memory, if there is one. It is registered now if
+        /// need be: a request would pin its pages anyhow.
+        pub fn place(self: *Self, ring: *Os.uring.Ring, slab: *Slab, address: u64, bytes: u64) ?u16 {
+            if (!available) return null;
+            const index = self.find(@intFromPtr(slab)) orelse return null;
+            if (bytes == 0 or !slab.holds(address, bytes)) return null;
+            const entry = &self.entries[index];
+            const offset = address - @intFromPtr(slab.memory.ptr);
+            const chunk = offset / entry.chunk_bytes;
+            if (!plant.is(.pin_over_edge) and chunk != (offset + bytes - 1) / entry.chunk_bytes) return null;
+            if (entry.refused.isSet(chunk)) return null;
+            const number: u16 = @intCast(index * chunks_max + if (plant.is(.pin_wrong_place)) 0 else chunk);
+            if (!entry.pinned.isSet(chunk)) {
+                const begin = chunk * entry.chunk_bytes;
+                const end = @min(begin + entry.chunk_bytes, slab.memory.len);
+                if (Os.uring.pin(ring, number, slab.memory[begin..end]) < 0) {
+                    // RLIMIT_MEMLOCK, or no memory: requests do without.
+                    entry.refused.set(chunk);
+                    return null;
+                }
+                entry.pinned.set(chunk);
+            }
+            return number;
+        }
+    };
+}

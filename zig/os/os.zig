@@ -1,0 +1,48 @@
+//! The operating system this library is built for. Each file below has the same declarations, the
+//! thinnest possible: system calls return a count or a negative errno and keep no state.
+
+const builtin = @import("builtin");
+const std = @import("std");
+
+pub const native = switch (builtin.os.tag) {
+    .linux => @import("linux.zig"),
+    .freebsd => @import("freebsd.zig"),
+    .macos => @import("darwin.zig"),
+    else => @compileError("bun-aio has no system layer for " ++ @tagName(builtin.os.tag)),
+};
+
+pub const E = std.posix.E;
+
+/// A system call's failure as it travels: the negative errno.
+pub fn negative(errno: E) isize {
+    return -@as(isize, @intFromEnum(errno));
+}
+
+pub const mapMemory = native.mapMemory;
+pub const unmapMemory = native.unmapMemory;
+
+/// Threads come from the host process's libc: a library without libc of its own must not start
+/// raw threads, which would lack that libc's thread-local storage.
+pub const pthread = @import("pthread.zig");
+
+/// Nanoseconds of CLOCK_MONOTONIC. libc answers from the vDSO, a raw system call would not.
+pub fn monotonicNs() u64 {
+    var now: Timespec = undefined;
+    const status = clock_gettime(clock_monotonic, &now);
+    std.debug.assert(status == 0);
+    return @as(u64, @intCast(now.sec)) * std.time.ns_per_s + @as(u64, @intCast(now.nsec));
+}
+
+const Timespec = extern struct { sec: c_long, nsec: c_long };
+const clock_monotonic: c_int = switch (builtin.os.tag) {
+    .linux => 1,
+    .freebsd => 4,
+    .macos => 6,
+    else => unreachable,
+};
+extern fn clock_gettime(clock: c_int, time: *Timespec) c_int;
+extern fn getpagesize() c_int;
+
+pub fn pageSize() usize {
+    return @intCast(getpagesize());
+}

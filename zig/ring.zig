@@ -1,0 +1,431 @@
+//! A ring: the memory shared with JavaScript, one engine, its wake descriptor. Chooses the backend,
+//! and decides when memory may go.
+//!
+//! References: one for JavaScript, dropped by the finaliser of the shared memory, and one for each
+//! thread of the pool. Whoever is last frees. If at teardown the kernel does not let go in time, the
+//! ring is orphaned: its memory is leaked on purpose and never freed.
+
+const builtin = @import("builtin");
+const std = @import("std");
+const assert = std.debug.assert;
+const abi = @import("abi.zig");
+const engine_file = @import("engine/engine.zig");
+const lane = @import("engine/lane.zig");
+const options = @import("build_options");
+const os = @import("os/os.zig");
+const Operation = @import("engine/operation.zig").Operation;
+const Pool = @import("lanes/thread_pool.zig").Pool;
+const Slab = @import("engine/slab.zig").Slab;
+const SimulatedDevice = @import("device/simulated_device.zig").SimulatedDevice;
+const None = @import("lanes/null_lane.zig").None;
+
+const page_align = std.heap.page_size_min;
+
+/// The system, or with `-Dfaults=true` the system with accidents (tests only).
+const Os = if (options.faults) @import("os/fault.zig").FaultOs(os.native) else os.native;
+
+const ThreadsEngine = engine_file.Engine(None, Pool(Os));
+const IoUringLane = @import("lanes/io_uring.zig").IoUring(Os);
+const IoUringEngine = engine_file.Engine(IoUringLane, Pool(Os));
+
+const SimulatedEngine = engine_file.Engine(SimulatedDevice, Pool(Os));
+
+const PosixAioLane = @import("lanes/posix_aio.zig").PosixAio(Os);
+const PosixAioEngine = engine_file.Engine(PosixAioLane, Pool(Os));
+
+const AnyEngine = switch (builtin.os.tag) {
+    .linux => union(enum) {
+        io_uring: IoUringEngine,
+        posix_aio: PosixAioEngine,
+        threads: ThreadsEngine,
+        simulated: SimulatedEngine,
+    },
+    .freebsd => union(enum) {
+        posix_aio: PosixAioEngine,
+        threads: ThreadsEngine,
+        simulated: SimulatedEngine,
+    },
+    else => union(enum) { threads: ThreadsEngine, simulated: SimulatedEngine },
+};
+
+/// Pool threads, where the caller does not say: beside a kernel lane they serve what is rare, alone
+/// they are all the concurrency there is.
+const threads_beside_kernel = 4;
+const threads_alone = 16;
+const threads_limit = 256;
+
+/// Backends in the order in which `auto` tries them. On Linux `posix_aio` has to be named: there
+/// it is libc's thread pool, slower than ours.
+const candidates: []const abi.Backend = switch (builtin.os.tag) {
+    .linux => &.{ .io_uring, .threads },
+    .freebsd => &.{ .posix_aio, .threads },
+    else => &.{.threads},
+};
+
+pub const Refusal = struct { errno: i32, step: abi.Step };
+
+pub const Ring = struct {
+    references: std.atomic.Value(u32),
+    /// Private: this struct, the operations, the files, the scratch space.
+    private: []align(page_align) u8,
+    /// Seen by JavaScript: control, tables, bounce memory.
+    shared: []align(page_align) u8,
+    owner_thread: usize,
+    wake: Os.Wake,
+    engine: AnyEngine,
+    /// No calls are served any more; descriptors are closed.
+    closed: bool,
+    /// The kernel may still write: nothing is ever freed.
+    orphaned: std.atomic.Value(bool),
+
+    pub fn open(wanted: abi.RingOptions, info: *abi.RingInfo) ?*Ring {
+        info.* = std.mem.zeroes(abi.RingInfo);
+        const backend = std.enums.fromInt(abi.Backend, wanted.backend) orelse {
+            return fail(info, .automatic, .{ .errno = @intFromEnum(os.E.INVAL), .step = .none });
+        };
+        if (wanted.queue_depth == 0 or wanted.queue_depth > abi.queue_depth_max) {
+            return fail(info, backend, .{ .errno = @intFromEnum(os.E.INVAL), .step = .none });
+        }
+        const ring = allocate(wanted.queue_depth, info) orelse {
+            return fail(info, backend, .{ .errno = @intFromEnum(os.E.NOMEM), .step = .mmap });
+        };
+        switch (Os.Wake.open()) {
+            .wake => |wake| ring.wake = wake,
+            .errno => |errno| {
+                ring.free();
+                return fail(info, backend, .{ .errno = errno, .step = .eventfd });
+            },
+        }
+        if (options.faults) Os.configure(wanted);
+        const tried: []const abi.Backend = if (backend == .automatic) candidates else &.{backend};
+        for (tried) |candidate| {
+            const refusal = ring.start(candidate, wanted) orelse {
+                ring.describe(info, candidate);
+                return ring;
+            };
+            _ = fail(info, candidate, refusal);
+            if (!mayFallBack(refusal)) break;
+        }
+        ring.wake.close();
+        ring.free();
+        return null;
+    }
+
+    /// What a sandbox, an old kernel or a memory limit says; anything else is worth an error.
+    fn mayFallBack(refusal: Refusal) bool {
+        return switch (@as(os.E, @enumFromInt(@as(u16, @intCast(refusal.errno))))) {
+            .NOSYS, .PERM, .ACCES, .NOMEM, .INVAL, .OPNOTSUPP => true,
+            else => false,
+        };
+    }
+
+    fn fail(info: *abi.RingInfo, backend: abi.Backend, refusal: Refusal) ?*Ring {
+        info.refused_backend = @intFromEnum(backend);
+        info.refused_errno = refusal.errno;
+        info.refused_step = @intFromEnum(refusal.step);
+        return null;
+    }
+
+    const Layout = struct {
+        operations: u32,
+        queue_depth: u32,
+        private_bytes: u64,
+        submissions: u64,
+        completions: u64,
+        bounce: u64,
+        shared_bytes: u64,
+
+        fn of(queue_depth: u32) Layout {
+            const operations = queue_depth + abi.operations_ready;
+            // Each array starts aligned by itself; the slack covers it.
+            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) +
+                @sizeOf(lane.Verdict) + @sizeOf(lane.Reaped);
+            const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
+            const submissions = std.mem.alignForward(u64, @sizeOf(abi.Control), 64);
+            const completions = submissions + operations * @sizeOf(abi.Submission);
+            const tables_end = completions + operations * @sizeOf(abi.Completion);
+            const bounce = std.mem.alignForward(u64, tables_end, abi.bounce_block_bytes_max);
+            return .{
+                .operations = operations,
+                .queue_depth = queue_depth,
+                .private_bytes = @sizeOf(Ring) + operations * per_operation + files_bytes + 4096,
+                .submissions = submissions,
+                .completions = completions,
+                .bounce = bounce,
+                .shared_bytes = bounce + abi.bounce_bytes + abi.bounce_reserve_bytes,
+            };
+        }
+    };
+
+    fn allocate(queue_depth: u32, info: *abi.RingInfo) ?*Ring {
+        const layout: Layout = .of(queue_depth);
+        const private = os.mapMemory(layout.private_bytes) orelse return null;
+        const shared = os.mapMemory(layout.shared_bytes) orelse {
+            os.unmapMemory(private);
+            return null;
+        };
+        const ring: *Ring = @ptrCast(@alignCast(private.ptr));
+        ring.* = .{
+            .references = .init(1),
+            .private = private,
+            .shared = shared,
+            .owner_thread = os.pthread.self(),
+            .wake = undefined,
+            .engine = undefined,
+            .closed = false,
+            .orphaned = .init(false),
+        };
+        info.memory = @floatFromInt(@intFromPtr(shared.ptr));
+        info.memory_bytes = @floatFromInt(shared.len);
+        info.bounce_address = @floatFromInt(@intFromPtr(shared.ptr) + layout.bounce);
+        info.submissions_offset = @intCast(layout.submissions);
+        info.completions_offset = @intCast(layout.completions);
+        info.bounce_offset = @intCast(layout.bounce);
+        info.operations_max = layout.operations;
+        info.queue_depth = queue_depth;
+        info.ring = @floatFromInt(@intFromPtr(ring));
+        return ring;
+    }
+
+    fn engineMemory(ring: *Ring, layout: Layout) engine_file.Memory {
+        var arena = std.heap.FixedBufferAllocator.init(ring.private[@sizeOf(Ring)..]);
+        const allocator = arena.allocator();
+        const count = layout.operations;
+        const shared = ring.shared.ptr;
+        // `alloc` would write over all of it in safe builds, and most of it is never used.
+        const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
+        const files = allocator.rawAlloc(files_bytes, .of(engine_file.FileState), @returnAddress()) orelse unreachable;
+        const first_file: [*]engine_file.FileState = @ptrCast(@alignCast(files));
+        const submissions: [*]abi.Submission = @ptrCast(@alignCast(shared + layout.submissions));
+        const completions: [*]abi.Completion = @ptrCast(@alignCast(shared + layout.completions));
+        // Layout.of has counted: these cannot fail.
+        return .{
+            .control = @ptrCast(shared),
+            .submissions = submissions[0..count],
+            .completions = completions[0..count],
+            .operations = allocator.alloc(Operation, count) catch unreachable,
+            .files = first_file[0..abi.files_max],
+            .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
+            .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
+            .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,
+            .fresh = allocator.alloc(*Operation, count) catch unreachable,
+        };
+    }
+
+    fn start(ring: *Ring, backend: abi.Backend, wanted: abi.RingOptions) ?Refusal {
+        const unknown: Refusal = .{ .errno = @intFromEnum(os.E.OPNOTSUPP), .step = .lookup };
+        switch (backend) {
+            .threads => {
+                ring.engine = .{ .threads = undefined };
+                ring.engine.threads.kernel = .{};
+                ring.startEngine(&ring.engine.threads, wanted, threads_alone);
+                return null;
+            },
+            .io_uring => {
+                if (builtin.os.tag != .linux) return unknown;
+                ring.engine = .{ .io_uring = undefined };
+                const kernel = &ring.engine.io_uring.kernel;
+                if (kernel.init(wanted.queue_depth, ring.wake)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.io_uring, wanted, threads_beside_kernel);
+                return null;
+            },
+            .posix_aio => {
+                if (!@hasField(AnyEngine, "posix_aio")) return unknown;
+                ring.engine = .{ .posix_aio = undefined };
+                const kernel = &ring.engine.posix_aio.kernel;
+                const operations = Layout.of(wanted.queue_depth).operations;
+                if (kernel.init(operations, ring.wake)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.posix_aio, wanted, threads_beside_kernel);
+                return null;
+            },
+            .simulated => {
+                ring.engine = .{ .simulated = undefined };
+                if (ring.engine.simulated.kernel.init(wanted)) |refusal| {
+                    return .{ .errno = refusal.errno, .step = refusal.step };
+                }
+                ring.startEngine(&ring.engine.simulated, wanted, threads_beside_kernel);
+                return null;
+            },
+            .automatic => return unknown,
+        }
+    }
+
+    fn startEngine(ring: *Ring, engine: anytype, wanted: abi.RingOptions, threads: u32) void {
+        const threads_max = if (wanted.threads_max > 0) wanted.threads_max else threads;
+        engine.pool.init(ring.wake, @min(threads_max, threads_limit), ring, releaseOpaque, retainOpaque);
+        engine.init(ring.engineMemory(.of(wanted.queue_depth)), .{
+            .queue_depth = wanted.queue_depth,
+            .window_bytes = @max(wanted.window_bytes, abi.piece_bytes_max),
+            .wait_ns = @min(wanted.wait_ns, abi.wait_ns_max),
+            // Who names a backend has everything done by it.
+            .pool_reads_now = wanted.backend == @intFromEnum(abi.Backend.automatic),
+        });
+    }
+
+    fn describe(ring: *Ring, info: *abi.RingInfo, backend: abi.Backend) void {
+        info.backend = @intFromEnum(backend);
+        info.wake_fd = ring.wake.readFd();
+        info.features = switch (ring.engine) {
+            inline else => |*engine| engine.kernel.features(),
+        };
+    }
+
+    pub fn flush(ring: *Ring, count: u32, next: engine_file.Next) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.flush(count, next),
+        };
+    }
+
+    pub fn drain(ring: *Ring, next: engine_file.Next) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.drain(next),
+        };
+    }
+
+    pub fn poll(ring: *Ring, next: engine_file.Next) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.poll(next),
+        };
+    }
+
+    pub fn cancel(ring: *Ring, slot: u32, generation: u32) bool {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.cancel(slot, generation),
+        };
+    }
+
+    /// Runs of changed bytes of an overlay device, as offset and length.
+    pub fn deviceChanges(ring: *const Ring, from: u64, out: [][2]f64) u32 {
+        return switch (ring.engine) {
+            .simulated => |*engine| engine.kernel.changes(from, out),
+            else => 0,
+        };
+    }
+
+    pub fn operationCount(ring: *Ring) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.operation_count,
+        };
+    }
+
+    /// Operations that it can take now.
+    pub fn room(ring: *const Ring) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.operationsFree(),
+        };
+    }
+
+    /// Ends the kernel side. With operations still running (teardown without `Ring.close`) they are
+    /// cancelled and awaited for `abi.teardown_ms_max`.
+    pub fn close(ring: *Ring) void {
+        if (ring.closed) return;
+        ring.closed = true;
+        switch (ring.engine) {
+            inline else => |*engine| {
+                const clean = ring.onOwnerThread() and engine.shutdown(abi.teardown_ms_max);
+                if (!clean) {
+                    ring.orphaned.store(true, .release);
+                    ring.stopPool(engine);
+                    engine.forgetBusyDescriptors();
+                    return;
+                }
+                engine.kernel.deinit();
+                ring.stopPool(engine);
+                ring.wake.close();
+            },
+        }
+    }
+
+    /// Idle threads leave; each drops its reference on the way.
+    fn stopPool(_: *Ring, engine: anytype) void {
+        _ = engine.pool.stop();
+    }
+
+    fn onOwnerThread(ring: *const Ring) bool {
+        return ring.owner_thread == os.pthread.self();
+    }
+
+    /// JavaScript's reference: its shared memory has been collected. So have its files been, and
+    /// those that nobody closed (a worker that was terminated) are closed here.
+    pub fn finalize(ring: *Ring) void {
+        ring.close();
+        switch (ring.engine) {
+            inline else => |*engine| for (engine.memory.files[0..engine.files_ready]) |*file| {
+                if (file.owned_fd >= 0) _ = Os.close(file.owned_fd);
+            },
+        }
+        ring.release();
+    }
+
+    /// The descriptor is closed with the ring, unless it is forgotten.
+    pub fn own(ring: *Ring, file: u32, fd: i32) void {
+        switch (ring.engine) {
+            inline else => |*engine| engine.own(file, fd),
+        }
+    }
+
+    /// Somebody else closes the descriptor of this file. Nothing of it is in flight.
+    pub fn forget(ring: *Ring, file: u32) void {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                engine.memory.files[file].owned_fd = -1;
+                // A lane that keeps it open would also take it for the next file of this index.
+                if (!ring.closed and @hasDecl(@TypeOf(engine.kernel), "fileCloses")) {
+                    engine.kernel.fileCloses(file);
+                }
+            },
+        }
+    }
+
+    /// Makes a slab's memory known to the kernel beforehand, where the lane can.
+    pub fn pinSlab(ring: *Ring, slab: *Slab, chunk_bytes: u32) bool {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                if (!@hasDecl(@TypeOf(engine.kernel), "pin")) return false;
+                return engine.kernel.pin(slab, chunk_bytes);
+            },
+        }
+    }
+
+    /// The address may be one where no slab is any more.
+    pub fn unpinSlab(ring: *Ring, address: u64) void {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                if (@hasDecl(@TypeOf(engine.kernel), "pin")) engine.kernel.unpin(address);
+            },
+        }
+    }
+
+    fn retainOpaque(opaque_ring: *anyopaque) void {
+        const ring: *Ring = @ptrCast(@alignCast(opaque_ring));
+        _ = ring.references.fetchAdd(1, .monotonic);
+    }
+
+    fn releaseOpaque(opaque_ring: *anyopaque) void {
+        const ring: *Ring = @ptrCast(@alignCast(opaque_ring));
+        ring.release();
+    }
+
+    fn release(ring: *Ring) void {
+        const before = ring.references.fetchSub(1, .acq_rel);
+        assert(before > 0);
+        if (before > 1) return;
+        assert(ring.closed);
+        if (ring.orphaned.load(.acquire)) return;
+        switch (ring.engine) {
+            inline else => |*engine| engine.pool.deinit(),
+        }
+        ring.free();
+    }
+
+    fn free(ring: *Ring) void {
+        const private = ring.private;
+        const shared = ring.shared;
+        os.unmapMemory(shared);
+        os.unmapMemory(private);
+    }
+};
