@@ -111,7 +111,7 @@ test("the end of a disk before its end is asked about; of a file it is the end",
 test("who waits for the lock in vain hears of the transfer", () => {
   const waiter = waiterOf(transfer({}));
   const reason = new Error("enough");
-  expect(waiter.stopped({ code: "ABORT_ERR", reason })).toMatchObject({
+  expect(waiter.stopped({ code: "ABORT_ERR", cause: reason })).toMatchObject({
     ...{ code: "ABORT_ERR", syscall: "write", offset: 1000, length: 300, transferred: 0 },
     cause: reason,
   });

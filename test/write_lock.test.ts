@@ -1,6 +1,7 @@
 // Units of write_lock.ts: which changes of one file wait for which, over all that is open of it.
 
 import { expect, test } from "bun:test";
+import { CancelScope } from "../src/cancellation/scope.ts";
 import { type EachWrite, type Waiter, WriteLock } from "../src/locks/write_lock.ts";
 import { rejection } from "./support/expect.ts";
 
@@ -24,7 +25,7 @@ class Step {
 
 function waiter(signal?: AbortSignal): Waiter {
   return {
-    scope: signal === undefined ? undefined : { signal, deadline: Infinity },
+    scope: signal === undefined ? undefined : new CancelScope(signal),
     stopped: ({ code }) => new Error(`stopped: ${code}`),
     givenUp: (cause) => new Error("given up", { cause }),
   };

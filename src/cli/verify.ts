@@ -1,6 +1,5 @@
 // `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
 
-import { listen, unlisten } from "../common/intrinsics.ts";
 import { BufferPool, type Bytes } from "../index.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { Exit, Stop, usage } from "./exit.ts";
@@ -134,11 +133,11 @@ async function compareShown(job: Job, a: Side, b: Side, interrupts: Interrupts):
   const stop = (): void => {
     for (const side of [a, b]) side.stop(signal.reason);
   };
-  listen(signal, stop);
+  signal.addEventListener("abort", stop);
   try {
     return await compare(job, a, b, progress, signal);
   } finally {
-    unlisten(signal, stop);
+    signal.removeEventListener("abort", stop);
   }
 }
 

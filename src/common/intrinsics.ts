@@ -7,8 +7,7 @@ export const setImmediate: typeof globalThis.setImmediate = globalThis.setImmedi
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 
 /** Calls `listener` once, when the signal is aborted; until `unlisten`. */
-export function listen(signal: AbortSignal | undefined, listener: () => void): void {
-  if (signal === undefined) return;
+export function listen(signal: AbortSignal, listener: () => void): void {
   try {
     signal.addEventListener("abort", listener, { once: true });
   } catch {
@@ -17,8 +16,7 @@ export function listen(signal: AbortSignal | undefined, listener: () => void): v
 }
 
 /** In a moment: completions may be being read, and a signal's method is its owner's code. */
-export function unlisten(signal: AbortSignal | undefined, listener: () => void): void {
-  if (signal === undefined) return;
+export function unlisten(signal: AbortSignal, listener: () => void): void {
   queueMicrotask(() => {
     try {
       signal.removeEventListener("abort", listener);

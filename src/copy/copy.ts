@@ -2,16 +2,10 @@
 // round: each is filled from the source, looked through, written to the target and filled again, so that
 // reads and writes overlap and memory is bounded.
 
-import { cancelError } from "../cancellation/cancellation.ts";
-import {
-  addOffset,
-  type Bytes,
-  type IoOptions,
-  type Offset,
-  remainder,
-  roundUp,
-} from "../common/arguments.ts";
-import { listen, setImmediate, unlisten } from "../common/intrinsics.ts";
+import { onCancel } from "../cancellation/registry.ts";
+import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
+import { addOffset, type Bytes, type Offset, remainder, roundUp } from "../common/arguments.ts";
+import { setImmediate } from "../common/intrinsics.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import { IoError, setResult } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
@@ -49,11 +43,11 @@ export async function copy(
   target: File,
   options: CopyOptions = {},
 ): Promise<CopyResult> {
-  checkCopy(source, target, options);
-  const { signal } = options;
-  if (signal?.aborted === true) throw setResult(aborted(signal, target), nothing());
+  const scope = checkCopy(source, target, options);
+  const { reason } = scope;
+  if (reason !== undefined) throw setResult(cancelled(reason, target), nothing());
   const plan = await planCopy(source, target, options);
-  return new Copy(plan, options).run();
+  return new Copy(plan, options, scope).run();
 }
 
 /** An aborted signal does no I/O, not even a look at the files. */
@@ -64,9 +58,8 @@ function nothing(): CopyResult {
   };
 }
 
-function aborted(signal: AbortSignal, target: File): IoError {
-  const cause = { code: "ABORT_ERR", reason: signal.reason } as const;
-  return cancelError(cause, { syscall: "copy", path: target.path });
+function cancelled(reason: CancelReason, target: File): IoError {
+  return cancelError(reason, { syscall: "copy", path: target.path });
 }
 
 /** A part of the copy; `begin` counts from the offsets. */
@@ -82,9 +75,8 @@ class Copy {
   readonly #options: CopyOptions;
   readonly #started: number = now();
   readonly #pool: BufferPool;
-  readonly #own = new AbortController();
-  /** For every operation. */
-  readonly #io: { readonly signal: AbortSignal };
+  /** Of every operation. */
+  readonly #scope: CancelScope;
   readonly #sums: Sums | undefined;
   readonly #hasher: Bun.CryptoHasher | undefined;
   /** Resolves when the chunk before has been hashed. */
@@ -103,10 +95,10 @@ class Copy {
   #failure: IoError | undefined;
   #stopSource: ((reason: unknown) => void) | undefined;
 
-  constructor(plan: Plan, options: CopyOptions) {
+  constructor(plan: Plan, options: CopyOptions, scope: CancelScope) {
     this.#plan = plan;
     this.#options = options;
-    this.#io = { signal: this.#own.signal };
+    this.#scope = scope;
     this.#pool = new BufferPool({ size: plan.chunkSize, count: plan.concurrency });
     this.#sums = plan.verify ? new Sums(plan.chunkSize) : undefined;
     this.#hasher = plan.hash ? new Bun.CryptoHasher("sha256") : undefined;
@@ -114,24 +106,23 @@ class Copy {
   }
 
   async run(): Promise<CopyResult> {
-    const { signal } = this.#options;
-    const stop = (): void => {
-      if (signal === undefined) return;
-      this.#fail(aborted(signal, this.#plan.target));
-      this.#own.abort(signal.reason);
-    };
-    listen(signal, stop);
+    const { target } = this.#plan;
+    const scope = this.#scope;
+    const fail = (reason: CancelReason): void => this.#fail(cancelled(reason, target));
+    // Before its operations are: why they end is known then.
+    const registration = onCancel(scope, fail);
     // The caller hears from this copy of writes that come to nothing.
-    const { state } = openFileOf(this.#plan.target);
-    state.reports.beginTeller(this.#io.signal);
+    const { state } = openFileOf(target);
+    state.reports.beginTeller(scope);
     try {
-      if (signal?.aborted === true) stop();
+      const { reason } = scope;
+      if (reason !== undefined) fail(reason);
       else await this.#steps();
     } catch (error) {
       this.#fail(error);
     } finally {
-      unlisten(signal, stop);
-      state.reports.endTeller(this.#io.signal, state.order);
+      registration.end();
+      state.reports.endTeller(scope, state.order);
       this.#meter[Symbol.dispose]();
       this.#pool[Symbol.dispose]();
     }
@@ -146,7 +137,7 @@ class Copy {
     else await this.#copyStream(source);
     if (this.#failure !== undefined) return;
     await this.#finishLength();
-    if (sync) await target.syncAll(this.#io);
+    if (sync) await target.syncAll(this.#scope);
     this.#meter.end();
     if (verify && this.#failure === undefined) await this.#verify();
   }
@@ -205,12 +196,12 @@ class Copy {
     const unit = source.alignment.offset;
     const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
     try {
-      const bytes = await source.readAt(buffer.subarray(0, wide), offset, this.#io);
+      const bytes = await source.readAt(buffer.subarray(0, wide), offset, this.#scope);
       return Math.min(bytes, chunk.length);
     } catch (error) {
       if (!this.#plan.skipErrors || !isBadPlace(error)) throw error;
       const rest = buffer.subarray(0, chunk.length);
-      return salvage(source, rest, offset, this.#io, this.#readErrors);
+      return salvage(source, rest, offset, this.#scope, this.#readErrors);
     }
   }
 
@@ -325,7 +316,7 @@ class Copy {
 
   async #putData(at: number, data: Bytes): Promise<void> {
     const { target, targetOffset } = this.#plan;
-    await writeAnywhere(target, data, addOffset(targetOffset, at), this.#io);
+    await writeAnywhere(target, data, addOffset(targetOffset, at), this.#scope);
     this.#bytesCopied += data.byteLength;
   }
 
@@ -341,7 +332,7 @@ class Copy {
       await this.#putData(at, data);
       return;
     }
-    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#io);
+    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#scope);
     this.#bytesSkipped += data.byteLength;
   }
 
@@ -354,10 +345,10 @@ class Copy {
     // Not by truncate: somebody may write behind it in this moment.
     const last = addOffset(end, -1);
     try {
-      await target.allocate(last, 1, this.#io);
+      await target.allocate(last, 1, this.#scope);
     } catch (error) {
       if (!(error instanceof IoError) || error.code !== "ENOTSUP") throw error;
-      await writeAnywhere(target, new Uint8Array(1), last, this.#io);
+      await writeAnywhere(target, new Uint8Array(1), last, this.#scope);
     }
   }
 
@@ -393,7 +384,7 @@ class Copy {
       const offset = addOffset(targetOffset, chunk.begin);
       const unit = target.alignment.offset;
       const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
-      const read = await target.readAt(buffer.subarray(0, wide), offset, this.#io);
+      const read = await target.readAt(buffer.subarray(0, wide), offset, this.#scope);
       const bytes = Math.min(read, chunk.length);
       const at = this.#sums?.compare(chunk.index, buffer.subarray(0, bytes)) ?? -1;
       if (at >= 0) first = Math.min(first, chunk.begin + at);
@@ -402,7 +393,7 @@ class Copy {
     });
     if (this.#failure !== undefined) return;
     if (first !== Infinity) {
-      const exact = await narrowDown(this.#plan, first, total, this.#io);
+      const exact = await narrowDown(this.#plan, first, total, this.#scope);
       this.#prefix = exact;
       throw differs(this.#plan, exact);
     }
@@ -462,10 +453,10 @@ async function writeAnywhere(
   target: File,
   data: Uint8Array,
   offset: Offset,
-  options: IoOptions,
+  scope: CancelScope,
 ): Promise<void> {
   const unit = target.alignment.offset;
   const aligned = remainder(offset, unit) === 0 && data.byteLength % unit === 0;
-  if (aligned) await target.writeAt(data, offset, options);
-  else await openFileOf(target).writeAnywhere(data, offset, options);
+  if (aligned) await target.writeAt(data, offset, scope);
+  else await openFileOf(target).writeAnywhere(data, offset, scope);
 }

@@ -1,6 +1,7 @@
 // What a copy is to do: options checked, sizes asked, impossible copies refused before anything is
 // written. For copy.ts.
 
+import { CancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import {
   addOffset,
@@ -151,14 +152,14 @@ export async function planCopy(
   };
 }
 
-/** Throws for what needs no look at the files. */
-export function checkCopy(source: unknown, target: unknown, options: CopyOptions): void {
+/** Throws for what needs no look at the files. Returns what the copy is cancelled by. */
+export function checkCopy(source: unknown, target: unknown, options: CopyOptions): CancelScope {
   if (!(source instanceof File) && !(source instanceof ReadableStream)) {
     throw argumentType("source", "a File or a ReadableStream", source);
   }
   if (!(target instanceof File)) throw argumentType("target", "a File", target);
   checkOptions("copy", options, OPTION_NAMES);
-  checkIoOptions({ signal: options.signal });
+  const { signal } = checkIoOptions({ signal: options.signal });
   const { length, chunkSize, concurrency, onReadError, hash, onProgress } = options;
   checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   checkOffset("options.targetOffset", options.targetOffset ?? 0);
@@ -181,6 +182,7 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
     throw argumentValue("source", "is locked: somebody reads it already", source);
   }
   checkAccess(source, target, options);
+  return new CancelScope(signal);
 }
 
 function checkAccess(source: unknown, target: File, options: CopyOptions): void {

@@ -1,12 +1,7 @@
 // Reading from a medium with bad places: what can be read is, the rest is zeroes and a record. For copy.ts.
 
-import {
-  addOffset,
-  type Bytes,
-  type IoOptions,
-  type Offset,
-  remainder,
-} from "../common/arguments.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Bytes, type Offset, remainder } from "../common/arguments.ts";
 import type { ReadError } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
@@ -39,7 +34,7 @@ export async function salvage(
   file: File,
   buffer: Bytes,
   offset: Offset,
-  options: IoOptions,
+  scope: CancelScope,
   errors: ReadError[],
 ): Promise<number> {
   const unit = file.alignment.offset > 1 ? file.alignment.offset : UNIT_BYTES;
@@ -48,7 +43,7 @@ export async function salvage(
     const length = Math.min(unit - remainder(at, unit), buffer.byteLength - done);
     const piece = buffer.subarray(done, done + length);
     try {
-      const bytes = await file.readAt(piece, at, options);
+      const bytes = await file.readAt(piece, at, scope);
       if (bytes < length) return done + bytes;
     } catch (error) {
       if (!isBadPlace(error)) throw error;

@@ -2,7 +2,8 @@
 // and compared with them. A block that differs is narrowed down to a byte by reading the source once
 // more, where it can be. For copy.ts.
 
-import { addOffset, type Bytes, type IoOptions } from "../common/arguments.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Bytes } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
@@ -52,15 +53,15 @@ export async function narrowDown(
   plan: Plan,
   at: number,
   limit: number,
-  options: IoOptions,
+  scope: CancelScope,
 ): Promise<number> {
   const { source, target } = plan;
   if (!(source instanceof File)) return at;
   const length = Math.min(BLOCK_BYTES, limit - at);
   try {
     const [a, b] = await Promise.all([
-      readBlock(source, addOffset(plan.sourceOffset, at), length, options),
-      readBlock(target, addOffset(plan.targetOffset, at), length, options),
+      readBlock(source, addOffset(plan.sourceOffset, at), length, scope),
+      readBlock(target, addOffset(plan.targetOffset, at), length, scope),
     ]);
     const first = a.findIndex((byte, index) => byte !== b[index]);
     return first === -1 ? at : at + first;
@@ -74,10 +75,10 @@ async function readBlock(
   file: File,
   offset: number | bigint,
   length: number,
-  options: IoOptions,
+  scope: CancelScope,
 ): Promise<Bytes> {
   const buffer = allocBuffer(length);
-  await file.readAt(buffer, offset, options);
+  await file.readAt(buffer, offset, scope);
   return buffer;
 }
 

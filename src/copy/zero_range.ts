@@ -1,6 +1,7 @@
 // Ranges of zeroes: finding them in memory, and making them on a file. For copy.ts.
 
-import { addOffset, type Bytes, type IoOptions, type Offset } from "../common/arguments.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Bytes, type Offset } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { OpenFile } from "../file/open_file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
@@ -26,17 +27,17 @@ export async function zeroRange(
   file: OpenFile,
   offset: Offset,
   length: number,
-  options: IoOptions,
+  scope: CancelScope,
 ): Promise<void> {
   const { state } = file;
   const kind = abi.Kind.writeZeroes;
   const end = addOffset(offset, length);
-  const scope = file.begin(kind, options, offset, length);
+  file.begin(kind, scope, offset, length);
   const order = ++state.order;
-  let hasBegun = false;
+  let hadBegun = false;
   try {
     const { detail } = await file.locked(kind, offset, end, scope, () => {
-      hasBegun = true;
+      hadBegun = true;
       return file.run(kind, { offset, length, mode: state.kind, scope });
     });
     if (detail !== abi.Method.unsupported) return;
@@ -44,11 +45,11 @@ export async function zeroRange(
     if (!(error instanceof IoError)) throw error;
     // EINVAL: a range that is not aligned to the device's sectors.
     if (error.code !== "EINVAL" && error.code !== "ENOTSUP") {
-      state.reports.writeFailed(order, error, hasBegun, scope?.signal);
+      state.reports.writeFailed({ order, error, hadBegun, scope });
       throw error;
     }
   }
-  await writeZeroes(file, offset, length, options);
+  await writeZeroes(file, offset, length, scope);
 }
 
 let zeroBuffer: Bytes | undefined;
@@ -57,11 +58,11 @@ async function writeZeroes(
   file: OpenFile,
   offset: Offset,
   length: number,
-  options: IoOptions,
+  scope: CancelScope,
 ): Promise<void> {
   zeroBuffer ??= allocBuffer(2 ** 20);
   for (let done = 0; done < length; done += zeroBuffer.byteLength) {
     const part = zeroBuffer.subarray(0, Math.min(length - done, zeroBuffer.byteLength));
-    await file.writeAnywhere(part, addOffset(offset, done), options);
+    await file.writeAnywhere(part, addOffset(offset, done), scope);
   }
 }

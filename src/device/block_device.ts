@@ -1,7 +1,7 @@
 // `BlockDevice`: a disk, a partition, or a regular file that stands for one (an image). What it adds to
 // `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
 
-import type { CancelScope } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
 import { argumentRange, argumentValue } from "../common/argument_errors.ts";
 import {
   addOffset,
@@ -185,7 +185,7 @@ export class BlockDevice extends File {
       return { method: await running };
     } catch (error) {
       if (error instanceof IoError) {
-        state.reports.writeFailed(order, error, change.hasBegun, scope?.signal);
+        state.reports.writeFailed({ order, error, hadBegun: change.hasBegun, scope });
       }
       throw error;
     }

@@ -1,18 +1,12 @@
 // Opening: from a path or a descriptor to the record and the native file index that a `File` is made of.
 // Used by file.ts and block_device.ts.
 
-import {
-  type CancelScope,
-  cancelError,
-  cancelScope,
-  reasonOf,
-} from "../cancellation/cancellation.ts";
+import { cancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import {
   checkBoolean,
   checkInteger,
   checkIoOptions,
-  checkOptions,
   IO_OPTION_NAMES,
   type IoOptions,
 } from "../common/arguments.ts";
@@ -106,29 +100,30 @@ export async function openFile(
     syscall: "open",
     path: name.text,
   };
-  const scope = checkScope("open", options, context);
+  const scope = cancelScope(checkIoOptions(options));
+  scope?.throwIfCancelled({ ...context, transferred: 0 });
   // Last: getters of the other options are the caller's code and may close the ring.
   const ring = checkRing(options.ring);
   if (ring.backend !== "simulated") name.hold(proactorOf(ring));
   let refusal = 0;
   try {
-    const init = await prepare(
+    const init = await prepare({
       ring,
       context,
-      true,
-      {
+      ownsFd: true,
+      request: {
         kind: abi.Kind.open,
         fd: name.directoryFd,
         argument,
         mode,
         fill: (memory) => name.writeTo(memory),
         blockBytes: PATH_BYTES_MAX,
-        scope: scope,
+        scope,
       },
-      (detail) => {
+      refused: (detail) => {
         refusal = detail;
       },
-    );
+    });
     init.state.setUnalignedWrites(unaligned);
     return init;
   } catch (error) {
@@ -152,30 +147,40 @@ export async function adoptFd(fd: number, options: FromFdOptions): Promise<FileI
   const { path, ownsFd } = options;
   if (path !== undefined && typeof path !== "string")
     throw argumentType("options.path", "a string", path);
-  const owns = ownsFd === undefined ? false : checkBoolean("options.ownsFd", ownsFd);
+  const owns = ownsFd !== undefined && checkBoolean("options.ownsFd", ownsFd);
   const context: ErrorContext = {
     kind: abi.Kind.probe,
     file: undefined,
     syscall: "fstat",
     path: path ?? `fd ${fd}`,
   };
-  const init = await prepare(checkRing(options.ring), context, owns, {
-    kind: abi.Kind.probe,
-    fd,
-    argument: owns ? 1 : 0,
-    blockBytes: abi.FileInfo.SIZE,
+  const init = await prepare({
+    ring: checkRing(options.ring),
+    context,
+    ownsFd: owns,
+    request: {
+      kind: abi.Kind.probe,
+      fd,
+      argument: owns ? 1 : 0,
+      blockBytes: abi.FileInfo.SIZE,
+    },
   });
   init.state.path = path;
   return init;
 }
 
-async function prepare(
-  ring: Ring,
-  context: ErrorContext,
-  ownsFd: boolean,
-  request: Omit<Request, "file">,
-  refused: (detail: number) => void = () => {},
-): Promise<FileInit> {
+interface Preparation {
+  readonly ring: Ring;
+  readonly context: ErrorContext;
+  readonly ownsFd: boolean;
+  /** Opens or looks. */
+  readonly request: Omit<Request, "file">;
+  /** Told what the native side says beside the error. */
+  readonly refused?: (detail: number) => void;
+}
+
+async function prepare(preparation: Preparation): Promise<FileInit> {
+  const { ring, context, ownsFd, request, refused } = preparation;
   const proactor = proactorOf(ring);
   const state = new FileState();
   state.path = context.path;
@@ -186,7 +191,7 @@ async function prepare(
   try {
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status !== abi.Status.ok) {
-      refused(outcome.detail);
+      refused?.(outcome.detail);
       throw statusError(outcome.status, outcome.errno, context);
     }
     const info = copiedInfo(proactor, outcome.block);
@@ -255,16 +260,4 @@ export function checkRing(ring: unknown): Ring {
     reason: "the ring is closed",
     hint: "Open another with Ring.open",
   });
-}
-
-export function checkScope(
-  where: string,
-  options: IoOptions,
-  context: ErrorContext,
-): CancelScope | undefined {
-  if (where !== "open") checkOptions(where, options, IO_OPTION_NAMES);
-  const scope = cancelScope(checkIoOptions(options));
-  const cause = scope === undefined ? undefined : reasonOf(scope);
-  if (cause === undefined) return scope;
-  throw cancelError(cause, { ...context, transferred: 0 });
 }

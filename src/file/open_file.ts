@@ -1,16 +1,15 @@
 // One open file behind `File`: checks arguments, then hands operations to proactor.ts (one buffer) or
 // transfer.ts (vectors, large foreign views). Nothing here waits for anything but promises.
 
-import {
-  type CancelReason,
-  type CancelScope,
-  cancelError,
-  waitWithin,
-} from "../cancellation/cancellation.ts";
+import { waitWithin } from "../cancellation/registry.ts";
+import { type CancelReason, CancelScope, cancelError, cancelScope } from "../cancellation/scope.ts";
 import { argumentType } from "../common/argument_errors.ts";
 import {
+  checkIoOptions,
   checkOffset,
+  checkOptions,
   checkRange,
+  IO_OPTION_NAMES,
   type IoData,
   type IoOptions,
   type Offset,
@@ -40,7 +39,6 @@ import type { Change, Transfer } from "../transfer/request.ts";
 import { checkTransfer, needsCare, runTransfer } from "../transfer/transfer.ts";
 import { closeState, holdSyncs } from "./close.ts";
 import { copiedInfo } from "./file_info.ts";
-import { checkScope } from "./open.ts";
 
 /** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
 export class OpenFile implements EntryStarter {
@@ -174,15 +172,15 @@ export class OpenFile implements EntryStarter {
    * `writeAt` wherever it begins and ends, whatever the file's `unalignedWrites` says. What it shares units
    * with is neither changed nor lost, and a regular file gets no longer than was asked for.
    */
-  async writeAnywhere(data: Uint8Array, offset: Offset, options: IoOptions): Promise<void> {
+  async writeAnywhere(data: Uint8Array, offset: Offset, scope: CancelScope): Promise<void> {
     const unit = this.state.alignment.offset;
     if (remainder(offset, unit) === 0 && data.byteLength % unit === 0) {
-      await this.transfer(abi.Kind.write, data, offset, options, Reply.bytes);
+      await this.transfer(abi.Kind.write, data, offset, scope, Reply.bytes);
       return;
     }
     const kind = abi.Kind.write;
     const length = data.byteLength;
-    const scope = this.begin(kind, options, offset, length);
+    this.begin(kind, scope, offset, length);
     await this.#long(kind, [data], [length], offset, length, Reply.nothing, scope, true);
   }
 
@@ -190,14 +188,14 @@ export class OpenFile implements EntryStarter {
     kind: number,
     data: IoData | readonly IoData[],
     offset: Offset,
-    options: IoOptions | undefined,
+    scope: CancelScope | undefined,
   ): Promise<number | undefined> {
     if (kind === abi.Kind.syncAll || kind === abi.Kind.syncData) {
-      return this.sync(kind, options) as Promise<undefined>;
+      return this.sync(kind, scope) as Promise<undefined>;
     }
     return isVector(data)
-      ? this.vector(kind, data, offset, options)
-      : this.transfer(kind, data, offset, options, Reply.bytes);
+      ? this.vector(kind, data, offset, scope)
+      : this.transfer(kind, data, offset, scope, Reply.bytes);
   }
 
   /** A transfer of several parts. The file's syncs and its close wait for all of them. */
@@ -235,7 +233,7 @@ export class OpenFile implements EntryStarter {
       transferred = await running;
     } catch (error) {
       if (kind === abi.Kind.write && error instanceof IoError) {
-        state.reports.writeFailed(order, error, change.hasBegun, scope?.signal);
+        state.reports.writeFailed({ order, error, hadBegun: change.hasBegun, scope });
       }
       throw error;
     }
@@ -275,8 +273,8 @@ export class OpenFile implements EntryStarter {
   async #syncWrites(kind: number, scope: CancelScope | undefined): Promise<void> {
     const state = this.state;
     if (state.longWrites.size > 0) {
-      const cause = await waitWithin(Promise.allSettled([...state.longWrites]), scope);
-      if (cause !== undefined) throw this.#stoppedError(kind, cause);
+      const reason = await waitWithin(Promise.allSettled([...state.longWrites]), scope);
+      if (reason !== undefined) throw this.#stoppedError(kind, reason);
     }
     const outcome = await this.proactor.start({ kind, fd: state.fd, file: state, scope });
     if (outcome.error !== undefined) throw outcome.error;
@@ -290,8 +288,8 @@ export class OpenFile implements EntryStarter {
     return this.#orGone(syncError(kind, this.state.path, cause));
   }
 
-  #stoppedError(kind: number, cause: CancelReason): IoError {
-    return cancelError(cause, this.#context(kind, undefined, undefined, 0));
+  #stoppedError(kind: number, reason: CancelReason): IoError {
+    return cancelError(reason, this.#context(kind, undefined, undefined, 0));
   }
 
   /** Keeps clear of unaligned writes that are being read, modified and written back. */
@@ -303,7 +301,7 @@ export class OpenFile implements EntryStarter {
     run: () => Promise<T>,
   ): Promise<T> {
     const { lock } = this.state;
-    const stopped = (cause: CancelReason): IoError => this.#stoppedError(kind, cause);
+    const stopped = (reason: CancelReason): IoError => this.#stoppedError(kind, reason);
     const givenUp = (cause: unknown): IoError =>
       givenUpError(this.#context(kind, undefined, undefined, 0), cause);
     const alone = kind === abi.Kind.truncate;
@@ -357,15 +355,21 @@ export class OpenFile implements EntryStarter {
     if (this.state.closing || this.proactor.closing) throw this.#closedError(kind);
   }
 
-  /** Checks the options; an already aborted signal or a passed deadline does no I/O. */
+  /** Of options, once they are checked; or the one handed down. Throws if it is cancelled already. */
   #scope(
     kind: number,
     options: IoOptions,
     offset: Offset | undefined,
     length: number | undefined,
   ): CancelScope | undefined {
-    const context = this.#context(kind, offset, length, 0);
-    const scope = checkScope(syscallName(kind), options, context);
+    let scope: CancelScope | undefined;
+    if (options instanceof CancelScope) {
+      scope = options;
+    } else {
+      checkOptions(syscallName(kind), options, IO_OPTION_NAMES);
+      scope = cancelScope(checkIoOptions(options));
+    }
+    scope?.throwIfCancelled(this.#context(kind, offset, length, 0));
     // Getters of the options are the caller's code: one may have closed the file.
     this.#checkOpen(kind);
     return scope;

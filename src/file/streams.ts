@@ -2,7 +2,9 @@
 // out in order; writes run behind and are gathered into aligned requests. Both hold a fixed number of
 // buffers and do nothing that the other side of the stream has not asked for.
 
-import { cancelError } from "../cancellation/cancellation.ts";
+import { ChildScope } from "../cancellation/child_scope.ts";
+import { onCancel } from "../cancellation/registry.ts";
+import { type CancelReason, CancelScope, cancelError, cancelScope } from "../cancellation/scope.ts";
 import { argumentRange } from "../common/argument_errors.ts";
 import {
   addOffset,
@@ -17,7 +19,6 @@ import {
   remainder,
   roundUp,
 } from "../common/arguments.ts";
-import { listen, unlisten } from "../common/intrinsics.ts";
 import { checkBytes } from "../common/memory_views.ts";
 import { IoError } from "../errors/io_error.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
@@ -60,37 +61,8 @@ export const CONCURRENCY_MAX = 1024;
 /** Bytes of one write of a writable stream. */
 const BLOCK_BYTES = 256 * 1024;
 
-/** Ends what a stream has under way, for its own reasons or because of the caller's signal. */
-class Stopper {
-  readonly #own = new AbortController();
-  readonly #signal: AbortSignal | undefined;
-  readonly #onAbort: () => void;
-  /** For every operation of the stream. */
-  readonly options: { readonly signal: AbortSignal };
-
-  constructor(signal: AbortSignal | undefined, onAbort: (signal: AbortSignal) => void) {
-    this.options = { signal: this.#own.signal };
-    this.#signal = signal;
-    this.#onAbort = () => {
-      if (signal !== undefined) onAbort(signal);
-    };
-    listen(signal, this.#onAbort);
-  }
-
-  /** The stream is over: nothing of it listens any more. */
-  release(): void {
-    unlisten(this.#signal, this.#onAbort);
-  }
-
-  stop(reason: unknown): void {
-    this.release();
-    this.#own.abort(reason);
-  }
-}
-
-function aborted(signal: AbortSignal, syscall: string, file: OpenFile) {
-  const cause = { code: "ABORT_ERR", reason: signal.reason } as const;
-  return cancelError(cause, { syscall, path: file.state.path });
+function cancelled(reason: CancelReason, syscall: string, file: OpenFile): IoError {
+  return cancelError(reason, { syscall, path: file.state.path });
 }
 
 function checkConcurrency(value: number | undefined): number {
@@ -116,8 +88,8 @@ interface Ahead {
 
 export function readableOf(file: OpenFile, options: ReadableOptions = {}): ReadableStream<Bytes> {
   checkOptions("File.readable", options, ["start", "end", "chunkSize", "concurrency", "signal"]);
-  checkIoOptions({ signal: options.signal });
-  return new ReadableStream(new ReadAhead(file, options)) as ReadableStream<Bytes>;
+  const parent = cancelScope(checkIoOptions({ signal: options.signal }));
+  return new ReadableStream(new ReadAhead(file, options, parent)) as ReadableStream<Bytes>;
 }
 
 class ReadAhead {
@@ -128,16 +100,18 @@ class ReadAhead {
   readonly #limit: number;
   readonly #chunkSize: number;
   readonly #concurrency: number;
-  readonly #signal: AbortSignal | undefined;
+  /** The caller's. */
+  readonly #parent: CancelScope | undefined;
   readonly #queue: Ahead[] = [];
   readonly #free: Bytes[] = [];
-  #stopper: Stopper | undefined;
+  /** Of every read. */
+  #scope: ChildScope | undefined;
   /** Bytes asked of the file so far. */
   #issued = 0;
   /** The end of the file was met, or the stream is over: no more reads. */
   #ended = false;
 
-  constructor(file: OpenFile, options: ReadableOptions) {
+  constructor(file: OpenFile, options: ReadableOptions, parent: CancelScope | undefined) {
     this.#file = file;
     this.#start = checkOffset("options.start", options.start ?? 0);
     const { end, chunkSize = CHUNK_BYTES_DEFAULT } = options;
@@ -145,19 +119,18 @@ class ReadAhead {
     checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
     this.#chunkSize = roundUp(chunkSize, file.state.alignment.offset);
     this.#concurrency = checkConcurrency(options.concurrency);
-    this.#signal = options.signal;
+    this.#parent = parent;
   }
 
   start(controller: ReadableByteStreamController): void {
-    const signal = this.#signal;
-    if (signal?.aborted === true) {
-      controller.error(aborted(signal, "read", this.#file));
+    const reason = this.#parent?.reason;
+    if (reason !== undefined) {
+      controller.error(cancelled(reason, "read", this.#file));
       return;
     }
-    this.#stopper = new Stopper(signal, () => {
-      if (signal === undefined) return;
-      controller.error(aborted(signal, "read", this.#file));
-      this.#stop(signal.reason);
+    this.#scope = new ChildScope(this.#parent, (reason) => {
+      controller.error(cancelled(reason, "read", this.#file));
+      this.#stop(reason.cause);
     });
   }
 
@@ -166,7 +139,7 @@ class ReadAhead {
     this.#fill();
     const [ahead] = this.#queue;
     if (ahead !== undefined) await ahead.settled;
-    if (this.#signal?.aborted === true) return;
+    if (this.#parent?.reason !== undefined) return;
     if (ahead?.failed === true) {
       this.#stop(ahead.error);
       throw ahead.error;
@@ -189,7 +162,7 @@ class ReadAhead {
 
   #stop(reason: unknown): void {
     this.#ended = true;
-    this.#stopper?.stop(reason);
+    this.#scope?.cancel(reason);
     this.#queue.length = 0;
     this.#free.length = 0;
   }
@@ -214,7 +187,7 @@ class ReadAhead {
       abi.Kind.read,
       buffer.subarray(0, wide),
       offset,
-      this.#stopper?.options,
+      this.#scope,
       Reply.bytes,
     ) as Promise<number>;
     const ahead: Ahead = {
@@ -281,20 +254,22 @@ function checkEnd(end: Offset, start: Offset): number {
 
 export function writableOf(file: OpenFile, options: WritableOptions = {}): WritableStream<IoData> {
   checkOptions("File.writable", options, ["start", "concurrency", "sync", "signal"]);
-  checkIoOptions({ signal: options.signal });
-  return new WritableStream(new WriteBehind(file, options));
+  const parent = cancelScope(checkIoOptions({ signal: options.signal }));
+  return new WritableStream(new WriteBehind(file, options, parent));
 }
 
 class WriteBehind {
   readonly #file: OpenFile;
   readonly #sync: boolean;
-  readonly #signal: AbortSignal | undefined;
+  /** The caller's. */
+  readonly #parent: CancelScope | undefined;
   readonly #count: number;
   readonly #running = new Set<Promise<void>>();
   /** From the first chunk to the end of the stream. */
   #pool: BufferPool | undefined;
   #controller: WritableStreamDefaultController | undefined;
-  #stopper: Stopper | undefined;
+  /** Of everything that it does. */
+  readonly #scope: ChildScope;
   /** Where the block that is being filled begins in the file. */
   #position: Offset;
   #block: (Bytes & Disposable) | undefined;
@@ -302,26 +277,30 @@ class WriteBehind {
   #failed = false;
   #failure: unknown;
 
-  constructor(file: OpenFile, options: WritableOptions) {
+  constructor(file: OpenFile, options: WritableOptions, parent: CancelScope | undefined) {
     this.#file = file;
     this.#position = checkOffset("options.start", options.start ?? 0);
-    this.#sync = options.sync === undefined ? false : checkBoolean("options.sync", options.sync);
-    this.#signal = options.signal;
+    this.#sync = options.sync !== undefined && checkBoolean("options.sync", options.sync);
     this.#count = checkConcurrency(options.concurrency) + 1;
+    this.#parent = parent;
+    this.#scope = new ChildScope(parent, (reason) => this.#cancelled(reason));
   }
 
   start(controller: WritableStreamDefaultController): void {
     this.#controller = controller;
-    const signal = this.#signal;
-    if (signal?.aborted === true) {
-      controller.error(aborted(signal, "write", this.#file));
+    this.#file.state.reports.beginTeller(this.#scope);
+    const reason = this.#parent?.reason;
+    if (reason !== undefined) {
+      this.#cancelled(reason);
       return;
     }
-    this.#stopper = new Stopper(signal, (by) => this.#fail(aborted(by, "write", this.#file)));
-    this.#file.state.reports.beginTeller(this.#stopper.options.signal);
     // `abort` below is not called before a write() that waits is over; this says so at once.
     const own = signalOf(controller);
-    listen(own, () => this.#halt(own?.reason));
+    if (own !== undefined) onCancel(new CancelScope(own), ({ cause }) => this.#halt(cause));
+  }
+
+  #cancelled(reason: CancelReason): void {
+    this.#fail(cancelled(reason, "write", this.#file));
   }
 
   /** Resolves when the chunk has been copied: its memory is the caller's again. */
@@ -365,7 +344,7 @@ class WriteBehind {
   async #finish(): Promise<void> {
     if (this.#block !== undefined) this.#send(this.#block);
     await this.#settled();
-    if (this.#sync) await this.#file.sync(abi.Kind.syncAll, this.#stopper?.options);
+    if (this.#sync) await this.#file.sync(abi.Kind.syncAll, this.#scope);
   }
 
   /** The kernel is done with the buffers when this resolves. */
@@ -400,7 +379,7 @@ class WriteBehind {
 
   #send(block: Bytes & Disposable): void {
     const data = block.subarray(0, this.#filled);
-    const writing = this.#file.writeAnywhere(data, this.#position, this.#stopper?.options ?? {});
+    const writing = this.#file.writeAnywhere(data, this.#position, this.#scope);
     this.#position = addOffset(this.#position, this.#filled);
     this.#block = undefined;
     this.#filled = 0;
@@ -430,7 +409,7 @@ class WriteBehind {
     this.#failed = true;
     this.#failure = error;
     this.#tell();
-    this.#stopper?.stop(error);
+    this.#scope.cancel(error);
     // A stream that failed asks for nothing any more, not even its end.
     void this.#end();
   }
@@ -438,12 +417,12 @@ class WriteBehind {
   /** Whoever writes to the stream knows from now on that what is under way may come to nothing. */
   #tell(): void {
     const { order, reports } = this.#file.state;
-    if (this.#stopper !== undefined) reports.endTeller(this.#stopper.options.signal, order);
+    reports.endTeller(this.#scope, order);
   }
 
   /** Gives back what the stream holds, once the writes under way have settled. */
   async #end(): Promise<void> {
-    this.#stopper?.release();
+    this.#scope.release();
     this.#dropBlock();
     await Promise.all(this.#running);
     this.#pool?.[Symbol.dispose]();

@@ -4,7 +4,8 @@
 // A file that is open several times in this thread has one lock. It is on while somebody needs it. What began
 // before that is given a lease then: whoever goes alone waits for it where ranges overlap.
 
-import { type CancelReason, type CancelScope, waitWithin } from "../cancellation/cancellation.ts";
+import { waitWithin } from "../cancellation/registry.ts";
+import type { CancelReason, CancelScope } from "../cancellation/scope.ts";
 import type { Offset } from "../common/arguments.ts";
 import type { Identity } from "./identity.ts";
 import { type Lease, RangeLock } from "./range_lock.ts";
@@ -12,7 +13,7 @@ import { type Lease, RangeLock } from "./range_lock.ts";
 /** Who waits: for how long, and what to say if it was in vain. */
 export interface Waiter {
   readonly scope: CancelScope | undefined;
-  stopped(cause: CancelReason): Error;
+  stopped(reason: CancelReason): Error;
   /** The range is given up because of `cause`. */
   givenUp(cause: unknown): Error;
 }
@@ -229,11 +230,11 @@ export class WriteLock {
     const lease = ranges.acquire(start, end, exclusive);
     const { granted } = lease;
     if (granted === undefined) return lease;
-    const cause =
+    const reason =
       waiter.scope === undefined ? await granted : await waitWithin(granted, waiter.scope);
-    if (cause === undefined) return lease;
+    if (reason === undefined) return lease;
     this.#release(lease);
-    throw waiter.stopped(cause);
+    throw waiter.stopped(reason);
   }
 
   #release(lease: Lease): void {

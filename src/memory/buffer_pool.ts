@@ -1,9 +1,9 @@
 // `BufferPool`: equal buffers of one slab, lent one by one.
 
-import { cancelError } from "../cancellation/cancellation.ts";
+import { onCancel, type Registration } from "../cancellation/registry.ts";
+import { type CancelScope, cancelError, cancelScope } from "../cancellation/scope.ts";
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
-import { type Bytes, checkInteger, checkOptions, isSignal } from "../common/arguments.ts";
-import { listen, unlisten } from "../common/intrinsics.ts";
+import { type Bytes, checkInteger, checkIoOptions, checkOptions } from "../common/arguments.ts";
 import { noteClosed, noteHeld, noteOpened } from "../common/leaks.ts";
 import { IoError } from "../errors/io_error.ts";
 import { PINNED_CHUNKS_MAX } from "../native/abi.gen.ts";
@@ -34,7 +34,7 @@ function chunkOf(stride: number, count: number): number {
 interface Waiter {
   resolve(lease: Lease): void;
   reject(error: unknown): void;
-  stop(): void;
+  registration: Registration | undefined;
 }
 
 /**
@@ -84,11 +84,7 @@ export class BufferPool implements Disposable {
   acquire(options?: { signal?: AbortSignal | undefined }): Promise<Lease> {
     try {
       checkOptions("BufferPool.acquire", options, ["signal"]);
-      const signal = options?.signal;
-      if (signal !== undefined && !isSignal(signal)) {
-        throw argumentType("options.signal", "an AbortSignal", signal);
-      }
-      return this.#loans.acquire(signal);
+      return this.#loans.acquire(cancelScope(checkIoOptions({ signal: options?.signal })));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -138,13 +134,13 @@ class Loans implements Lender {
     return this.#free.length;
   }
 
-  acquire(signal: AbortSignal | undefined): Promise<Lease> {
+  acquire(scope: CancelScope | undefined): Promise<Lease> {
     if (this.#disposed) throw disposedError();
-    if (signal?.aborted === true) throw abortedError(signal);
+    scope?.throwIfCancelled(ACQUIRE);
     if (this.slab.detached) throw detachedError();
     if (this.#areAllLost) throw lostError();
     const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
-    return index === undefined ? this.#wait(signal) : Promise.resolve(this.#lend(index));
+    return index === undefined ? this.#wait(scope) : Promise.resolve(this.#lend(index));
   }
 
   release(buffer: Bytes): void {
@@ -185,7 +181,7 @@ class Loans implements Lender {
 
   #refuseWaiters(error: () => IoError): void {
     for (const waiter of this.#waiters) {
-      waiter.stop();
+      waiter.registration?.end();
       waiter.reject(error());
     }
     this.#waiters.clear();
@@ -212,7 +208,7 @@ class Loans implements Lender {
       return;
     }
     this.#waiters.delete(waiter);
-    waiter.stop();
+    waiter.registration?.end();
     if (this.slab.detached) waiter.reject(detachedError());
     else waiter.resolve(this.#lend(index));
   }
@@ -228,19 +224,21 @@ class Loans implements Lender {
     return lease;
   }
 
-  #wait(signal: AbortSignal | undefined): Promise<Lease> {
+  #wait(scope: CancelScope | undefined): Promise<Lease> {
     const { promise, resolve, reject } = Promise.withResolvers<Lease>();
-    const aborted = (): void => {
-      this.#waiters.delete(waiter);
-      if (signal !== undefined) reject(abortedError(signal));
-    };
-    const stop = (): void => unlisten(signal, aborted);
-    const waiter: Waiter = { resolve, reject, stop };
-    listen(signal, aborted);
+    const waiter: Waiter = { resolve, reject, registration: undefined };
+    if (scope !== undefined) {
+      waiter.registration = onCancel(scope, (reason) => {
+        this.#waiters.delete(waiter);
+        reject(cancelError(reason, ACQUIRE));
+      });
+    }
     this.#waiters.add(waiter);
     return promise;
   }
 }
+
+const ACQUIRE = { syscall: "acquire" };
 
 function disposedError(): IoError {
   return new IoError("ERR_POOL_DISPOSED", {
@@ -262,8 +260,4 @@ function detachedError(): IoError {
     reason: "the memory of the buffer pool was transferred elsewhere",
     hint: "All buffers of a pool share one ArrayBuffer: copy instead of transferring it",
   });
-}
-
-function abortedError(signal: AbortSignal): IoError {
-  return cancelError({ code: "ABORT_ERR", reason: signal.reason }, { syscall: "acquire" });
 }

@@ -1,6 +1,7 @@
 // `ring.batch`: many operations with one call. The operations go the way of single calls, so that one
 // turn's flush takes them all; this file only checks entries and collects results.
 
+import { type CancelScope, cancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import {
   checkIoOptions,
@@ -27,7 +28,7 @@ export interface EntryStarter {
     kind: number,
     data: IoData | readonly IoData[],
     offset: Offset,
-    options: IoOptions | undefined,
+    scope: CancelScope | undefined,
   ): Promise<number | undefined>;
 }
 
@@ -61,7 +62,7 @@ export async function runBatch(
 ): Promise<PromiseSettledResult<number>[]> {
   if (!Array.isArray(operations)) throw argumentType("operations", "an array", operations);
   checkOptions("Ring.batch", options, IO_OPTION_NAMES);
-  const checked = options === undefined ? undefined : checkIoOptions(options);
+  const scope = options === undefined ? undefined : cancelScope(checkIoOptions(options));
   const started: Promise<number | undefined>[] = [];
   // The array and its entries are the caller's to change as soon as this waits.
   const kinds: Operation["kind"][] = [];
@@ -74,7 +75,7 @@ export async function runBatch(
       if (operation.kind !== "read" && operation.kind !== "write") syncs++;
       kinds[index] = operation.kind;
       files[index] = operation.file;
-      started.push(start(operation, index, checked));
+      started.push(start(operation, index, scope));
     } catch (error) {
       started.push(Promise.reject(error));
     }
@@ -106,17 +107,17 @@ function starterOf(file: BatchFile): EntryStarter {
 function start(
   operation: Operation,
   index: number,
-  options: IoOptions | undefined,
+  scope: CancelScope | undefined,
 ): Promise<number | undefined> {
   switch (operation.kind) {
     case "read":
     case "write": {
       const { kind, file, data, offset } = operation;
-      return starterOf(file).startEntry(Kind[kind], data, offset, options);
+      return starterOf(file).startEntry(Kind[kind], data, offset, scope);
     }
     case "syncAll":
     case "syncData":
-      return starterOf(operation.file).startEntry(Kind[operation.kind], [], 0, options);
+      return starterOf(operation.file).startEntry(Kind[operation.kind], [], 0, scope);
     default:
       throw argumentValue(
         `operations[${index}].kind`,

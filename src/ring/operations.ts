@@ -3,12 +3,8 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import {
-  type CancelReason,
-  CancelRegistry,
-  type CancelScope,
-  cancelError,
-} from "../cancellation/cancellation.ts";
+import { onCancel, type Registration } from "../cancellation/registry.ts";
+import { type CancelScope, cancelError } from "../cancellation/scope.ts";
 import { addOffset } from "../common/arguments.ts";
 import type { OperationSource } from "../common/leaks.ts";
 import { isDetachedBuffer } from "../common/memory_views.ts";
@@ -42,8 +38,8 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface Host extends Requests {
   /** Keeps the file and the ring from closing while `run` is between two native operations. */
   holding<T>(file: FileState, run: () => Promise<T>): Promise<T>;
-  /** A signal was aborted, or a deadline has passed. */
-  cancel(slot: number, cause: CancelReason): void;
+  /** The slot's scope was cancelled. */
+  cancel(slot: number): void;
 }
 
 export class Operations implements OperationSource {
@@ -53,8 +49,8 @@ export class Operations implements OperationSource {
   readonly #slabs: (Slab | undefined)[] = [];
   readonly #pins: RegisteredBuffers;
   readonly #host: Host;
-  readonly #cancelRegistry: CancelRegistry;
-  readonly #scope = new Map<number, CancelReason | undefined>();
+  /** Of those that can be cancelled, by slot. */
+  readonly #registrations = new Map<number, Registration>();
   /** Slots of operations that were settled while they waited and are still in the queue. */
   #dead = 0;
 
@@ -62,7 +58,6 @@ export class Operations implements OperationSource {
     this.#host = host;
     this.bounce = bounce;
     this.#pins = pins;
-    this.#cancelRegistry = new CancelRegistry((slot, cause) => host.cancel(slot, cause));
   }
 
   /** Operations that have not settled. */
@@ -118,7 +113,7 @@ export class Operations implements OperationSource {
     slots.kind[slot] = request.kind;
     slots.reply[slot] = Reply.outcome;
     slots.length[slot] = request.length ?? 0;
-    slots.block[slot] = request.block ?? NO_BLOCK;
+    slots.block[slot] = NO_BLOCK;
     slots.address[slot] = 0;
     slots.slab[slot] = 0;
     slots.memory[slot] = request;
@@ -175,21 +170,15 @@ export class Operations implements OperationSource {
   }
 
   #prepareRequest(slot: number, request: Request): number {
-    let block = this.slots.block[slot] as number;
     const wanted = request.blockBytes ?? 0;
-    if (block === NO_BLOCK && wanted > 0) {
-      const { bounce } = this;
-      const isData = request.kind === abi.Kind.read || request.kind === abi.Kind.write;
-      block = isData ? bounce.allocate(wanted) : bounce.allocateOwn(wanted);
-      if (block === NO_BLOCK) {
-        return this.#waitOrRefuse(
-          slot,
-          isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted),
-        );
-      }
-      this.slots.block[slot] = block;
+    if (wanted === 0) return 0;
+    const { bounce } = this;
+    const isData = request.kind === abi.Kind.read || request.kind === abi.Kind.write;
+    const block = isData ? bounce.allocate(wanted) : bounce.allocateOwn(wanted);
+    if (block === NO_BLOCK) {
+      return this.#waitOrRefuse(slot, isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted));
     }
-    if (block === NO_BLOCK) return 0;
+    this.slots.block[slot] = block;
     if (request.fill !== undefined) {
       try {
         request.fill(this.bounce.memoryOf(block, Math.max(wanted, abi.BOUNCE_BLOCK_BYTES_MIN)));
@@ -197,7 +186,7 @@ export class Operations implements OperationSource {
         return this.refuse(slot, error as IoError);
       }
     }
-    return this.bounce.addressOf(block) + (request.blockOffset ?? 0);
+    return this.bounce.addressOf(block);
   }
 
   // The end -----------------------------------------------------------------------------------------
@@ -287,7 +276,8 @@ export class Operations implements OperationSource {
     const resolve = slots.resolve[slot] as (value: unknown) => void;
     const reject = slots.reject[slot] as (error: unknown) => void;
     if (slots.kind[slot] === abi.Kind.write) {
-      file.reports.writeFailed(slots.order[slot] as number, error, true, undefined);
+      const order = slots.order[slot] as number;
+      file.reports.writeFailed({ order, error, hadBegun: true, scope: undefined });
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);
@@ -326,8 +316,9 @@ export class Operations implements OperationSource {
     if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
       // The native side has not looked at what it calls invalid.
       const hadBegun = slots.state[slot] === SlotState.native && status !== abi.Status.invalid;
-      const signal = this.#cancelRegistry.signalOf(slot);
-      file.reports.writeFailed(slots.order[slot] as number, error, hadBegun, signal);
+      const order = slots.order[slot] as number;
+      const scope = this.#registrations.get(slot)?.scope;
+      file.reports.writeFailed({ order, error, hadBegun, scope });
     }
     const block = slots.block[slot] as number;
     if (block !== NO_BLOCK) this.bounce.release(block);
@@ -371,7 +362,7 @@ export class Operations implements OperationSource {
       const offset = (slots.address[slot] as number) - slab.address;
       slab.lender.countInFlight(offset, slots.length[slot] as number, -1);
     }
-    if (this.#scope.size > 0 && this.#scope.delete(slot)) this.#cancelRegistry.remove(slot);
+    if (this.#registrations.size > 0) this.#unregister(slot);
     if (slots.state[slot] === SlotState.native) {
       slots.give(slot);
     } else {
@@ -385,23 +376,23 @@ export class Operations implements OperationSource {
 
   // Cancelling --------------------------------------------------------------------------------------
 
-  /** From now on the slot's operation may be asked to end. */
+  /** The slot's operation is cancelled with the scope, at once if that is so already. */
   govern(slot: number, scope: CancelScope): void {
-    this.#scope.set(slot, undefined);
-    this.#cancelRegistry.add(slot, scope);
+    const registration = onCancel(scope, () => this.#host.cancel(slot));
+    this.#registrations.set(slot, registration);
+    const { reason } = scope;
+    if (reason !== undefined) registration.tell(reason);
   }
 
-  /** Notes why it is asked to end; false if it was asked already, or has settled. */
-  noteReason(slot: number, cause: CancelReason): boolean {
-    if (this.#scope.get(slot) !== undefined || !this.#scope.has(slot)) return false;
-    this.#scope.set(slot, cause);
-    return true;
+  #unregister(slot: number): void {
+    this.#registrations.get(slot)?.end();
+    this.#registrations.delete(slot);
   }
 
   cancelError(slot: number, transferred: number): IoError {
-    const cause = this.#scope.get(slot);
+    const reason = this.#registrations.get(slot)?.reason;
     const init = this.#describe(slot, transferred);
-    if (cause !== undefined) return cancelError(cause, init);
+    if (reason !== undefined) return cancelError(reason, init);
     return new IoError("ECANCELED", { ...init, reason: "the operation was cancelled" });
   }
 

@@ -8,7 +8,7 @@
 // Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
 // (bench/rows/cached_random.ts).
 
-import { type CancelReason, type CancelScope, reasonOf } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
 import { setImmediate } from "../common/intrinsics.ts";
 import { addSource } from "../common/leaks.ts";
 import { syscallName } from "../errors/hints.ts";
@@ -137,11 +137,7 @@ export class Proactor implements Host {
   start(request: Request): Promise<Outcome> {
     const refusal = this.#overFor(request);
     if (refusal !== undefined) return Promise.resolve(refusal);
-    return this.#enqueue(
-      this.#operations.addRequest(request),
-      request.scope,
-      request.urgent === true,
-    );
+    return this.#enqueue(this.#operations.addRequest(request), request.scope);
   }
 
   /**
@@ -149,38 +145,30 @@ export class Proactor implements Host {
    * may be another file's by now.
    */
   #overFor(request: Request): Outcome | undefined {
-    const { kind, file, block = NO_BLOCK } = request;
+    const { kind, file } = request;
     const closed = file?.closed === true && kind !== abi.Kind.close;
     if (!this.#freed && !closed) return undefined;
     const where = { syscall: syscallName(kind), path: file?.path };
     const error = closed
       ? closedError(where)
       : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
+    const block = NO_BLOCK;
     return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
   }
 
-  #enqueue(slot: number, scope: CancelScope | undefined, urgent = false): Promise<never> {
+  #enqueue(slot: number, scope: CancelScope | undefined): Promise<never> {
     const { slots } = this.#operations;
     const promise = this.#operations.promise(slot);
     if (this.#head === NO_SLOT) {
       this.#head = slot;
       this.#tail = slot;
-    } else if (urgent) {
-      slots.next[slot] = this.#head;
-      this.#head = slot;
     } else {
       slots.next[this.#tail] = slot;
       this.#tail = slot;
     }
-    if (scope !== undefined) this.#govern(slot, scope);
+    if (scope !== undefined) this.#operations.govern(slot, scope);
     this.#schedule();
     return promise;
-  }
-
-  #govern(slot: number, scope: CancelScope): void {
-    this.#operations.govern(slot, scope);
-    const cause = reasonOf(scope);
-    if (cause !== undefined) this.cancel(slot, cause);
   }
 
   // Flushing --------------------------------------------------------------------------------------
@@ -332,7 +320,7 @@ export class Proactor implements Host {
     while (slot !== NO_SLOT && this.#held + count < room) {
       const dead = slots.state[slot] === SlotState.dead;
       const address = dead ? -1 : operations.prepareMemory(slot);
-      // No bounce memory now: whoever holds it is in flight, or goes first (`urgent`).
+      // No bounce memory now: whoever holds it is in flight.
       if (address < 0 && slots.state[slot] === SlotState.waiting) break;
       const next = slots.next[slot] as number;
       if (address < 0) {
@@ -390,17 +378,17 @@ export class Proactor implements Host {
 
   // Cancelling ------------------------------------------------------------------------------------
 
-  /** A signal was aborted, or a deadline has passed. */
-  cancel(slot: number, cause: CancelReason): void {
+  /** The slot's scope was cancelled. */
+  cancel(slot: number): void {
     const operations = this.#operations;
     const { slots } = operations;
-    if (!operations.noteReason(slot, cause)) return;
-    if (slots.state[slot] === SlotState.waiting) {
+    const state = slots.state[slot];
+    if (state === SlotState.waiting) {
       operations.refuse(slot, operations.cancelError(slot, 0));
-      return;
+    } else if (state === SlotState.native) {
+      this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
+      this.#schedule();
     }
-    this.#native.ba_cancel(this.#ring as never, slot, slots.generation[slot] as number);
-    this.#schedule();
   }
 
   // Files, statistics, the end ----------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // The library's own operations: opens, syncs, parts of longer transfers. What is asked, and what became of it.
 
-import type { CancelScope } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
 import type { IoError } from "../errors/io_error.ts";
 import type { BounceBuffers } from "../memory/bounce_buffers.ts";
 import type { FileState } from "./file_state.ts";
@@ -27,18 +27,13 @@ export interface Request {
   readonly file: FileState | undefined;
   readonly offset?: number | bigint;
   readonly length?: number;
-  /** Bounce memory already held; the operation's memory starts `blockOffset` bytes into it. */
-  readonly block?: number;
-  readonly blockOffset?: number;
-  /** Else bytes of bounce memory to wait for; 0 for none. */
+  /** Bytes of bounce memory to wait for; 0 for none. */
   readonly blockBytes?: number;
   /** Fills that memory right before the kernel sees it. Throws an IoError to give up. */
   readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
   readonly argument?: number;
   readonly mode?: number;
   readonly scope?: CancelScope | undefined;
-  /** Goes before everything that waits: a part of an operation begun earlier that holds memory. */
-  readonly urgent?: boolean;
 }
 
 /** Who carries out requests: a ring. */

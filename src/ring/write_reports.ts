@@ -1,13 +1,25 @@
 // Which sync of a file has to tell of which write that failed. One for each `FileState`; told by proactor.ts, file.ts
 // and block_device.ts, asked by the syncs of file.ts.
 
+import type { CancelScope } from "../cancellation/scope.ts";
 import { type IoError, wasAsked } from "../errors/io_error.ts";
 
 /**
- * Writes that were aborted, timed out or never began: the first of each copy or stream, by the signal of all that
+ * Writes that were aborted, timed out or never began: the first of each copy or stream, by the scope of all that
  * it does, and under `undefined` the first of everything else.
  */
-type Untold = Map<AbortSignal | undefined, IoError>;
+type Untold = Map<CancelScope | undefined, IoError>;
+
+/** A write that has failed. */
+export interface FailedWrite {
+  /** Position of its call. */
+  readonly order: number;
+  readonly error: IoError;
+  /** Whether anything of it may have been written. */
+  readonly hadBegun: boolean;
+  /** What it was cancelled by, or could have been. */
+  readonly scope: CancelScope | undefined;
+}
 
 /** A sync that has been called and not settled. */
 export interface PendingSync {
@@ -23,17 +35,17 @@ export class WriteReports {
   #untold: Untold = new Map();
   readonly #pending: Set<PendingSync> = new Set();
   /** Of copies and streams: the position of the first call that is made when their callers know. */
-  readonly #tellers: WeakMap<AbortSignal, number> = new WeakMap();
+  readonly #tellers: WeakMap<CancelScope, number> = new WeakMap();
 
-  /** A copy or stream begins, which tells its own caller of the writes under `signal` that come to nothing. */
-  beginTeller(signal: AbortSignal): void {
-    this.#tellers.set(signal, Infinity);
+  /** A copy or stream begins, which tells its own caller of the writes in `scope` that come to nothing. */
+  beginTeller(scope: CancelScope): void {
+    this.#tellers.set(scope, Infinity);
   }
 
   /** It has told of them, those included that have not settled yet: no sync called behind `order` does. */
-  endTeller(signal: AbortSignal, order: number): void {
-    this.#tellers.set(signal, order);
-    this.#untold.delete(signal);
+  endTeller(scope: CancelScope, order: number): void {
+    this.#tellers.set(scope, order);
+    this.#untold.delete(scope);
   }
 
   /** A sync is called, and takes over what nobody has been told of. */
@@ -50,23 +62,18 @@ export class WriteReports {
 
   /** The sync tells of something else: the next one has to tell of this, where that is still news. */
   handOn(sync: PendingSync): void {
-    for (const [signal, error] of sync.untold) this.#keep(signal, error);
+    for (const [scope, error] of sync.untold) this.#keep(scope, error);
   }
 
   /**
-   * The write called at `order` has failed: a sync that covers it has to tell. If it had begun, every later one,
-   * too: nobody knows what the medium lacks. One that was aborted, or never began, is told of once.
+   * A sync that covers the write has to tell. If it had begun, every later one, too: nobody knows what the medium
+   * lacks. One that was aborted, or never began, is told of once.
    */
-  writeFailed(
-    order: number,
-    error: IoError,
-    hadBegun: boolean,
-    signal: AbortSignal | undefined,
-  ): void {
+  writeFailed({ order, error, hadBegun, scope }: FailedWrite): void {
     const isLasting = hadBegun && !wasAsked(error);
     if (isLasting) this.lasting ??= error;
-    const toldAt = signal === undefined ? undefined : this.#tellers.get(signal);
-    const teller = toldAt === undefined ? undefined : signal;
+    const toldAt = scope === undefined ? undefined : this.#tellers.get(scope);
+    const teller = toldAt === undefined ? undefined : scope;
     let isTaken = false;
     for (const sync of this.#pending) {
       if (sync.order <= order) continue;
@@ -80,13 +87,13 @@ export class WriteReports {
     if (!isLasting && !isTaken) this.#keep(teller, error);
   }
 
-  /** `signal`: of a copy or stream. */
-  #keep(signal: AbortSignal | undefined, error: IoError): void {
-    const isTold = signal !== undefined && this.#tellers.get(signal) !== Infinity;
-    if (!isTold) keepFirst(this.#untold, signal, error);
+  /** `teller`: of a copy or stream. */
+  #keep(teller: CancelScope | undefined, error: IoError): void {
+    const isTold = teller !== undefined && this.#tellers.get(teller) !== Infinity;
+    if (!isTold) keepFirst(this.#untold, teller, error);
   }
 }
 
-function keepFirst(untold: Untold, signal: AbortSignal | undefined, error: IoError): void {
-  if (!untold.has(signal)) untold.set(signal, error);
+function keepFirst(untold: Untold, teller: CancelScope | undefined, error: IoError): void {
+  if (!untold.has(teller)) untold.set(teller, error);
 }

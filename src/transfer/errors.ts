@@ -1,6 +1,6 @@
 // The errors of transfers of several parts: they name the whole transfer, not the part that failed.
 
-import { cancelError } from "../cancellation/cancellation.ts";
+import { cancelError } from "../cancellation/scope.ts";
 import { addOffset, remainder } from "../common/arguments.ts";
 import { byteOffsetOf } from "../common/memory_views.ts";
 import { endsTooEarly } from "../errors/device_gone.ts";
@@ -18,7 +18,7 @@ import type { Transfer } from "./request.ts";
 export function waiterOf(transfer: Transfer): Waiter {
   return {
     scope: transfer.scope,
-    stopped: (cause) => cancelError(cause, describe(transfer, 0)),
+    stopped: (reason) => cancelError(reason, describe(transfer, 0)),
     givenUp: (cause) => givenUpError(describe(transfer, 0), cause),
   };
 }

@@ -1,6 +1,6 @@
 // What the ways of a longer transfer have in common: what was asked for.
 
-import type { CancelScope } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
 import type { Offset } from "../common/arguments.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";

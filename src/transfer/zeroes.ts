@@ -1,6 +1,6 @@
 // Writes zeroes where the system cannot make a range zero by itself. Used by block_device.ts.
 
-import type { CancelScope } from "../cancellation/cancellation.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Offset } from "../common/arguments.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import * as abi from "../native/abi.gen.ts";

@@ -1,0 +1,84 @@
+// Many deadlines, one timer: a binary heap.
+
+import { now, Timer } from "../native/clock.ts";
+
+export interface Due {
+  /** By the library's clock. */
+  readonly deadline: number;
+  /** Where it stands in the heap; kept by `Deadlines`. */
+  place: number;
+  /** The deadline has passed: it has to remove itself. */
+  expire(): void;
+}
+
+export class Deadlines {
+  /** The soonest first. */
+  readonly #heap: Due[] = [];
+  #timer: Timer | undefined;
+  #timerAt = Infinity;
+
+  add(due: Due): void {
+    this.#rise(due, this.#heap.length);
+    this.#setTimer();
+  }
+
+  remove(due: Due): void {
+    const { place } = due;
+    const last = this.#heap.pop();
+    if (last !== undefined && last !== due) {
+      this.#rise(last, place);
+      this.#sink(last, last.place);
+    }
+    if (this.#heap.length === 0) this.#setTimer();
+  }
+
+  #put(due: Due, at: number): void {
+    this.#heap[at] = due;
+    due.place = at;
+  }
+
+  #rise(due: Due, from: number): void {
+    let at = from;
+    while (at > 0) {
+      const up = (at - 1) >> 1;
+      const parent = this.#heap[up] as Due;
+      if (parent.deadline <= due.deadline) break;
+      this.#put(parent, at);
+      at = up;
+    }
+    this.#put(due, at);
+  }
+
+  #sink(due: Due, from: number): void {
+    const heap = this.#heap;
+    let at = from;
+    while (2 * at + 1 < heap.length) {
+      const right = heap[2 * at + 2];
+      let child = heap[2 * at + 1] as Due;
+      if (right !== undefined && right.deadline < child.deadline) child = right;
+      if (child.deadline >= due.deadline) break;
+      const { place } = child;
+      this.#put(child, at);
+      at = place;
+    }
+    this.#put(due, at);
+  }
+
+  /** A timer that only ever moves earlier. It keeps nothing alive: the operations do. */
+  #setTimer(): void {
+    const at = this.#heap[0]?.deadline ?? Infinity;
+    if (at >= this.#timerAt && at !== Infinity) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = at === Infinity ? undefined : new Timer(at - now(), this.#expire);
+  }
+
+  readonly #expire = (): void => {
+    this.#timerAt = Infinity;
+    const time = now();
+    for (let due = this.#heap[0]; due !== undefined && due.deadline <= time; due = this.#heap[0]) {
+      due.expire();
+    }
+    this.#setTimer();
+  };
+}
