@@ -87,6 +87,10 @@ test("a child is cancelled after its owner was told; or by its owner, who is tol
     };
     expect<string[] | undefined>(events).toEqual(expected[way as "parent"]);
   }
+  const late = new ChildScope(new CancelScope(AbortSignal.abort("all")), () =>
+    expect.unreachable(),
+  );
+  expect(late.reason).toEqual({ code: "ABORT_ERR", cause: "all" });
 });
 
 test("a wait ends with the work or with the scope, and leaves the work alone", async () => {

@@ -139,7 +139,9 @@ test("what was given up stays with its file, and ends when the kernel has let go
     return lock;
   };
   const write = (lock: WriteLock): Promise<string> =>
-    lock.during(100, 200, false, waiter, async () => "written").catch(({ message }) => message);
+    lock
+      .during({ start: 100, end: 200 }, waiter, async () => "written")
+      .catch(({ message }) => message);
   let isOver = false;
   const first = joined("file 1 2", 10n);
   first.giveUp(0, 512, undefined, () => isOver);

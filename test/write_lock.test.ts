@@ -38,7 +38,7 @@ async function settle(): Promise<void> {
 
 function shared(lock: WriteLock, start: number, end: number, by = waiter()): [Step, Promise<void>] {
   const step = new Step();
-  return [step, lock.during(start, end, false, by, step.run)];
+  return [step, lock.during({ start, end }, by, step.run)];
 }
 
 function alone(lock: WriteLock, start: number, end: number, by = waiter()): [Step, Promise<void>] {
@@ -103,7 +103,7 @@ test("it is off again when what failed is over, and what it threw is thrown", as
   const failing = (): Promise<void> => Promise.reject(error);
   await expect(lock.alone(0, 1, waiter(), failing)).rejects.toBe(error);
   expect(lock.isOn).toBe(false);
-  await expect(lock.during(0, 1, false, waiter(), failing)).rejects.toBe(error);
+  await expect(lock.during({ start: 0, end: 1 }, waiter(), failing)).rejects.toBe(error);
   const [single, done] = alone(lock, 0, 1);
   expect(await hasBegun(single)).toEqual([true]);
   single.end();

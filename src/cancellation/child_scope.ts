@@ -8,12 +8,20 @@ export class ChildScope extends CancelScope {
   readonly #own: AbortController;
   readonly #parent: Registration | undefined;
 
-  /** `told`: the parent is cancelled, and this, with all that it governs, will be next. */
+  /**
+   * `told`: the parent is cancelled, and this, with all that it governs, will be next. If it is cancelled already, so
+   * is this from the beginning.
+   */
   constructor(parent: CancelScope | undefined, told: (reason: CancelReason) => void) {
     const own = new AbortController();
     super(own.signal);
     this.#own = own;
     if (parent === undefined) return;
+    const { reason } = parent;
+    if (reason !== undefined) {
+      own.abort(reason.cause);
+      return;
+    }
     this.#parent = onCancel(parent, (reason) => {
       told(reason);
       this.cancel(reason.cause);

@@ -227,7 +227,7 @@ export class BlockDevice extends File {
     const proactor = proactorOf(this.ring);
     const state = this.#state;
     const write = (at: Offset, bytes: number): Promise<void> =>
-      writeZeroChunks(proactor, state, at, bytes, scope, change);
+      writeZeroChunks({ proactor, file: state, offset: at, length: bytes, scope, change });
     return proactor.holding(state, async () => {
       // With "rmw" partial sectors are written, the sectors between them zeroed.
       const head = Math.min(length, (mask + 1 - (lowBits(from) & mask)) & mask);

@@ -40,6 +40,9 @@ import { checkTransfer, needsCare, runTransfer } from "../transfer/transfer.ts";
 import { closeState, holdSyncs } from "./close.ts";
 import { copiedInfo } from "./file_info.ts";
 
+/** A longer transfer, as it was asked for. */
+type Asked = Omit<Transfer, "proactor" | "file" | "change">;
+
 /** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
 export class OpenFile implements EntryStarter {
   readonly proactor: Proactor;
@@ -86,7 +89,10 @@ export class OpenFile implements EntryStarter {
           return this.#widened(view, from, length, reply, scope) as Promise<never>;
         }
         const piece = bytesOf(view, length);
-        return this.#long(kind, [piece], lengths, from, length, reply, scope) as Promise<never>;
+        return this.#long(
+          { kind, views: [piece], lengths, offset: from, length, scope },
+          reply,
+        ) as Promise<never>;
       }
       return this.proactor.startTransfer(
         state,
@@ -161,8 +167,8 @@ export class OpenFile implements EntryStarter {
       const from = checkRange(checkOffset("offset", offset), length);
       const scope = options === undefined ? undefined : this.#scope(kind, options, from, length);
       this.#checkOpen(kind);
-      const reply = Reply.bytes;
-      return this.#long(kind, views, lengths, from, length, reply, scope) as Promise<number>;
+      const asked = { kind, views, lengths, offset: from, length, scope };
+      return this.#long(asked, Reply.bytes) as Promise<number>;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -181,7 +187,8 @@ export class OpenFile implements EntryStarter {
     const kind = abi.Kind.write;
     const length = data.byteLength;
     this.begin(kind, scope, offset, length);
-    await this.#long(kind, [data], [length], offset, length, Reply.nothing, scope, true);
+    const asked = { kind, views: [data], lengths: [length], offset, length, scope };
+    await this.#long({ ...asked, mayBeUnaligned: true }, Reply.nothing);
   }
 
   startEntry(
@@ -199,40 +206,20 @@ export class OpenFile implements EntryStarter {
   }
 
   /** A transfer of several parts. The file's syncs and its close wait for all of them. */
-  async #long(
-    kind: number,
-    views: readonly Uint8Array[],
-    lengths: readonly number[],
-    offset: Offset,
-    length: number,
-    reply: number,
-    scope: CancelScope | undefined,
-    mayBeUnaligned = false,
-  ): Promise<number | undefined> {
-    const state = this.state;
-    const proactor = this.proactor;
-    const change: Change = { hasBegun: false };
-    const transfer: Transfer = {
-      proactor,
-      file: state,
-      kind,
-      views,
-      lengths,
-      offset,
-      length,
-      scope: scope,
-      mayBeUnaligned,
-      change: kind === abi.Kind.write ? change : undefined,
-    };
+  async #long(asked: Asked, reply: number): Promise<number | undefined> {
+    const { proactor, state } = this;
+    const { kind, offset, length, scope } = asked;
+    const change: Change | undefined = kind === abi.Kind.write ? { hasBegun: false } : undefined;
+    const transfer: Transfer = { ...asked, proactor, file: state, change };
     checkTransfer(transfer);
-    const order = kind === abi.Kind.write ? ++state.order : 0;
+    const order = change === undefined ? 0 : ++state.order;
     const running = proactor.holding(state, () => runTransfer(transfer));
-    if (kind === abi.Kind.write) holdSyncs(state, running);
+    if (change !== undefined) holdSyncs(state, running);
     let transferred: number;
     try {
       transferred = await running;
     } catch (error) {
-      if (kind === abi.Kind.write && error instanceof IoError) {
+      if (change !== undefined && error instanceof IoError) {
         state.reports.writeFailed({ order, error, hadBegun: change.hasBegun, scope });
       }
       throw error;
@@ -304,9 +291,9 @@ export class OpenFile implements EntryStarter {
     const stopped = (reason: CancelReason): IoError => this.#stoppedError(kind, reason);
     const givenUp = (cause: unknown): IoError =>
       givenUpError(this.#context(kind, undefined, undefined, 0), cause);
-    const alone = kind === abi.Kind.truncate;
+    const exclusive = kind === abi.Kind.truncate;
     const running = this.proactor.holding(this.state, () =>
-      lock.during(start, end, alone, { scope, stopped, givenUp }, run),
+      lock.during({ start, end, exclusive }, { scope, stopped, givenUp }, run),
     );
     holdSyncs(this.state, running);
     return running;

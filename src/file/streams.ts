@@ -100,12 +100,11 @@ class ReadAhead {
   readonly #limit: number;
   readonly #chunkSize: number;
   readonly #concurrency: number;
-  /** The caller's. */
-  readonly #parent: CancelScope | undefined;
   readonly #queue: Ahead[] = [];
   readonly #free: Bytes[] = [];
   /** Of every read. */
-  #scope: ChildScope | undefined;
+  readonly #scope: ChildScope;
+  #controller: ReadableByteStreamController | undefined;
   /** Bytes asked of the file so far. */
   #issued = 0;
   /** The end of the file was met, or the stream is over: no more reads. */
@@ -119,19 +118,18 @@ class ReadAhead {
     checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
     this.#chunkSize = roundUp(chunkSize, file.state.alignment.offset);
     this.#concurrency = checkConcurrency(options.concurrency);
-    this.#parent = parent;
+    this.#scope = new ChildScope(parent, (reason) => this.#cancelled(reason));
   }
 
   start(controller: ReadableByteStreamController): void {
-    const reason = this.#parent?.reason;
-    if (reason !== undefined) {
-      controller.error(cancelled(reason, "read", this.#file));
-      return;
-    }
-    this.#scope = new ChildScope(this.#parent, (reason) => {
-      controller.error(cancelled(reason, "read", this.#file));
-      this.#stop(reason.cause);
-    });
+    this.#controller = controller;
+    const { reason } = this.#scope;
+    if (reason !== undefined) this.#cancelled(reason);
+  }
+
+  #cancelled(reason: CancelReason): void {
+    this.#controller?.error(cancelled(reason, "read", this.#file));
+    this.#stop(reason.cause);
   }
 
   /** Called when somebody wants data and none is queued in the stream. */
@@ -139,7 +137,7 @@ class ReadAhead {
     this.#fill();
     const [ahead] = this.#queue;
     if (ahead !== undefined) await ahead.settled;
-    if (this.#parent?.reason !== undefined) return;
+    if (this.#scope.reason !== undefined) return;
     if (ahead?.failed === true) {
       this.#stop(ahead.error);
       throw ahead.error;
@@ -162,7 +160,7 @@ class ReadAhead {
 
   #stop(reason: unknown): void {
     this.#ended = true;
-    this.#scope?.cancel(reason);
+    this.#scope.cancel(reason);
     this.#queue.length = 0;
     this.#free.length = 0;
   }
@@ -261,8 +259,6 @@ export function writableOf(file: OpenFile, options: WritableOptions = {}): Writa
 class WriteBehind {
   readonly #file: OpenFile;
   readonly #sync: boolean;
-  /** The caller's. */
-  readonly #parent: CancelScope | undefined;
   readonly #count: number;
   readonly #running = new Set<Promise<void>>();
   /** From the first chunk to the end of the stream. */
@@ -282,14 +278,13 @@ class WriteBehind {
     this.#position = checkOffset("options.start", options.start ?? 0);
     this.#sync = options.sync !== undefined && checkBoolean("options.sync", options.sync);
     this.#count = checkConcurrency(options.concurrency) + 1;
-    this.#parent = parent;
     this.#scope = new ChildScope(parent, (reason) => this.#cancelled(reason));
   }
 
   start(controller: WritableStreamDefaultController): void {
     this.#controller = controller;
     this.#file.state.reports.beginTeller(this.#scope);
-    const reason = this.#parent?.reason;
+    const { reason } = this.#scope;
     if (reason !== undefined) {
       this.#cancelled(reason);
       return;

@@ -18,6 +18,14 @@ export interface Waiter {
   givenUp(cause: unknown): Error;
 }
 
+/** What a change covers. */
+export interface ChangedRange {
+  readonly start: Offset;
+  readonly end: Offset;
+  /** Whether it is shared with nobody while the lock is on. Default false. */
+  readonly exclusive?: boolean;
+}
+
 /** A change that began while the lock was off; it is given a lease when the lock is turned on. */
 interface Unlocked {
   readonly start: Offset;
@@ -149,23 +157,16 @@ export class WriteLock {
     this.#release(lease);
   }
 
-  /** Runs a change that shares its range with others, or with nobody. Begins in this turn if it may. */
-  async during<T>(
-    start: Offset,
-    end: Offset,
-    exclusive: boolean,
-    waiter: Waiter,
-    run: () => Promise<T>,
-  ): Promise<T> {
+  /** Runs a change, which begins in this turn if it may. */
+  during<T>(range: ChangedRange, waiter: Waiter, run: () => Promise<T>): Promise<T> {
     const { ranges } = this.#shared;
-    if (ranges === undefined) return this.#runUnlocked({ start, end, lease: undefined }, run);
-    const lease = await this.#acquire(ranges, start, end, exclusive, waiter);
-    try {
-      this.#checkGivenUp(start, end, waiter);
-      return await run();
-    } finally {
-      this.#release(lease);
-    }
+    if (ranges !== undefined) return this.#runLocked(ranges, range, waiter, run);
+    return this.#runUnlocked({ start: range.start, end: range.end, lease: undefined }, run);
+  }
+
+  /** Runs a change beside no other of its range. Turns the lock on, and waits for what began before that, too. */
+  alone<T>(start: Offset, end: Offset, waiter: Waiter, run: () => Promise<T>): Promise<T> {
+    return this.#runLocked(this.#turnOn(), { start, end, exclusive: true }, waiter, run);
   }
 
   async #runUnlocked<T>(change: Unlocked, run: () => Promise<T>): Promise<T> {
@@ -179,12 +180,16 @@ export class WriteLock {
     }
   }
 
-  /** Runs a change beside no other of its range. Turns the lock on, and waits for what began before that, too. */
-  async alone<T>(start: Offset, end: Offset, waiter: Waiter, run: () => Promise<T>): Promise<T> {
-    const ranges = this.#turnOn();
-    const lease = await this.#acquire(ranges, start, end, true, waiter);
+  async #runLocked<T>(
+    ranges: RangeLock,
+    range: ChangedRange,
+    waiter: Waiter,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const lease = ranges.acquire(range.start, range.end, range.exclusive === true);
     try {
-      this.#checkGivenUp(start, end, waiter);
+      if (lease.granted !== undefined) await granted(lease.granted, waiter);
+      this.#checkGivenUp(range.start, range.end, waiter);
       return await run();
     } finally {
       this.#release(lease);
@@ -220,23 +225,6 @@ export class WriteLock {
     }
   }
 
-  async #acquire(
-    ranges: RangeLock,
-    start: Offset,
-    end: Offset,
-    exclusive: boolean,
-    waiter: Waiter,
-  ): Promise<Lease> {
-    const lease = ranges.acquire(start, end, exclusive);
-    const { granted } = lease;
-    if (granted === undefined) return lease;
-    const reason =
-      waiter.scope === undefined ? await granted : await waitWithin(granted, waiter.scope);
-    if (reason === undefined) return lease;
-    this.#release(lease);
-    throw waiter.stopped(reason);
-  }
-
   #release(lease: Lease): void {
     this.#shared.ranges?.release(lease);
     this.#turnOffIfIdle();
@@ -246,4 +234,9 @@ export class WriteLock {
     const { ranges, keepers } = this.#shared;
     if (keepers === 0 && ranges?.size === 0) this.#shared.ranges = undefined;
   }
+}
+
+async function granted(granting: Promise<void>, { scope, stopped }: Waiter): Promise<void> {
+  const reason = scope === undefined ? await granting : await waitWithin(granting, scope);
+  if (reason !== undefined) throw stopped(reason);
 }

@@ -59,8 +59,8 @@ async function runEither(transfer: Transfer): Promise<number> {
   const { file, offset, length } = transfer;
   if (transfer.kind === abi.Kind.read) return runPlain(transfer);
   if (((lowBits(offset) | length) & file.ioMask) !== 0) return readModifyWrite(transfer);
-  const end = addOffset(offset, length);
-  return file.lock.during(offset, end, false, waiterOf(transfer), () => runPlain(transfer));
+  const range = { start: offset, end: addOffset(offset, length) };
+  return file.lock.during(range, waiterOf(transfer), () => runPlain(transfer));
 }
 
 async function runPlain(transfer: Transfer): Promise<number> {
