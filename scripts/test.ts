@@ -57,7 +57,7 @@ const steps: Step[] = [
 ];
 
 function suite(): string[] {
-  return readdirSync(join(root, "test"))
+  return readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => `./test/${name}`);
 }
@@ -128,7 +128,7 @@ function faultTests(backend: string): Promise<Counts> {
 
 /** Tests to which the kernel's accidents are nothing: pure code, the simulated kernel, the command. */
 const WITHOUT_FAULTS =
-  /\/(bounce|buffer|cli|examples|fuzz_api|idle|library|list_devices|range_lock|slots|testing_|types)[^/]*$/;
+  /\/(unit\/|cli\/|testing\/|(buffer|examples|fuzz_api|idle|library|list_devices|types)\.test\.ts$)/;
 
 const done = new Map<string, Counts>();
 

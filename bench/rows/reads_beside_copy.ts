@@ -1,4 +1,4 @@
-// Does a copy keep others waiting? test/fairness.test.ts counts what it may move before a small read; here is how long
+// Does a copy keep others waiting? test/promises/fairness.test.ts counts what it may move before a small read; here is how long
 // that takes.
 
 import { bunAioAlone, bunAioBeside } from "../contestants/script.ts";

@@ -10,7 +10,7 @@ import { readReport } from "./junit.ts";
 /** Loop devices that go get one another's numbers, and lists see them all: of the files with any one runs at a time. */
 const SHARES_SYSTEM = /imageDevice|LoopDevice|losetup|support\/devices|\bmount\b/;
 /** Files that take the longest begin first. */
-const LONG = ["cli_resume", "cli_copy", "teardown", "fuzz_api", "transfer", "in_use", "sandbox"];
+const LONG = ["cli/resume", "cli/copy", "teardown", "fuzz_api", "transfer", "in_use", "sandbox"];
 const AT_ONCE = Math.min(4, availableParallelism());
 
 interface Job {

@@ -1,4 +1,4 @@
-// Which ranges of one file may be changed at the same time. No I/O (test/range_lock.test.ts). Used by write_lock.ts.
+// Which ranges of one file may be changed at the same time. No I/O (test/unit/range_lock.test.ts). Used by write_lock.ts.
 //
 // First come, first served among ranges that overlap: whoever waits is overtaken by nobody it
 // conflicts with, so nobody starves. A holder never asks for a second range, so nothing deadlocks.

@@ -137,7 +137,7 @@ export function nativeBuffer(
   release: number,
 ): ArrayBuffer {
   // bun-types declare only the first three parameters; the deallocator is documented in
-  // https://bun.com/docs/runtime/ffi ("Memory management") and tested in test/buffer.test.ts.
+  // https://bun.com/docs/runtime/ffi ("Memory management") and tested in test/api/buffer.test.ts.
   const make = toArrayBuffer as unknown as (
     address: number,
     offset: number,

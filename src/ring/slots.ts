@@ -1,6 +1,6 @@
 // Where operations wait for their completion: a slot and its generation cross the ABI and come back.
 // A struct of arrays, because an object for each operation costs more than the operation
-// (bench/rows/cached_random.ts). Pure: no system calls, no timers; tested in test/slots.test.ts.
+// (bench/rows/cached_random.ts). Pure: no system calls, no timers; tested in test/unit/slots.test.ts.
 
 /** What the caller's promise resolves with. */
 export const Reply = {

@@ -1,4 +1,4 @@
-// A worker that is terminated while it reads and writes: run by test/teardown.test.ts.
+// A worker that is terminated while it reads and writes: run by test/promises/teardown.test.ts.
 // It says "running" when operations are in flight and goes on until it is terminated.
 
 import { allocBuffer, BufferPool, File, Ring } from "../../src/index.ts";

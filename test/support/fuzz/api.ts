@@ -1,6 +1,6 @@
 // Throws random values at every public function and checks what comes back: a function that returns a
 // promise returns one and never throws; every promise settles; every error is one that the
-// documentation knows. Runs in a process of its own (test/fuzz_api.test.ts, `npm run fuzz:api`), because
+// documentation knows. Runs in a process of its own (test/api/fuzz_api.test.ts, `npm run fuzz:api`), because
 // what it looks for is a crash or a hang.
 //
 //   bun test/support/fuzz/api.ts --calls 100000 --seed 1

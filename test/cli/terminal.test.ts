@@ -1,0 +1,107 @@
+// The `bun-aio` command in a pseudo-terminal: the bar, the question, Ctrl-C, colour.
+
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { run } from "../support/child.ts";
+import { CTRL_C, Session } from "../support/command.ts";
+import { pattern } from "../support/random.ts";
+import { TempDir } from "../support/temp.ts";
+
+const QUESTION = /Type "yes" to go on: /;
+
+describe("in a terminal", () => {
+  test("a bar is drawn in place, and the cursor is shown again", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(5_000_000));
+    await using session = new Session(["copy", source, dir.file("target"), "--verify"]);
+    expect(await session.end()).toBe(0);
+    const { screen } = session;
+    expect(screen).toContain("█".repeat(20));
+    expect(screen).toMatch(/copy █+ 100% 4.77 MiB of 4.77 MiB/);
+    expect(screen).toMatch(/verify █+ 100% 4.77 MiB of 4.77 MiB/);
+    expect(screen).toContain("copied 4.77 MiB");
+    const shown = "\x1b[?25h";
+    expect(screen.lastIndexOf(shown)).toBeGreaterThan(screen.lastIndexOf("\x1b[?25l"));
+    expect((await run(["cmp", source, dir.file("target")])).end).toBe(0);
+  });
+
+  test("the question: yes writes", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", "new contents");
+    const target = dir.file("target", "old contents, which are longer");
+    await using session = new Session(["copy", source, target]);
+    await session.until(QUESTION);
+    session.type("yes\n");
+    expect(await session.end()).toBe(0);
+    expect(readFileSync(target, "utf8")).toBe("new contents");
+  });
+
+  test("the question: anything else, the end of input, and Ctrl-C write nothing", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", "new");
+    const target = dir.file("target", "old");
+    const answers: [string, number, string][] = [
+      ["no\n", 3, "not confirmed; nothing was written"],
+      ["\n", 3, "not confirmed; nothing was written"],
+      ["\x04", 3, "not confirmed; nothing was written"],
+      [CTRL_C, 130, "stopped; nothing was written"],
+    ];
+    for (const [keys, code, words] of answers) {
+      await using session = new Session(["copy", source, target]);
+      await session.until(QUESTION);
+      session.type(keys);
+      expect([keys, await session.end()]).toEqual([keys, code]);
+      expect(session.screen).toContain(words);
+    }
+    expect(readFileSync(target, "utf8")).toBe("old");
+  });
+
+  test("Ctrl-C ends a benchmark early, with its results", async () => {
+    using dir = new TempDir();
+    const path = dir.file("file", pattern(2 ** 20));
+    await using session = new Session(["bench", path, "--seconds", "600"]);
+    await session.until(/randread .*MiB of/);
+    session.type(CTRL_C);
+    expect(await session.end()).toBe(130);
+    expect(session.screen).toMatch(/^read +[\d,]+ /m);
+  });
+
+  test("a benchmark's own file is removed also when Ctrl-C ends it, or while it is made", async () => {
+    using dir = new TempDir();
+    const path = dir.file("scratch");
+    for (const [size, moment, keys] of [
+      ["1M", /randread .*MiB of/, CTRL_C + CTRL_C],
+      ["4G", /making /, CTRL_C],
+    ] as const) {
+      const args = ["bench", path, "--size", size, "--seconds", "600"];
+      await using session = new Session(args);
+      await session.until(moment);
+      session.type(keys);
+      expect(await session.end()).toBe(130);
+      expect(existsSync(path)).toBe(false);
+    }
+  });
+
+  test("errors are red, unless NO_COLOR or TERM=dumb say no", async () => {
+    using dir = new TempDir();
+    const args = ["verify", dir.file("none"), dir.file("none")];
+    const screens: string[] = [];
+    for (const env of [{}, { NO_COLOR: "1" }, { TERM: "dumb" }]) {
+      await using session = new Session(args, env);
+      expect(await session.end()).toBe(1);
+      screens.push(session.screen);
+    }
+    expect(screens[0]).toContain("\x1b[31merror:\x1b[39m there is no");
+    expect(screens[1]).not.toContain("\x1b");
+    expect(screens[2]).not.toContain("\x1b");
+  });
+
+  test("TERM=dumb gets lines instead of a bar", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(100_000));
+    await using session = new Session(["copy", source, dir.file("target")], { TERM: "dumb" });
+    expect(await session.end()).toBe(0);
+    expect(session.screen).toMatch(/^copy 100% /);
+    expect(session.screen).not.toContain("\x1b");
+  });
+});

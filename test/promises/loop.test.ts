@@ -1,0 +1,101 @@
+// Promise 9: no operation blocks the JavaScript thread for long. Times are in the benchmark: what these tests find is a
+// loop that starves.
+
+import { expect } from "bun:test";
+import { allocBuffer, File, Ring } from "../../src/index.ts";
+import { noFaultFree, testUnless } from "../support/conditions.ts";
+import { TempDir } from "../support/temp.ts";
+
+async function cachedFile(dir: TempDir, bytes: number): Promise<File> {
+  const file = await File.open(dir.file("cached"), { write: true, create: true });
+  const buffer = allocBuffer(1 << 20);
+  for (let offset = 0; offset < bytes; offset += buffer.length) await file.writeAt(buffer, offset);
+  return file;
+}
+
+testUnless(
+  noFaultFree,
+  "promise 9: an interval ticks beside awaited cached reads",
+  async () => {
+    using dir = new TempDir();
+    await using file = await cachedFile(dir, 1 << 20);
+    const buffer = allocBuffer(4096);
+    let ticks = 0;
+    const interval = setInterval(() => {
+      ticks++;
+    }, 5);
+    // Where the loop starves there is none, however long it reads.
+    for (let reads = 0; ticks < 50 && reads < 1_000_000; reads++) {
+      await file.readAt(buffer, (reads & 255) * 4096);
+    }
+    clearInterval(interval);
+    expect(ticks).toBeGreaterThanOrEqual(50);
+  },
+  120_000,
+);
+
+testUnless(
+  noFaultFree,
+  "promise 9: 1 MiB cached reads at depth 128 leave turns to others",
+  async () => {
+    using dir = new TempDir();
+    const bytes = 64 << 20;
+    await using file = await cachedFile(dir, bytes);
+    const buffers = Array.from({ length: 128 }, () => allocBuffer(1 << 20));
+    const total = 600;
+    let next = 0;
+    let turns = 0;
+    let running = true;
+    const count = (): void => {
+      turns++;
+      if (running) setImmediate(count);
+    };
+    setImmediate(count);
+    await Promise.all(
+      buffers.map(async (buffer) => {
+        while (next < total) await file.readAt(buffer, (next++ << 20) % bytes);
+      }),
+    );
+    running = false;
+    // 4 MiB a turn at most come inline: 150 turns and more.
+    expect(turns).toBeGreaterThan(100);
+  },
+);
+
+testUnless(noFaultFree, "promise 9: one huge foreign transfer is done in slices", async () => {
+  using dir = new TempDir();
+  await using file = await cachedFile(dir, 64 << 20);
+  const view = new Uint8Array(64 << 20);
+  let turns = 0;
+  let running = true;
+  const count = (): void => {
+    turns++;
+    if (running) setImmediate(count);
+  };
+  setImmediate(count);
+  expect(await file.readAt(view, 0)).toBe(view.length);
+  expect(await file.writeAt(view, 0)).toBe(view.length);
+  running = false;
+  expect(turns).toBeGreaterThan(10);
+});
+
+testUnless(noFaultFree, "promise 9: a sync and an open leave turns to others", async () => {
+  using dir = new TempDir();
+  await using ring = Ring.open();
+  await using file = await File.open(dir.file("out"), { write: true, create: true, ring });
+  await file.writeAt(allocBuffer(8 << 20), 0);
+  let turns = 0;
+  let running = true;
+  const count = (): void => {
+    turns++;
+    if (running) setImmediate(count);
+  };
+  setImmediate(count);
+  for (let i = 0; i < 20; i++) {
+    await file.writeAt(allocBuffer(4096), i * 4096);
+    await file.syncAll();
+    await (await File.open(dir.file("out"), { ring })).close();
+  }
+  running = false;
+  expect(turns).toBeGreaterThan(0);
+});

@@ -1,0 +1,329 @@
+// A process that sandboxes itself: io_uring is forbidden after rings have been opened, or while they work.
+
+import { describe, expect } from "bun:test";
+import { indexPath, runCode } from "../support/child.ts";
+import { noDeferred, noFaultFree, noIoUring, noLinux, testUnless } from "../support/conditions.ts";
+import { FORBID } from "../support/sandbox.ts";
+import { TempDir } from "../support/temp.ts";
+
+testUnless(
+  noLinux ?? noIoUring,
+  "a sandbox forbids io_uring after the start: the threads do the work",
+  async () => {
+    using dir = new TempDir();
+    const child = await runCode(
+      `${FORBID}
+      const file = await File.open(args[0], { write: true, create: true });
+      await file.writeAt(new Uint8Array(300 * 4096), 0);
+      const { fallbacks } = file.ring.stats();
+      forbid();
+      const blocks = Array.from({ length: 300 }, (_, i) => (i % 2 ? new Uint8Array(4096) : allocBuffer(4096)).fill(i));
+      await Promise.all(blocks.map((block, i) => file.writeAt(block, i * 4096)));
+      await file.syncData();
+      const back = new Uint8Array(300 * 4096);
+      await file.readExactAt(back, 0);
+      for (let i = 0; i < back.length; i++) if (back[i] !== ((i >> 12) & 255)) throw new Error("byte " + i);
+      await file.close();
+      const stats = file.ring.stats();
+      console.log(stats.fallbacks > fallbacks, stats.failures, stats.inFlight);
+      `,
+      { args: [dir.file("data")], timeoutMs: 30_000 },
+    );
+    expect(child).toEqual({ end: 0, stdout: "true 0 0\n", stderr: "" });
+  },
+);
+
+testUnless(
+  noLinux ?? noIoUring,
+  "a sandbox forbids io_uring while it works: the event loop goes on",
+  async () => {
+    using dir = new TempDir();
+    // As much as stays in the kernel for a while; what its end needs is forbidden then.
+    const child = await runCode(
+      `${FORBID}
+      const files = await Promise.all(Array.from({ length: 8 }, (_, i) =>
+        File.open(args[0] + i, { write: true, create: true, dsync: true })));
+      const parts = [0, 1, 2].map(() => allocBuffer(1 << 20));
+      for (const file of files) for (const [i, part] of parts.entries()) file.writeAt(part, i << 20).catch(() => {});
+      for (let i = 0; i < 5; i++) await undefined;
+      forbid();
+      let ticks = 0;
+      await new Promise((resolve) => setInterval(() => { if (++ticks === 10) resolve(); }, 10));
+      const other = await File.open(args[0] + 0);
+      console.log(ticks, await other.readAt(new Uint8Array(10), 0) <= 10, files.length);
+      process.exit(0);
+      `,
+      { args: [dir.file("data")], timeoutMs: 30_000 },
+    );
+    expect(child).toEqual({ end: 0, stdout: "10 true 8\n", stderr: "" });
+  },
+);
+
+/** Runs in which everything was over when the sandbox closed, for want of a processor. */
+const RUNS_IN_VAIN_MAX = 10;
+
+/**
+ * What `code` prints of calls that were in the kernel when the sandbox closed. Runs until `wereThere` says
+ * that they were: on a busy machine they may be over before.
+ */
+async function runForbidden<Seen>(code: string, wereThere: (seen: Seen) => boolean): Promise<Seen> {
+  for (let run = 0; run < RUNS_IN_VAIN_MAX; run++) {
+    const seen = await runOnce<Seen>(code);
+    if (wereThere(seen)) return seen;
+  }
+  throw new Error(`${RUNS_IN_VAIN_MAX} runs, and what should be lost was not in the kernel`);
+}
+
+async function runOnce<Seen>(code: string): Promise<Seen> {
+  using dir = new TempDir();
+  // Writes through to the medium: still in the kernel when their submission returns.
+  const child = await runCode(
+    `${FORBID}
+    const ring = (queueDepth) => Ring.open({ backend: "io_uring", queueDepth });
+    const open = (name, options) => File.open(args[0] + name, { write: true, create: true, dsync: true, ...options });
+    const told = (promise) => promise.then(() => "ok", (error) => error.code);
+    const count = (outcomes) => Object.fromEntries(
+      [...new Set(outcomes)].sort().map((outcome) => [outcome, outcomes.filter((other) => other === outcome).length]));
+    const closeSandbox = async () => {
+      for (let i = 0; i < 2; i++) await undefined;
+      forbid();
+    };
+    ${code}
+    `,
+    { args: [dir.file("data")], timeoutMs: 30_000 },
+  );
+  expect(child).toMatchObject({ end: 0, stderr: "" });
+  return JSON.parse(child.stdout) as Seen;
+}
+
+const UNKNOWN = "ERR_OUTCOME_UNKNOWN";
+/** Each run waits for a second. */
+function testSilence(name: string, run: () => Promise<void>): void {
+  testUnless(noDeferred ?? noFaultFree, name, run, RUNS_IN_VAIN_MAX * 6000);
+}
+
+type Counts = Readonly<Record<string, number>>;
+
+describe("a sandbox forbids io_uring while it works", () => {
+  testSilence("every call settles, and syncs know of it", async () => {
+    interface Seen {
+      readonly outcomes: Counts;
+      readonly synced: string[];
+      readonly error: { readonly message: string };
+      readonly ms: number;
+    }
+    const seen = await runForbidden<Seen>(
+      `
+      const [first, second] = await Promise.all([open(0), open(1)]);
+      await first.writeAt(new Uint8Array(64).fill(7), 0);
+      const calls = [
+        ...Array.from({ length: 60 }, (_, i) => second.writeAt(new Uint8Array(1 << 16), i << 16)),
+        first.writevAt([allocBuffer(1 << 16), allocBuffer(4096)], 1 << 20),
+        first.writeAt(allocBuffer(1 << 16), 0),
+      ];
+      const syncs = [first.syncAll(), second.syncData()];
+      await closeSandbox();
+      const begun = performance.now();
+      const outcomes = await Promise.all(calls.map(told));
+      const ms = performance.now() - begun;
+      const synced = await Promise.all(syncs.map(told));
+      const after = await first.readAt(allocBuffer(10), 0);
+      const error = await calls[59].catch((error) => error);
+      await Promise.all([first.close(), second.close()]);
+      const { inFlight } = Ring.default().stats();
+      const { message, errno, syscall, offset, length } = error;
+      console.log(JSON.stringify({
+        outcomes: count(outcomes), ms, synced, after, inFlight, error: { message, errno, syscall, offset, length } }));
+      `,
+      ({ outcomes }) => outcomes[UNKNOWN] === 62,
+    );
+    expect(seen).toMatchObject({
+      ...{ synced: [UNKNOWN, UNKNOWN], after: 10, inFlight: 0 },
+      error: { errno: -1, syscall: "write", offset: 59 << 16, length: 1 << 16 },
+    });
+    expect(seen.error.message).toMatch(
+      /does not say what became of it \(io_uring_enter: EPERM.*may still be carried out/,
+    );
+    // The kernel has a second to say it.
+    expect(seen.ms).toBeGreaterThanOrEqual(900);
+  });
+
+  testSilence("what waits for room behind it goes to threads", async () => {
+    const { outcomes, inFlight } = await runForbidden<{ outcomes: Counts; inFlight: number }>(
+      `
+      await using small = ring(4);
+      const file = await open(0, { ring: small });
+      const calls = Array.from({ length: 40 }, (_, i) => file.writeAt(allocBuffer(4096), i * 4096));
+      await closeSandbox();
+      const outcomes = await Promise.all(calls.map(told));
+      await file.close();
+      console.log(JSON.stringify({ outcomes: count(outcomes), inFlight: small.stats().inFlight }));
+      `,
+      ({ outcomes }) => outcomes[UNKNOWN] === 4,
+    );
+    expect(outcomes).toEqual({ [UNKNOWN]: 4, ok: 36 });
+    expect(inFlight).toBe(0);
+  });
+
+  testSilence("a pool lends nothing that the kernel may still use", async () => {
+    const { available } = await runForbidden<{ outcomes: Counts; available: number }>(
+      `
+      const file = await open(0);
+      const pool = new BufferPool({ size: 1 << 16, count: 4 });
+      const leases = await Promise.all([1, 2, 3].map(() => pool.acquire()));
+      const foreign = new Uint8Array(512);
+      const calls = [
+        file.writeAt(leases[0], 0),
+        file.writevAt([leases[1], allocBuffer(4096)], 1 << 20),
+        // By way of the ring's own memory: the kernel never saw this one.
+        file.writevAt([leases[2].subarray(0, 512), foreign], 1 << 21),
+      ];
+      await closeSandbox();
+      const outcomes = await Promise.all(calls.map(told));
+      for (const lease of leases) lease[Symbol.dispose]();
+      console.log(JSON.stringify({ outcomes: count(outcomes), available: pool.available }));
+      await file.close();
+      `,
+      ({ outcomes }) => outcomes[UNKNOWN] === 3,
+    );
+    expect(available).toBe(2);
+  });
+
+  testSilence("who waits for a buffer of which none comes back is told", async () => {
+    const { outcomes, later, available } = await runForbidden<{
+      lost: number;
+      outcomes: Counts;
+      later: string;
+      available: number;
+    }>(
+      `
+      const file = await open(0);
+      const pool = new BufferPool({ size: 4096, count: 3 });
+      let lost = 0;
+      const job = async (i) => {
+        using buffer = await pool.acquire();
+        await file.writeAt(buffer, i * 4096).catch((error) => {
+          lost++;
+          throw error;
+        });
+      };
+      const jobs = [0, 1, 2, 3, 4, 5].map(job);
+      await closeSandbox();
+      const outcomes = count(await Promise.all(jobs.map(told)));
+      // With one buffer left there is no end to wait for.
+      const later = lost === 3 ? await told(pool.acquire()) : "";
+      console.log(JSON.stringify({ lost, outcomes, later, available: pool.available }));
+      await file.close();
+      `,
+      ({ lost }) => lost === 3,
+    );
+    expect(outcomes).toEqual({ [UNKNOWN]: 6 });
+    expect(later).toBe(UNKNOWN);
+    expect(available).toBe(0);
+  });
+
+  testSilence("a copy ends, with what happened", async () => {
+    const { end } = await runForbidden<{ end: string }>(
+      `
+      const { copy } = await import(${JSON.stringify(indexPath)});
+      const [source, target] = await Promise.all([open(0, { dsync: false }), open(1)]);
+      for (let i = 0; i < 16; i++) await source.writeAt(allocBuffer(1 << 20).fill(i), i << 20);
+      const copying = copy(source, target, { sparse: false, sync: false });
+      const ended = copying.then(() => "ok", (error) => error.code + " " + error.syscall);
+      const { writes } = target.ring.stats();
+      while (target.ring.stats().writes < writes + 2) await new Promise(setImmediate);
+      forbid();
+      const end = await ended;
+      await Promise.all([source.close(), target.close()]);
+      console.log(JSON.stringify({ end }));
+      `,
+      ({ end }) => end !== "ok",
+    );
+    expect([`${UNKNOWN} write`, `${UNKNOWN} read`]).toContain(end);
+  });
+
+  testSilence("a stream ends, with what happened", async () => {
+    const { end } = await runForbidden<{ end: string }>(
+      `
+      const file = await open(0);
+      const writer = file.writable({ concurrency: 2 }).getWriter();
+      const write = async () => {
+        for (let i = 0; i < 20; i++) await writer.write(new Uint8Array(1 << 20).fill(i));
+        await writer.close();
+      };
+      const ended = write().then(() => "ok", (error) => error.code + " " + error.syscall);
+      while (file.ring.stats().writes < 2) await new Promise(setImmediate);
+      forbid();
+      const end = await ended;
+      await file.close();
+      console.log(JSON.stringify({ end }));
+      `,
+      ({ end }) => end !== "ok",
+    );
+    expect(end).toBe(`${UNKNOWN} write`);
+  });
+
+  testSilence("nobody writes over sectors that may still be written", async () => {
+    const { others } = await runForbidden<{ outcome: string; others: string[] }>(
+      `
+      const options = { direct: true, unalignedWrites: "rmw" };
+      const file = await open(0, options);
+      await file.writeAt(allocBuffer(1 << 16), 0);
+      const neighbour = await File.open(args[0] + 0, { write: true, direct: true });
+      const { reads } = file.ring.stats();
+      const writing = told(file.writeAt(new Uint8Array(10), 8200));
+      while (file.ring.stats().reads === reads) await new Promise(setImmediate);
+      await new Promise(setImmediate);
+      forbid();
+      const outcome = await writing;
+      const others = await Promise.all([
+        told(file.writeAt(new Uint8Array(10), 8300)),
+        told(neighbour.writeAt(allocBuffer(4096), 8192)),
+        told(neighbour.writeAt(allocBuffer(4096), 16_384)),
+        told(neighbour.readAt(allocBuffer(4096), 8192)),
+      ]);
+      await Promise.all([file.close(), neighbour.close()]);
+      const again = await open(0, options);
+      others.push(await told(again.writeAt(new Uint8Array(10), 8400)));
+      await again.close();
+      console.log(JSON.stringify({ outcome, others }));
+      `,
+      ({ outcome }) => outcome === UNKNOWN,
+    );
+    expect(others).toEqual([UNKNOWN, UNKNOWN, "ok", "ok", UNKNOWN]);
+  });
+
+  testSilence(
+    "all memory for foreign views is lost: the ring says so, and works without",
+    async () => {
+      const seen = await runForbidden<{
+        outcomes: Counts;
+        foreign: string;
+        large: string;
+        size: number;
+      }>(
+        `
+      const file = await open(0);
+      await file.writeAt(new Uint8Array(4096).fill(9), 0);
+      const calls = Array.from({ length: 128 }, (_, i) => file.writeAt(new Uint8Array(1 << 16), i << 16));
+      for (let i = 0; i < 2; i++) await undefined;
+      // The second half goes with the next turn.
+      await new Promise(setImmediate);
+      forbid();
+      const outcomes = count(await Promise.all(calls.map(told)));
+      const foreign = await told(file.readAt(new Uint8Array(4096), 0));
+      const large = await told(file.readAt(new Uint8Array(2 << 20), 0));
+      const parts = [allocBuffer(100), allocBuffer(3996)];
+      await file.readvAt(parts, 0);
+      await using other = await File.open(args[0] + 0);
+      const { size } = await other.stat();
+      console.log(JSON.stringify({ outcomes, foreign, large, size }));
+      await file.close();
+      `,
+        ({ outcomes }) => outcomes[UNKNOWN] === 128,
+      );
+      expect(seen).toMatchObject({ foreign: "ENOMEM", large: "ENOMEM" });
+      expect(seen.size).toBeGreaterThanOrEqual(4096);
+    },
+  );
+});
