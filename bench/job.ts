@@ -26,8 +26,6 @@ export interface Job {
   readonly seed: number;
   /** `own`: allocBuffer; `pool`: a BufferPool's; `foreign`: plain Uint8Arrays. Only bun-aio knows a difference. */
   readonly buffers: BufferKind;
-  /** `Ring.open({ waitMicroseconds })`, for bun-aio. */
-  readonly waitMicroseconds: number;
   readonly probe: ProbeKind;
   readonly probeMilliseconds: number;
 }
@@ -64,7 +62,6 @@ export function parseJob(text: string | undefined): Job {
     seconds: numberAt(value, "seconds"),
     seed: numberAt(value, "seed"),
     buffers: BUFFER_KINDS.find((kind) => kind === stringAt(value, "buffers")) ?? "own",
-    waitMicroseconds: numberAt(value, "waitMicroseconds"),
     probe: stringAt(value, "probe") === "ticks" ? "ticks" : "delay",
     probeMilliseconds: numberAt(value, "probeMilliseconds"),
   };

@@ -105,7 +105,6 @@ function jobFor(step: Step, round: number, options: Options, targets: Targets): 
     seconds: Math.max(options.seconds, row.secondsAtLeast ?? 0),
     seed: 0x9e37 + round,
     buffers: "own",
-    waitMicroseconds: 0,
   };
 }
 

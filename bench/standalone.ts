@@ -22,7 +22,6 @@ export function jobOf(row: Row, targets: Targets, measured: Measured): Job {
     onto: "",
     span: targets.bytes(row.target),
     buffers: "own",
-    waitMicroseconds: 0,
     ...measured,
   };
 }

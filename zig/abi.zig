@@ -33,8 +33,6 @@ pub const pinned_chunks_max = 64;
 /// Operations beyond the queue depth that the native side holds ready, so that a completion can
 /// be followed by the next submission without a trip through JavaScript.
 pub const operations_ready = 128;
-/// The longest that a flush blocks the JavaScript thread for a completion, where that was asked for.
-pub const wait_ns_max = 50_000;
 /// How long teardown waits for the kernel before it leaks what the kernel may still write.
 pub const teardown_ms_max = 1000;
 /// How long a kernel may refuse to say what became of operations before they are settled without it.
@@ -401,8 +399,7 @@ pub const RingOptions = extern struct {
     device_seed: u32,
     /// Is duplicated.
     device_base_fd: i32,
-    /// How long a flush may block for the first completion, at most `wait_ns_max`; 0: not at all.
-    wait_ns: u32,
+    reserved: u32 = 0,
 };
 
 /// Filled by `ba_ring_open`, also when it fails.

@@ -260,7 +260,6 @@ pub const Ring = struct {
         engine.init(ring.engineMemory(.of(wanted.queue_depth)), .{
             .queue_depth = wanted.queue_depth,
             .window_bytes = @max(wanted.window_bytes, abi.piece_bytes_max),
-            .wait_ns = @min(wanted.wait_ns, abi.wait_ns_max),
             // Who names a backend has everything done by it.
             .pool_reads_now = wanted.backend == @intFromEnum(abi.Backend.automatic),
         });

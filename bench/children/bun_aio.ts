@@ -1,6 +1,6 @@
 // The contestant bun-aio: `depth` loops, each awaiting one `readAt`. What a user would write.
 
-import { allocBuffer, BufferPool, type Bytes, File, Ring } from "../../src/index.ts";
+import { allocBuffer, BufferPool, type Bytes, File } from "../../src/index.ts";
 import type { Job, Sample } from "../job.ts";
 import { checkStamps } from "../stamps.ts";
 import { runChild, runLoops } from "./child.ts";
@@ -8,9 +8,7 @@ import { Meter } from "./meter.ts";
 import { createOffsets } from "./offsets.ts";
 
 async function measure(job: Job): Promise<Sample> {
-  const { waitMicroseconds } = job;
-  const ring = waitMicroseconds === 0 ? Ring.default() : Ring.open({ waitMicroseconds });
-  await using file = await File.open(job.path, { direct: job.direct, ring });
+  await using file = await File.open(job.path, { direct: job.direct });
   const meter = new Meter(job);
   const offsets = createOffsets(job);
 

@@ -51,13 +51,6 @@ export const bunAioPool: Contestant = new ScriptContestant({
   change: { buffers: "pool" },
 });
 
-/** With the longest wait that one can ask for. */
-export const bunAioWaiting: Contestant = new ScriptContestant({
-  name: "bun-aio, waiting",
-  script: "bun_aio.ts",
-  change: { waitMicroseconds: 50 },
-});
-
 export const bunAioLong: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "rss_growth.ts",

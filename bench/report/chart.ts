@@ -20,7 +20,6 @@ interface Ink {
 /** Told apart by lightness as well as by hue; ours is the strongest. */
 const INKS: readonly { readonly name: string; readonly ink: Ink }[] = [
   { name: "bun-aio", ink: { light: "#d9480f", dark: "#ff8a4c" } },
-  { name: "bun-aio, waiting", ink: { light: "#f2a37e", dark: "#8f4a24" } },
   { name: "fs.promises", ink: { light: "#5f6b7a", dark: "#9aa7b8" } },
   { name: "fs.readSync", ink: { light: "#aab4c0", dark: "#5d6875" } },
   { name: "bare loop", ink: { light: "#1864ab", dark: "#4dabf7" } },

@@ -2,7 +2,7 @@
 
 import { readsPerSecond } from "./metrics.ts";
 import type { Row } from "./row.ts";
-import { depthLabel, deviceBars, deviceCases } from "./throughput.ts";
+import { depthLabel, deviceBars, directCases } from "./throughput.ts";
 
 export const loopRandom: Row = {
   name: "loop",
@@ -16,7 +16,7 @@ export const loopRandom: Row = {
     probe: "delay",
     probeMilliseconds: 5,
   },
-  cases: deviceCases(),
+  cases: directCases(),
   bars: [
     ...deviceBars(),
     { case: depthLabel(32), of: "bun-aio", against: "fs.promises", atLeast: 2.5 },

@@ -3,7 +3,7 @@
 import { bareLoop } from "../contestants/bare_loop.ts";
 import type { Contestant } from "../contestants/contestant.ts";
 import { fioBatch, fioSingle } from "../contestants/fio.ts";
-import { bunAio, bunAioPool, bunAioWaiting, fsPromises, readSync } from "../contestants/script.ts";
+import { bunAio, bunAioPool, fsPromises, readSync } from "../contestants/script.ts";
 import type { Bar, Case } from "./row.ts";
 
 const DEPTHS = [1, 8, 32, 128] as const;
@@ -16,13 +16,7 @@ export function throughputCases(): Case[] {
   }));
 }
 
-/** The same with registered buffers, and at small depths a ring that waits for the device. */
-export function deviceCases(): Case[] {
-  return directCases().map((one) =>
-    one.depth > 8 ? one : { ...one, contestants: [...one.contestants, bunAioWaiting] },
-  );
-}
-
+/** The same with registered buffers. */
 export function directCases(): Case[] {
   return throughputCases().map((one) => ({
     ...one,

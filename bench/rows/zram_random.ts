@@ -2,7 +2,7 @@
 
 import { readsPerSecond } from "./metrics.ts";
 import type { Row } from "./row.ts";
-import { deviceBars, deviceCases } from "./throughput.ts";
+import { deviceBars, directCases } from "./throughput.ts";
 
 export const zramRandom: Row = {
   name: "zram",
@@ -16,7 +16,7 @@ export const zramRandom: Row = {
     probe: "delay",
     probeMilliseconds: 5,
   },
-  cases: deviceCases(),
+  cases: directCases(),
   bars: deviceBars(),
   charted: true,
 };

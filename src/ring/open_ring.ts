@@ -38,14 +38,12 @@ export interface DeviceParameters {
 export function openRing(
   backend: number,
   queueDepth: number,
-  waitNs: number,
   device?: DeviceParameters | undefined,
 ): OpenedRing {
   const wanted = new Uint32Array(abi.RingOptions.SIZE / 4);
   wanted[abi.RingOptions.backend / 4] = backend;
   wanted[abi.RingOptions.queueDepth / 4] = queueDepth;
   wanted[abi.RingOptions.windowBytes / 4] = abi.WINDOW_BYTES_DEFAULT;
-  wanted[abi.RingOptions.waitNs / 4] = waitNs;
   injectFaults(wanted);
   if (device !== undefined) describeDevice(wanted, device);
   const answer = new Uint8Array(new ArrayBuffer(abi.RingInfo.SIZE));

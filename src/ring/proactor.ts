@@ -40,8 +40,6 @@ const INLINE_FLUSHES_MAX = 256;
 export interface ProactorOptions {
   readonly backend: number;
   readonly queueDepth: number;
-  /** How long a flush may block for the first completion; default 0. */
-  readonly waitNs?: number | undefined;
   /** How long to look for completions before the ring sleeps; default 0. */
   readonly pollMicroseconds?: number | undefined;
   /** Of a simulated ring. */
@@ -90,12 +88,7 @@ export class Proactor implements Host {
 
   constructor(options: ProactorOptions) {
     this.#native = library();
-    const opened = openRing(
-      options.backend,
-      options.queueDepth,
-      options.waitNs ?? 0,
-      options.device,
-    );
+    const opened = openRing(options.backend, options.queueDepth, options.device);
     this.refused = opened.refused;
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;

@@ -27,13 +27,6 @@ export interface RingOptions {
   /** Operations in the kernel at once, 1 to 4096; default 128. More may be waiting, without limit. */
   queueDepth?: number | undefined;
   /**
-   * How long, in microseconds from 0 to 50, a flush may block this thread for its first completion;
-   * default 0: never. For a program that awaits one read at a time from a device that answers sooner
-   * than the event loop would hear of it (docs/performance.md). Only `io_uring` (Linux 5.11) waits,
-   * the other backends take it without effect.
-   */
-  waitMicroseconds?: number | undefined;
-  /**
    * How long, in microseconds from 0 to 1000, the ring looks for completions once in each turn of the event
    * loop, after operations were handed over or came back, before it sleeps until the kernel tells of more;
    * default 50. It blocks nothing. It is done for up to eight operations in flight, and no longer than it pays:
@@ -45,7 +38,6 @@ export interface RingOptions {
 /** bench/README.md, `--rows loop,zram --depths 1`. */
 const POLL_MICROSECONDS_DEFAULT = 50;
 const POLL_MICROSECONDS_MAX = 1000;
-const NS_PER_MICROSECOND = 1000;
 
 const BACKENDS: Readonly<Record<string, number>> = {
   auto: abi.Backend.automatic,
@@ -105,18 +97,10 @@ export class Ring implements AsyncDisposable {
   }
 
   static #open(options: RingOptions | undefined): Ring {
-    checkOptions("Ring.open", options, [
-      "backend",
-      "queueDepth",
-      "waitMicroseconds",
-      "pollMicroseconds",
-    ]);
+    checkOptions("Ring.open", options, ["backend", "queueDepth", "pollMicroseconds"]);
     const { backend, forced } = chooseBackend(options?.backend);
     const depth = options?.queueDepth ?? abi.QUEUE_DEPTH_DEFAULT;
     const queueDepth = checkInteger("options.queueDepth", depth, 1, abi.QUEUE_DEPTH_MAX);
-    const wait = options?.waitMicroseconds ?? 0;
-    const waitMax = abi.WAIT_NS_MAX / NS_PER_MICROSECOND;
-    const waitNs = checkInteger("options.waitMicroseconds", wait, 0, waitMax) * NS_PER_MICROSECOND;
     const poll = options?.pollMicroseconds ?? POLL_MICROSECONDS_DEFAULT;
     const pollMicroseconds = checkInteger(
       "options.pollMicroseconds",
@@ -124,7 +108,7 @@ export class Ring implements AsyncDisposable {
       0,
       POLL_MICROSECONDS_MAX,
     );
-    const proactor = new Proactor({ backend, queueDepth, waitNs, pollMicroseconds });
+    const proactor = new Proactor({ backend, queueDepth, pollMicroseconds });
     return new Ring(proactor, reason(proactor, forced));
   }
 

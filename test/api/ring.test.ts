@@ -1,18 +1,9 @@
 // `Ring`: opening, choosing a backend, the default one, closing.
 
 import { expect, test } from "bun:test";
-import { allocBuffer, BlockDevice, File, Ring } from "../../src/index.ts";
-import { imageDevice } from "../../src/testing/index.ts";
+import { BlockDevice, File, Ring } from "../../src/index.ts";
 import { runCode } from "../support/child.ts";
-import { backend, noFaultFree, noIoUring, noLinux, testUnless } from "../support/conditions.ts";
-import {
-  blockingRead,
-  blockingReadMissing,
-  openBlocking,
-  rejection,
-  ScopedAbort,
-  untilBlocked,
-} from "../support/control.ts";
+import { backend, noIoUring, noLinux, testUnless } from "../support/conditions.ts";
 import { descriptorsBelow, links } from "../support/descriptors.ts";
 import { noLoop } from "../support/devices.ts";
 import { ioError } from "../support/expect.ts";
@@ -164,58 +155,3 @@ test("the backend under test is the one that was asked for", () => {
   const asked = process.env["BUN_AIO_BACKEND"] || "auto";
   expect<string>(asked === "auto" ? "auto" : backend).toBe(asked);
 });
-
-test("waitMicroseconds changes nothing but the time", async () => {
-  using dir = new TempDir();
-  await using ring = Ring.open({ waitMicroseconds: 50 });
-  await using file = await File.open(dir.file("a", "0123456789"), { ring });
-  const answers = await Promise.all(
-    Array.from({ length: 10 }, async (_, at) => {
-      const byte = new Uint8Array(1);
-      await file.readAt(byte, at);
-      return byte[0];
-    }),
-  );
-  expect(answers).toEqual([..."0123456789"].map((digit) => digit.charCodeAt(0)));
-});
-
-testUnless(
-  noIoUring ?? noFaultFree ?? imageDevice.unavailable(),
-  "with waitMicroseconds a device's answer may come with the flush that asked for it",
-  async () => {
-    await using device = await imageDevice({ size: 2 ** 20 });
-    const buffer = allocBuffer(4096);
-    const inlineCompletions = async (waitMicroseconds: number): Promise<number> => {
-      await using ring = Ring.open({ waitMicroseconds });
-      await using file = await BlockDevice.open(device.path as string, { ring });
-      const before = ring.stats().inlineCompletions;
-      for (let i = 0; i < 2000; i++) await file.readExactAt(buffer, (i % 256) * 4096);
-      return ring.stats().inlineCompletions - before;
-    };
-    // Whether a device answers within the time is the machine's affair: once is enough.
-    const until = performance.now() + 30_000;
-    let gained = 0;
-    while (gained <= 20 && performance.now() < until) {
-      gained = (await inlineCompletions(50)) - (await inlineCompletions(0));
-    }
-    expect(gained).toBeGreaterThan(20);
-  },
-  60_000,
-);
-
-testUnless(
-  noIoUring ?? blockingReadMissing,
-  "promise 9: waitMicroseconds never blocks for longer",
-  async () => {
-    await using ring = Ring.open({ waitMicroseconds: 50 });
-    await using file = await openBlocking(ring);
-    using controller = new ScopedAbort();
-    const ended = rejection(
-      blockingRead(file, allocBuffer(2 ** 20), { signal: controller.signal }),
-    );
-    // Were it to wait for its read, this turn would never come.
-    await untilBlocked();
-    controller.abort();
-    expect((await ended).code).toBe("ABORT_ERR");
-  },
-);

@@ -41,7 +41,7 @@ struct ring_options {
     double device_bytes;
     uint32_t device_sector_size, device_memory_alignment, device_flags, device_seed;
     int32_t device_base_fd;
-    uint32_t wait_ns;
+    uint32_t reserved;
 };
 struct ring_info {
     double ring, memory, memory_bytes, bounce_address;

@@ -64,7 +64,6 @@ pub const Memory = struct {
 pub const Limits = struct {
     queue_depth: u32,
     window_bytes: u64,
-    wait_ns: u32 = 0,
     /// What needs no device is not handed over to a thread.
     pool_reads_now: bool = false,
 };
@@ -173,7 +172,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.begin();
             for (engine.memory.submissions[0..count]) |*submission| submit.accept(engine, submission);
             engine.progress(next);
-            engine.waitBriefly(next);
             const inline_count = engine.completions.count;
             engine.stats().inline_completions += inline_count;
             return engine.finish();
@@ -258,17 +256,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 }
                 engine.disarm();
             }
-        }
-
-        /// Where it was asked for: a device that answers within some microseconds is sooner done than
-        /// the event loop hears of it.
-        fn waitBriefly(engine: *Self, next: Next) void {
-            if (!@hasDecl(Kernel, "wait")) return;
-            if (engine.limits.wait_ns == 0) return;
-            if (engine.completions.count > 0 or engine.kernel_count == 0) return;
-            engine.disarm();
-            engine.kernel.wait(engine.limits.wait_ns);
-            engine.progress(next);
         }
 
         fn finish(engine: *Self) u32 {

@@ -15,7 +15,6 @@
 //! and, where they mean something:
 //!   readNow(operation, way) read_now.Outcome   a read that needs no device, done at once if it can be
 //!   scan_ms: u32       notifications can be lost: reap every so many ms while operations run
-//!   wait(timeout_ns) void   block until something can be reaped, at most so long
 //!   unsent() bool      requests to cancel wait for room, or the kernel does not answer: call again soon
 //!   muteErrno() ?i32   the kernel refuses, with this errno, to say what became of operations, perhaps for good
 //!   dueMs(now_ns) ?u32 nothing will ring, but something will be there in so many ms

@@ -290,14 +290,6 @@ pub fn IoUring(comptime Os: type) type {
             return result;
         }
 
-        /// Blocks for at most `timeout_ns` until something can be reaped.
-        pub fn wait(self: *Self, timeout_ns: u32) void {
-            if (!@hasDecl(Os.uring, "wait") or self.lost) return;
-            self.system_calls += 1;
-            // A time-out and a signal are as good as an event: reaping tells.
-            _ = Os.uring.wait(&self.ring, self.registered_self, timeout_ns);
-        }
-
         /// AGAIN: no memory for requests. BUSY: completions overflowed and want reaping first. INTR: a
         /// signal came (io_uring_enter(2)).
         fn isPassing(result: isize) bool {

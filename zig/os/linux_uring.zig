@@ -51,37 +51,8 @@ fn mmapRefused(fd: i32) Setup {
 
 /// `registered` is what `registerSelf` gave.
 pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
-    const fd: i32, const how: u32 = enterBy(ring, registered);
-    return signed(linux.io_uring_enter(fd, to_submit, 0, flags | how, null));
-}
-
-fn enterBy(ring: *const Ring, registered: ?u31) struct { i32, u32 } {
-    const index = registered orelse return .{ ring.fd, 0 };
-    return .{ index, linux.IORING_ENTER_REGISTERED_RING };
-}
-
-/// Blocks until a completion is there, for at most `timeout_ns` (IORING_ENTER_EXT_ARG, Linux 5.11).
-pub fn wait(ring: *Ring, registered: ?u31, timeout_ns: u32) isize {
-    assert(timeout_ns < std.time.ns_per_s);
-    if (ring.features & linux.IORING_FEAT_EXT_ARG == 0) return 0;
-    const timeout: linux.kernel_timespec = .{ .sec = 0, .nsec = timeout_ns };
-    const argument: linux.io_uring_getevents_arg = .{
-        .sigmask = 0,
-        .sigmask_sz = 0,
-        .pad = 0,
-        .ts = @intFromPtr(&timeout),
-    };
-    const fd: i32, const how: u32 = enterBy(ring, registered);
-    const flags = linux.IORING_ENTER_GETEVENTS | linux.IORING_ENTER_EXT_ARG | how;
-    return signed(linux.syscall6(
-        .io_uring_enter,
-        @as(u32, @bitCast(fd)),
-        0,
-        1,
-        flags,
-        @intFromPtr(&argument),
-        @sizeOf(linux.io_uring_getevents_arg),
-    ));
+    const index = registered orelse return signed(linux.io_uring_enter(ring.fd, to_submit, 0, flags, null));
+    return signed(linux.io_uring_enter(index, to_submit, 0, flags | linux.IORING_ENTER_REGISTERED_RING, null));
 }
 
 /// Makes the ring known to this thread by an index, which spares each enter the look-up of its
