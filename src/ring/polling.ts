@@ -12,7 +12,7 @@ const HELD_MAX = 8;
 const CREDIT_MAX = 8;
 const PENALTY_MIN = 2;
 const PENALTY_MAX = 64;
-/** From a ring to the drain it causes, in ms: bench/wake.ts. */
+/** From a ring to the drain it causes, in ms: bench/programs/wake.ts. */
 const WAKE_MS = 0.025;
 
 /** Told of every native call, before and after. Times are of the ring's clock, in ms. */

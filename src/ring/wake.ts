@@ -6,7 +6,7 @@
 // `cancel()` lets go of it. So it is made when something is in flight, and cancelled IDLE_MS after
 // the last operation: an awaited operation at a time must not pay for it each time.
 //
-// From the ring to the callback, p50 of 2,000 (bun bench/wake.ts, on a busy machine with two processors):
+// From the ring to the callback, p50 of 2,000 (bun bench/programs/wake.ts, on a busy machine with two processors):
 // stream of an eventfd 21 us, of a pipe 18 us, socket 11 us, postMessage 13 us, spinning on setImmediate 1 us.
 // A socket is sooner, but io_uring can ring nothing but an eventfd; postMessage needs a thread that blocks;
 // spinning burns a processor; a threadsafe callback into a worker that was terminated ends the process.

@@ -1,14 +1,14 @@
 // What an aligned request pays for the alignment checks: 4 KiB reads of a simulated device, whose medium
 // costs one copy, through a file that wants whole sectors and through one that wants nothing.
 //
-//   bun bench/alignment.ts          fails above 50 ns
+//   bun bench/programs/alignment.ts          fails above 50 ns
 
-import { File } from "../src/file/file.ts";
-import { openFile } from "../src/file/open.ts";
-import { PathName } from "../src/file/path.ts";
-import { allocBuffer } from "../src/index.ts";
-import * as abi from "../src/native/abi.gen.ts";
-import { openSimulated } from "../src/ring/ring.ts";
+import { File } from "../../src/file/file.ts";
+import { openFile } from "../../src/file/open.ts";
+import { PathName } from "../../src/file/path.ts";
+import { allocBuffer } from "../../src/index.ts";
+import * as abi from "../../src/native/abi.gen.ts";
+import { openSimulated } from "../../src/ring/ring.ts";
 
 const ROUNDS = 41;
 const READS = 64 * 1024;

@@ -1,7 +1,7 @@
 // How soon does the JavaScript thread learn that another thread has something for it? Measures the
 // ways that src/ring/wake.ts could use, from the ringing to the callback, one ring at a time.
 //
-//   bun bench/wake.ts [--rings 2000] [--json FILE]
+//   bun bench/programs/wake.ts [--rings 2000] [--json FILE]
 //
 // A worker rings at random intervals of 50 to 500 us and notes when, by CLOCK_MONOTONIC: the clocks of
 // JavaScript count from the start of their own thread.

@@ -1,15 +1,15 @@
 // Two or more builds of the native library beside each other, interleaved: what did a change bring?
 //
-//   bun bench/compare.ts [--row cached] [--depth 32] [--rounds 7] [--seconds 0.7] A.so B.so ...
+//   bun bench/programs/compare.ts [--row cached] [--depth 32] [--rounds 7] [--seconds 0.7] A.so B.so ...
 
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-import { run } from "./contestants/process.ts";
-import { parseSample } from "./job.ts";
+import { run } from "../contestants/process.ts";
+import { parseSample } from "../job.ts";
+import { summarize } from "../statistics.ts";
+import { Targets } from "../targets/targets.ts";
 import { inRound, jobOf, rowNamed, TARGET_BYTES } from "./standalone.ts";
-import { summarize } from "./statistics.ts";
-import { Targets } from "./targets/targets.ts";
 
 const WARM_UP_SECONDS = 0.4;
 
@@ -38,7 +38,7 @@ for (let round = 0; round < Number(values.rounds); round++) {
       seconds,
       seed: 1 + round,
     });
-    const child = resolve(import.meta.dirname, "children", "bun_aio.ts");
+    const child = resolve(import.meta.dirname, "..", "children", "bun_aio.ts");
     const { stdout } = await run(
       ["env", `BUN_AIO_LIBRARY=${resolve(library)}`, process.execPath, child, JSON.stringify(job)],
       { seconds: seconds + WARM_UP_SECONDS },

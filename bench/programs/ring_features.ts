@@ -1,14 +1,14 @@
 // What io_uring's ways to spare the kernel work would bring: the bare loop with each of them beside the
 // bare loop without, interleaved. What the library does of it says docs/performance.md.
 //
-//   bun bench/ring_features.ts [--rows cached,loop,zram] [--depths 1,32] [--rounds 7] [--seconds 0.7]
+//   bun bench/programs/ring_features.ts [--rows cached,loop,zram] [--depths 1,32] [--rounds 7] [--seconds 0.7]
 
 import { parseArgs } from "node:util";
 
-import { BareLoop, type Feature } from "./contestants/bare_loop.ts";
+import { BareLoop, type Feature } from "../contestants/bare_loop.ts";
+import { summarize } from "../statistics.ts";
+import { Targets } from "../targets/targets.ts";
 import { inRound, jobOf, rowNamed, TARGET_BYTES } from "./standalone.ts";
-import { summarize } from "./statistics.ts";
-import { Targets } from "./targets/targets.ts";
 
 const WARM_UP_SECONDS = 0.1;
 const FEATURES: readonly Feature[] = [

@@ -1,11 +1,11 @@
 // What JavaScript takes for an awaited operation that does nothing: a promise made by the call, resolved
 // by the flush of its turn, and awaited by a loop. No library that answers with promises can be cheaper.
 //
-//   bun bench/promise_floor.ts [--rounds 7]
+//   bun bench/programs/promise_floor.ts [--rounds 7]
 
 import { parseArgs } from "node:util";
 
-import { summarize } from "./statistics.ts";
+import { summarize } from "../statistics.ts";
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "7" } } });
 const ROUNDS = Number(values.rounds);

@@ -1,9 +1,9 @@
 // What the programs beside main.ts share: they measure one row by themselves.
 
-import type { Job } from "./job.ts";
-import { allRows } from "./rows/all.ts";
-import type { Row } from "./rows/row.ts";
-import type { Targets } from "./targets/targets.ts";
+import type { Job } from "../job.ts";
+import { allRows } from "../rows/all.ts";
+import type { Row } from "../rows/row.ts";
+import type { Targets } from "../targets/targets.ts";
 
 export const TARGET_BYTES: number = 256 * 1024 * 1024;
 

@@ -1,16 +1,15 @@
 // Where the time goes: runs the bun-aio child of one row under perf and prints the shares by
 // library and by symbol. For a row that missed its bar.
 //
-// usage: bun bench/profile.ts [--row cached] [--depth 1] [--child bun_aio.ts] [--foreign]
+// usage: bun bench/programs/profile.ts [--row cached] [--depth 1] [--child bun_aio.ts] [--foreign]
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-
+import { command } from "../targets/command.ts";
+import { Targets } from "../targets/targets.ts";
 import { jobOf, rowNamed, TARGET_BYTES } from "./standalone.ts";
-import { command } from "./targets/command.ts";
-import { Targets } from "./targets/targets.ts";
 
 const SAMPLES_PER_SECOND = 2000;
 const SECONDS = 2;
@@ -41,7 +40,7 @@ const job = jobOf(row, targets, {
 const folder = await mkdtemp(join(tmpdir(), "bun-aio-profile-"));
 try {
   const data = join(folder, "perf.data");
-  const child = join(import.meta.dirname, "children", values.child);
+  const child = join(import.meta.dirname, "..", "children", values.child);
   const perf = ["perf", "record", "-q", "-o", data, "-F", String(SAMPLES_PER_SECOND), "--"];
   console.log(await command(...perf, process.execPath, child, JSON.stringify(job)));
   for (const sort of ["comm,dso", "dso,symbol"]) {

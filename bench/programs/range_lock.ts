@@ -1,9 +1,9 @@
 // What the lock of unaligned writes costs with many of them: as many small ranges before a long one that waits as
 // after it, and the long one gives up. Nodes visited depend on nothing but the code; times on the machine, too.
 //
-//   bun bench/range_lock.ts         the table of docs/performance.md
+//   bun bench/programs/range_lock.ts         the table of docs/performance.md
 
-import { type Lease, RangeLock } from "../src/locks/range_lock.ts";
+import { type Lease, RangeLock } from "../../src/locks/range_lock.ts";
 
 const COUNTS: readonly number[] = [10, 100, 1000, 10_000];
 const ROUNDS = 9;
