@@ -58,10 +58,9 @@ export class Input {
   cancel(reason: unknown): void {
     if (this.#released) return;
     this.#ended = true;
-    this.#reader.cancel(reason).catch(() => {
-      // The copy has an outcome of its own.
-    });
-    this.#release();
+    // What they throw, now or later, is the owner's affair: the copy has an outcome of its own.
+    Promise.try(() => this.#reader.cancel(reason)).catch(nothing);
+    Promise.try(() => this.#release()).catch(nothing);
   }
 
   #release(): void {
@@ -69,3 +68,5 @@ export class Input {
     this.#reader.releaseLock();
   }
 }
+
+function nothing(): void {}

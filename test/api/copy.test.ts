@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { gzipSync } from "node:zlib";
 import {
+  BufferPool,
   type CopyOptions,
   type CopyProgress,
   type CopyResult,
@@ -832,4 +833,36 @@ test("refuses sides that cannot be read or written", async () => {
   const stream = new ReadableStream<Uint8Array>();
   stream.getReader();
   await expect(copy(stream, writing)).rejects.toThrow("locked");
+});
+
+test("a source that throws when it is cancelled keeps nobody from being told of the abort", async () => {
+  using folder = new Folder();
+  await using target = await open(folder.file("b"));
+  using pool = new BufferPool({ size: 1, count: 1 });
+  using _held = await pool.acquire();
+  for (const method of ["cancel", "releaseLock"] as const) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const source = new ReadableStream<Uint8Array>();
+    const { promise, resolve } = Promise.withResolvers<{ done: true }>();
+    let reads = 0;
+    const reader = {
+      read: () => {
+        reads++;
+        return promise;
+      },
+      cancel: async () => resolve({ done: true }),
+      releaseLock: () => resolve({ done: true }),
+      [method]: () => {
+        throw new Error("not now");
+      },
+    };
+    Object.defineProperty(source, "getReader", { value: () => reader });
+    const copying = rejection(copy(source, target, { signal }));
+    while (reads === 0) await new Promise(setImmediate);
+    const waiting = rejection(pool.acquire({ signal }));
+    controller.abort(method);
+    const aborted = { code: "ABORT_ERR", cause: method };
+    expect([await waiting, await copying]).toMatchObject([aborted, aborted]);
+  }
 });

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { allocBuffer, File, IoError, Ring } from "../../src/index.ts";
+import { allocBuffer, BufferPool, copy, File, IoError, Ring } from "../../src/index.ts";
 import { simulatedDevice } from "../../src/testing/index.ts";
 import { backend, describeUnless, faulty } from "../support/conditions.ts";
 import {
@@ -323,6 +323,48 @@ test(`${MANY} operations on one signal leave no listener behind`, async () => {
   }
   expect(count.peak).toBe(1);
 }, 240_000);
+
+test("whatever waits for one signal, on any ring: it has one listener", async () => {
+  using folder = new Folder();
+  await using rings = new AsyncDisposableStack();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const count = counted(signal);
+  using pool = new BufferPool({ size: 4096, count: 1 });
+  using _held = await pool.acquire();
+  const waits = Promise.allSettled(Array.from({ length: 100 }, () => pool.acquire({ signal })));
+  const streams: Promise<void>[] = [];
+  for (let index = 0; index < 3; index++) {
+    const ring = rings.use(Ring.open());
+    const source = await File.open(folder.file(`from ${index}`, pattern(1 << 20)), { signal });
+    const path = folder.file(`to ${index}`, "");
+    const target = await File.open(path, { write: true, ring, signal, timeout: 60_000 });
+    rings.use(source);
+    rings.use(target);
+    await copy(source, target, { chunkSize: 65_536, sparse: true, verify: true, signal });
+    const operation = { kind: "read", file: target, data: allocBuffer(10), offset: 0 } as const;
+    await ring.batch([operation, operation], { signal });
+    await target.writeAt(new Uint8Array(8), 0, { signal });
+    const readable = source.readable({ signal });
+    streams.push(readable.pipeTo(target.writable({ signal, sync: true }), { preventAbort: true }));
+    await streams[index];
+    // Two that are never read, nor written to.
+    streams.push(source.readable({ signal }).cancel(), target.writable({ signal }).close());
+    source.readable({ signal });
+    target.writable({ signal });
+  }
+  await Promise.all(streams);
+  const during = { ...count };
+  controller.abort("enough");
+  for (const wait of await waits) {
+    expect(wait).toMatchObject({ reason: { name: "AbortError", cause: "enough" } });
+  }
+  await turns(1);
+  expect([during, count]).toEqual([
+    { listeners: 1, peak: 1 },
+    { listeners: 0, peak: 1 },
+  ]);
+});
 
 test("one signal ends 10,000 operations, in linear time", async () => {
   using folder = new Folder();
