@@ -89,6 +89,9 @@ class Copy {
   /** Chunks behind the prefix that are done, by where they begin. */
   readonly #done = new Map<number, number>();
   #prefix = 0;
+  /** Behind the last data that was written: zeroes left out behind it are in no file yet. */
+  #dataEnd = 0;
+  #hasLength = false;
   readonly #readErrors: ReadError[] = [];
   /** Where the source ended, once that is known. */
   #end = Infinity;
@@ -137,6 +140,7 @@ class Copy {
     else await this.#copyStream(source);
     if (this.#failure !== undefined) return;
     await this.#finishLength();
+    this.#hasLength = true;
     if (sync) await target.syncAll(this.#scope);
     this.#meter.end();
     if (verify && this.#failure === undefined) await this.#verify();
@@ -318,6 +322,7 @@ class Copy {
     const { target, targetOffset } = this.#plan;
     await writeAnywhere(target, data, addOffset(targetOffset, at), this.#scope);
     this.#bytesCopied += data.byteLength;
+    this.#dataEnd = Math.max(this.#dataEnd, at + data.byteLength);
   }
 
   async #putHole(at: number, data: Bytes): Promise<void> {
@@ -425,11 +430,18 @@ class Copy {
     this.#stopSource?.(this.#failure);
   }
 
+  /** The prefix, as far as the target has it: it may have ended before the hole at its end was made. */
+  #contained(): number {
+    const { target, targetOffset, sizeBefore } = this.#plan;
+    if (this.#hasLength || target.kind !== "regular") return this.#prefix;
+    return Math.min(this.#prefix, Math.max(this.#dataEnd, sizeBefore - Number(targetOffset)));
+  }
+
   #result(): CopyResult {
     return {
       bytesCopied: this.#bytesCopied,
       bytesSkipped: this.#bytesSkipped,
-      prefix: this.#prefix,
+      prefix: this.#contained(),
       durationMs: now() - this.#started,
       verified: this.#verified,
       digest: this.#failure === undefined ? this.#hasher?.digest("hex") : undefined,

@@ -727,6 +727,36 @@ test("onto itself: refused where the ranges overlap", async () => {
   expect(same(bytesAt(path), twice)).toBe(true);
 });
 
+test("sparse, ended before the hole at its end is made: the prefix is what the target has", async () => {
+  using folder = new Folder();
+  const contents = new Uint8Array(300_000);
+  contents.set(pattern(100_000));
+  await using source = await File.open(folder.file("source", contents));
+  for (const [before, targetOffset] of [
+    [0, 0],
+    [0, 5000],
+    [200_000, 0],
+  ] as const) {
+    const path = folder.file(`${before} ${targetOffset}`, pattern(before));
+    await using target = await open(path, {});
+    const controller = new AbortController();
+    // First to see what is there, then, when all is written, whether the length is right.
+    let asked = 0;
+    target.size = () => {
+      if (++asked === 2) controller.abort();
+      return File.prototype.size.call(target);
+    };
+    const { signal } = controller;
+    const options = { sparse: true, targetOffset, chunkSize: 65_536, signal };
+    const error = await rejection(copy(source, target, options));
+    const { prefix = 0 } = error.result ?? {};
+    expect([error.code, prefix]).toEqual(["ABORT_ERR", statSync(path).size - targetOffset]);
+    const rest = { sparse: true, sourceOffset: prefix, targetOffset: targetOffset + prefix };
+    await copy(source, target, rest);
+    expect(same(bytesAt(path).subarray(targetOffset), contents)).toBe(true);
+  }
+});
+
 test("sparse, onto a direct file that is open for writing only, with a hole at the end", async () => {
   using folder = new Folder();
   const contents = new Uint8Array(2 * 65_536 + 100).fill(1, 0, 65_536);
