@@ -17,10 +17,10 @@ interface Costs {
 function measure(count: number): { readonly giving: Costs; readonly each: Costs } {
   const lock = new RangeLock();
   const small = (_: unknown, index: number): Lease =>
-    lock.acquire(index * 4096 + 512, index * 4096 + 1024, true);
+    lock.acquire({ start: index * 4096 + 512, end: index * 4096 + 1024, exclusive: true });
   const began = Bun.nanoseconds();
   const before = Array.from({ length: count }, small);
-  const long = lock.acquire(0, count * 4096, true);
+  const long = lock.acquire({ start: 0, end: count * 4096, exclusive: true });
   const after = Array.from({ length: count }, small);
   const nodes = lock.steps;
   const gives = Bun.nanoseconds();

@@ -108,7 +108,7 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return new BlockDevice(await examined(await adoptFd(fd, rest), sector, true));
+    return new BlockDevice(await examined(await adoptFd(fd, rest), sector, { adopted: true }));
   }
 
   /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
@@ -317,39 +317,39 @@ export async function openInit(path: Path, options: BlockDeviceOptions): Promise
   const sector = checkSectorSize(sectorSize);
   using name = new PathName("path", path);
   name.hold(proactorOf(checkRing(rest.ring)));
-  return await examined(await openDevice(name, rest, asked), sector);
+  return await examined(await openDevice(name, rest, { exclusive: asked }), sector);
+}
+
+/** Whether nobody else is to use the disk meanwhile. */
+interface Hold {
+  readonly exclusive: boolean;
 }
 
 async function openDevice(
   name: PathName,
   options: OpenOptions,
-  exclusive: boolean,
+  { exclusive }: Hold,
 ): Promise<FileInit> {
-  const { create, createNew } = options;
-  if (createNew === true) {
+  if (options.createNew === true) {
     if (await isDeviceFolder(name)) throw noDevice(name);
     return openOrCached(name, options, 0);
   }
   // A file that may be somebody's disk is emptied when it is known that it is not.
   const empties = exclusive && options.write === true && options.truncate === true;
   const chosen = empties ? { ...options, truncate: false } : options;
-  const init = await openOrMake(name, chosen, exclusive, create === true);
+  const init = await openOrMake(name, chosen, { exclusive });
   if (exclusive) await refuseUsed(init);
   return empties ? emptied(init) : init;
 }
 
-async function openOrMake(
-  name: PathName,
-  options: OpenOptions,
-  exclusive: boolean,
-  mayMake: boolean,
-): Promise<FileInit> {
+async function openOrMake(name: PathName, options: OpenOptions, hold: Hold): Promise<FileInit> {
+  const { exclusive } = hold;
   // With O_CREAT the flag O_EXCL would mean "must not exist": what is there is held, what is not is made.
   try {
     const flags = exclusive ? abi.OpenFlag.exclusive : 0;
     return await openOrCached(name, { ...options, create: false }, flags);
   } catch (error) {
-    if (!mayMake || !(error instanceof IoError)) throw error;
+    if (options.create !== true || !(error instanceof IoError)) throw error;
     if (error.syscall !== "open" || error.code !== "ENOENT") throw error;
   }
   // A file there would be in memory, and stand in the way of the disk.
@@ -358,7 +358,7 @@ async function openOrMake(
   if (made.state.kind !== abi.FileKind.disk || !exclusive) return made;
   // It has come meanwhile, and is not held.
   await closeState(proactorOf(made.ring), made.state);
-  return openOrMake(name, options, exclusive, mayMake);
+  return openOrMake(name, options, hold);
 }
 
 /** Some file systems have no direct I/O: an image there is read through the cache, unless `direct` was asked for. */
@@ -422,7 +422,7 @@ async function emptied(init: FileInit): Promise<FileInit> {
 export async function examined(
   init: FileInit,
   sectorSize: number | undefined,
-  adopted = false,
+  options: { readonly adopted?: boolean } = {},
 ): Promise<DeviceInit> {
   const { state } = init;
   const proactor = proactorOf(init.ring);
@@ -430,7 +430,7 @@ export async function examined(
     const geometry = await proactor.holding(state, () => examine(init, sectorSize));
     return { ...init, geometry };
   } catch (error) {
-    if (adopted && state.ownsFd) {
+    if (options.adopted === true && state.ownsFd) {
       proactor.forgetFile(state.index);
       state.ownsFd = false;
     }

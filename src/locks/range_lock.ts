@@ -9,11 +9,16 @@ import { Turns } from "../common/turns.ts";
 import { blocksOf } from "./aligned_blocks.ts";
 import { type Claim, ClaimTree } from "./claim_tree.ts";
 
-/** A range that is held or waited for; give it to `release`. */
-export interface Lease {
+export interface Range {
   readonly start: Offset;
   /** First byte behind it; Infinity for "to the end of the file and beyond". */
   readonly end: Offset;
+  /** Whether it is shared with nobody. Default false. */
+  readonly exclusive?: boolean;
+}
+
+/** A range that is held or waited for; give it to `release`. */
+export interface Lease extends Range {
   readonly exclusive: boolean;
   /** Resolves when the range is held; undefined if it is so from the beginning. */
   readonly granted: Promise<void> | undefined;
@@ -32,10 +37,10 @@ class Entry implements Lease {
   granted: Promise<void> | undefined;
   grant: (() => void) | undefined;
 
-  constructor(start: Offset, end: Offset, exclusive: boolean, order: number) {
-    this.start = start;
-    this.end = end;
-    this.exclusive = exclusive;
+  constructor(range: Range, order: number) {
+    this.start = range.start;
+    this.end = range.end;
+    this.exclusive = range.exclusive === true;
     this.order = order;
   }
 }
@@ -66,9 +71,9 @@ export class RangeLock {
    * Shared leases overlap each other, exclusive ones nobody. The range is held when every earlier lease that
    * conflicts has been released: see `granted`. An empty range conflicts with nothing.
    */
-  acquire(start: Offset, end: Offset, exclusive: boolean): Lease {
-    const blocks = blocksOf(start, end);
-    const entry = new Entry(start, end, exclusive, this.#order++);
+  acquire(range: Range): Lease {
+    const blocks = blocksOf(range.start, range.end);
+    const entry = new Entry(range, this.#order++);
     entry.waiting = blocks.length;
     this.#size++;
     for (const block of blocks) entry.claims.push(this.#tree.add(block, entry));

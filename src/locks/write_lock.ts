@@ -8,7 +8,7 @@ import { waitWithin } from "../cancellation/registry.ts";
 import type { CancelReason, CancelScope } from "../cancellation/scope.ts";
 import type { Offset } from "../common/arguments.ts";
 import type { Identity } from "./identity.ts";
-import { type Lease, RangeLock } from "./range_lock.ts";
+import { type Lease, type Range, RangeLock } from "./range_lock.ts";
 
 /** Who waits: for how long, and what to say if it was in vain. */
 export interface Waiter {
@@ -16,14 +16,6 @@ export interface Waiter {
   stopped(reason: CancelReason): Error;
   /** The range is given up because of `cause`. */
   givenUp(cause: unknown): Error;
-}
-
-/** What a change covers. */
-export interface ChangedRange {
-  readonly start: Offset;
-  readonly end: Offset;
-  /** Whether it is shared with nobody while the lock is on. Default false. */
-  readonly exclusive?: boolean;
 }
 
 /** A change that began while the lock was off; it is given a lease when the lock is turned on. */
@@ -158,7 +150,7 @@ export class WriteLock {
   }
 
   /** Runs a change, which begins in this turn if it may. */
-  during<T>(range: ChangedRange, waiter: Waiter, run: () => Promise<T>): Promise<T> {
+  during<T>(range: Range, waiter: Waiter, run: () => Promise<T>): Promise<T> {
     const { ranges } = this.#shared;
     if (ranges !== undefined) return this.#runLocked(ranges, range, waiter, run);
     return this.#runUnlocked({ start: range.start, end: range.end, lease: undefined }, run);
@@ -182,11 +174,11 @@ export class WriteLock {
 
   async #runLocked<T>(
     ranges: RangeLock,
-    range: ChangedRange,
+    range: Range,
     waiter: Waiter,
     run: () => Promise<T>,
   ): Promise<T> {
-    const lease = ranges.acquire(range.start, range.end, range.exclusive === true);
+    const lease = ranges.acquire(range);
     try {
       if (lease.granted !== undefined) await granted(lease.granted, waiter);
       this.#checkGivenUp(range.start, range.end, waiter);
@@ -201,7 +193,7 @@ export class WriteLock {
     if (ranges !== undefined) return ranges;
     const made = new RangeLock();
     this.#shared.ranges = made;
-    for (const change of unlocked) change.lease = made.acquire(change.start, change.end, false);
+    for (const change of unlocked) change.lease = made.acquire(change);
     for (const member of members) member.#lockFast(made);
     return made;
   }
@@ -209,7 +201,7 @@ export class WriteLock {
   #lockFast(ranges: RangeLock): void {
     if (this.#fastCount === 0) return;
     this.#eachWrite((slot, start, end) => {
-      this.#fast.set(slot, ranges.acquire(start, end, false));
+      this.#fast.set(slot, ranges.acquire({ start, end }));
     });
   }
 

@@ -148,7 +148,7 @@ export class Operations implements OperationSource {
       return this.refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.bounce.allocate(length);
-    if (block === NO_BLOCK) return this.#waitOrRefuse(slot, this.bounce.canHave(length));
+    if (block === NO_BLOCK) return this.bounce.canHave(length) ? -1 : this.#refuseForMemory(slot);
     slots.block[slot] = block;
     if (slots.kind[slot] === abi.Kind.write && !this.bounce.copyIn(view, block, length)) {
       return this.refuse(slot, detachedError(this.#describe(slot, 0)));
@@ -156,9 +156,8 @@ export class Operations implements OperationSource {
     return this.bounce.addressOf(block);
   }
 
-  /** Bounce memory is short: it comes back (`mayCome`), unless too much of it is the kernel's for ever. */
-  #waitOrRefuse(slot: number, mayCome: boolean): -1 {
-    if (mayCome) return -1;
+  /** Bounce memory is short, and so much of it is the kernel's for ever that enough will not come back. */
+  #refuseForMemory(slot: number): -1 {
     const init = this.#describe(slot, 0);
     const error = new IoError("ENOMEM", {
       ...init,
@@ -176,7 +175,8 @@ export class Operations implements OperationSource {
     const isData = request.kind === abi.Kind.read || request.kind === abi.Kind.write;
     const block = isData ? bounce.allocate(wanted) : bounce.allocateOwn(wanted);
     if (block === NO_BLOCK) {
-      return this.#waitOrRefuse(slot, isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted));
+      const mayCome = isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted);
+      return mayCome ? -1 : this.#refuseForMemory(slot);
     }
     this.slots.block[slot] = block;
     if (request.fill !== undefined) {

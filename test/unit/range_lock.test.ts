@@ -14,8 +14,13 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 }
 
 /** Waits until the range is held. */
-async function hold(lock: RangeLock, ...range: Parameters<RangeLock["acquire"]>): Promise<Lease> {
-  const lease = lock.acquire(...range);
+async function hold(
+  lock: RangeLock,
+  start: Offset,
+  end: Offset,
+  exclusive: boolean,
+): Promise<Lease> {
+  const lease = lock.acquire({ start, end, exclusive });
   await lease.granted;
   return lease;
 }
@@ -85,7 +90,7 @@ test("a lease that is not held cannot be released", async () => {
 test("who gives up lets those behind it wait for those before it only", async () => {
   const lock = new RangeLock();
   const first = await hold(lock, 0, 10, true);
-  const wide = lock.acquire(0, 1000, true);
+  const wide = lock.acquire({ start: 0, end: 1000, exclusive: true });
   const same = hold(lock, 0, 10, true);
   const far = hold(lock, 500, 510, true);
   expect(await isSettled(far)).toBe(false);
@@ -117,7 +122,7 @@ test("no two holders ever conflict, and everybody gets through", async () => {
         ranges.map(async ({ start, length, exclusive, big, turns, patience }) => {
           const from = big ? BigInt(start) : start;
           const end = big ? BigInt(start + length) : start + length;
-          const lease = lock.acquire(from, end, exclusive);
+          const lease = lock.acquire({ start: from, end, exclusive });
           let isHeld = lease.granted === undefined;
           void lease.granted?.then(() => {
             isHeld = true;
@@ -219,7 +224,7 @@ test("holds what a lock that compares everything with everything would, step by 
           lock.release(leases.splice(at, 1)[0] as Lease);
           slow.release(at);
         } else {
-          leases.push(lock.acquire(range.start, range.end, range.exclusive));
+          leases.push(lock.acquire(range));
           slow.acquire(range);
         }
         expect(leases.map(isHeld)).toEqual(slow.present.map(({ held }) => held));
@@ -235,7 +240,7 @@ test("holds what a lock that compares everything with everything would, step by 
 function expectEmpty(lock: RangeLock): void {
   expect(lock.size).toBe(0);
   const before = lock.steps;
-  lock.acquire(0, 1, true);
+  lock.acquire({ start: 0, end: 1, exclusive: true });
   expect(lock.steps - before).toBeLessThanOrEqual(2);
 }
 
@@ -243,9 +248,11 @@ function expectEmpty(lock: RangeLock): void {
 function stepsPerRange(count: number, run: (lock: RangeLock, longs: Lease[]) => void): number {
   const lock = new RangeLock();
   const small = (_: unknown, index: number): Lease =>
-    lock.acquire(index * 4096 + 512, index * 4096 + 1024, true);
+    lock.acquire({ start: index * 4096 + 512, end: index * 4096 + 1024, exclusive: true });
   const before = Array.from({ length: count }, small);
-  const longs = Array.from({ length: 8 }, () => lock.acquire(0, count * 4096, true));
+  const longs = Array.from({ length: 8 }, () =>
+    lock.acquire({ start: 0, end: count * 4096, exclusive: true }),
+  );
   const after = Array.from({ length: count }, small);
   run(lock, longs);
   for (const lease of [...before, ...after]) lock.release(lease);
@@ -275,7 +282,9 @@ test.each([false, true])(
   async (reversed) => {
     const steps = (count: number): number => {
       const lock = new RangeLock();
-      const leases = Array.from({ length: count }, (_, i) => lock.acquire(0, 4608, i % 3 === 0));
+      const leases = Array.from({ length: count }, (_, i) =>
+        lock.acquire({ start: 0, end: 4608, exclusive: i % 3 === 0 }),
+      );
       for (const lease of reversed ? leases.reverse() : leases) lock.release(lease);
       expect(lock.size).toBe(0);
       return lock.steps / count;
@@ -286,10 +295,10 @@ test.each([false, true])(
 
 test("who may go on is told in several turns, in order, unless it has given up", async () => {
   const lock = new RangeLock();
-  const long = lock.acquire(0, Infinity, true);
+  const long = lock.acquire({ start: 0, end: Infinity, exclusive: true });
   const told: number[] = [];
   const leases = Array.from({ length: 2000 }, (_, index) => {
-    const lease = lock.acquire(index * 512, index * 512 + 512, true);
+    const lease = lock.acquire({ start: index * 512, end: index * 512 + 512, exclusive: true });
     void lease.granted?.then(() => told.push(index));
     return lease;
   });
