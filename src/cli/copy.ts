@@ -54,6 +54,8 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   await using target = await openTarget(place, job.direct);
   const sides: Sides = { origin, source: input?.file ?? opened, input, place, target };
   await confirm(job, sides, interrupts);
+  // A disk is held since it was looked at; a file may have been attached while the question was open.
+  if (place.kind === "regular" && !job.yes) await refuseUnsafe(place);
   return await run(job, sides, interrupts);
 }
 

@@ -111,14 +111,26 @@ export function openSource(place: Place, direct: boolean): Promise<File> {
  */
 export async function openTarget(place: Place, direct: boolean): Promise<File> {
   try {
-    const path = pathOf(place.path);
-    if (place.kind === "disk") return await BlockDevice.open(path, { write: true });
-    return await File.open(path, { write: true, create: place.kind === "missing", direct });
+    return await holdingSame(place, await openForWriting(place, direct));
   } catch (error) {
     if (!(error instanceof IoError) || !["EBUSY", "ETXTBSY"].includes(error.code)) throw error;
     const { text, hint } = wordsOf(error);
     throw refused(text, hint);
   }
+}
+
+function openForWriting(place: Place, direct: boolean): Promise<File> {
+  const path = pathOf(place.path);
+  if (place.kind === "disk") return BlockDevice.open(path, { write: true });
+  // What was missing and is there now is somebody's.
+  return File.open(path, { write: true, createNew: place.kind === "missing", direct });
+}
+
+/** What was looked at is what is open: the name may be another file's meanwhile. */
+async function holdingSame(place: Place, file: File): Promise<File> {
+  if (place.kind === "missing" || (await keyOfFd(file.fd)) === place.identity) return file;
+  await file.close();
+  throw refused(`${printable(place.path)} became another file while it was looked at`);
 }
 
 /** Refuses places that must not be written to; nothing has been opened for writing yet. */

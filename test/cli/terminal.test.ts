@@ -4,6 +4,8 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { run } from "../support/child.ts";
 import { CTRL_C, Session } from "../support/command.ts";
+import { testUnless } from "../support/conditions.ts";
+import { LoopDevice, loopMissing } from "../support/control.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
@@ -55,6 +57,23 @@ describe("in a terminal", () => {
     }
     expect(readFileSync(target, "utf8")).toBe("old");
   });
+
+  testUnless(
+    loopMissing,
+    "the question: what was attached meanwhile is not written over",
+    async () => {
+      using dir = new TempDir();
+      const source = dir.file("source", "new");
+      const target = dir.file("target", pattern(2 ** 20));
+      await using session = new Session(["copy", source, target]);
+      await session.until(QUESTION);
+      using loop = new LoopDevice(target);
+      session.type("yes\n");
+      expect(await session.end()).toBe(3);
+      expect(session.screen).toContain(`is attached as ${loop.path}`);
+      expect(Buffer.compare(readFileSync(target), pattern(2 ** 20))).toBe(0);
+    },
+  );
 
   test("Ctrl-C ends a benchmark early, with its results", async () => {
     using dir = new TempDir();
