@@ -1,7 +1,6 @@
 //! Root of the shared library: exports every function of `api.zig` under the prefix `ba_` (libc owns
 //! `aio_`). The library prints nothing; a broken assertion of ours writes one line and traps.
 
-const builtin = @import("builtin");
 const std = @import("std");
 const api = @import("api.zig");
 const os = @import("os/os.zig");

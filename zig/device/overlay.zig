@@ -6,7 +6,6 @@ const assert = std.debug.assert;
 const os = @import("../os/os.zig");
 const SectorMap = @import("sector_map.zig").SectorMap;
 const zeroMemory = @import("drive.zig").zeroMemory;
-const E = std.posix.E;
 
 const Mapping = []align(std.heap.page_size_min) u8;
 

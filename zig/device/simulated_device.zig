@@ -44,8 +44,6 @@ const Medium = union(enum) {
 };
 
 pub const SimulatedDevice = struct {
-    pub const backend: abi.Backend = .simulated;
-
     medium: Medium,
     size: u64,
     sector_size: u32,

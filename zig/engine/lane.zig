@@ -20,8 +20,6 @@
 //!   dueMs(now_ns) ?u32 nothing will ring, but something will be there in so many ms
 //!   wakes() u64        times its threads rang the wake descriptor
 
-const std = @import("std");
-
 /// Whether a lane can do a kind of operation.
 pub const Capability = enum {
     yes,

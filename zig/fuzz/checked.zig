@@ -1,7 +1,6 @@
 //! Lanes that tell the oracle what passes through them. The engine under test is
 //! `Engine(Checked(Lane), CheckedPool)`.
 
-const std = @import("std");
 const abi = @import("core").abi;
 const lane = @import("core").lane;
 const simulated = @import("core").sim;

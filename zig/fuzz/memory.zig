@@ -3,7 +3,6 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const abi = @import("core").abi;
 const simulated = @import("core").sim;
 const oracle_file = @import("oracle.zig");
 const Iovec = @import("core").iovec.Iovec;

@@ -6,7 +6,6 @@ const std = @import("std");
 const abi = @import("core").abi;
 const faults = @import("core").faults;
 const simulated = @import("core").sim;
-const Medium = @import("core").sim_medium.Medium;
 const memory_file = @import("memory.zig");
 const model_file = @import("model.zig");
 const oracle_file = @import("oracle.zig");

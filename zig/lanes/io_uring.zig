@@ -39,8 +39,6 @@ pub fn IoUring(comptime Os: type) type {
     return struct {
         const Self = @This();
 
-        pub const backend: abi.Backend = .io_uring;
-
         ring: Os.uring.Ring,
         /// Holds IORING_CQ_EVENTFD_DISABLED (5.8).
         cq_flags: *u32,

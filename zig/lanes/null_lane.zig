@@ -7,8 +7,6 @@ const lane = @import("../engine/lane.zig");
 const Operation = @import("../engine/operation.zig").Operation;
 
 pub const None = struct {
-    pub const backend: abi.Backend = .threads;
-
     system_calls: u64 = 0,
     submit_calls: u64 = 0,
 
@@ -21,10 +19,6 @@ pub const None = struct {
     pub fn capability(_: *const None, _: abi.Kind) lane.Capability {
         return .no;
     }
-
-    pub fn fileOpened(_: *None, _: u32, _: i32) void {}
-
-    pub fn fileCloses(_: *None, _: u32) void {}
 
     pub fn submit(_: *None, _: []const *Operation, _: []lane.Verdict) void {
         unreachable; // capability() said no

@@ -63,7 +63,6 @@ pub fn PosixAio(comptime Os: type) type {
         const Aio = Os.Aio;
         const Block = Aio.Block;
 
-        pub const backend: abi.Backend = .posix_aio;
         pub const scan_ms: u32 = Aio.scan_ms;
 
         aio: Aio,

@@ -3,7 +3,6 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
-const Iovec = @import("iovec.zig").Iovec;
 const unix = @import("unix.zig");
 const c = std.c;
 const E = std.posix.E;

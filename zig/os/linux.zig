@@ -3,7 +3,6 @@
 
 const builtin = @import("builtin");
 const std = @import("std");
-const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const E = linux.E;

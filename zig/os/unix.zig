@@ -1,6 +1,5 @@
 //! What FreeBSD and macOS have in common, through libc.
 
-const builtin = @import("builtin");
 const std = @import("std");
 const abi = @import("../abi.zig");
 const Iovec = @import("iovec.zig").Iovec;

@@ -14,8 +14,6 @@ const E = std.posix.E;
 const stale_max = 4;
 
 pub const Simulated = struct {
-    pub const backend: abi.Backend = .simulated;
-
     kernel: *simulated.Kernel,
     /// Requests at once, finished but not reaped ones included.
     room: u32,

@@ -1,7 +1,6 @@
 //! What the POSIX AIO backend relies on FreeBSD's kernel to do, asked of the kernel itself without the
 //! backend: the first of `aio_cases.zig`.
 
-const std = @import("std");
 const aio = @import("core").aio;
 const os = @import("core").os;
 const case = @import("aio_case.zig");

@@ -7,7 +7,6 @@ const abi = @import("core").abi;
 const engine_file = @import("core").engine;
 const lane = @import("core").lane;
 const os = @import("core").os;
-const Iovec = @import("core").iovec.Iovec;
 const Operation = @import("core").operation.Operation;
 const PosixAio = @import("core").posix_aio.PosixAio;
 
@@ -232,12 +231,6 @@ pub fn Rig(comptime Context: type) type {
             const slot = rig.add(ask);
             try rig.run();
             return slot;
-        }
-
-        pub fn vector(iovecs: []const Iovec) u64 {
-            var bytes: u64 = 0;
-            for (iovecs) |iovec| bytes += iovec.len;
-            return bytes;
         }
     };
 }

@@ -1,6 +1,5 @@
 //! `zig build test`: the cases over this machine's POSIX AIO, and again with accidents.
 
-const builtin = @import("builtin");
 const std = @import("std");
 const abi = @import("core").abi;
 const aio_run = @import("aio_run.zig");
