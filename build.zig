@@ -105,7 +105,7 @@ fn nativeDriver(
     watched_step.dependOn(&b.addInstallArtifact(watched, .{}).step);
 }
 
-/// The oldest C libraries and kernels the library is meant for (docs/platforms, README).
+/// The oldest C libraries and kernels the library is meant for (README).
 const targets = [_][]const u8{
     "x86_64-linux-gnu.2.17", "aarch64-linux-gnu.2.17",
     "x86_64-linux-musl",     "aarch64-linux-musl",

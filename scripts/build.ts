@@ -1,5 +1,4 @@
 // Builds the native library for this machine when it is missing or older than its sources.
-// Called by `npm run build`, by the demo and the benchmark, and by the preload of `bun test`.
 
 import { createHash } from "node:crypto";
 import {

@@ -1,5 +1,5 @@
-// Everything public. Importing this opens nothing: the native library loads and the default ring opens
-// at first use.
+// The public API. Importing it opens nothing: the native library is loaded, and the default ring opened, at first
+// use.
 
 export type { Bytes, IoData, IoOptions, Offset } from "./common/arguments.ts";
 export { copy } from "./copy/copy.ts";

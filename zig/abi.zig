@@ -111,7 +111,7 @@ pub const FaultFlag = struct {
 /// Rules that a simulated device holds.
 pub const fault_rules_max = 64;
 
-/// One line of a fault plan (`os/simulated/faults.zig`).
+/// One line of a fault plan (`device/faults.zig`).
 pub const FaultRule = extern struct {
     /// Which of `fault_rules_max` it is.
     place: u32,

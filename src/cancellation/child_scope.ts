@@ -1,4 +1,4 @@
-// The scope of something longer that can end itself: a stream.
+// The cancellation scope of a stream: cancelled with the caller's scope, or by the stream itself.
 
 import { onCancel, type Registration } from "./registry.ts";
 import { type CancelReason, CancelScope } from "./scope.ts";

@@ -1,4 +1,4 @@
-// Many deadlines, one timer: a binary heap.
+// The deadlines of this thread: a binary heap with one timer.
 
 import { now, Timer } from "../native/clock.ts";
 

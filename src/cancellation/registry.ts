@@ -1,5 +1,5 @@
-// Who is told when a scope is cancelled: operations in flight, waits outside of the kernel, streams, copies. One
-// listener for each signal however many are told of it, and one timer; both are gone when nobody is any more.
+// The callbacks to run when a scope is cancelled: of operations in flight, waits outside of the kernel, streams and
+// copies. Each signal gets one listener, and all deadlines share one timer; both are removed with the last callback.
 
 import { listen, unlisten } from "../common/intrinsics.ts";
 import { Turns } from "../common/turns.ts";

@@ -1,4 +1,5 @@
-// Scopes: what can cancel an operation, or all the parts of a longer one. Who is told of it is in registry.ts.
+// Cancellation scopes: what can cancel an operation, or every part of a longer one. Callbacks are kept in
+// registry.ts.
 
 import { IoError, type IoErrorInit } from "../errors/io_error.ts";
 import { now } from "../native/clock.ts";

@@ -1,5 +1,5 @@
-// What the user typed, by node:util's parseArgs, checked: an unknown option is refused by name, with
-// the one that was probably meant.
+// The command line: parsed by node:util's parseArgs, then checked. An unknown option is an error that names the
+// option probably meant.
 
 import { parseArgs } from "node:util";
 import { usage } from "./exit.ts";

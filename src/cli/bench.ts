@@ -1,5 +1,5 @@
-// `bun-aio bench`: a small fio. What a file or disk can do through this library: operations a second,
-// bandwidth, and how long single operations took (the histograms of ring.stats(), kept in native code).
+// `bun-aio bench`: a small fio. Measures what a file or disk can do through this library: operations a second,
+// bandwidth, and latencies (from the native histograms of ring.stats()).
 
 import { type BigIntStats, unlinkSync } from "node:fs";
 import { access, constants, stat, writeFile } from "node:fs/promises";

@@ -1,5 +1,5 @@
-// An SVG of latencies: which share of the operations was faster than what. The horizontal axis counts
-// nines, so that the slow few, which matter, have room; the vertical one is logarithmic.
+// Draws latencies as an SVG: the share of operations that were faster than a given time. The horizontal axis counts
+// nines (90 %, 99 %, 99.9 %), so that the slow tail has room; the vertical axis is logarithmic.
 
 import { formatMicroseconds } from "./units.ts";
 

@@ -1,5 +1,5 @@
-// A guess at what a disk or image holds, from the signatures at its start: for "this will be
-// overwritten". Offsets are those of libblkid and file(1).
+// Guesses what a disk or image holds, from the signatures at its start: for "this will be overwritten". Offsets are
+// those of libblkid and file(1).
 
 import type { File } from "../file/file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";

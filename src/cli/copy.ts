@@ -1,5 +1,4 @@
-// `bun-aio copy`: the safe dd. It looks before it asks, asks before it writes, and says how to go on
-// when it was stopped.
+// `bun-aio copy`: a safe dd. Checks both sides, asks before it writes, and prints how to resume when it was stopped.
 
 import { copy } from "../copy/copy.ts";
 import type { CopyProgress } from "../copy/progress.ts";

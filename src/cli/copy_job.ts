@@ -1,4 +1,4 @@
-// What `bun-aio copy` was asked to do. For copy.ts and resume.ts.
+// The options of `bun-aio copy`, checked.
 
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { usage } from "./exit.ts";

@@ -1,4 +1,4 @@
-// What `bun-aio copy` says at its end. For copy.ts.
+// The report that `bun-aio copy` prints at its end.
 
 import type { CopyResult } from "../errors/copy_result.ts";
 import type { Job, Origin } from "./copy_job.ts";

@@ -1,4 +1,4 @@
-// How the command ends: exit codes, and the errors that carry one. The table stands in every --help.
+// Exit codes, and the errors that carry one. Every --help prints the table.
 
 export const Exit = {
   done: 0,

@@ -1,4 +1,4 @@
-// What --help says. Each page teaches by examples that can be copied.
+// The text of --help. Each page teaches by examples that can be pasted.
 
 import { EXIT_TABLE } from "./exit.ts";
 

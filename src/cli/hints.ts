@@ -1,4 +1,4 @@
-// What to do about an error of the library, for who has typed a command: hints of the library speak of its API.
+// Hints for users of the command. Hints of the library speak of its API; these speak of options and shell commands.
 
 import { stat } from "node:fs/promises";
 import type { IoError } from "../errors/io_error.ts";

@@ -1,4 +1,4 @@
-// `bun-aio info`: what carries operations here and why, and what is known of the disks or of one path.
+// `bun-aio info`: the backend and why it was chosen, and what is known of all disks or of one path.
 
 import { release } from "node:os";
 import { BlockDevice } from "../device/block_device.ts";

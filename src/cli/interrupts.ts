@@ -1,4 +1,4 @@
-// Ctrl-C and its relatives: the first asks for a clean end, another one ends at once.
+// Ctrl-C, SIGTERM and SIGHUP: the first asks for a clean end, a second one exits at once.
 
 import { Ring } from "../ring/ring.ts";
 import { Exit } from "./exit.ts";

@@ -1,4 +1,4 @@
-// Whether a file that was written to can still be found where it was opened.
+// Whether a file that was written can still be found under the name it was opened by.
 
 import { fstat } from "node:fs";
 import { stat } from "node:fs/promises";

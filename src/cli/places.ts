@@ -1,4 +1,4 @@
-// What a path stands for, and whether it may be written to: for copy, verify, bench and info.
+// Resolves a path of the command line: what it stands for, and whether it may be overwritten.
 
 import { readlink, realpath, stat } from "node:fs/promises";
 import { knownSize } from "../copy/known_size.ts";

@@ -1,4 +1,4 @@
-// How far it got: a bar on a terminal, a line now and then elsewhere. Always on stderr.
+// Progress on stderr: a bar on a terminal, a line from time to time elsewhere.
 
 import { SingleBar } from "cli-progress";
 import { tellProgressWith } from "./signals.ts";

@@ -1,4 +1,4 @@
-// What is left to do of a copy that ended early, as a command that does it. For copy.ts.
+// Builds the command that resumes a copy that ended early.
 
 import type { Job, Origin } from "./copy_job.ts";
 import type { Place } from "./places.ts";

@@ -1,4 +1,4 @@
-// One side of a comparison: a file or disk, read past the cache from somewhere on, or standard input.
+// One side of a comparison: a file or disk, read past the cache from an offset, or standard input.
 
 import type { Bytes } from "../common/arguments.ts";
 import { Input } from "../copy/input.ts";

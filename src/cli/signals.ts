@@ -1,5 +1,5 @@
-// What this process inherited about signals, and the ones that ask how far it is. main.ts imports this
-// before everything else: until the handlers are there, such a signal ends the process.
+// Signal dispositions inherited from the parent, and the signals that ask for progress (SIGUSR1, SIGINFO). main.ts
+// imports this before everything else: without a handler such a signal ends the process.
 
 import { dlopen, ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
-// Standard input, "-". A file or disk there is read as such, from where its descriptor stands, and the
-// descriptor is moved on by what was taken, as cat(1) would: Bun's own stream of a file begins at 0 wherever the
-// descriptor stands, and leaves it there. A pipe, a terminal and all else is a stream.
+// Standard input, "-". A file or disk is read by position, from the offset of its descriptor, and the descriptor is
+// advanced by what was read, as cat(1) does: Bun's own stream of a file starts at 0 whatever that offset is, and
+// does not move it. Everything else (a pipe, a terminal) is read as a stream.
 
 import { read } from "node:fs";
 import { readlink } from "node:fs/promises";

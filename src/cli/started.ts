@@ -1,4 +1,5 @@
-// Which words start this command again: `bunx bun-aio`, `bun run flash`, a path. For what copy prints to be pasted.
+// The words that start this command again (`bunx bun-aio`, `bun run flash`, a path), for commands printed to be
+// pasted.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, realpathSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Where words go: data to stdout, everything said to the user to stderr. Colour only on a terminal, and
-// never with NO_COLOR (https://no-color.org) or TERM=dumb.
+// Output: data to stdout, messages to stderr. Colour only on a terminal, and never with NO_COLOR
+// (https://no-color.org) or TERM=dumb.
 
 import { createInterface } from "node:readline";
 import { styleText } from "node:util";

@@ -1,4 +1,4 @@
-// Sizes, rates and times, as people write and read them.
+// Sizes, rates and times: parsing what users type, formatting what they read.
 
 import { usage } from "./exit.ts";
 

@@ -1,4 +1,4 @@
-// `bun-aio verify`: compares two files or devices as they are on their media, not in the cache.
+// `bun-aio verify`: compares two files or devices as they are on the medium, not in the page cache.
 
 import { BufferPool, type Bytes } from "../index.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";

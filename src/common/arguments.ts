@@ -1,5 +1,5 @@
-// Checks of what callers pass. Each returns the value in the form the rest of the code wants, or
-// throws the error that names the argument, the value and what would be right.
+// Checks of arguments. Each returns the value in the form that the rest of the code uses, or throws the error that
+// names the argument, the value and what is allowed.
 
 import { argumentRange, argumentType, argumentValue } from "./argument_errors.ts";
 

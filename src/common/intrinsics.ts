@@ -1,6 +1,5 @@
-// The event loop's next turn, and the methods of signals, as they were when the library was loaded. A test may put
-// something of its own in their place, or a signal have methods that throw: operations under way must not hang on
-// that. Time is in clock.ts.
+// setImmediate and the listener methods of AbortSignal, captured when the library is loaded: a test may replace the
+// globals, and a signal may have methods that throw, but operations in flight must not hang. Time is in clock.ts.
 
 export const setImmediate: typeof globalThis.setImmediate = globalThis.setImmediate;
 

@@ -1,5 +1,5 @@
-// The memory of a caller's buffer, by the getters of the language as they were when the library was loaded: what a
-// subclass, or a property of the view, says instead is never asked, so that none of the caller's code runs here.
+// Reads length, offset and buffer of a caller's view with the built-in getters captured at load. Overrides in a
+// subclass or on the view itself are ignored, so none of the caller's code runs here.
 
 import { types } from "node:util";
 import { argumentType, argumentValue } from "./argument_errors.ts";

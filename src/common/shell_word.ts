@@ -1,4 +1,4 @@
-// A word as the shell takes it, for commands in hints. For path.ts and busy.ts.
+// Quotes a word for the shell, for the commands in hints.
 
 import { isUtf8 } from "node:buffer";
 import { spelled } from "./text_of_bytes.ts";

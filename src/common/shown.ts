@@ -1,5 +1,5 @@
-// How a wrong argument is shown in the error that refuses it: by its kind and length, never by what a buffer
-// or a list holds, which may be anybody's data. None of the caller's code runs meanwhile. For errors.ts.
+// Formats a wrong argument for an error message: its kind and length, never the contents of a buffer or a list,
+// which may be private. Runs none of the caller's code.
 
 import { inspect, types } from "node:util";
 

@@ -1,4 +1,4 @@
-// Names as text, though a name is bytes and need not be UTF-8.
+// Names as text: a file name is bytes, and need not be UTF-8.
 
 import { isUtf8 } from "node:buffer";
 

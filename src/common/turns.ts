@@ -1,5 +1,5 @@
-// Thousands that may go on at once, or have to end, would keep everything else waiting for as long as that takes
-// (promise 9): here they take turns.
+// Spreads long runs of work over turns of the event loop, so that thousands of operations that start or end at once
+// do not block the JavaScript thread (README, promise 9).
 
 import { setImmediate } from "./intrinsics.ts";
 

@@ -1,6 +1,6 @@
-// `copy`: from a file, a device or a stream onto a file or device. A fixed number of pinned buffers goes
-// round: each is filled from the source, looked through, written to the target and filled again, so that
-// reads and writes overlap and memory is bounded.
+// `copy`: from a file, a device or a stream to a file or device. A fixed number of native buffers circulates: each
+// is filled from the source, searched for zeroes, written to the target and filled again. Reads and writes overlap,
+// and memory is bounded.
 
 import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";

@@ -1,4 +1,4 @@
-// Where the bytes of a file that is open really lie, for `copy`, which refuses to copy bytes onto themselves.
+// Where the bytes of an open file are stored. `copy` uses it to refuse copying a range onto itself.
 
 import type { File } from "../file/file.ts";
 import { proactorOf } from "../ring/ring.ts";

@@ -1,4 +1,4 @@
-// The source of a copy when it is a stream. For copy.ts.
+// A stream as the source of a copy.
 
 import { checkBytes } from "../common/memory_views.ts";
 

@@ -1,4 +1,4 @@
-// How long a file is, if that can be known before it is read to its end. For copy_plan.ts and the command.
+// The size of a file, where it is known before the file is read to its end.
 
 import type { File } from "../file/file.ts";
 

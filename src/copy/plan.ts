@@ -1,5 +1,4 @@
-// What a copy is to do: options checked, sizes asked, impossible copies refused before anything is
-// written. For copy.ts.
+// The plan of a copy: checks options, asks for sizes, and refuses impossible copies before anything is written.
 
 import { CancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";

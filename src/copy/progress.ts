@@ -1,4 +1,4 @@
-// Progress of a copy: bytes, rate and time left, told at most ten times a second. For copy.ts.
+// Progress of a copy: bytes, rate and time left, reported at most ten times a second.
 
 import { now, Timer } from "../native/clock.ts";
 

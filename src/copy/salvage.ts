@@ -1,4 +1,5 @@
-// Reading from a medium with bad places: what can be read is, the rest is zeroes and a record. For copy.ts.
+// Reads from a medium with bad sectors: keeps what can be read, fills the rest with zeroes and records each bad
+// range.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes, type Offset, remainder } from "../common/arguments.ts";

@@ -1,6 +1,5 @@
-// Verification of a copy: what was written leaves a sum for each block, and is read back from the medium
-// and compared with them. A block that differs is narrowed down to a byte by reading the source once
-// more, where it can be. For copy.ts.
+// Verification of a copy: keeps a checksum of each block written, reads the target back from the medium and
+// compares. To name the first wrong byte of a block that differs, the source is read again where that is possible.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes } from "../common/arguments.ts";

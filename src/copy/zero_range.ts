@@ -1,4 +1,4 @@
-// Ranges of zeroes: finding them in memory, and making them on a file. For copy.ts.
+// Ranges of zeroes: finds them in memory, and makes them in a file.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes, type Offset } from "../common/arguments.ts";

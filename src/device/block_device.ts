@@ -1,5 +1,5 @@
-// `BlockDevice`: a disk, a partition, or a regular file that stands for one (an image). What it adds to
-// `File`: what the device is, that nobody else uses it, its end, discarding and zeroing.
+// `BlockDevice`: a disk, a partition, or a regular file that stands in for one (an image). Adds to `File`: geometry,
+// exclusive use, the end of the device as an error, discarding and zeroing.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { argumentRange, argumentValue } from "../common/argument_errors.ts";

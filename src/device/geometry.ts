@@ -1,5 +1,4 @@
-// What is known about a device or image when it is opened: the native `Geometry`, completed from sysfs
-// on Linux. Used by block_device.ts.
+// The geometry of a device or image when it is opened: the native `Geometry`, completed from sysfs on Linux.
 
 import { statusError, wholeFile } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";

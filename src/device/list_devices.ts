@@ -1,5 +1,5 @@
-// `listBlockDevices`: the disks of this system, and which of them it lives on. Linux from /sys and
-// /proc, FreeBSD from the XML of kern.geom.confxml (list_freebsd.ts).
+// `listBlockDevices`: the disks of this system, and which of them it runs from. Linux: /sys and /proc. FreeBSD: the
+// XML of kern.geom.confxml (list_freebsd.ts).
 
 import { realpath } from "node:fs/promises";
 import { basename, join } from "node:path";

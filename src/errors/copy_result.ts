@@ -1,4 +1,4 @@
-// What `copy` tells at its end, also as `result` of the error that ended it.
+// The result of a copy; also the `result` of the error that ended one.
 
 /** A range of the source that could not be read. */
 export interface ReadError {

@@ -1,6 +1,7 @@
-// Devices that were unplugged. The kernel says so in several ways: ENXIO and ENODEV, but also EIO for
-// what was in flight, and once the disk is gone its size is 0 (del_gendisk() in block/genhd.c sets the
-// capacity to 0), so that reads meet the "end" and writes find "no space". Those are asked about again.
+// Errors that may mean that the device was unplugged. The kernel reports it in several ways: ENXIO and ENODEV, but
+// also EIO for what was in flight. Once the disk is gone its size is 0 (del_gendisk() in block/genhd.c sets the
+// capacity to 0), so reads see the end of the device and writes see ENOSPC. After an ambiguous error the device is
+// asked for its size.
 
 import { addOffset, type Offset } from "../common/arguments.ts";
 import type { FileFacts } from "./file_facts.ts";

@@ -1,4 +1,4 @@
-// What errors and hints have to know of an open file.
+// What errors and hints need to know of an open file.
 
 export interface FileFacts {
   readonly path: string | undefined;

@@ -1,4 +1,4 @@
-// What to do about an error, where we know the cause; and the names of what was tried.
+// Hints: what to do about an error whose cause is known. Also the names of system calls in errors.
 
 import { Kind } from "../native/abi.gen.ts";
 import type { FileFacts } from "./file_facts.ts";

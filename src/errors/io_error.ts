@@ -1,4 +1,4 @@
-// `IoError`: what the system or the circumstances did. Wrong arguments are argument_errors.ts.
+// `IoError`: failures of the system or of circumstances. Errors of wrong arguments are in argument_errors.ts.
 
 import { constants } from "node:os";
 import * as util from "node:util";

@@ -1,4 +1,4 @@
-// From a native status and an errno to the IoError that names what was tried.
+// Turns a native status or an errno into the IoError that names what was tried.
 
 import * as abi from "../native/abi.gen.ts";
 import { goneError } from "./device_gone.ts";

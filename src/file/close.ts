@@ -1,5 +1,5 @@
-// How long a file lives: operations of several parts hold it open, `close` waits for all of them, and a
-// file that was collected unclosed is closed here.
+// The lifetime of an open file. Operations of several parts hold it open, `close` waits for all of them, and a
+// `File` that is collected unclosed is closed here.
 
 import fs from "node:fs";
 import { errnoOf } from "../errors/io_error.ts";

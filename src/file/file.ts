@@ -1,4 +1,4 @@
-// `File`: what a caller holds. The work is done in open_file.ts.
+// `File`: the public class. The work is done in open_file.ts.
 
 import type fs from "node:fs";
 import { argumentType } from "../common/argument_errors.ts";

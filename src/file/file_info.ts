@@ -1,4 +1,4 @@
-// What the native side says of a file: `abi.FileInfo`.
+// Reads the native `FileInfo` of a file.
 
 import fs from "node:fs";
 import type { Identity } from "../locks/identity.ts";

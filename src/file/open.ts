@@ -1,5 +1,4 @@
-// Opening: from a path or a descriptor to the record and the native file index that a `File` is made of.
-// Used by file.ts and block_device.ts.
+// Opens a path or adopts a descriptor: makes the record and the native file index behind a `File`.
 
 import { cancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";

@@ -1,5 +1,5 @@
-// One open file behind `File`: checks arguments, then hands operations to proactor.ts (one buffer) or
-// transfer.ts (vectors, large foreign views). Nothing here waits for anything but promises.
+// The open file behind `File`: checks arguments, then hands operations to proactor.ts (one buffer) or transfer.ts
+// (vectors, large foreign views).
 
 import { waitWithin } from "../cancellation/registry.ts";
 import { type CancelReason, CancelScope, cancelError, cancelScope } from "../cancellation/scope.ts";

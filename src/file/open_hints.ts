@@ -1,5 +1,5 @@
-// Why a path could not be opened, in words for the one who asked: by a look at what is there. What nobody asked for
-// (to make a file, say) is not advised. Used by open.ts and block_device.ts; never fails, at worst it knows nothing.
+// Explains why a path could not be opened, by examining what is there. Advises nothing that was not asked for (to
+// create the file, for example). Never fails: without information there is no hint.
 
 import type { Stats } from "node:fs";
 import { readFile, readlink, realpath, stat } from "node:fs/promises";

@@ -1,5 +1,5 @@
-// Paths as callers give them: text, a file: URL, or the bytes themselves, because a name need not be UTF-8. Checked,
-// copied, and held to the directory that is current at the call. For open.ts, block_device.ts and open_hints.ts.
+// Paths as callers pass them: text, a file: URL, or bytes, because a name need not be UTF-8. They are checked,
+// copied, and resolved against the directory that is current at the call.
 
 import { closeSync, constants, existsSync, openSync, statSync } from "node:fs";
 import { types } from "node:util";

@@ -1,6 +1,6 @@
-// `file.readable()` and `file.writable()`: web streams over positions. Reads run ahead and are handed
-// out in order; writes run behind and are gathered into aligned requests. Both hold a fixed number of
-// buffers and do nothing that the other side of the stream has not asked for.
+// `file.readable()` and `file.writable()`: web streams over positions. Reads run ahead and are delivered in order;
+// writes run behind and are gathered into aligned requests. Both hold a fixed number of buffers and do only what the
+// other side of the stream has asked for.
 
 import { ChildScope } from "../cancellation/child_scope.ts";
 import { onCancel } from "../cancellation/registry.ts";

@@ -1,5 +1,6 @@
-// A range of bytes cut into the fewest aligned blocks: sizes are powers of two, and each starts at a multiple of its
-// size. Two such blocks are apart, or one contains the other; so they are the nodes of a binary tree (range_lock.ts).
+// Cuts a range of bytes into the fewest aligned blocks: sizes are powers of two, and each block starts at a multiple
+// of its size. Two such blocks are disjoint, or one contains the other: they are nodes of a binary tree
+// (range_lock.ts).
 
 import type { Offset } from "../common/arguments.ts";
 

@@ -1,4 +1,4 @@
-// What file_info.ts learns of a file, and write_lock.ts shares a lock by.
+// The identity of a file or device: equal for all its names, as exact numbers.
 
 /** Tells one file or device from another, whatever its names: by numbers that are exact also above 2^53. */
 export interface Identity {

@@ -1,8 +1,8 @@
-// Which ranges of one file may be changed at the same time. No I/O (test/unit/range_lock.test.ts). Used by write_lock.ts.
+// A lock of byte ranges of one file. No I/O.
 //
-// First come, first served among ranges that overlap: whoever waits is overtaken by nobody it
-// conflicts with, so nobody starves. A holder never asks for a second range, so nothing deadlocks.
-// What a call costs does not depend on how many others wait (claim_tree.ts; docs/performance.md has a table).
+// First come, first served among ranges that overlap: a waiter is never overtaken by a range that conflicts with it,
+// so nothing starves. A holder never asks for a second range, so nothing deadlocks. The cost of a call does not
+// depend on the number of waiters (claim_tree.ts; docs/performance.md has a table).
 
 import type { Offset } from "../common/arguments.ts";
 import { Turns } from "../common/turns.ts";

@@ -1,8 +1,8 @@
-// Which changes of one file wait for which: a write that reads, modifies and writes back whole sectors
-// (modify.ts) goes alone on its range. Most files never see one, and their writes pay nothing for it.
+// Orders changes of one file: a write that reads, modifies and writes back whole sectors (read_modify_write.ts) has
+// its range to itself. Most files never see one, and their writes pay nothing.
 //
-// A file that is open several times in this thread has one lock. It is on while somebody needs it. What began
-// before that is given a lease then: whoever goes alone waits for it where ranges overlap.
+// All Files of one file in this thread share a lock. It is off until a read-modify-write needs it. Writes that
+// started before get a lease then, and the read-modify-write waits for those that overlap it.
 
 import { waitWithin } from "../cancellation/registry.ts";
 import type { CancelReason, CancelScope } from "../cancellation/scope.ts";

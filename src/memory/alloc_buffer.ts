@@ -1,4 +1,4 @@
-// `allocBuffer`.
+// `allocBuffer`: native memory as a Uint8Array.
 
 import { type Bytes, checkInteger, checkOptions } from "../common/arguments.ts";
 import { noteHeld } from "../common/leaks.ts";

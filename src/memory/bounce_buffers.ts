@@ -1,5 +1,5 @@
-// The bytes behind the blocks of bounce.ts: copies into and out of the native memory of one ring. Views
-// are the caller's and may be any subclass, detached or shrunk meanwhile. Used through proactor.ts.
+// Bounce buffers: copies between callers' views and the native memory of one ring. A view may be of any subclass,
+// and may have been detached or shrunk since the call.
 
 import { byteLengthOf, bytesOf, setBytes } from "../common/memory_views.ts";
 import { BOUNCE_BLOCK_BYTES_MIN, BOUNCE_BYTES, BOUNCE_RESERVE_BYTES } from "../native/abi.gen.ts";

@@ -1,8 +1,8 @@
-// The bounce memory of one ring, shared out in blocks of a power of two: what the kernel sees instead
-// of foreign views, and where paths, structs and iovecs travel. Used by proactor.ts alone.
+// A buddy allocator for the bounce memory of one ring: blocks of a power of two, for foreign views, paths, structs
+// and iovecs.
 //
-// Blocks are aligned to their size, so that they serve direct I/O. Freed blocks stay split until an
-// allocation fails: most requests of a program are of one size.
+// Blocks are aligned to their size, so that they suit direct I/O. Freed blocks stay split until an allocation fails:
+// most requests of a program have the same size.
 
 import { BOUNCE_BLOCK_BYTES_MAX, BOUNCE_BLOCK_BYTES_MIN } from "../native/abi.gen.ts";
 

@@ -1,8 +1,6 @@
-// Which pools' memory one ring has registered with its kernel (io_uring's registered buffers). Used by
-// proactor.ts alone.
-//
-// A ring is told of a pool when it first uses it; it lets go when the pool is disposed of (buffer_pool.ts),
-// when the pool is collected, or when the ring ends.
+// Which pools' memory one ring has registered with its kernel (io_uring's registered buffers). A pool is registered
+// at its first use on the ring, and unregistered when the pool is disposed of (buffer_pool.ts) or collected, or the
+// ring ends.
 
 import * as abi from "../native/abi.gen.ts";
 import { library } from "../native/library.ts";

@@ -1,5 +1,6 @@
-// Native memory that the kernel may read and write directly. It is page aligned and counted (zig/engine/slab.zig): what is in
-// flight stays, whatever JavaScript does to the ArrayBuffer over it. Any other view works too, by way of a copy.
+// Slabs: native memory that the kernel may read and write directly. Page aligned and reference counted
+// (zig/engine/slab.zig), so that memory in flight stays valid whatever JavaScript does to its ArrayBuffer. Other
+// memory is copied through bounce buffers.
 
 import { argumentRange } from "../common/argument_errors.ts";
 import { checkInteger } from "../common/arguments.ts";
@@ -9,7 +10,7 @@ import { IoError, systemError } from "../errors/io_error.ts";
 import { SlabInfo } from "../native/abi.gen.ts";
 import { library, nativeBuffer } from "../native/library.ts";
 
-/** Who has registered memory of pools with a kernel: a ring (pins.ts). */
+/** A ring that has registered memory of pools with its kernel (registered_buffers.ts). */
 export interface Registrar {
   readonly over: boolean;
   unregister(header: number): void;

@@ -1,8 +1,8 @@
-// The library's own time, and timers on it. `jest.useFakeTimers()` of bun:test stops every clock that JavaScript can
-// read and every timer that it can set, even those that were kept from before (measured on Bun 1.4.5: setTimeout,
-// Bun.sleep, AbortSignal.timeout, performance.now and Bun.nanoseconds stand still; setImmediate, message channels and
-// the timeout of Atomics.waitAsync go on). What the kernel does goes on meanwhile. So the time comes from the
-// native library, and timers are waits for a change that nobody makes.
+// The library's own clock and timers. `jest.useFakeTimers()` of bun:test stops every clock that JavaScript can read
+// and every timer that it can set, even references captured before (measured on Bun 1.4.5: setTimeout, Bun.sleep,
+// AbortSignal.timeout, performance.now and Bun.nanoseconds stop; setImmediate, message channels and the timeout of
+// Atomics.waitAsync continue). The kernel continues meanwhile. So time comes from the native library, and a timer is
+// an Atomics.waitAsync that times out.
 
 import { library } from "./library.ts";
 

@@ -1,6 +1,6 @@
-// The library inside of a bundle. `bun build` puts files that are required by a constant name beside its
-// output, and with --compile into the executable; so each name stands here by itself. Called by
-// library.ts, in bundles only: outside of them Bun would try to run the library as a script.
+// The native library inside a bundle. `bun build` copies files that are required by a constant name to its output,
+// and with --compile into the executable; hence one literal name for each platform. Only for bundles: elsewhere Bun
+// would try to run the library as a script.
 
 import { isAbsolute, join } from "node:path";
 

@@ -1,5 +1,5 @@
-// Looks at a library file before it is loaded: dlopen(3) maps a truncated file without complaint, and
-// the process dies of SIGBUS at the first page that is not there. Called by library.ts.
+// Checks a library file before it is loaded: dlopen(3) maps a truncated file without an error, and the process dies
+// of SIGBUS at the first missing page.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 

@@ -1,5 +1,4 @@
-// Finds and loads the native library, and refuses one that does not belong to this package.
-// Called by ring.ts and buffer.ts at first use: importing the package loads nothing.
+// Finds and loads the native library at first use, and refuses one that does not belong to this package.
 
 import { dlopen, toArrayBuffer } from "bun:ffi";
 import { existsSync, readFileSync } from "node:fs";

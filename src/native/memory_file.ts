@@ -1,6 +1,6 @@
-// The library of a compiled program, as a file in memory. The system loads files only, and what is inside of an
-// executable is none: Bun writes it to the folder for temporary files, where it stays, and from which nothing can
-// be loaded if that is mounted noexec or read-only. Called by library.ts; Linux only (memfd_create(2)).
+// The library of a compiled program as a file in memory (memfd_create(2), Linux only). dlopen(3) loads only files.
+// Bun would write the library to the folder for temporary files, where it stays, and where it cannot be loaded if
+// that folder is mounted noexec or read-only.
 
 import { dlopen } from "bun:ffi";
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";

@@ -1,5 +1,5 @@
-// `ring.batch`: many operations with one call. The operations go the way of single calls, so that one
-// turn's flush takes them all; this file only checks entries and collects results.
+// `ring.batch`: many operations with one call. They take the same path as single calls, so one flush takes them all;
+// this file only checks entries and collects results.
 
 import { type CancelScope, cancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";

@@ -1,4 +1,4 @@
-// Asks a device that may have been unplugged whether it is still there (gone.ts says when to ask).
+// Asks a device that may have been unplugged for its size. errors/device_gone.ts says after which errors.
 
 import { goneError, isSuspect } from "../errors/device_gone.ts";
 import { type IoError, systemError } from "../errors/io_error.ts";

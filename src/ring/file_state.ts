@@ -1,5 +1,5 @@
-// What proactor.ts, file.ts and transfer.ts share about one open file. The File object itself may be
-// collected while operations run; this record then closes the descriptor when they have settled.
+// The state of one open file, apart from its `File`: the File object may be collected while operations run; the
+// descriptor is then closed when they have settled.
 
 import type { Identity } from "../locks/identity.ts";
 import { WriteLock } from "../locks/write_lock.ts";

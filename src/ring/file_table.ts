@@ -1,4 +1,4 @@
-// Places in a ring's native table of files. Used by proactor.ts.
+// Indexes into a ring's native table of files.
 
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { FILES_MAX } from "../native/abi.gen.ts";

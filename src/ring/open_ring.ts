@@ -1,4 +1,4 @@
-// Opens a native ring: the one place that reads `RingInfo` and makes the shared memory visible.
+// Opens a native ring: reads `RingInfo` and maps the shared memory.
 
 import { type Refused, refusedError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";

@@ -269,7 +269,7 @@ export class Operations implements OperationSource {
     return endsTooEarly(file, this.slots.offset(slot), transferred);
   }
 
-  /** Settles with what the operation itself said, unless its device turns out to be gone (gone.ts). */
+  /** Settles with what the operation itself said, unless its device turns out to be gone. */
   #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
     const slots = this.slots;
     const file = slots.owner[slot] as FileState;

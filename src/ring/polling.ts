@@ -1,10 +1,10 @@
-// Whether the ring looks for completions by itself, once in each turn of the event loop, for some microseconds
-// before it sleeps until the wake descriptor rings. A device that answers within 50 us has answered long
-// before the event loop hears of a ring (wake.ts), and hearing costs about as much processor time as looking.
-// Nothing is blocked: timers, sockets and microtasks have their turns meanwhile.
+// Polls for completions once per event-loop turn for a few microseconds before sleeping on the wake descriptor. A
+// device that answers within 50 us has answered long before the event loop reports the descriptor (wake.ts), and
+// that report costs about as much processor time as the polling. Nothing is blocked: timers, sockets and microtasks
+// run between polls.
 //
-// It pays only if answers come while we look. So the last waits decide, as with the adaptive halt polling
-// of KVM (Documentation/virt/kvm/halt-polling.rst).
+// Polling pays only if completions arrive while it lasts. Recent waits decide, as in the adaptive halt polling of
+// KVM (Documentation/virt/kvm/halt-polling.rst).
 
 /** Operations in flight up to which we look: with more of them a ring has several to tell of. */
 const HELD_MAX = 8;

@@ -1,4 +1,4 @@
-// The library's own operations: opens, syncs, parts of longer transfers. What is asked, and what became of it.
+// Requests of the library itself (opens, syncs, parts of longer transfers), and their outcomes.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import type { IoError } from "../errors/io_error.ts";

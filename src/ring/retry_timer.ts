@@ -1,4 +1,4 @@
-// A call that is due after a pause, and never later than asked for. Used by proactor.ts.
+// A timer that only ever moves earlier.
 
 import { Timer } from "../native/clock.ts";
 

@@ -1,6 +1,6 @@
-// Where operations wait for their completion: a slot and its generation cross the ABI and come back.
-// A struct of arrays, because an object for each operation costs more than the operation
-// (bench/rows/cached_random.ts). Pure: no system calls, no timers; tested in test/unit/slots.test.ts.
+// Slots: where operations wait for their completion. A slot and its generation cross the ABI as the operation's
+// token. A struct of arrays, because an object for each operation costs more than the operation
+// (bench/rows/cached_random.ts). No system calls, no timers.
 
 /** What the caller's promise resolves with. */
 export const Reply = {

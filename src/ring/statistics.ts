@@ -1,4 +1,4 @@
-// Reads the counters that native code keeps (zig/abi.zig, Stats): pulled when asked for, never pushed.
+// `ring.stats()`: reads the counters that native code keeps (zig/abi.zig, Stats) when it is called.
 
 import { argumentRange, argumentType } from "../common/argument_errors.ts";
 import * as abi from "../native/abi.gen.ts";

@@ -1,5 +1,5 @@
-// The memory that a ring shares with the native side: control block, submission table and completion table, at the
-// places that zig/abi.zig gives them. Nothing crosses but through these views: no BigInt, no object for each row.
+// The memory that a ring shares with the native side: control block, submission table and completion table, laid out
+// as in zig/abi.zig. Views of plain numbers: no BigInt, no object for each row.
 
 import * as abi from "../native/abi.gen.ts";
 import type { OpenedRing } from "./open_ring.ts";

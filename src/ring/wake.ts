@@ -1,15 +1,15 @@
-// How the JavaScript thread learns of completions that were not there at the flush: the ring's wake
-// descriptor (an eventfd registered with io_uring on Linux, a pipe elsewhere) is read through Bun's
-// own event loop. The only file that knows; proactor.ts says when to watch and what to call.
+// How the JavaScript thread learns of completions that were not there at the flush: the ring's wake descriptor (an
+// eventfd registered with io_uring on Linux, a pipe elsewhere), read through Bun's event loop. No other file depends
+// on how.
 //
-// A stream of the descriptor keeps the process alive even with no read pending, and only
-// `cancel()` lets go of it. So it is made when something is in flight, and cancelled IDLE_MS after
-// the last operation: an awaited operation at a time must not pay for it each time.
+// A stream of the descriptor keeps the process alive even with no read pending, until `cancel()`. So it is made when
+// something is in flight, and cancelled IDLE_MS after the last operation, so that a loop of single awaited
+// operations does not pay for it each time.
 //
 // From the ring to the callback, p50 of 2,000 (bun bench/programs/wake.ts, on a busy machine with two processors):
-// stream of an eventfd 21 us, of a pipe 18 us, socket 11 us, postMessage 13 us, spinning on setImmediate 1 us.
-// A socket is sooner, but io_uring can ring nothing but an eventfd; postMessage needs a thread that blocks;
-// spinning burns a processor; a threadsafe callback into a worker that was terminated ends the process.
+// stream of an eventfd 21 us, of a pipe 18 us, socket 11 us, postMessage 13 us, spinning on setImmediate 1 us. A
+// socket is faster, but io_uring can signal only an eventfd; postMessage needs a thread that blocks; spinning burns
+// a processor; a threadsafe callback into a worker that was terminated ends the process.
 
 import { Timer } from "../native/clock.ts";
 

@@ -1,5 +1,4 @@
-// Which sync of a file has to tell of which write that failed. One for each `FileState`; told by proactor.ts, file.ts
-// and block_device.ts, asked by the syncs of file.ts.
+// Which sync of a file must report which failed write.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { type IoError, wasAsked } from "../errors/io_error.ts";

@@ -1,4 +1,4 @@
-// What is known of a block device: when it is opened, and when it is listed.
+// What is known of a block device, when it is opened or listed.
 
 /** Sizes in bytes; null where the system does not say. */
 export interface Geometry {

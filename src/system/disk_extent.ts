@@ -1,6 +1,6 @@
-// Where the bytes of a file or device really lie, so that `copy` sees when two names mean the same ones: a
-// partition and its disk, a loop device and the file or disk behind it. Elsewhere than on Linux, and of what is
-// built in other ways (device mapper, RAID), a device counts as a medium of its own. Also for busy.ts.
+// Where the bytes of a file or device are stored, so that two names of the same bytes are recognised: a partition
+// and its disk, a loop device and the file or disk behind it. Other systems than Linux, and devices built in other
+// ways (device mapper, RAID), count as media of their own.
 
 import { join } from "node:path";
 import { type AskLoop, behindLoop, diskKey, type Key, numbersOfKey } from "./loop_devices.ts";

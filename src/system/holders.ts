@@ -1,5 +1,5 @@
-// Who holds a block device that the kernel calls busy: a mount, a swap area, a device built on it, a
-// loop device, another process. For the hints of block_device.ts; never fails, at worst it knows nothing.
+// Who holds a block device that the kernel reports as busy: a mount, a swap area, a device built on it, a loop
+// device, another process. Never fails: without information there is no answer.
 
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";

@@ -1,6 +1,6 @@
-// The disks of FreeBSD, from the XML that GEOM writes into the sysctl kern.geom.confxml, the mount
-// table and the swap list. Nothing here goes through a shell. Not yet run on a real system: the parsing
-// is tested on a recorded tree (test/device/list_devices.test.ts).
+// The disks of FreeBSD, from the XML that GEOM writes into the sysctl kern.geom.confxml, the mount table and the
+// swap list. Nothing goes through a shell. Not yet run on a real system: the parsing is tested on a recorded tree
+// (test/device/list_devices.test.ts).
 
 import type { BlockDeviceInfo } from "./device_info.ts";
 

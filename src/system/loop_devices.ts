@@ -1,6 +1,6 @@
-// Loop devices, and what stands behind them: a device and an inode. Paths cannot say it, because of hard links,
-// bind mounts and other mount namespaces. The driver is asked; where this user may not ask it, what the path in
-// sysfs leads to has to do. Used by busy.ts, medium.ts and the command.
+// Loop devices and what is behind them, as a device and an inode. A path does not identify it, because of hard
+// links, bind mounts and other mount namespaces. The driver is asked (LOOP_GET_STATUS64); where this user may not,
+// the path in sysfs is resolved instead.
 
 import { type BigIntStats, fstat } from "node:fs";
 import { readFile, stat } from "node:fs/promises";

@@ -1,6 +1,5 @@
-// What Linux tells about block devices in /sys and /proc (Documentation/ABI/stable/sysfs-block). All
-// reads are asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can
-// use a tree of their own. Used by block_device.ts, busy.ts and list_devices.ts.
+// What Linux reports of block devices in /sys and /proc (Documentation/ABI/stable/sysfs-block). All reads are
+// asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can use a tree of their own.
 
 import { access, readdir, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
 import { constants } from "node:os";

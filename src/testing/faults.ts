@@ -1,5 +1,5 @@
-// The fault plan of a simulated device: what users write, checked, and its native form. Rules travel in
-// the same queue as operations, so that they count exactly what is called after they were added.
+// The fault plan of a simulated device: checks the rules that users write and encodes them for the native side.
+// Rules travel in the same queue as operations, so they apply to exactly the operations called after them.
 
 import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";

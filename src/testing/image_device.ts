@@ -1,6 +1,6 @@
-// `imageDevice`: a real kernel block device for tests, over a temporary file that has no name any more. On
-// Linux a loop device, configured to detach itself when its last descriptor is closed: whatever happens to
-// the test, nothing is left behind. On FreeBSD a memory disk, which has no such mode: `close` detaches it.
+// `imageDevice`: a real kernel block device for tests, over a temporary file that is unlinked at once. On Linux a
+// loop device that detaches itself when its last descriptor is closed, however the test ends. On FreeBSD a memory
+// disk, which has no such mode: `close` detaches it.
 
 import { accessSync, constants, existsSync } from "node:fs";
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";

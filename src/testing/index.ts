@@ -1,4 +1,4 @@
-// `bun-aio/testing`: devices for `bun test`, and a look-out for what a test forgot to close.
+// `bun-aio/testing`: devices for `bun test`, and `trackLeaks`.
 
 export type { FaultPlan, FaultRule } from "./faults.ts";
 export { type ImageDeviceFunction, type ImageDeviceOptions, imageDevice } from "./image_device.ts";

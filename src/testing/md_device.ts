@@ -1,5 +1,5 @@
-// Memory disks of FreeBSD (md(4)) over an image in a file, by mdconfig(8). For image_device.ts. Not yet run
-// on a real system: the commands are tested with one that records them (test/testing/image.test.ts).
+// Memory disks of FreeBSD (md(4)) over an image file, by mdconfig(8). Not yet run on a real system: the commands are
+// tested with one that records them (test/testing/image.test.ts).
 
 import { BlockDevice, type DeviceInit } from "../device/block_device.ts";
 import { IoError } from "../errors/io_error.ts";

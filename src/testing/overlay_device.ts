@@ -1,5 +1,5 @@
-// `overlayDevice`: copy-on-write over a file or device, for trying a tool on real data. What is written
-// lives in native memory (zig/device/overlay.zig); the base is only ever read.
+// `overlayDevice`: copy-on-write over a file or device, for trying a tool on real data. Writes stay in native memory
+// (zig/device/overlay.zig); the base is only read.
 
 import { types } from "node:util";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";

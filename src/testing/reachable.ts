@@ -1,7 +1,7 @@
-// Which buffers somebody really keeps. After a collection a buffer may still be there because a
-// variable of a suspended function holds it, above all of the very test that asks: JavaScriptCore does
-// not clear variables that are not used any more. Such a buffer goes when the function returns. A heap
-// snapshot tells the two apart; it takes a tenth of a second, and only what is left needs it.
+// Which buffers are really still referenced. After a collection a buffer may remain because a dead variable of a
+// suspended function holds it (JavaScriptCore does not clear those), often one of the test that asks; it goes when
+// that function returns. A heap snapshot tells the two apart. It takes a tenth of a second, so only what survived a
+// collection is searched.
 
 /** Nodes are id, size, class, flags; edges are from, to, type, data. */
 interface HeapSnapshot {

@@ -1,6 +1,6 @@
-// `simulatedDevice`: a block device in memory that fails when it is told to, and loses power. The kernel
-// side is native (zig/device/simulated_device.zig), so that everything above it is what real devices
-// use. Each device has a ring of its own.
+// `simulatedDevice`: a block device in memory that fails when told to, and can lose power. Its kernel side is native
+// (zig/device/simulated_device.zig); everything above is the code that real devices use. Each device has a ring of
+// its own.
 
 import { types } from "node:util";
 import { argumentRange, argumentType } from "../common/argument_errors.ts";

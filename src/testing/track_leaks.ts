@@ -1,5 +1,5 @@
-// `trackLeaks`: fails a test that leaves something open. The library tells registry.ts of what is opened
-// and closed; this file remembers what came since.
+// `trackLeaks`: fails a test that leaves something open. common/leaks.ts reports what is opened and closed; this
+// file keeps what was opened since tracking began.
 
 import {
   type OperationSource,

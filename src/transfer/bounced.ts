@@ -1,8 +1,8 @@
-// Transfers by way of aligned bounce memory: foreign and misaligned memory, vectors whose pieces are
-// not aligned, reads that are widened to whole sectors. Used by transfer.ts and modify.ts.
+// Transfers through aligned bounce buffers: for foreign and misaligned memory, vectors with unaligned pieces, and
+// reads that are widened to whole sectors.
 //
-// A few parts are on their way at once, each with a block of its own that it gives back when it is
-// over: nothing waits for memory while holding some. What is reported is the contiguous prefix.
+// A few parts are in flight at once. Each has its own block and releases it when it ends; none waits for memory
+// while it holds some. The result is the contiguous prefix.
 
 import { addOffset, lowBits, type Offset } from "../common/arguments.ts";
 import { byteLengthOf, bytesOf, partOf, setBytes } from "../common/memory_views.ts";

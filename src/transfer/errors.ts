@@ -1,4 +1,4 @@
-// The errors of transfers of several parts: they name the whole transfer, not the part that failed.
+// Errors of transfers of several parts: they name the whole transfer, not the part that failed.
 
 import { cancelError } from "../cancellation/scope.ts";
 import { addOffset, remainder } from "../common/arguments.ts";

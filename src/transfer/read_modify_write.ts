@@ -1,10 +1,9 @@
-// Writes whose range is not aligned, with `unalignedWrites: "rmw"` or from a stream or a copy: the sectors
-// at the partialSectors are read, the caller's bytes are put over them, and the whole is written, under a range lock
-// that every write of this thread to the file takes part in. Used by transfer.ts.
+// Read-modify-write: writes whose range is not aligned, with `unalignedWrites: "rmw"` or from a stream or a copy.
+// Reads the partial sectors at both ends, puts the caller's bytes over them and writes whole sectors, under a range
+// lock that every write of this thread to the file takes part in.
 //
-// Nothing is held while waiting for whoever may wait for it: the partialSectors are kept in plain memory, each part
-// has its own bounce block, and a write that turns out to reach past the end of the file lets go of its
-// range before it asks for the larger one.
+// No deadlock: partial sectors are kept in plain memory, each part has its own bounce block, and a write that turns
+// out to reach past the end of the file releases its range before it asks for a larger one.
 
 import { addOffset, type Offset } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";

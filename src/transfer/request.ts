@@ -1,4 +1,4 @@
-// What the ways of a longer transfer have in common: what was asked for.
+// The request of a longer transfer, as all routes take it.
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import type { Offset } from "../common/arguments.ts";

@@ -1,10 +1,9 @@
-// Transfers that are more than one native operation on one buffer: vectors, foreign views larger than
-// a bounce block, and whatever does not suit the alignment of a direct file or device. Decides which
-// way each goes; called by file.ts.
+// Transfers of more than one native operation on one buffer: vectors, foreign views larger than a bounce block, and
+// whatever does not suit the alignment of a direct file or device. Chooses the route:
 //
-// - Every piece is aligned pinned memory: the kernel gets the caller's own memory (`runVector`).
-// - Else bytes travel through aligned bounce memory (bounced.ts); reads are widened and trimmed.
-// - Writes whose range is not aligned are refused, or read, modified and written back (modify.ts).
+// - Every piece is aligned native memory: the kernel gets the caller's memory (`runVector`).
+// - Otherwise bytes travel through aligned bounce buffers (bounced.ts); reads are widened and trimmed.
+// - Writes of an unaligned range are refused, or read, modified and written back (read_modify_write.ts).
 
 import { addOffset, lowBits, type Offset } from "../common/arguments.ts";
 import { byteOffsetOf, isDetachedBuffer } from "../common/memory_views.ts";

@@ -1,4 +1,4 @@
-// Writes zeroes where the system cannot make a range zero by itself.
+// Writes zeroes where the system has no call to zero a range.
 
 import { addOffset } from "../common/arguments.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";

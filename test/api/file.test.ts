@@ -357,7 +357,7 @@ test("File is made by open and fromFd only", () => {
   );
 });
 
-// Defects of the old tokio-file, by the letters of platform-notes ---------------------------------
+// Defects of the old tokio-file ---------------------------------
 
 test("(a) one operation fails, its siblings are reaped", async () => {
   using dir = new TempDir();

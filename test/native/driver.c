@@ -1,6 +1,6 @@
 /* Drives the native library through its C ABI (zig/api.zig, zig/abi.zig) as JavaScript does, without
  * JavaScript: for valgrind, for ThreadSanitizer, and for systems on which no Bun is at hand (musl, another
- * processor under qemu). Used by test/once/native.ts.
+ * processor under qemu).
  *
  *   driver LIBRARY BACKEND FOLDER [ROUNDS]     with -DLINKED the library is part of the program, LIBRARY is "-"
  *   DRIVER_EMULATED=1                          under an emulator: memory is not weighed

@@ -1,4 +1,4 @@
-// Units of transfer_errors.ts: the error of a longer transfer names the whole of it, whichever part failed.
+// Units of transfer/errors.ts: the error of a longer transfer names the whole of it, whichever part failed.
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";

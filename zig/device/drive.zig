@@ -1,5 +1,5 @@
 //! The medium of a simulated device: what reads see, what a power cut would leave, and the writes
-//! that make the difference, in order. Used by `simulated_device.zig`.
+//! that make the difference, in order.
 //!
 //! A crash decides for each of these writes by itself: nothing of it survives, all of it, or some of
 //! its sectors. So a later write may survive without an earlier one, and an older version of a sector

@@ -1,5 +1,5 @@
 //! Copy-on-write over a file or device that is only ever read: changed sectors live in memory, the
-//! rest comes from below. Used by `simulated_device.zig`.
+//! rest comes from below.
 
 const std = @import("std");
 const assert = std.debug.assert;

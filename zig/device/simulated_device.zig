@@ -2,8 +2,8 @@
 //! engine. One seed decides in which order requests end that could end at the same time, and what a
 //! crash leaves: the same calls see the same run. Only latencies take real time.
 //!
-//! `os/simulated.zig` is the fuzzer's kernel: virtual time, many interfaces and moods. Here nothing
-//! goes wrong that the user did not ask for.
+//! Nothing goes wrong that the user did not ask for. (The fuzzer has a kernel of its own, with virtual
+//! time: `sim/kernel.zig`.)
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -133,7 +133,7 @@ pub fn IoUring(comptime Os: type) type {
             _ = Os.uring.updateFile(&self.ring, file, -1);
         }
 
-        /// From now on requests on the slab's memory use registered buffers (pinned.zig).
+        /// From now on requests on the slab's memory use registered buffers (registered_buffers.zig).
         pub fn pin(self: *Self, slab: *Slab, chunk_bytes: u32) bool {
             return self.pinned.add(&self.ring, slab, chunk_bytes);
         }

@@ -1,5 +1,5 @@
-//! The words in which `backend/posix_aio.zig` and a system's AIO file (`freebsd_aio.zig`,
-//! `linux_aio.zig`, the simulation, fault injection) talk to each other.
+//! Types shared by the POSIX AIO lane and each system's AIO file (`freebsd_aio.zig`,
+//! `linux_aio.zig`, the simulation, fault injection).
 
 const abi = @import("../abi.zig");
 

@@ -1,4 +1,4 @@
-//! POSIX AIO of FreeBSD's kernel with kqueue notification, for `backend/posix_aio.zig`.
+//! POSIX AIO of FreeBSD's kernel with kqueue notification.
 //!
 //! Each block has its own SIGEV_KEVENT with EV_ONESHOT on the AIO kqueue, which the JavaScript
 //! thread reads without blocking. A waiter thread blocks on an outer kqueue only, in which the AIO

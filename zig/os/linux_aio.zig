@@ -1,6 +1,5 @@
-//! POSIX AIO of glibc and musl, for `backend/posix_aio.zig` on Linux: the same lists and control
-//! blocks as on FreeBSD against a real implementation, on every contributor's machine. Nobody is
-//! given it unasked: it is a thread pool in libc (aio(7)).
+//! POSIX AIO of glibc and musl: the control blocks and lists of FreeBSD over a real implementation,
+//! on every contributor's machine. Never chosen automatically: it is a thread pool in libc (aio(7)).
 //!
 //! There is no queue of events: the lane's running blocks are scanned by aio_error. Each block is
 //! notified by SIGEV_THREAD, whose function rings the wake descriptor. glibc does not notice when

@@ -1,4 +1,4 @@
-//! io_uring(7), the system calls alone: what they are for says backend/io_uring.zig.
+//! The system calls of io_uring(7), and nothing else: lanes/io_uring.zig uses them.
 
 const std = @import("std");
 const assert = std.debug.assert;

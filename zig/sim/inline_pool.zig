@@ -1,5 +1,5 @@
-//! The pool lane in simulation: same interface as `pool.zig`, but jobs run inline when the virtual
-//! clock says so. The real pool's hand-over is proven by a stress test with real threads.
+//! The pool lane in simulation: the interface of `lanes/thread_pool.zig`, but jobs run inline when
+//! the virtual clock says so. `test/pool_stress.zig` tests the real hand-over with real threads.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,8 +1,7 @@
 //! A deterministic kernel: one seed decides everything. Media in memory, descriptors, a virtual
 //! clock, and requests that complete later, in any order, with whatever `faults.zig` says. It knows
-//! nothing of submission interfaces: those are `backend/simulated.zig` (a lane of its own),
-//! `simulated/uring.zig` and `simulated/posix_aio.zig` (the systems under the real lanes), and
-//! `simulated/pool.zig`. Used by the fuzzer and by `bun-aio/testing`.
+//! nothing of submission interfaces: those are `lane.zig` (a lane of its own), `uring.zig` and
+//! `posix_aio.zig` (the systems under the real lanes), and `inline_pool.zig`. It does not ship.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -24,7 +23,7 @@ pub const Disk = struct {
     alignment: u32 = 1,
     memory_alignment: u32 = 1,
     kind: abi.FileKind = .disk,
-    /// POSIX AIO says EOPNOTSUPP (platform-notes.md: /dev/null, raw disks above maxphys, ...).
+    /// POSIX AIO says EOPNOTSUPP (/dev/null, raw disks above maxphys, ...).
     refuses_aio: bool = false,
     /// Reads at once are not to be had (tmpfs, overlayfs), and whether that was said since it was opened.
     refuses_now: bool = false,

@@ -1,7 +1,6 @@
-//! POSIX AIO with kqueue, as FreeBSD's kernel does it, under `backend/posix_aio.zig`. The rules are
-//! those of docs and observation (platform notes, "FreeBSD POSIX AIO"); what a program must never
-//! do is caught: touching or reusing a control block that runs, aio_return of one that runs, or
-//! twice.
+//! POSIX AIO with kqueue as FreeBSD's kernel does it, under `lanes/posix_aio.zig`. The rules are
+//! those of aio(4) and of `test/aio_kernel_cases.zig`. What a program must never do is caught:
+//! touching or reusing a control block that runs, aio_return of one that runs, or twice.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -384,7 +383,7 @@ pub const Aio = struct {
     }
 };
 
-/// What `backend/posix_aio.zig` needs of a system, and its cases.
+/// What `lanes/posix_aio.zig` and its test cases need of a system.
 pub const Os = struct {
     pub threadlocal var current_kernel: *simulated.Kernel = undefined;
     /// The process's control blocks.

@@ -1,4 +1,4 @@
-//! A fake io_uring in plain memory under `backend/io_uring.zig`: submission and completion rings,
+//! A fake io_uring in plain memory under `lanes/io_uring.zig`: submission and completion rings,
 //! and an enter of its own over the simulated kernel. It gives no more than Linux promises (the
 //! sources are io_uring/io_uring.c and eventfd.c, 6.12): deferred completions run at most 20 an
 //! enter and ring only when they find an empty list; a full completion ring overflows; eventfd
@@ -339,7 +339,7 @@ pub const Ring = struct {
     }
 };
 
-/// What `backend/io_uring.zig` needs of a system.
+/// What `lanes/io_uring.zig` needs of a system.
 pub const Os = struct {
     /// The fake that the next calls mean; set by the fuzzer.
     pub threadlocal var current: *Ring = undefined;

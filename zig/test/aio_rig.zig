@@ -1,5 +1,5 @@
-//! An engine over the POSIX AIO lane with its memory, for tests: rows in, completions out. Used by
-//! the cases in `aio_cases.zig`, whatever system lies below.
+//! An engine over the POSIX AIO lane with its memory, for tests: rows in, completions out. It runs
+//! over any system, real or simulated.
 
 const std = @import("std");
 const assert = std.debug.assert;
