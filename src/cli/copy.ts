@@ -105,6 +105,8 @@ interface Sides {
   readonly target: File;
 }
 
+const IF_SURE = "Pass --yes if you are sure";
+
 /** Shows what will be lost and has it agreed to. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
   const { origin, source, input, place, target } = sides;
@@ -123,7 +125,8 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   // Never silent: a disk written so is of no use, and looks done.
   if (isCompressed(given)) warnOfCompressed(target);
   if (job.yes) return;
-  if (!canAsk()) throw refused("nobody is there to be asked", "Pass --yes if you are sure");
+  if (job.source === "-") throw refused("standard input is SRC, it cannot answer", IF_SURE);
+  if (!canAsk()) throw refused("nobody is there to be asked", IF_SURE);
   using _silence = interrupts.silence();
   const answer = await ask('Overwrite it? Type "yes" to go on: ', interrupts.signal);
   if (interrupts.signal.aborted) throw new Stop(interrupts.code, "stopped; nothing was written");

@@ -75,6 +75,16 @@ describe("in a terminal", () => {
     },
   );
 
+  test("the question is not asked of what is copied", async () => {
+    using dir = new TempDir();
+    const target = dir.file("target", "old");
+    await using session = new Session(["copy", "-", target]);
+    expect(await session.end()).toBe(3);
+    expect(session.screen).toContain("standard input is SRC, it cannot answer");
+    expect(session.screen).toContain("Pass --yes");
+    expect(readFileSync(target, "utf8")).toBe("old");
+  });
+
   test("Ctrl-C ends a benchmark early, with its results", async () => {
     using dir = new TempDir();
     const path = dir.file("file", pattern(2 ** 20));
