@@ -13,7 +13,7 @@ export {
 export { listBlockDevices } from "./device/list_devices.ts";
 export type { CopyResult, ReadError } from "./errors/copy_result.ts";
 export { IoError } from "./errors/io_error.ts";
-export { File, type FileKind } from "./file/file.ts";
+export { File, File as FileHandle, type FileKind, open } from "./file/file.ts";
 export type { FromFdOptions, OpenOptions } from "./file/open.ts";
 export type { Path } from "./file/path.ts";
 export type { ReadableOptions, WritableOptions } from "./file/streams.ts";

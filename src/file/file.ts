@@ -41,7 +41,8 @@ export type FileKind = "regular" | "disk" | "character" | "other";
 const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
 /**
  * An open file or device that is read and written at positions, asynchronously, by the kernel.
- * Bun has a global of this name: import this one.
+ *
+ * The package exports it as `FileHandle`, too: Bun has a global `File` of its own, which editors complete first.
  */
 export class File implements AsyncDisposable {
   readonly #open: OpenFile;
@@ -223,4 +224,15 @@ export class File implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/**
+ * `File.open` by the name that it has in `node:fs/promises`.
+ *
+ * ```ts
+ * await using file = await open("disk.img", { write: true, create: true });
+ * ```
+ */
+export function open(path: Path, options?: OpenOptions): Promise<File> {
+  return File.open(path, options);
 }

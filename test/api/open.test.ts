@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import fs from "node:fs";
 import net from "node:net";
 import { pathToFileURL } from "node:url";
-import { BlockDevice, File, type OpenOptions, Ring } from "../../src/index.ts";
+import { BlockDevice, File, FileHandle, type OpenOptions, open, Ring } from "../../src/index.ts";
 import { noLinux, noRoot, testUnless, unless } from "../support/conditions.ts";
 import { descriptorsBelow } from "../support/descriptors.ts";
 import { ioError, rejection, wrong } from "../support/expect.ts";
@@ -397,4 +397,18 @@ test("a file may be opened on any ring", async () => {
   await using file = await File.open(path, { ring });
   expect(file.ring).toBe(ring);
   expect(await file.readAt(new Uint8Array(9), 0)).toBe(3);
+});
+
+test("open and FileHandle are File.open and File by the names of node:fs/promises", async () => {
+  using dir = new TempDir();
+  const path = dir.file("x", "abcdef");
+  await using file: FileHandle = await open(path);
+  expect(file).toBeInstanceOf(File);
+  expect(FileHandle).toBe(File);
+  const data = new Uint8Array(4);
+  expect(await file.readAt(data, 2)).toBe(4);
+  expect(new TextDecoder().decode(data)).toBe("cdef");
+  expect(await rejection(open(path, { reed: true } as object))).toMatchObject({
+    code: "ERR_INVALID_ARG_VALUE",
+  });
 });
