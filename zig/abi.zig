@@ -153,6 +153,8 @@ pub const SubmissionFlag = struct {
     pub const aligned: u32 = 1 << 0;
     /// A regular file or disk behind the page cache: what is in there can be read without waiting.
     pub const cached: u32 = 1 << 1;
+    /// `FileInfo.waits`.
+    pub const waits: u32 = 1 << 2;
     /// log2 of the alignment in bytes, when `aligned` is set.
     pub const alignment_shift: u5 = 8;
     pub const alignment_mask: u32 = 0xff << 8;
@@ -259,7 +261,8 @@ pub const FileInfo = extern struct {
     mode: u32,
     /// Whether writes go to the end whatever their offset (O_APPEND).
     append: u32,
-    reserved: u32,
+    /// Whether a submission may wait for whoever serves the file, though asked not to (FUSE).
+    waits: u32,
     /// Bytes, for devices too.
     size: f64,
     dev: u64,

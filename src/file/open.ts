@@ -228,6 +228,7 @@ function fillState(state: FileState, info: DataView): void {
   state.direct = u32(abi.FileInfo.direct) !== 0;
   state.readable = u32(abi.FileInfo.readable) !== 0;
   state.writable = u32(abi.FileInfo.writable) !== 0;
+  state.waits = u32(abi.FileInfo.waits) !== 0;
   state.setAlignment(u32(abi.FileInfo.memoryAlignment), u32(abi.FileInfo.offsetAlignment));
   if (state.kind === abi.FileKind.disk) state.mediaBytes = info.getFloat64(abi.FileInfo.size, true);
 }

@@ -30,6 +30,8 @@ export class FileState {
   ownsFd = true;
   unalignedWrites: "reject" | "rmw" = "reject";
   alignment: Alignment = { memory: 1, offset: 1, length: 1 };
+  /** Whether a submission may wait for whoever serves the file (FUSE); to be set before the alignment. */
+  waits = false;
   /** Bits of `Submission.flags` for every transfer. */
   flags = 0;
   /** Whether transfers have to be looked at twice: some of the fields below are not at their defaults. */
@@ -72,6 +74,7 @@ export class FileState {
     const shift = Math.log2(offset) << SubmissionFlag.alignmentShift;
     if (offset > 1) this.flags = SubmissionFlag.aligned | shift;
     else this.flags = this.#isCached() ? SubmissionFlag.cached : 0;
+    if (this.waits) this.flags |= SubmissionFlag.waits;
     this.#updateCareful();
   }
 

@@ -3,7 +3,15 @@
 
 import { expect } from "bun:test";
 import { allocBuffer, File, Ring } from "../../src/index.ts";
-import { noFaultFree, testUnless } from "../support/conditions.ts";
+import { describeUnless, noFaultFree, testUnless } from "../support/conditions.ts";
+import {
+  blockingRead,
+  blockingReadMissing,
+  blockingTest,
+  endlessFusePath,
+  letGo,
+  untilBlocked,
+} from "../support/endless.ts";
 import { TempDir } from "../support/temp.ts";
 
 async function cachedFile(dir: TempDir, bytes: number): Promise<File> {
@@ -98,4 +106,18 @@ testUnless(noFaultFree, "promise 9: a sync and an open leave turns to others", a
   }
   running = false;
   expect(turns).toBeGreaterThan(0);
+});
+
+describeUnless(blockingReadMissing, "promise 9, a file of FUSE", () => {
+  blockingTest("whose server does not answer keeps nobody else waiting", async () => {
+    await using ring = Ring.open();
+    await using file = await File.open(endlessFusePath(), { ring });
+    const data = allocBuffer(64);
+    const read = blockingRead(file, data, {});
+    // In turns of the event loop, of which there are none while a submission waits for the server.
+    await untilBlocked();
+    letGo();
+    expect(await read).toBe(64);
+    expect(data).not.toContain(0);
+  });
 });

@@ -69,6 +69,11 @@ export function endlessPath(): string {
   return within("files", "endless");
 }
 
+/** The same file without an overlay over it. */
+export function endlessFusePath(): string {
+  return within("controls", "endless");
+}
+
 export function openBlocking(ring: Ring, options: OpenOptions = {}): Promise<File> {
   return File.open(endlessPath(), { ...options, ring });
 }

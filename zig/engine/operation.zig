@@ -52,6 +52,8 @@ pub const Operation = struct {
     alignment: u32 = 1,
     /// A read whose answer may be in the page cache.
     cached: bool = false,
+    /// Submitting it may wait for whoever serves its file.
+    waits: bool = false,
     argument: u32 = 0,
     mode: u32 = 0,
     offset: u64 = 0,

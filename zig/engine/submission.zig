@@ -30,6 +30,7 @@ pub fn read(operation: *Operation, submission: *const abi.Submission) bool {
     const is_read = operation.kind == .read or operation.kind == .readv;
     const direct = operation.alignment > 1 and !plant.is(.read_now_direct);
     operation.cached = is_read and !direct and submission.flags & abi.SubmissionFlag.cached != 0;
+    operation.waits = submission.flags & abi.SubmissionFlag.waits != 0;
     if (operation.offset > std.math.maxInt(i64)) return false;
     if (operation.length > std.math.maxInt(i64) - operation.offset) return false;
     const slab = whole(submission.slab) orelse return false;

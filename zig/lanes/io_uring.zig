@@ -252,6 +252,9 @@ pub fn IoUring(comptime Os: type) type {
                 .sync_data => sqe.prep_fsync(fd, linux.IORING_FSYNC_DATASYNC),
                 else => unreachable, // capability() said no
             }
+            // io_uring polls a file of FUSE, which is always ready, and then waits for its server inside of
+            // io_uring_enter(2) (Linux 6.18): a worker thread of the kernel has to do that.
+            if (operation.waits) sqe.flags |= linux.IOSQE_ASYNC;
             sqe.user_data = operation.token();
         }
 

@@ -254,6 +254,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     info.readable = @intFromBool(flags.ACCMODE != .WRONLY);
     info.writable = @intFromBool(flags.ACCMODE != .RDONLY);
     info.append = @intFromBool(flags.APPEND);
+    info.waits = @intFromBool(kind == .regular and fileSystemType(fd) == FUSE_SUPER_MAGIC);
     fillStat(info, &stat);
     if (kind == .disk) info.size = ioctlNumber(u64, fd, BLKGETSIZE64) orelse 0;
     info.instance = instanceOf(fd, kind, &stat);
@@ -323,6 +324,7 @@ fn directAlignment(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) Alignm
 
 /// linux/magic.h
 const TMPFS_MAGIC = 0x01021994;
+const FUSE_SUPER_MAGIC = 0x65735546;
 
 fn fileSystemType(fd: i32) u64 {
     // struct statfs is 120 bytes on 64-bit Linux, f_type its first word (statfs(2)).
