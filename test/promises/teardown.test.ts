@@ -4,7 +4,7 @@
 import { expect } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
-import { runCode } from "../support/child.ts";
+import { type ChildResult, runCode } from "../support/child.ts";
 import { backend, noLinux, testUnless, times } from "../support/conditions.ts";
 import { blockingReadMissing, endlessPath } from "../support/endless.ts";
 import { TempDir } from "../support/temp.ts";
@@ -49,6 +49,12 @@ if (canaries.some((bytes) => bytes.some((byte) => byte !== 0xc3))) throw new Err
 console.log(JSON.stringify({ ours: ours(), grown: links().length - events }));
 `;
 
+/** The worker opens files and drops them: where it lives long enough, the collector finds them. */
+function withoutWarnings(child: ChildResult): ChildResult {
+  const warning = /^.*(\[BUN_AIO_UNCLOSED_FILE\]|--trace-warnings).*\n/gm;
+  return { ...child, stderr: child.stderr.replaceAll(warning, "") };
+}
+
 testUnless(
   noLinux,
   "promise 3: a worker is terminated in flight, 50 times",
@@ -59,7 +65,7 @@ testUnless(
       args: [source, target, "", String(times(50)), worker],
       timeoutMs: 150_000,
     });
-    expect(child).toMatchObject({ end: 0, stderr: "" });
+    expect(withoutWarnings(child)).toMatchObject({ end: 0, stderr: "" });
     const { ours, grown } = JSON.parse(child.stdout);
     expect(ours).toBe(0);
     expect(grown).toBeLessThanOrEqual(2);
@@ -80,7 +86,7 @@ testUnless(
       args: [source, target, endlessPath(), "4", worker],
       timeoutMs: 100_000,
     });
-    expect(child).toMatchObject({ end: 0, stderr: "" });
+    expect(withoutWarnings(child)).toMatchObject({ end: 0, stderr: "" });
     // io_uring cancels; a thread inside a system call is waited for 1 s and then left behind, with the
     // descriptor that it uses: closed, its number would be another file's.
     expect(JSON.parse(child.stdout).ours).toBe(backend === "io_uring" ? 0 : 4);
