@@ -35,10 +35,21 @@ const SIGNATURES: readonly Signature[] = [
   { name: "zstd-compressed data", at: 0, bytes: "\x28\xb5\x2f\xfd" },
   { name: "bzip2-compressed data", at: 0, bytes: "BZh" },
   { name: "zip archive", at: 0, bytes: "PK\x03\x04" },
+  { name: "lz4-compressed data", at: 0, bytes: "\x04\x22\x4d\x18" },
+  { name: "lz4-compressed data", at: 0, bytes: "\x02\x21\x4c\x18" },
+  { name: "lzip-compressed data", at: 0, bytes: "LZIP" },
+  { name: "lzop-compressed data", at: 0, bytes: "\x89LZO\x00\x0d\x0a\x1a\x0a" },
+  { name: "lzma-compressed data", at: 0, bytes: "\x5d\x00\x00" },
+  { name: "compress-compressed data", at: 0, bytes: "\x1f\x9d" },
+  { name: "7z archive", at: 0, bytes: "7z\xbc\xaf\x27\x1c" },
+  { name: "rar archive", at: 0, bytes: "Rar!\x1a\x07" },
   { name: "GPT partition table", at: 512, bytes: "EFI PART" },
   { name: "GPT partition table", at: 4096, bytes: "EFI PART" },
   { name: "MBR partition table or boot sector", at: 510, bytes: "\x55\xaa" },
 ];
+
+/** No signature of what is compressed is longer. */
+export const PACKED_BYTES_MAX: number = 9;
 
 const LOOK_BYTES = 128 * 1024;
 
@@ -66,7 +77,7 @@ export function guess(start: Uint8Array): string {
 
 /** Whether it wants to be unpacked before it is written to a disk. */
 export function isCompressed(contents: string | undefined): boolean {
-  return contents !== undefined && /compressed|zip archive/.test(contents);
+  return contents !== undefined && /compressed|archive/.test(contents);
 }
 
 function labelAt(text: string, at: number, length: number): string {

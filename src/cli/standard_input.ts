@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { library } from "../native/library.ts";
-import { guess, isCompressed } from "./contents.ts";
+import { guess, isCompressed, PACKED_BYTES_MAX } from "./contents.ts";
 import { usage } from "./exit.ts";
 import { lookAt, type Place } from "./places.ts";
 
@@ -80,15 +80,22 @@ async function refuseWriteOnly(start: number): Promise<void> {
 }
 
 /** A stream of it; `found` is called when it begins like something compressed. */
-export function inputStream(found: () => void): ReadableStream<Uint8Array> {
-  const reader = Bun.stdin.stream().getReader();
-  let isFirst = true;
+export function inputStream(
+  found: () => void,
+  bytes: ReadableStream<Uint8Array> = Bun.stdin.stream(),
+): ReadableStream<Uint8Array> {
+  const reader = bytes.getReader();
+  // A pipe may give its bytes one by one.
+  let head = Buffer.alloc(0);
   return new ReadableStream({
     async pull(controller): Promise<void> {
       const { done, value } = await reader.read();
       if (done) return controller.close();
-      if (isFirst && isCompressed(guess(value))) found();
-      isFirst = false;
+      if (head.byteLength < PACKED_BYTES_MAX) {
+        const known = isCompressed(guess(head));
+        head = Buffer.concat([head, value]).subarray(0, PACKED_BYTES_MAX);
+        if (!known && isCompressed(guess(head))) found();
+      }
       controller.enqueue(value);
     },
     cancel: (reason) => reader.cancel(reason),

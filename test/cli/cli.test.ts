@@ -4,8 +4,9 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Arguments, closest } from "../../src/cli/arguments.ts";
-import { guess } from "../../src/cli/contents.ts";
+import { guess, isCompressed } from "../../src/cli/contents.ts";
 import { featureNames } from "../../src/cli/info.ts";
+import { inputStream } from "../../src/cli/standard_input.ts";
 import { printable, quoted } from "../../src/cli/terminal.ts";
 import {
   formatMicroseconds,
@@ -109,10 +110,31 @@ describe("words", () => {
     expect(guess(disk(512, "EFI PART"))).toBe("GPT partition table");
     expect(guess(disk(1080, "\x53\xef"))).toBe("ext2/3/4 file system");
     expect(guess(disk(0, "\x1f\x8b\x08"))).toBe("gzip-compressed data");
+    for (const bytes of ["7z\xbc\xaf\x27\x1c", "\x04\x22\x4d\x18", "LZIP", "PK\x03\x04", "BZh91"]) {
+      expect([bytes, isCompressed(guess(disk(0, bytes)))]).toEqual([bytes, true]);
+    }
+    expect(isCompressed(guess(disk(0, "hsqs")))).toBe(false);
     expect(guess(disk(100, "hello"))).toBe("data of unknown kind");
     expect(guess(new Uint8Array(512))).toBe("only zeroes at its start");
     expect(guess(new Uint8Array([1]))).toBe("data of unknown kind");
   });
+});
+
+test("what comes in single bytes is seen to be compressed, once, and passed on", async () => {
+  for (const [bytes, times] of [
+    [Bun.gzipSync(new Uint8Array(100)), 1],
+    [new TextEncoder().encode("plain text, read slowly"), 0],
+  ] as const) {
+    let found = 0;
+    const slow = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const byte of bytes) controller.enqueue(Uint8Array.of(byte));
+        controller.close();
+      },
+    });
+    const read = await new Response(inputStream(() => found++, slow)).bytes();
+    expect([found, Buffer.compare(read, bytes)]).toEqual([times, 0]);
+  }
 });
 
 describe("the command", () => {
