@@ -3,14 +3,14 @@
 import { onCancel, type Registration } from "./registry.ts";
 import { type CancelReason, CancelScope } from "./scope.ts";
 
-/** Cancelled with its parent, or by whom it belongs to. */
+/** A scope that is cancelled with its parent, or by its owner. */
 export class ChildScope extends CancelScope {
   readonly #own: AbortController;
   readonly #parent: Registration | undefined;
 
   /**
-   * `told`: the parent is cancelled, and this, with all that it governs, will be next. If it is cancelled already, so
-   * is this from the beginning.
+   * Calls `told` when the parent is cancelled, before this scope is. If the parent is cancelled already, this scope
+   * starts cancelled.
    */
   constructor(parent: CancelScope | undefined, told: (reason: CancelReason) => void) {
     const own = new AbortController();
@@ -28,13 +28,13 @@ export class ChildScope extends CancelScope {
     });
   }
 
-  /** Ends what is under way. */
+  /** Cancels what is in flight. */
   cancel(cause: unknown): void {
     this.release();
     this.#own.abort(cause);
   }
 
-  /** It is over: the parent cancels nothing any more. */
+  /** Detaches from the parent, at the end of the stream. */
   release(): void {
     this.#parent?.end();
   }

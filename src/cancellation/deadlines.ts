@@ -3,16 +3,16 @@
 import { now, Timer } from "../native/clock.ts";
 
 export interface Due {
-  /** By the library's clock. */
+  /** On the clock of clock.ts, in milliseconds. */
   readonly deadline: number;
-  /** Where it stands in the heap; kept by `Deadlines`. */
+  /** Index in the heap; kept by `Deadlines`. */
   place: number;
-  /** The deadline has passed: it has to remove itself. */
+  /** Called when the deadline has passed; must remove itself. */
   expire(): void;
 }
 
 export class Deadlines {
-  /** The soonest first. */
+  /** Binary heap, earliest deadline first. */
   readonly #heap: Due[] = [];
   #timer: Timer | undefined;
   #timerAt = Infinity;
@@ -64,7 +64,7 @@ export class Deadlines {
     this.#put(due, at);
   }
 
-  /** A timer that only ever moves earlier. It keeps nothing alive: the operations do. */
+  /** A timer that only ever moves earlier. It does not keep the process alive: operations do. */
   #setTimer(): void {
     const at = this.#heap[0]?.deadline ?? Infinity;
     if (at >= this.#timerAt && at !== Infinity) return;

@@ -6,22 +6,22 @@ import { Turns } from "../common/turns.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { abortedBy, type CancelReason, type CancelScope, TIMED_OUT } from "./scope.ts";
 
-/** Who is told of one signal. */
+/** The registrations of one signal, and its listener. */
 interface Audience {
   readonly members: Set<Registration>;
   readonly listener: () => void;
 }
 
-/** Weak: a signal that nobody can abort any more goes, with all that waits for it. */
+/** Weak: a signal that can no longer be aborted is collected, with everything that waits for it. */
 const audiences = new WeakMap<AbortSignal, Audience>();
 const deadlines = new Deadlines();
 
-/** Somebody who is told once, at most until `end`. */
+/** A callback that runs at most once, until `end`. */
 export class Registration implements Due {
   readonly scope: CancelScope;
   readonly deadline: number;
   place = -1;
-  /** What was told. */
+  /** Why it was called; undefined before. */
   reason: CancelReason | undefined;
   readonly #told: (reason: CancelReason) => void;
   #isOver = false;
@@ -75,17 +75,20 @@ function leave(signal: AbortSignal, member: Registration): void {
   unlisten(signal, audience.listener);
 }
 
-/** Calls `told` when the scope is cancelled, until its `end`. Not if it is cancelled already: see `scope.reason`. */
+/**
+ * Calls `told` when the scope is cancelled, unless `end` was called. Does nothing if it is cancelled already: check
+ * `scope.reason`.
+ */
 export function onCancel(scope: CancelScope, told: (reason: CancelReason) => void): Registration {
   return new Registration(scope, told);
 }
 
-/** A thousand waits that end at once make a thousand errors. */
+/** Spread over turns: a thousand waits cancelled at once make a thousand errors. */
 const endings = new Turns<() => void>((end) => end());
 
 /**
- * Waits for `work` to settle, at most until the scope is cancelled: why is returned then. For waiting outside of the
- * kernel; the work goes on.
+ * Waits for `work` to settle or the scope to be cancelled, and returns the reason in the latter case. For waits
+ * outside of the kernel; `work` itself goes on.
  */
 export function waitWithin(
   work: Promise<unknown>,

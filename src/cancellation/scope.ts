@@ -4,10 +4,10 @@
 import { IoError, type IoErrorInit } from "../errors/io_error.ts";
 import { now } from "../native/clock.ts";
 
-/** Why something was cancelled. */
+/** Why a scope was cancelled. */
 export interface CancelReason {
   readonly code: "ABORT_ERR" | "ERR_TIMEOUT";
-  /** What the signal was aborted with. */
+  /** The reason the signal was aborted with. */
   readonly cause?: unknown;
 }
 
@@ -18,12 +18,12 @@ export function abortedBy(signal: AbortSignal): CancelReason {
 }
 
 /**
- * What may cancel an operation. Where the parts of a longer one are calls of public methods, it is handed down in the
- * place of their options: it has the `signal` that they ask for.
+ * What can cancel an operation. Where the parts of a longer operation are calls of public methods, the scope is
+ * passed as their options: it has the `signal` they read.
  */
 export class CancelScope {
   readonly signal: AbortSignal | undefined;
-  // Private, so that a copy of all properties still is good as options.
+  // Private, so that a spread copy of the scope still works as options.
   readonly #deadline: number;
 
   constructor(signal: AbortSignal | undefined, deadline: number = Infinity) {
@@ -31,25 +31,25 @@ export class CancelScope {
     this.#deadline = deadline;
   }
 
-  /** When it times out, by the library's clock (clock.ts), or Infinity. */
+  /** When it times out on the clock of clock.ts, in milliseconds; Infinity for never. */
   get deadline(): number {
     return this.#deadline;
   }
 
-  /** Why it is cancelled, if it is. */
+  /** Why it is cancelled; undefined if it is not. */
   get reason(): CancelReason | undefined {
     if (this.signal?.aborted === true) return abortedBy(this.signal);
     return this.#deadline !== Infinity && this.#deadline <= now() ? TIMED_OUT : undefined;
   }
 
-  /** What is cancelled already does no I/O. */
+  /** Throws the error of a cancelled operation: what is cancelled before it starts does no I/O. */
   throwIfCancelled(init: IoErrorInit): void {
     const { reason } = this;
     if (reason !== undefined) throw cancelError(reason, init);
   }
 }
 
-/** Of one operation, by its options; undefined if nothing can cancel it. */
+/** The scope of one operation, from its options; undefined if nothing can cancel it. */
 export function cancelScope(options: {
   signal?: AbortSignal | undefined;
   timeout?: number | undefined;

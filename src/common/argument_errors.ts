@@ -15,7 +15,7 @@ export function argumentType(name: string, expected: string, value: unknown): Ty
   );
 }
 
-/** ERR_INVALID_ARG_VALUE, or a code of Node's that says more. */
+/** ERR_INVALID_ARG_VALUE, or a more specific code of Node. */
 export function argumentValue(
   name: string,
   why: string,

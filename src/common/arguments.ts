@@ -9,13 +9,13 @@ export type Offset = number | bigint;
 /** Memory that can be read into or written from. */
 export type IoData = ArrayBufferView | ArrayBuffer | SharedArrayBuffer;
 
-/** What the library hands out: fits crypto.subtle, CompressionStream and Response. */
+/** Memory that the library returns: accepted by crypto.subtle, CompressionStream and Response. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 export interface IoOptions {
   /**
-   * Asks for the end of the operation. It is a request: the promise rejects with an AbortError once
-   * the kernel has let go of the buffer, or settles with the true outcome if it could not be stopped.
+   * Cancels the operation. This is a request: the promise rejects with an AbortError once the kernel has let go of
+   * the buffer, or settles with the true outcome if the operation could not be stopped.
    */
   signal?: AbortSignal | undefined;
   /** Milliseconds after which the operation is cancelled like by `signal` (code `ERR_TIMEOUT`). Default: none. */
@@ -25,10 +25,10 @@ export interface IoOptions {
 export const IO_OPTION_NAMES: readonly string[] = ["signal", "timeout"];
 
 const OFFSET_MAX = 2n ** 63n - 1n;
-/** Longest delay of setTimeout. */
+/** The longest delay of setTimeout, about 24.8 days. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
-/** The offset, as a number wherever it is exact. */
+/** The offset: a number where that is exact, else a bigint. */
 export function checkOffset(name: string, value: unknown): Offset {
   if (typeof value === "number") {
     if (Number.isSafeInteger(value) && value >= 0) return value;
@@ -40,7 +40,7 @@ export function checkOffset(name: string, value: unknown): Offset {
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }
 
-/** The offset, if `length` bytes from it stay within what a file can address. */
+/** Returns the offset; throws if `length` bytes from it reach past 2^63. */
 export function checkRange(offset: Offset, length: number): Offset {
   if (typeof offset === "number") return offset;
   if (offset + BigInt(length) <= OFFSET_MAX) return offset;
@@ -53,12 +53,12 @@ export function addOffset(offset: Offset, bytes: number): Offset {
   return BigInt(offset) + BigInt(bytes);
 }
 
-/** The low 32 bits, for masks of alignments. */
+/** The low 32 bits, for alignment masks. */
 export function lowBits(offset: Offset): number {
   return typeof offset === "number" ? offset | 0 : Number(BigInt.asIntN(32, offset));
 }
 
-/** How far `offset` is past a multiple of `unit`. */
+/** `offset` modulo `unit`. */
 export function remainder(offset: Offset, unit: number): number {
   return typeof offset === "number" ? offset % unit : Number(offset % BigInt(unit));
 }
@@ -83,7 +83,7 @@ export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== "function") throw argumentType(name, "a function", value);
 }
 
-/** Refuses anything that is no plain bag of the known options: a misspelled name is never ignored. */
+/** Refuses anything but an object with known options: a misspelled name is an error, never ignored. */
 export function checkOptions(
   where: string,
   options: unknown,
@@ -104,7 +104,7 @@ export function checkOptions(
   }
 }
 
-/** An object can have the prototype without being one: then its getters throw. */
+/** An object may have the prototype of AbortSignal without being one; its getters throw then. */
 export function isSignal(value: unknown): value is AbortSignal {
   if (!(value instanceof AbortSignal)) return false;
   try {
@@ -114,7 +114,10 @@ export function isSignal(value: unknown): value is AbortSignal {
   }
 }
 
-/** Checks `signal` and `timeout`, and returns what was checked: a getter may say something else next time. */
+/**
+ * Checks `signal` and `timeout`, and returns the values that were checked: a getter may return something else next
+ * time.
+ */
 export function checkIoOptions(options: IoOptions): IoOptions {
   const { signal, timeout } = options;
   if (signal !== undefined && !isSignal(signal)) {

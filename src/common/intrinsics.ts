@@ -5,7 +5,7 @@ export const setImmediate: typeof globalThis.setImmediate = globalThis.setImmedi
 
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 
-/** Calls `listener` once, when the signal is aborted; until `unlisten`. */
+/** Calls `listener` once when the signal is aborted, until `unlisten`. */
 export function listen(signal: AbortSignal, listener: () => void): void {
   try {
     signal.addEventListener("abort", listener, { once: true });
@@ -14,7 +14,7 @@ export function listen(signal: AbortSignal, listener: () => void): void {
   }
 }
 
-/** In a moment: completions may be being read, and a signal's method is its owner's code. */
+/** Deferred: completions may be being read, and the method of a signal may be the caller's code. */
 export function unlisten(signal: AbortSignal, listener: () => void): void {
   queueMicrotask(() => {
     try {

@@ -3,7 +3,7 @@
 
 export type ResourceKind = "file" | "ring" | "lease" | "slab";
 
-/** Somebody who wants to know. */
+/** Receives what is opened and closed. */
 export interface Tracker {
   opened(kind: ResourceKind, resource: object, name: string): void;
   closed(resource: object): void;
@@ -11,9 +11,9 @@ export interface Tracker {
   held(resource: object, holder: object): void;
 }
 
-/** The operations of one ring. */
+/** A ring, as a source of operations. */
 export interface OperationSource {
-  /** Those that have not settled: an identity that is never used twice on this ring, and words. */
+  /** Operations that have not settled: an identity that this ring never reuses, and a description. */
   pending(): Map<string, string>;
 }
 
@@ -32,14 +32,14 @@ export function noteHeld(resource: object, holder: object): void {
   for (const tracker of trackers) tracker.held(resource, holder);
 }
 
-/** Announces a ring; the result takes it back. */
+/** Adds a ring; call the result to remove it. */
 export function addSource(source: OperationSource): () => void {
   const reference = new WeakRef(source);
   sources.add(reference);
   return () => sources.delete(reference);
 }
 
-/** The rings that are open. */
+/** All open rings. */
 export function openSources(): OperationSource[] {
   const found: OperationSource[] = [];
   for (const reference of sources) {

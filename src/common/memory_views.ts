@@ -27,7 +27,7 @@ const { copyWithin, set } = Uint8Array.prototype;
 
 const isDataView = (view: ArrayBufferView): boolean => kindOf.call(view) === undefined;
 
-/** Bytes; 0 for a view that has lost its memory. */
+/** Length in bytes; 0 for a view that has lost its memory. */
 export function byteLengthOf(view: ArrayBufferView): number {
   if (!isDataView(view)) return typedLength.call(view);
   try {
@@ -37,7 +37,7 @@ export function byteLengthOf(view: ArrayBufferView): number {
   }
 }
 
-/** Bytes from the start of its buffer; of a view that has memory. */
+/** Bytes from the start of its buffer. The view must have memory. */
 export function byteOffsetOf(view: ArrayBufferView): number {
   return isDataView(view) ? viewOffset.call(view) : typedOffset.call(view);
 }
@@ -50,11 +50,11 @@ export function isDetachedBuffer(buffer: ArrayBuffer): boolean {
   return bufferDetached.call(buffer);
 }
 
-/** Whether a view has lost its memory, which was transferred or no longer reaches so far. */
+/** Whether a view has lost its memory: its buffer was transferred, or shrunk below it. */
 export function isDetached(view: ArrayBufferView): boolean {
   if (byteLengthOf(view) > 0) return false;
   try {
-    // Both begin with a look whether there is memory. Copying no bytes has no other effect.
+    // Both throw if there is no memory. Copying zero bytes has no other effect.
     if (isDataView(view)) viewLength.call(view);
     else copyWithin.call(view as Uint8Array, 0, 0, 0);
     return false;
@@ -63,7 +63,7 @@ export function isDetached(view: ArrayBufferView): boolean {
   }
 }
 
-/** The first `bytes` bytes of a view that has so many, as bytes. */
+/** The first `bytes` bytes of a view, which must be that long. */
 export function bytesOf(view: ArrayBufferView, bytes: number): Uint8Array {
   if (kindOf.call(view) === "Uint8Array" && typedLength.call(view) === bytes) {
     return view as Uint8Array;
@@ -73,13 +73,13 @@ export function bytesOf(view: ArrayBufferView, bytes: number): Uint8Array {
 
 const NO_BYTES = new Uint8Array(0);
 
-/** `bytes` bytes from `start` on of a view that has them; none of a view that has lost its memory. */
+/** `bytes` bytes of a view from `start`; empty if the view has lost its memory. */
 export function partOf(view: ArrayBufferView, start: number, bytes: number): Uint8Array {
   if (bytes === 0) return NO_BYTES;
   return new Uint8Array(bufferOf(view), byteOffsetOf(view) + start, bytes);
 }
 
-/** `target.set(source, at)`; neither is asked what that means. */
+/** `target.set(source, at)` by the built-in method. */
 export function setBytes(target: Uint8Array, source: Uint8Array, at: number): void {
   set.call(target, source, at);
 }
@@ -95,8 +95,8 @@ export function checkData(name: string, value: unknown): ArrayBufferView {
     const detached = !types.isArrayBuffer(buffer) || isDetachedBuffer(buffer);
     throw argumentValue(name, detached ? DETACHED : OUTSIDE, value);
   }
-  // Not by `instanceof`: that would refuse the buffers of another realm (node:vm), and take an object that has no
-  // more of a buffer than its prototype.
+  // Not `instanceof`: it refuses buffers of another realm (node:vm), and accepts objects that only have the
+  // prototype.
   if (types.isArrayBuffer(value)) {
     if (isDetachedBuffer(value)) throw argumentValue(name, DETACHED, value);
     return new Uint8Array(value, 0, bufferLength.call(value));
@@ -105,7 +105,7 @@ export function checkData(name: string, value: unknown): ArrayBufferView {
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
 }
 
-/** The memory of a buffer as it is now, as bytes: a view of our own. */
+/** The current memory of a buffer, as a Uint8Array of our own. */
 export function checkBytes(name: string, value: unknown): Uint8Array {
   const view = checkData(name, value);
   return partOf(view, 0, byteLengthOf(view));

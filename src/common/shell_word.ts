@@ -3,7 +3,10 @@
 import { isUtf8 } from "node:buffer";
 import { spelled } from "./text_of_bytes.ts";
 
-/** Quoted where it has to be; control characters and bytes that are not UTF-8 as $'\012': bash, zsh and ksh know it. */
+/**
+ * Quotes where necessary. Control characters and bytes that are not UTF-8 become $'\012', which bash, zsh and ksh
+ * understand.
+ */
 export function shellWord(word: string | Uint8Array): string {
   const bytes = Buffer.from(word);
   const text = bytes.toString();
@@ -15,7 +18,7 @@ export function shellWord(word: string | Uint8Array): string {
   return `$'${spelled(escaped, octal).replace(/\p{Cc}/gu, octalText)}'`;
 }
 
-/** Three digits: what follows is never taken for more of it. */
+/** Always three digits, so that a digit that follows is not taken for a fourth. */
 function octal(byte: number): string {
   return `\\${byte.toString(8).padStart(3, "0")}`;
 }

@@ -6,12 +6,12 @@ import { inspect, types } from "node:util";
 const TEXT_LENGTH_MAX = 60;
 const PROPERTIES_MAX = 6;
 
-/** One line. */
+/** The value in one line. */
 export function shown(value: unknown): string {
   try {
     return shownAt(value, true);
   } catch {
-    // No reason for another error than ours.
+    // It must not fail with an error of its own.
     return "a value that cannot be shown";
   }
 }
@@ -32,7 +32,7 @@ function shownAt(value: unknown, isOutermost: boolean): string {
   return isOutermost ? shownProperties(value) : "{...}";
 }
 
-/** What the getter of a built-in class says: an own property of the value could say anything. */
+/** Calls the getter of the built-in class: an own property of the value could return anything. */
 function get(of: { readonly prototype: object }, name: string | symbol, value: object): unknown {
   return Object.getOwnPropertyDescriptor(of.prototype, name)?.get?.call(value);
 }
@@ -45,7 +45,7 @@ function shownView(view: ArrayBufferView): string {
   try {
     return `DataView(${get(DataView, "byteLength", view)})`;
   } catch {
-    // Its memory is gone.
+    // It has lost its memory.
     return "DataView(0)";
   }
 }

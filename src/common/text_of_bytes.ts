@@ -2,12 +2,12 @@
 
 import { isUtf8 } from "node:buffer";
 
-/** For people: what is not UTF-8 is shown as `\xNN`. */
+/** For people: a byte that is not UTF-8 becomes `\xNN`. */
 export function textOf(bytes: Uint8Array): string {
   return spelled(bytes, (byte) => `\\x${byte.toString(16)}`);
 }
 
-/** Text of bytes; each that is not UTF-8 as `spell` has it. */
+/** Decodes UTF-8; each byte that is not becomes `spell(byte)`. */
 export function spelled(bytes: Uint8Array, spell: (byte: number) => string): string {
   if (isUtf8(bytes)) return Buffer.from(bytes).toString();
   let text = "";
@@ -20,7 +20,7 @@ export function spelled(bytes: Uint8Array, spell: (byte: number) => string): str
   return text;
 }
 
-/** Bytes of the character at `at`; 0 if there is none. */
+/** Length in bytes of the character at `at`; 0 if there is no valid one. */
 function characterLength(bytes: Uint8Array, at: number): number {
   for (let length = 1; length <= 4 && at + length <= bytes.byteLength; length++) {
     if (isUtf8(bytes.subarray(at, at + length))) return length;

@@ -3,10 +3,10 @@
 
 import { setImmediate } from "./intrinsics.ts";
 
-/** What is done in one turn of the event loop: a few milliseconds, if each makes an error or begins a write. */
+/** Items per turn of the event loop: a few milliseconds if each makes an error or starts a write. */
 const PER_TURN = 128;
 
-/** Calls a function for each item, in the order of their coming: at once, unless many have come in this turn. */
+/** Calls a function for each item, in order: at once, until too many have come in this turn. */
 export class Turns<T> {
   readonly #each: (item: T) => void;
   #items: T[] = [];

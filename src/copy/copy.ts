@@ -26,17 +26,17 @@ import { isBadPlace, joined, salvage } from "./salvage.ts";
 import { differs, narrowDown, Sums } from "./verify.ts";
 import { isZero, zeroRange } from "./zero_range.ts";
 
-/** Bytes that are left out, or not, as a whole. */
+/** Granularity of holes in bytes: a block is left out as a whole or not at all. */
 const HOLE_BYTES = 64 * 1024;
-/** Bytes that are hashed without giving the event loop a turn: about a millisecond. */
+/** Bytes hashed in one turn of the event loop: about a millisecond. */
 const HASH_SLICE_BYTES = 2 ** 20;
 
 /**
- * Copies `source` to `target`, both of which stay open. What the target holds behind the last byte is
- * left as it is.
+ * Copies `source` to `target`; both stay open. Bytes of the target after the last one copied stay as they are.
  *
- * Rejects before anything is written when the target cannot take it all (ENOSPC), is the source and the
- * ranges overlap, or can never be synced again because a write or sync of it has failed (`syncAll`). A failure or abort on the way is an IoError whose `result` tells how far it got.
+ * Rejects before anything is written when the target has too little room (ENOSPC), when both are the same file and
+ * the ranges overlap, or when the target can never be synced again because a write or sync of it has failed (see
+ * `syncAll`). A failure or abort later is an IoError whose `result` says what was copied.
  */
 export async function copy(
   source: File | ReadableStream<Uint8Array>,
@@ -50,7 +50,7 @@ export async function copy(
   return new Copy(plan, options, scope).run();
 }
 
-/** An aborted signal does no I/O, not even a look at the files. */
+/** With a signal aborted before the call, no I/O is done: the files are not even examined. */
 function nothing(): CopyResult {
   return {
     ...{ bytesCopied: 0, bytesSkipped: 0, prefix: 0, durationMs: 0 },
@@ -62,11 +62,11 @@ function cancelled(reason: CancelReason, target: File): IoError {
   return cancelError(reason, { syscall: "copy", path: target.path });
 }
 
-/** A part of the copy; `begin` counts from the offsets. */
+/** A part of the copy; `begin` is relative to the offsets. */
 interface Chunk {
   readonly index: number;
   readonly begin: number;
-  /** At most; fewer when the source ends. */
+  /** At most; less when the source ends. */
   readonly length: number;
 }
 
@@ -75,21 +75,21 @@ class Copy {
   readonly #options: CopyOptions;
   readonly #started: number = now();
   readonly #pool: BufferPool;
-  /** Of every operation. */
+  /** The scope of every operation. */
   readonly #scope: CancelScope;
   readonly #sums: Sums | undefined;
   readonly #hasher: Bun.CryptoHasher | undefined;
-  /** Resolves when the chunk before has been hashed. */
+  /** Resolves when the previous chunk has been hashed. */
   #hashed: Promise<void> = Promise.resolve();
   #meter: Meter;
 
   #bytesCopied = 0;
   #bytesSkipped = 0;
   #verified = false;
-  /** Chunks behind the prefix that are done, by where they begin. */
+  /** Lengths of finished chunks beyond the prefix, by where they begin. */
   readonly #done = new Map<number, number>();
   #prefix = 0;
-  /** Behind the last data that was written: zeroes left out behind it are in no file yet. */
+  /** End of the last data written: holes after it are not part of the file yet. */
   #dataEnd = 0;
   #hasLength = false;
   readonly #readErrors: ReadError[] = [];
@@ -112,9 +112,9 @@ class Copy {
     const { target } = this.#plan;
     const scope = this.#scope;
     const fail = (reason: CancelReason): void => this.#fail(cancelled(reason, target));
-    // Before its operations are: why they end is known then.
+    // Registered before those of its operations, so that the reason is known when they end.
     const registration = onCancel(scope, fail);
-    // The caller hears from this copy of writes that come to nothing.
+    // The copy itself reports failed writes to the caller: syncs need not.
     const { state } = openFileOf(target);
     state.reports.beginTeller(scope);
     try {
@@ -171,7 +171,7 @@ class Copy {
     let begin = 0;
     for (let index = 0; begin < Math.min(total, this.#end); index++) {
       const buffer = await this.#pool.acquire().catch(async (error) => {
-        // Whatever took all buffers away says more.
+        // The error that took all buffers away says more.
         await Promise.all(running);
         this.#fail(error);
         return undefined;
@@ -196,7 +196,7 @@ class Copy {
 
   async #read(source: File, chunk: Chunk, buffer: Bytes): Promise<number> {
     const offset = addOffset(this.#plan.sourceOffset, chunk.begin);
-    // A request of whole units needs no copy; the buffer has room for them.
+    // A request of whole units needs no bounce copy; the buffer has room for it.
     const unit = source.alignment.offset;
     const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
     try {
@@ -227,7 +227,7 @@ class Copy {
 
   // From streams --------------------------------------------------------------------------------------
 
-  /** Fills one buffer after the other; writing them goes on meanwhile. Never rejects. */
+  /** Fills buffers in turn while the previous ones are written. Never rejects. */
   async #copyStream(source: ReadableStream<Uint8Array>): Promise<void> {
     const input = new Input(source);
     this.#stopSource = (reason) => input.cancel(reason);
@@ -237,7 +237,7 @@ class Copy {
     } catch (error) {
       this.#fail(error);
     }
-    // At a given length there may be more to come.
+    // With a given length the stream may have more.
     input.cancel(this.#failure);
   }
 
@@ -282,7 +282,7 @@ class Copy {
 
   // Onto the target -----------------------------------------------------------------------------------
 
-  /** Writes one chunk, or leaves its zeroes out. */
+  /** Writes one chunk, leaving out its zeroes. */
   async #put(chunk: Chunk, data: Bytes, before: Promise<void>): Promise<void> {
     if (data.byteLength === 0) return;
     const { begin, index } = chunk;
@@ -292,16 +292,16 @@ class Copy {
     this.#sums?.note(index, data);
     const writing = this.#plan.sparse ? this.#putRuns(begin, data) : this.#putData(begin, data);
     const hashing = this.#hasher === undefined ? undefined : this.#hash(this.#hasher, data, before);
-    // The buffer is free when both are over.
+    // The buffer is free when both have settled.
     const results = await Promise.allSettled([writing, hashing]);
     for (const result of results) if (result.status === "rejected") throw result.reason;
     this.#doneWith(begin, data.byteLength);
   }
 
-  /** Zeroes and data in turn, all at once. */
+  /** Writes the chunk's runs of zeroes and data, all at once. */
   async #putRuns(begin: number, data: Bytes): Promise<void> {
     const parts: Promise<void>[] = [];
-    // The first block ends on the grid: no two parts share a sector.
+    // The first block ends on the grid, so that no two parts share a sector.
     const head = remainder(addOffset(this.#plan.targetOffset, begin), this.#plan.grid);
     for (let at = 0; at < data.byteLength; ) {
       let end = at + HOLE_BYTES - (at === 0 ? head : 0);
@@ -328,7 +328,7 @@ class Copy {
   async #putHole(at: number, data: Bytes): Promise<void> {
     const { target, targetOffset, sizeBefore, grid } = this.#plan;
     const offset = addOffset(targetOffset, at);
-    // Behind the end of a regular file there is nothing to make zero.
+    // Past the end of a regular file there is nothing to zero.
     const old = sizeBefore - Number(offset);
     const length =
       target.kind === "regular" ? Math.min(data.byteLength, Math.max(0, old)) : data.byteLength;
@@ -341,13 +341,13 @@ class Copy {
     this.#bytesSkipped += data.byteLength;
   }
 
-  /** The length of a regular target: a hole at its end extends nothing. */
+  /** Sets the length of a regular target: a hole at its end does not extend it. */
   async #finishLength(): Promise<void> {
     const { target, targetOffset } = this.#plan;
     if (target.kind !== "regular" || this.#prefix === 0) return;
     const end = addOffset(targetOffset, this.#prefix);
     if ((await target.size()) >= end) return;
-    // Not by truncate: somebody may write behind it in this moment.
+    // Not by truncate: another writer may extend the file at this moment.
     const last = addOffset(end, -1);
     try {
       await target.allocate(last, 1, this.#scope);
@@ -359,7 +359,7 @@ class Copy {
 
   // Hashing, in order ---------------------------------------------------------------------------------
 
-  /** A place in the order in which chunks are hashed. */
+  /** Takes a place in the order in which chunks are hashed. */
   #takeTurn(): { before: Promise<void>; over: () => void } {
     const before = this.#hashed;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -423,14 +423,14 @@ class Copy {
     this.#meter.add(bytes);
   }
 
-  /** The first failure counts. What is under way is finished, so that the prefix gets as far as it can. */
+  /** Records the first failure. Operations in flight are completed, so that the prefix gets as far as it can. */
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = error instanceof IoError ? error : foreign(error);
     this.#stopSource?.(this.#failure);
   }
 
-  /** The prefix, as far as the target has it: it may have ended before the hole at its end was made. */
+  /** The prefix, limited to what the target contains: the copy may have ended before the hole at its end was made. */
   #contained(): number {
     const { target, targetOffset, sizeBefore } = this.#plan;
     if (this.#hasLength || target.kind !== "regular") return this.#prefix;
@@ -450,7 +450,7 @@ class Copy {
   }
 }
 
-/** What a stream or a callback threw is theirs: it becomes the cause of an error of ours. */
+/** Wraps what a stream or a callback threw: it becomes the `cause` of an IoError. */
 function foreign(cause: unknown): IoError {
   const words = cause instanceof Error ? cause.message : String(cause);
   return new IoError("ERR_COPY", {
@@ -460,7 +460,7 @@ function foreign(cause: unknown): IoError {
   });
 }
 
-/** By the method that a test may have put in its place, where that can do it. */
+/** Calls the public method where the write is aligned, because a test may have replaced it. */
 async function writeAnywhere(
   target: File,
   data: Uint8Array,

@@ -6,7 +6,7 @@ import { type Extent, placementOf } from "../system/disk_extent.ts";
 import { askOn, diskKey, keyOfFd } from "../system/loop_devices.ts";
 import { deviceNumbers, SYSTEM_PATHS } from "../system/sysfs.ts";
 
-/** Undefined for what is kept on no medium (/dev/zero, /proc). */
+/** Undefined for files on no medium (/dev/zero, /proc). */
 export async function extentOf(file: File): Promise<Extent | undefined> {
   if (file.kind !== "regular" && file.kind !== "disk") return undefined;
   if (file.ring.backend === "simulated") return { medium: file.ring, start: 0 };

@@ -2,14 +2,14 @@
 
 import { checkBytes } from "../common/memory_views.ts";
 
-/** What we use of a ReadableStreamDefaultReader (bun-types and node:stream/web disagree on the rest). */
+/** The part of ReadableStreamDefaultReader that is used (bun-types and node:stream/web disagree on the rest). */
 interface Reader {
   read(): Promise<{ done: boolean; value?: unknown }>;
   cancel(reason: unknown): Promise<void>;
   releaseLock(): void;
 }
 
-/** Bytes of a stream, in the portions that the copy wants. */
+/** Reads a stream in portions of the size that the copy wants. */
 export class Input {
   readonly #reader: Reader;
   #rest: Uint8Array = new Uint8Array(0);
@@ -54,11 +54,11 @@ export class Input {
     return this.#rest.byteLength > 0;
   }
 
-  /** A read that waits is over with this. The stream is unlocked, as after `pipeTo`. */
+  /** Cancels the stream and ends a pending read. The stream is unlocked, as after `pipeTo`. */
   cancel(reason: unknown): void {
     if (this.#released) return;
     this.#ended = true;
-    // What they throw, now or later, is the owner's affair: the copy has an outcome of its own.
+    // Their errors, now or later, are the stream's: the copy has an outcome of its own.
     Promise.try(() => this.#reader.cancel(reason)).catch(nothing);
     Promise.try(() => this.#release()).catch(nothing);
   }

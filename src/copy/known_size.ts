@@ -3,9 +3,9 @@
 import type { File } from "../file/file.ts";
 
 /**
- * Bytes of a file or disk. Undefined where only reading tells: of character devices, and of files whose size says
- * nothing. In /proc that is 0, in sysfs a page, whatever a read gives (proc(5), sysfs(5)): such a file occupies no
- * blocks and its last byte is not there.
+ * The size of a file or disk in bytes. Undefined for character devices, and for files whose size means nothing: in
+ * /proc it is 0, in sysfs a page, whatever a read returns (proc(5), sysfs(5)). Such a file occupies no blocks and
+ * has no byte at its last position.
  */
 export async function knownSize(file: File): Promise<number | undefined> {
   if (file.kind === "disk") return file.size();
@@ -13,7 +13,7 @@ export async function knownSize(file: File): Promise<number | undefined> {
   const { size, blocks } = await file.stat();
   if (size === 0) return undefined;
   if (blocks > 0) return size;
-  // A hole from its beginning to its end, or what the kernel makes up as it is read.
+  // Either a file that is one hole, or one that the kernel generates as it is read.
   const bytes = await file.readAt(new Uint8Array(1), size - 1).catch(() => 1);
   return bytes === 1 ? size : undefined;
 }

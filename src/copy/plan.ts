@@ -26,47 +26,47 @@ import type { CopyProgress } from "./progress.ts";
 
 export interface CopyOptions {
   /**
-   * Bytes to copy. Default: up to the end of the source; of a file whose size says nothing (/proc, sysfs), where a
-   * read says so. A source that ends before that rejects with `ERR_END_OF_FILE`.
+   * Bytes to copy. Default: up to the end of the source; for a file whose size means nothing (/proc, sysfs), up to
+   * where a read ends. A source that ends before `length` rejects with `ERR_END_OF_FILE`.
    */
   length?: number | undefined;
-  /** Where to begin in the source; of a stream, bytes to pass over. Default 0. */
+  /** Offset in the source in bytes; for a stream, bytes to skip. Default 0. */
   sourceOffset?: Offset | undefined;
-  /** Where to begin in the target. Default 0. */
+  /** Offset in the target in bytes. Default 0. */
   targetOffset?: Offset | undefined;
   /**
-   * Bytes of one read and one write, rounded up to what both sides ask for. Default 2 MiB, or the
-   * next multiple of the device's optimal request.
+   * Bytes of one read and one write, rounded up to what both sides require. Default 2 MiB, or the next multiple of
+   * the device's optimal request size.
    */
   chunkSize?: number | undefined;
   /**
-   * Chunks on their way at once, each being read or written, 1 to 1024; but no more than make up 4 MiB,
-   * or two. Default 8. Of a device that wants more, larger chunks get it, at the cost of others' requests.
+   * Chunks in flight at once, each being read or written, 1 to 1024. Default 8, but no more than make up 4 MiB, and
+   * at least two. For a device that needs more in flight, raise `chunkSize`; other requests then wait longer.
    */
   concurrency?: number | undefined;
   /**
-   * Leaves blocks of zeroes (64 KiB) out: holes in a regular file, zeroes made by the device itself on
-   * a disk. They read as zeroes afterwards whatever was there before. Default false.
+   * Leaves out blocks of zeroes (64 KiB): they become holes in a regular file, and are zeroed by the device itself
+   * on a disk. They read as zeroes afterwards, whatever was there before. Default false.
    */
   sparse?: boolean | undefined;
   /**
-   * Reads the target back from the medium and compares it with what was written. Rejects with
-   * `ERR_VERIFY` and the first `offset` that differs (for a stream as source: of the first block of
-   * 64 KiB). Default false.
+   * Reads the target back from the medium and compares it with what was written. Rejects with `ERR_VERIFY` and the
+   * first `offset` that differs (for a stream as source, the offset of the first block of 64 KiB that differs).
+   * Default false.
    */
   verify?: boolean | undefined;
-  /** Whether the target is synced before this resolves and before it is verified. Default true. */
+  /** Whether the target is synced before it is verified and before this resolves. Default true. */
   sync?: boolean | undefined;
   /**
-   * `skip` goes on behind places of the source that cannot be read: the target gets zeroes there, and
-   * `readErrors` tells. Default `fail`.
+   * `skip` continues after ranges of the source that cannot be read: the target gets zeroes there, and `readErrors`
+   * lists them. Default `fail`.
    */
   onReadError?: "fail" | "skip" | undefined;
-  /** Digest of what was written, in hexadecimal. Default: none. */
+  /** Computes a digest of what was written, in hexadecimal. Default: none. */
   hash?: "sha256" | undefined;
-  /** Ends the copy with an AbortError once the kernel has let go of all buffers. */
+  /** Cancels the copy: it rejects with an AbortError once the kernel has let go of all buffers. */
   signal?: AbortSignal | undefined;
-  /** Called at most ten times a second, and at the end of each phase. What it throws ends the copy. */
+  /** Called at most ten times a second, and at the end of each phase. An error that it throws ends the copy. */
   onProgress?: ((progress: CopyProgress) => void) | undefined;
 }
 
@@ -77,13 +77,13 @@ const OPTION_NAMES: readonly string[] = [
 
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
 const CHUNK_BYTES_MAX = 2 ** 30;
-/** A device's own idea of a good request is followed up to here. */
+/** Upper limit for the optimal request size that a device reports, in bytes. */
 const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
 const CONCURRENCY_DEFAULT = 8;
 const CONCURRENCY_MAX = 1024;
-/** One chunk is read while another is written, however large they are. */
+/** At least two: one chunk is read while another is written, however large they are. */
 const LANES_MIN = 2;
-/** Holes begin and end on multiples of this: a page, which is a multiple of any device's sectors. */
+/** Alignment of holes in bytes: a page, a multiple of the sectors of any device. */
 const HOLE_GRID_BYTES = 4096;
 
 export interface Plan {
@@ -91,11 +91,11 @@ export interface Plan {
   readonly target: File;
   readonly sourceOffset: Offset;
   readonly targetOffset: Offset;
-  /** Bytes to copy; undefined: up to the end of the source, wherever that is. */
+  /** Bytes to copy; undefined: up to the end of the source, where that is unknown. */
   readonly total: number | undefined;
   readonly chunkSize: number;
   readonly concurrency: number;
-  /** What chunks on the target begin at a multiple of. */
+  /** Alignment of the chunks on the target, in bytes. */
   readonly grid: number;
   /** Bytes from `targetOffset` to the end of a target that cannot grow; Infinity for others. */
   readonly room: number;
@@ -130,7 +130,7 @@ export async function planCopy(
   }
   const { lasting } = openFileOf(target).state.reports;
   const sync = options.sync !== false;
-  // Its sync would say so when all is written.
+  // The sync at the end would reject after everything was written.
   if (sync && lasting !== undefined) throw syncError(Kind.syncAll, target.path, lasting);
   return {
     source,
@@ -151,7 +151,7 @@ export async function planCopy(
   };
 }
 
-/** Throws for what needs no look at the files. Returns what the copy is cancelled by. */
+/** Checks whatever can be checked without I/O, and throws. Returns the scope of the copy. */
 export function checkCopy(source: unknown, target: unknown, options: CopyOptions): CancelScope {
   if (!(source instanceof File) && !(source instanceof ReadableStream)) {
     throw argumentType("source", "a File or a ReadableStream", source);
@@ -200,14 +200,14 @@ function bytesBehind(offset: Offset, size: number | undefined): number | undefin
 }
 
 /**
- * A file that the kernel makes up as it is read (/proc, sysfs): one read after the other goes on where the last one
- * ended; reads elsewhere begin anew, and their parts may not fit together.
+ * A file that the kernel generates as it is read (/proc, sysfs). Consecutive reads continue where the last one
+ * ended; a read elsewhere generates it anew, so parts may not fit together.
  */
 function isMadeUp(source: File | ReadableStream<Uint8Array>, size: number | undefined): boolean {
   return size === undefined && source instanceof File && source.kind === "regular";
 }
 
-/** Devices and images, whose size is what it is. */
+/** Devices and images have a fixed size. */
 function cannotGrow(file: File): boolean {
   return file.kind === "disk" || file instanceof BlockDevice;
 }
@@ -223,9 +223,9 @@ function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): 
 }
 
 /**
- * Chunks under way: no more than fill half of what a ring has in the kernel at once, so that others'
- * small requests find room there without waiting, and few enough before them in the device's own queue.
- * docs/performance.md has the figures for more and fewer, larger and smaller chunks.
+ * Chunks in flight: at most half of what a ring may have in the kernel at once, so that small requests of others
+ * find room without waiting, and few enough to keep the device's own queue short. docs/performance.md has figures
+ * for more and fewer, larger and smaller chunks.
  */
 function lanes(
   source: File | ReadableStream<Uint8Array>,
@@ -262,7 +262,7 @@ export function noRoom(plan: Plan, at: number, length: number): IoError {
   });
 }
 
-/** Chunks are copied in any order: onto itself a file can only be copied where nothing overlaps. */
+/** Refuses overlapping ranges of one medium: chunks are copied in any order. */
 async function refuseOverlap(
   source: File,
   sourceOffset: Offset,

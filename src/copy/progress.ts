@@ -4,7 +4,7 @@ import { now, Timer } from "../native/clock.ts";
 
 export interface CopyProgress {
   readonly phase: "copy" | "verify";
-  /** Done in this phase, holes included. */
+  /** Bytes done in this phase, holes included. */
   readonly bytes: number;
   readonly total: number | undefined;
   readonly bytesPerSecond: number;
@@ -12,7 +12,7 @@ export interface CopyProgress {
 }
 
 const INTERVAL_MS = 100;
-/** Share of the latest interval in the rate: it settles within about a second. */
+/** Weight of the latest interval in the rate, which settles within about a second. */
 const WEIGHT = 0.2;
 
 export class Meter implements Disposable {
@@ -27,7 +27,7 @@ export class Meter implements Disposable {
   #toldBytes = -1;
   #rate = 0;
 
-  /** `failed` gets what `tell` throws where no call of ours could. */
+  /** `failed` receives what `tell` throws when it is called from a timer. */
   constructor(
     tell: ((progress: CopyProgress) => void) | undefined,
     phase: "copy" | "verify",
@@ -46,7 +46,7 @@ export class Meter implements Disposable {
     const time = now();
     const wait = this.#toldAt + INTERVAL_MS - time;
     if (wait > 0) {
-      // What stops moving now is told all the same.
+      // A last change before a pause is reported too.
       this.#later ??= new Timer(wait, () => this.#reportLate());
       return;
     }
@@ -54,13 +54,13 @@ export class Meter implements Disposable {
     this.#report(time);
   }
 
-  /** The phase is over: its last figures are told in any case. */
+  /** Ends the phase: its last figures are always reported. */
   end(): void {
     this[Symbol.dispose]();
     if (this.#tell !== undefined && this.#toldBytes !== this.#bytes) this.#report(now());
   }
 
-  /** Nothing is told from here on. */
+  /** Nothing is reported from here on. */
   [Symbol.dispose](): void {
     this.#later?.cancel();
     this.#later = undefined;

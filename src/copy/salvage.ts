@@ -7,13 +7,13 @@ import type { ReadError } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 
-/** Where the file names no unit of its own, a page is what the kernel reads at least. */
+/** Used if the file has no unit of its own: a page is the least that the kernel reads. */
 const UNIT_BYTES = 4096;
 
 /**
- * What a bad place on the medium says: EIO, and on Linux ENODATA (medium error), EILSEQ (protection),
- * EREMOTEIO (target) from block/blk-core.c; EBADMSG from checksumming file systems. Anything else, a
- * device that is gone for one, would say the same everywhere.
+ * Errors that concern a range of the medium: EIO, and on Linux ENODATA (medium error), EILSEQ (protection),
+ * EREMOTEIO (target) from block/blk-core.c; EBADMSG from checksumming file systems. Any other error, of an
+ * unplugged device for example, would repeat for every range.
  */
 const BAD_PLACE: ReadonlySet<string> = new Set([
   "EIO",
@@ -28,8 +28,8 @@ export function isBadPlace(error: unknown): error is IoError {
 }
 
 /**
- * Reads piece by piece, in the smallest unit there is. Returns the bytes up to the end of the file;
- * ranges that cannot be read are zeroes in `buffer` and are added to `errors`.
+ * Reads in the smallest unit there is. Returns the bytes up to the end of the file. Ranges that cannot be read are
+ * zeroes in `buffer` and are added to `errors`.
  */
 export async function salvage(
   file: File,
@@ -56,7 +56,7 @@ export async function salvage(
   return buffer.byteLength;
 }
 
-/** In order, neighbours of one kind joined. */
+/** Sorted, with adjacent ranges of the same code merged. */
 export function joined(errors: readonly ReadError[]): ReadError[] {
   const out: ReadError[] = [];
   for (const error of [...errors].sort((a, b) => a.offset - b.offset)) {

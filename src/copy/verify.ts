@@ -8,7 +8,7 @@ import { File } from "../file/file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import type { Plan } from "./plan.ts";
 
-/** Bytes that share one sum of 8 bytes: 128 MiB of sums for a terabyte. */
+/** Bytes per checksum of 8 bytes: 128 MiB of checksums for a terabyte. */
 const BLOCK_BYTES = 64 * 1024;
 
 export class Sums {
@@ -19,7 +19,7 @@ export class Sums {
     this.#blocksPerChunk = Math.ceil(chunkSize / BLOCK_BYTES);
   }
 
-  /** Notes what chunk `index` was written as. XXH3 (64 bits) runs at 38 GB/s. */
+  /** Records chunk `index` as it was written. XXH3 (64 bits) runs at 38 GB/s. */
   note(index: number, data: Uint8Array): void {
     const first = index * this.#blocksPerChunk;
     const last = first + this.#blocksPerChunk;
@@ -33,7 +33,7 @@ export class Sums {
     }
   }
 
-  /** Where the first block of `data` that differs begins, or -1. */
+  /** Offset of the first block of `data` that differs, or -1. */
   compare(index: number, data: Uint8Array): number {
     const first = index * this.#blocksPerChunk;
     for (let at = 0; at < data.byteLength; at += BLOCK_BYTES) {
@@ -47,7 +47,7 @@ function sum(data: Uint8Array, at: number): bigint {
   return Bun.hash.xxHash3(data.subarray(at, Math.min(at + BLOCK_BYTES, data.byteLength)));
 }
 
-/** The first byte of a differing block that differs from the source; the block's start if unknown. */
+/** Position of the first byte that differs from the source; the start of the block if unknown. */
 export async function narrowDown(
   plan: Plan,
   at: number,
@@ -65,7 +65,7 @@ export async function narrowDown(
     const first = a.findIndex((byte, index) => byte !== b[index]);
     return first === -1 ? at : at + first;
   } catch {
-    // The comparison has failed already; this only makes it more precise.
+    // The comparison has already failed; this only locates it more precisely.
     return at;
   }
 }
@@ -87,6 +87,6 @@ export function differs(plan: Plan, at: number): IoError {
     syscall: "read",
     path: plan.target.path,
     offset: addOffset(plan.targetOffset, at),
-    hint: "The medium, its connection or the memory is not reliable, or somebody else wrote to the target",
+    hint: "The medium, its connection or the memory is unreliable, or another program wrote to the target",
   });
 }

@@ -10,7 +10,7 @@ import * as abi from "../native/abi.gen.ts";
 const ZERO_BYTES = 64 * 1024;
 const zeroes = Buffer.alloc(ZERO_BYTES);
 
-/** A compare with zeroes runs at 25 GB/s and stops at the first byte that is none. */
+/** Comparing with zeroes runs at 25 GB/s and stops at the first other byte. */
 export function isZero(bytes: Uint8Array): boolean {
   for (let at = 0; at < bytes.byteLength; at += ZERO_BYTES) {
     const end = Math.min(at + ZERO_BYTES, bytes.byteLength);
@@ -20,8 +20,8 @@ export function isZero(bytes: Uint8Array): boolean {
 }
 
 /**
- * Makes a range read as zeroes: BLKZEROOUT on a disk, a hole in a regular file (whose length stays),
- * and where the system has neither, written zeroes.
+ * Zeroes a range: by BLKZEROOUT on a disk, by a hole in a regular file (whose length stays), and by writing zeroes
+ * where the system has neither.
  */
 export async function zeroRange(
   file: OpenFile,
@@ -43,7 +43,7 @@ export async function zeroRange(
     if (detail !== abi.Method.unsupported) return;
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
-    // EINVAL: a range that is not aligned to the device's sectors.
+    // EINVAL: the range is not aligned to the sectors of the device.
     if (error.code !== "EINVAL" && error.code !== "ENOTSUP") {
       state.reports.writeFailed({ order, error, hadBegun, scope });
       throw error;

@@ -44,10 +44,10 @@ import { imageGeometry, readGeometry } from "./geometry.ts";
 
 export interface BlockDeviceOptions extends OpenOptions {
   /**
-   * Holds the device, so that nobody mounts it or opens it exclusively meanwhile (O_EXCL, open(2)). A
-   * device that is mounted or held is refused with EBUSY, and so is, on Linux, what a loop device stands on
-   * (losetup(8), read-only or not), another loop device over the same bytes, or a file that is swapped to, under
-   * whatever name. Default: true when writing. An image is not held: what attaches it later is not kept out.
+   * Holds the device exclusively, so that it cannot be mounted or opened exclusively meanwhile (O_EXCL, open(2)). A
+   * device that is mounted or held is refused with EBUSY. So is, on Linux and under any name: the backing of a loop
+   * device (losetup(8), read-only or not), another loop device over the same bytes, and a swap file. Default: true
+   * when writing. An image cannot be held: it can still be attached later.
    */
   exclusive?: boolean | undefined;
   /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
@@ -59,21 +59,21 @@ export interface BlockDeviceFromFdOptions extends FromFdOptions {
   sectorSize?: number | undefined;
 }
 
-/** What a `BlockDevice` is made of. */
+/** The parts of a `BlockDevice`. */
 export interface DeviceInit extends FileInit {
   readonly geometry: Geometry;
 }
 
 const SECTOR_BYTES_DEFAULT = 512;
 const SECTOR_BYTES_MAX = 65536;
-/** One native call cannot be aborted: long ranges are several. */
+/** One native call cannot be aborted, so long ranges take several. */
 const DISCARD_BYTES_MAX = 2 ** 30;
 const ZERO_BYTES_MAX = 2 ** 28;
 
 /**
- * A disk, a partition, or an image in a regular file. Reads of any range work; writes are whole
- * sectors, unless it is opened with `unalignedWrites: "rmw"`. It does not grow: reading past the end is
- * short, a write past the end is refused with ENOSPC before any of it is written.
+ * A disk, a partition, or an image in a regular file. Reads of any range work. Writes are whole sectors, unless it
+ * is opened with `unalignedWrites: "rmw"`. A device does not grow: a read past the end is short, and a write past
+ * the end is refused with ENOSPC before any of it is written.
  */
 export class BlockDevice extends File {
   readonly #open: OpenFile;
@@ -89,18 +89,18 @@ export class BlockDevice extends File {
   }
 
   /**
-   * Opens a device or an image. `direct` defaults to true (and gives way where an image's file system
-   * has no direct I/O), `exclusive` to true when writing.
+   * Opens a device or an image. `direct` defaults to true (an image on a file system without direct I/O is opened
+   * without it), `exclusive` to true when writing.
    *
-   * Rejects with EBUSY when the device or image is in use as `exclusive` says (the hint names where), EROFS when it is
-   * read-only and `write` was asked for, ENOTBLK when it is neither a disk nor a regular file, and ENOENT when there is
-   * no such disk in /dev: `create` makes images, but none there.
+   * Rejects with EBUSY when the device or image is in use (see `exclusive`; the hint names the user), EROFS when it
+   * is read-only and `write` was requested, ENOTBLK when it is neither a disk nor a regular file, and ENOENT when
+   * there is no such disk in /dev: `create` makes images, but not there.
    */
   static override async open(path: Path, options: BlockDeviceOptions = {}): Promise<BlockDevice> {
     return new BlockDevice(await openInit(path, options));
   }
 
-  /** Takes over a descriptor of a device or image that is open already, like `File.fromFd`. */
+  /** Adopts an open descriptor of a device or image, like `File.fromFd`. */
   static override async fromFd(
     fd: number,
     options: BlockDeviceFromFdOptions = {},
@@ -111,12 +111,12 @@ export class BlockDevice extends File {
     return new BlockDevice(await examined(await adoptFd(fd, rest), sector, { adopted: true }));
   }
 
-  /** What the device is; null where the system cannot say. `size` follows `size()` and `truncate`. */
+  /** The geometry; null where the system does not tell. Its `size` is updated by `size()` and `truncate`. */
   get geometry(): Geometry {
     return this.#geometry;
   }
 
-  /** Bytes; asks the system, and takes note when the device was resized. */
+  /** The size in bytes. Asks the system, so that it notices when the device was resized. */
   override async size(): Promise<number> {
     const size = await super.size();
     if (size !== this.#geometry.size) {
@@ -133,17 +133,17 @@ export class BlockDevice extends File {
     await this.size();
   }
 
-  /** Reserves space for an image, and extends it over the range. */
+  /** Reserves space for an image, and extends the image over the range. */
   override async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     await super.allocate(offset, length, options);
     await this.size();
   }
 
   /**
-   * Tells the device that the range holds nothing any more; what is read there afterwards is not
-   * defined. Images give the space back (`punch`) and read zeroes.
+   * Discards the range: the device may drop its contents, and what is read there afterwards is undefined. Images
+   * free the space (`punch`) and read zeroes.
    *
-   * @returns Which way was taken. Rejects with ENOTSUP where there is none.
+   * @returns The method that was used. Rejects with ENOTSUP where there is none.
    */
   async discard(
     offset: Offset,
@@ -162,10 +162,10 @@ export class BlockDevice extends File {
   }
 
   /**
-   * Makes the range read as zeroes. The device may do that without writing (`zeroout`), a file system
-   * by freeing the space (`punch`); else zeroes are written (`write`).
+   * Zeroes the range. A device may do so without writing (`zeroout`), a file system by freeing the space (`punch`);
+   * otherwise zeroes are written (`write`).
    *
-   * @returns Which way was taken.
+   * @returns The method that was used.
    */
   async writeZeroes(
     offset: Offset,
@@ -192,8 +192,8 @@ export class BlockDevice extends File {
   }
 
   /**
-   * Makes the system read the partition table again. Rejects with EBUSY while a partition is mounted
-   * or held (the hint names it).
+   * Makes the system read the partition table again. Rejects with EBUSY while a partition is mounted or held; the
+   * hint names it.
    */
   async rereadPartitions(): Promise<void> {
     try {
@@ -207,7 +207,7 @@ export class BlockDevice extends File {
 
   // -------------------------------------------------------------------------------------------------
 
-  /** A path that leads to it, whatever has become of the one it was opened by. */
+  /** A path to it that is valid even if the one it was opened by is not. */
   #place(): string {
     if (process.platform !== "linux") return this.path ?? "";
     return `/proc/self/fd/${this.fd}`;
@@ -249,7 +249,7 @@ export class BlockDevice extends File {
     });
   }
 
-  /** Runs a native operation over the range piece by piece; returns the last `abi.Method`. */
+  /** Runs a native operation over the range, in chunks; returns the last `abi.Method`. */
   async #eachChunk(
     kind: number,
     from: Offset,
@@ -277,8 +277,8 @@ export class BlockDevice extends File {
         ...init,
         errno: -errnoOf("ENOSPC"),
         transferred: 0,
-        reason: `the range ends behind the end of the device (${this.#state.limit} bytes)`,
-        hint: "Nothing was changed; a device does not grow",
+        reason: `the range reaches past the end of the device (${this.#state.limit} bytes)`,
+        hint: "Nothing was changed; the size of a device is fixed",
       });
     }
     const past = lowBits(from) & mask;
@@ -291,7 +291,7 @@ export class BlockDevice extends File {
       ...init,
       transferred: 0,
       reason: `the range is not aligned: ${off.join(", ")}`,
-      hint: "Name whole sectors (see geometry.logicalSectorSize)",
+      hint: "Pass whole sectors (see geometry.logicalSectorSize)",
     });
   }
 }
@@ -307,7 +307,7 @@ export function checkSectorSize(size: unknown): number | undefined {
 
 // Opening ---------------------------------------------------------------------------------------------
 
-/** What `BlockDevice.open` makes its device of. */
+/** Opens what `BlockDevice.open` wraps. */
 export async function openInit(path: Path, options: BlockDeviceOptions): Promise<DeviceInit> {
   const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
   checkOptions("BlockDevice.open", options, known);
@@ -320,7 +320,7 @@ export async function openInit(path: Path, options: BlockDeviceOptions): Promise
   return await examined(await openDevice(name, rest, { exclusive: asked }), sector);
 }
 
-/** Whether nobody else is to use the disk meanwhile. */
+/** How the disk is held. */
 interface Hold {
   readonly exclusive: boolean;
 }
@@ -334,7 +334,7 @@ async function openDevice(
     if (await isDeviceFolder(name)) throw noDevice(name);
     return openOrCached(name, options, 0);
   }
-  // A file that may be somebody's disk is emptied when it is known that it is not.
+  // A file that may be in use as a disk is emptied only once it is known not to be.
   const empties = exclusive && options.write === true && options.truncate === true;
   const chosen = empties ? { ...options, truncate: false } : options;
   const init = await openOrMake(name, chosen, { exclusive });
@@ -344,7 +344,8 @@ async function openDevice(
 
 async function openOrMake(name: PathName, options: OpenOptions, hold: Hold): Promise<FileInit> {
   const { exclusive } = hold;
-  // With O_CREAT the flag O_EXCL would mean "must not exist": what is there is held, what is not is made.
+  // O_CREAT with O_EXCL would mean "must not exist". So an existing device is opened and held, and a missing image
+  // is created, in two steps.
   try {
     const flags = exclusive ? abi.OpenFlag.exclusive : 0;
     return await openOrCached(name, { ...options, create: false }, flags);
@@ -352,16 +353,16 @@ async function openOrMake(name: PathName, options: OpenOptions, hold: Hold): Pro
     if (options.create !== true || !(error instanceof IoError)) throw error;
     if (error.syscall !== "open" || error.code !== "ENOENT") throw error;
   }
-  // A file there would be in memory, and stand in the way of the disk.
+  // A file in /dev would be in memory (devtmpfs), and block the name of the disk.
   if (await isDeviceFolder(name)) throw noDevice(name);
   const made = await openOrCached(name, options, 0);
   if (made.state.kind !== abi.FileKind.disk || !exclusive) return made;
-  // It has come meanwhile, and is not held.
+  // It appeared meanwhile, and is not held.
   await closeState(proactorOf(made.ring), made.state);
   return openOrMake(name, options, hold);
 }
 
-/** Some file systems have no direct I/O: an image there is read through the cache, unless `direct` was asked for. */
+/** Some file systems have no direct I/O: an image there is opened without it, unless `direct` was requested. */
 async function openOrCached(
   name: PathName,
   options: OpenOptions,
@@ -379,7 +380,7 @@ async function openOrCached(
   }
 }
 
-/** What a loop device stands on is in use, and a swap file, though the kernel lets others open it. */
+/** Refuses the backing of a loop device, and a swap file: the kernel lets others open them. */
 async function refuseUsed({ state, ring }: FileInit): Promise<void> {
   const proactor = proactorOf(ring);
   if (process.platform !== "linux" || proactor.backend === abi.Backend.simulated) return;
@@ -401,11 +402,11 @@ async function usedHint(proactor: Proactor, state: FileState): Promise<string | 
   return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
 }
 
-/** Does what `truncate` asks for, later than open(2) would. */
+/** Applies `truncate` after the open. */
 async function emptied(init: FileInit): Promise<FileInit> {
   const { state, ring } = init;
   const proactor = proactorOf(ring);
-  // open(2) leaves devices as they are.
+  // open(2) ignores O_TRUNC for devices.
   if (state.kind !== abi.FileKind.regular) return init;
   const request = { kind: abi.Kind.truncate, fd: state.fd, file: state, offset: 0 };
   const outcome = await proactor.start(request);
@@ -418,7 +419,7 @@ async function emptied(init: FileInit): Promise<FileInit> {
   });
 }
 
-/** Learns what was opened; when it is no device, closes it, or leaves it to the caller of `fromFd`. */
+/** Examines what was opened. If it is no device, closes it, or leaves it to the caller of `fromFd`. */
 export async function examined(
   init: FileInit,
   sectorSize: number | undefined,
@@ -435,7 +436,7 @@ export async function examined(
       state.ownsFd = false;
     }
     await closeState(proactor, state).catch(() => {
-      // Why it is of no use says more.
+      // The reason it is refused says more.
     });
     throw error;
   }
@@ -454,7 +455,7 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
   if (state.kind !== abi.FileKind.disk) {
     throw new IoError("ENOTBLK", {
       reason: "neither a block device nor a regular file",
-      // The same number everywhere; node:os does not list it.
+      // The number is the same on every system; node:os does not list it.
       errno: -15,
       syscall: "open",
       path: state.path,
@@ -494,7 +495,7 @@ const REREAD_HINTS: Hints = {
   EACCES: "Reading the partition table again needs root",
 };
 
-/** The same error with a better hint; for EBUSY, the one that names the holder. */
+/** Adds a better hint; for EBUSY, one that names the holder. */
 async function withHint(
   error: IoError,
   path: string,

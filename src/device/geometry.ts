@@ -37,7 +37,7 @@ export async function readGeometry(proactor: Proactor, file: FileState): Promise
   });
 }
 
-/** A regular file knows its size and what the caller says. */
+/** The geometry of an image: its size, and what the caller specified. */
 export function imageGeometry(size: number, sectorSize: number, writable: boolean): Geometry {
   return Object.freeze({
     size,
@@ -48,7 +48,7 @@ export function imageGeometry(size: number, sectorSize: number, writable: boolea
     maximumTransferSize: null,
     alignmentOffset: null,
     rotational: null,
-    // A file opened for reading may well be writable for others.
+    // A file opened for reading may be writable for others.
     readOnly: writable ? false : null,
     model: null,
     serial: null,

@@ -26,11 +26,11 @@ import {
 } from "../system/sysfs.ts";
 
 /**
- * The disks of this system with their partitions, sorted by path. Devices without a medium are listed
- * only if they are removable. Needs no rights, but serial numbers may be hidden without.
+ * The disks of this system with their partitions, sorted by path. Devices without a medium are listed only if they
+ * are removable. Needs no privileges, but serial numbers may be hidden without.
  *
- * Rejects with ENOTSUP on systems other than Linux and FreeBSD; with ENOENT or EACCES where /sys or /proc is not
- * there, as in some sandboxes: a list without them would call disks unused that are not.
+ * Rejects with ENOTSUP on systems other than Linux and FreeBSD, and with ENOENT or EACCES where /sys or /proc is
+ * missing, as in some sandboxes: a list made without them would show devices as unused that are in use.
  */
 export function listBlockDevices(): Promise<BlockDeviceInfo[]> {
   if (process.platform === "linux") return listLinuxDevices(SYSTEM_PATHS);
@@ -61,7 +61,7 @@ export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceI
     .sort((a, b) => byName(a.path, b.path));
 }
 
-/** The same, or an error that says what is missing. */
+/** Awaits `answer`, or throws an error that names what is missing. */
 async function told<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer;
@@ -72,7 +72,7 @@ async function told<T>(answer: Promise<T>): Promise<T> {
     const path = "path" in error && typeof error.path === "string" ? error.path : undefined;
     throw new IoError(code, {
       ...{ reason, errno, syscall: "open", path },
-      hint: "Without it nobody can say which devices there are, or which are in use; mount /sys and /proc",
+      hint: "Devices and their use are listed there: mount /sys and /proc",
       cause: error,
     });
   }
@@ -81,7 +81,7 @@ async function told<T>(answer: Promise<T>): Promise<T> {
 interface Context {
   readonly paths: SystemPaths;
   readonly mounts: readonly Mount[];
-  /** sysfs directories of what the system lives on. */
+  /** Sysfs directories of the devices that the system runs from. */
   readonly system: ReadonlySet<string>;
 }
 
@@ -114,7 +114,7 @@ async function describe(context: Context, directory: string): Promise<BlockDevic
   };
 }
 
-// What the system lives on --------------------------------------------------------------------------------
+// The devices that the system runs from --------------------------------------------------------------------------------
 
 /** Directories of the devices below `/`, `/boot`, the EFI partition and swap, down to the disks. */
 async function systemDevices(
@@ -136,7 +136,10 @@ function isSystemMount(mountPoint: string): boolean {
   return ["/", "/boot", "/efi", "/usr"].includes(mountPoint) || mountPoint.startsWith("/boot/");
 }
 
-/** By number; btrfs and others mount under numbers of their own, and only the source says more. */
+/**
+ * Finds the device by its number. btrfs and others mount under numbers of their own: there only the source names
+ * the device.
+ */
 async function mountedDevice(paths: SystemPaths, mount: Mount): Promise<string | null> {
   const [major, minor] = mount.numbers.split(":").map(Number);
   const byNumber =
@@ -144,7 +147,7 @@ async function mountedDevice(paths: SystemPaths, mount: Mount): Promise<string |
   return byNumber ?? nodeDirectory(paths, mount.source);
 }
 
-/** The device that a path is, or that the file at this path is on. */
+/** The device at a path, or the device that holds the file at this path. */
 async function deviceOf(
   paths: SystemPaths,
   mounts: readonly Mount[],
@@ -156,7 +159,7 @@ async function deviceOf(
   for (const mount of mounts) {
     const prefix = mount.mountPoint === "/" ? "/" : `${mount.mountPoint}/`;
     if (!path.startsWith(prefix)) continue;
-    // The last of equal ones covers those before it.
+    // Of equal mount points the last covers the others.
     if (closest === undefined || mount.mountPoint.length >= closest.mountPoint.length) {
       closest = mount;
     }
@@ -164,13 +167,13 @@ async function deviceOf(
   return closest === undefined ? null : mountedDevice(paths, closest);
 }
 
-/** The sysfs directory of a node that stands elsewhere (mknod(1)). */
+/** The sysfs directory of a device node outside of /dev (mknod(1)). */
 async function numberedDirectory(paths: SystemPaths, path: string): Promise<string | null> {
   const [major, minor] = (await nodeNumbers(path))?.split(":").map(Number) ?? [];
   return major === undefined || minor === undefined ? null : directoryOf(paths, major, minor);
 }
 
-/** The sysfs directory of something under /dev, also by one of its other names. */
+/** The sysfs directory of a node under /dev, also by a link to it. */
 async function nodeDirectory(paths: SystemPaths, path: string): Promise<string | null> {
   if (!path.startsWith(`${paths.dev}/`)) return null;
   const real = await realpath(path).catch(() => path);
@@ -187,7 +190,7 @@ async function nodeDirectory(paths: SystemPaths, path: string): Promise<string |
   return null;
 }
 
-/** Adds a device and everything it stands on. */
+/** Adds a device and everything below it. */
 async function descend(
   paths: SystemPaths,
   mounts: readonly Mount[],

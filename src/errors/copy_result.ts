@@ -5,7 +5,7 @@ export interface ReadError {
   /** Bytes from the start of the source. */
   readonly offset: number;
   readonly length: number;
-  /** Of the error, `EIO` as a rule. */
+  /** The code of the error; usually `EIO`. */
   readonly code: string;
 }
 
@@ -15,14 +15,13 @@ export interface CopyResult {
   /** Bytes left out as holes. */
   readonly bytesSkipped: number;
   /**
-   * Bytes from `sourceOffset` on that are done without a gap: after a failure, add it to both offsets
-   * to go on from there. After an abort the same target will do; after a write or sync that failed, one
-   * that is opened anew.
+   * Contiguous bytes from `sourceOffset` that are done. To resume after a failure, add it to both offsets. After an
+   * abort the same target can be used; after a failed write or sync, open the target anew.
    */
   readonly prefix: number;
   readonly durationMs: number;
   readonly verified: boolean;
   readonly digest: string | undefined;
-  /** Only with `onReadError: "skip"`. */
+  /** Filled only with `onReadError: "skip"`. */
   readonly readErrors: ReadError[];
 }

@@ -9,7 +9,7 @@ import { errnoOf, IoError } from "./io_error.ts";
 
 const GONE_HINT = "Plug it in and open it again; what was not synced may be lost";
 
-/** EINVAL: BLKDISCARD and BLKZEROOUT of a range that is no longer there. */
+/** EINVAL: BLKDISCARD and BLKZEROOUT of a range that no longer exists. */
 const SUSPECT_CODES: ReadonlySet<string> = new Set(["EIO", "ENOSPC", "EINVAL"]);
 
 /** Whether a failure with `code` may mean that the device is gone. */
@@ -18,12 +18,12 @@ export function isSuspect(file: FileFacts, code: string): boolean {
   return SUSPECT_CODES.has(code);
 }
 
-/** Whether a read that stopped `transferred` bytes behind `offset` stopped before the device's end. */
+/** Whether a read that ended `transferred` bytes after `offset` ended before the end of the device. */
 export function endsTooEarly(file: FileFacts, offset: Offset, transferred: number): boolean {
   return file.mediaBytes > 0 && addOffset(offset, transferred) < file.mediaBytes;
 }
 
-/** For a disk that had bytes when it was opened and says that it has none. */
+/** For a disk that had a size when it was opened and has none now. */
 export function emptiedError(file: FileFacts): IoError {
   return goneError(
     new IoError("ENXIO", {

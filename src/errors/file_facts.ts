@@ -5,8 +5,8 @@ export interface FileFacts {
   readonly readable: boolean;
   readonly writable: boolean;
   readonly direct: boolean;
-  /** Low bits of an offset or length that the kernel wants to be 0. */
+  /** Alignment mask: the bits of an offset or length that must be 0. */
   readonly ioMask: number;
-  /** Of a disk, when it was opened; 0 for everything else. */
+  /** Size of a disk in bytes when it was opened; 0 for everything else. */
   readonly mediaBytes: number;
 }

@@ -38,7 +38,7 @@ const WRITES: ReadonlySet<number> = new Set([
   Kind.writeZeroes,
 ]);
 
-/** What depends on the alignment. */
+/** Operations that fail with EINVAL if they are misaligned. */
 const DIRECT: ReadonlySet<number> = new Set([
   Kind.read,
   Kind.write,
@@ -48,7 +48,7 @@ const DIRECT: ReadonlySet<number> = new Set([
   Kind.writeZeroes,
 ]);
 
-/** A sentence that helps, or undefined. */
+/** A hint for this error, or undefined. */
 export function hintFor(
   code: string,
   kind: number,
@@ -57,7 +57,7 @@ export function hintFor(
   if (kind === Kind.open) return openHint(code);
   if (kind === Kind.probe) {
     if (code !== "EBADF") return openHint(code);
-    return "It is no open descriptor, or one that only names a file (O_PATH)";
+    return "The descriptor is not open, or was opened with O_PATH";
   }
   if (
     file !== undefined &&
@@ -84,12 +84,12 @@ export function hintFor(
       return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
     case "EIO":
       return "The medium or its connection reports an error; the data at this range is not reliable";
-    // What libuv, and so Node, calls EOPNOTSUPP.
+    // The name that libuv, and so Node, has for EOPNOTSUPP.
     case "ENOTSUP":
-      return "This file system or device has no such operation";
+      return "This file system or device does not support the operation";
     case "ESPIPE":
       return "Pipes, sockets and terminals have no positions";
-    // Programs that run cannot even be opened for writing.
+    // A running program cannot be opened for writing.
     case "ETXTBSY":
       return "The file is used as swap space; see swapoff(8)";
     default:
@@ -99,17 +99,17 @@ export function hintFor(
 
 function invalidHint(kind: number, file: FileFacts): string | undefined {
   if (kind === Kind.truncate && file.mediaBytes > 0) {
-    return "A device has the size it has; only regular files can be truncated";
+    return "The size of a device is fixed; only regular files can be truncated";
   }
   if (!file.direct || !DIRECT.has(kind)) return undefined;
   const rest = file.mediaBytes % (file.ioMask + 1);
   if (rest > 0) {
-    return `The device ends within a sector: no request may touch its last ${rest} bytes, which the system cannot reach`;
+    return `The device ends within a sector: its last ${rest} bytes cannot be read or written`;
   }
   return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
 }
 
-/** What an error of `open` means whatever the path is; open_hints.ts looks. */
+/** Hints for `open` that hold for every path; open_hints.ts examines the path. */
 function openHint(code: string): string | undefined {
   switch (code) {
     case "EACCES":
@@ -122,7 +122,7 @@ function openHint(code: string): string | undefined {
     case "EINVAL":
       return "This file system may not support { direct: true }";
     case "EEXIST":
-      return "createNew refuses what exists; use { create: true } to open it as well";
+      return "createNew refuses a file that exists; use { create: true } to open that as well";
     case "EBUSY":
       return "The device is mounted or held by another program";
     case "EROFS":
@@ -133,7 +133,7 @@ function openHint(code: string): string | undefined {
     case "ETXTBSY":
       return "The file is a program that is running, or used as swap space (swapon --show)";
     case "ELOOP":
-      return "Links lead to one another in a circle";
+      return "The path goes through a loop of symbolic links";
     case "ENOMEDIUM":
       return "There is no medium in the drive";
     default:

@@ -5,7 +5,7 @@ import * as util from "node:util";
 import type { CopyResult } from "./copy_result.ts";
 
 export interface IoErrorInit {
-  /** The reason in words; the rest of the message is made from the fields below. */
+  /** The reason in words. The rest of the message is made from the fields below. */
   reason?: string | undefined;
   errno?: number | undefined;
   syscall?: string | undefined;
@@ -18,26 +18,26 @@ export interface IoErrorInit {
 }
 
 /**
- * An operation that failed. The message names what was tried and, where the cause is known, what to
- * do; the fields say the same to programs.
+ * A failed operation. The message says what was tried and, where the cause is known, what to do; the fields hold
+ * the same for programs.
  */
 export class IoError extends Error {
   override name = "IoError";
-  /** `EIO`, `ENOSPC`, ... as Node spells them, or one of ours: `ERR_...`, `ABORT_ERR`. */
+  /** `EIO`, `ENOSPC`, ... as in Node, or one of the library: `ERR_...`, `ABORT_ERR`. */
   readonly code: string;
-  /** The system's error number, negative as in Node; undefined where the system said nothing. */
+  /** The system's error number, negative as in Node; undefined if the error is not the system's. */
   readonly errno: number | undefined;
   /** What was tried: `read`, `write`, `fsync`, `open`, ... */
   readonly syscall: string | undefined;
   readonly path: string | undefined;
   /** Bytes from the start of the file. */
   readonly offset: number | bigint | undefined;
-  /** Bytes that were asked for. */
+  /** Bytes requested. */
   readonly length: number | undefined;
-  /** Bytes that were moved before the failure, contiguous from `offset`. */
+  /** Bytes transferred before the failure, contiguous from `offset`. */
   readonly transferred: number | undefined;
   readonly hint: string | undefined;
-  /** `copy` only: how far it got. */
+  /** `copy` only: what was copied before the failure. */
   declare readonly result?: CopyResult;
 
   constructor(code: string, init: IoErrorInit = {}) {
@@ -54,12 +54,12 @@ export class IoError extends Error {
   }
 }
 
-/** For `copy`: says on the error how far it got. */
+/** For `copy`: attaches the result so far to the error. */
 export function setResult(error: IoError, result: CopyResult): IoError {
   return Object.assign(error, { result });
 }
 
-/** The same error of the system with another hint. */
+/** The same system error with another hint. */
 export function hinted(error: IoError, hint: string | undefined): IoError {
   if (hint === error.hint) return error;
   const { code, errno, syscall, path, offset, length, transferred } = error;
@@ -82,10 +82,10 @@ function message(code: string, init: IoErrorInit): string {
   return init.hint === undefined ? text : `${text}. ${init.hint}`;
 }
 
-/** The name and the words for a system error number (positive). */
+/** The name and the description of a system error number (positive). */
 export function systemError(errno: number): { code: string; reason: string } {
   const known = util.getSystemErrorMap().get(-errno);
-  // libuv's words for ENOTSUP are "operation not supported on socket": for us it never is one.
+  // libuv describes ENOTSUP as "operation not supported on socket"; here it never is a socket.
   if (known !== undefined) return { code: known[0], reason: known[1].replace(/ on socket$/, "") };
   // libuv's table lacks some, such as EDQUOT.
   const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
@@ -97,7 +97,7 @@ export function errnoOf(code: keyof typeof constants.errno): number {
   return constants.errno[code] ?? 0;
 }
 
-/** Whether the caller asked for this end: then it says nothing about the medium. */
+/** Whether the caller cancelled the operation: such an error says nothing about the medium. */
 export function wasAsked(error: IoError): boolean {
   return error.code === "ABORT_ERR" || error.code === "ERR_TIMEOUT";
 }

@@ -6,14 +6,14 @@ import type { FileFacts } from "./file_facts.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import { errnoOf, IoError, type IoErrorInit, systemError, wasAsked } from "./io_error.ts";
 
-/** What was tried, in the fields of an `IoError`, and on which file. */
+/** The fields of an `IoError`, and the file it is about. */
 export interface ErrorContext extends IoErrorInit {
   readonly kind: number;
   readonly file: FileFacts | undefined;
   readonly syscall: string;
 }
 
-/** Of an operation that concerns no range of its file. */
+/** The context of an operation on the whole file. */
 export function wholeFile(kind: number, file: FileFacts): ErrorContext {
   return { kind, file, syscall: syscallName(kind), path: file.path };
 }
@@ -48,10 +48,10 @@ export function statusError(status: number, errno: number, context: ErrorContext
   });
 }
 
-/** Code of operations of which the kernel does not say how they ended, or whether they have. */
+/** The code of operations whose outcome the kernel does not report. */
 export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
 
-/** The kernel refuses, with this errno, to say how an operation ended, or whether it has. */
+/** The error of an operation whose outcome the kernel refuses to report, with this errno. */
 function unknownError(errno: number, context: ErrorContext): IoError {
   const { kind } = context;
   const { code, reason } = systemError(errno);
@@ -78,12 +78,12 @@ function unknownError(errno: number, context: ErrorContext): IoError {
   });
 }
 
-/** A change of sectors that may be changed by what nobody knows the outcome of. */
+/** Refuses a change of sectors that an operation of unknown outcome may still write. */
 export function givenUpError(context: ErrorContext, cause: unknown): IoError {
   return new IoError(OUTCOME_UNKNOWN, {
     ...context,
     reason:
-      "an unaligned write to the same sectors, of which nobody knows the outcome, may be carried out over it",
+      "an earlier unaligned write to the same sectors has an unknown outcome and may still be carried out",
     hint: "Nothing was written. See `cause`",
     cause,
   });
@@ -107,7 +107,7 @@ export function detachedError(context: ErrorContext): IoError {
   });
 }
 
-/** A sync that cannot promise anything, because of a write or sync before it that failed on its way. */
+/** A sync that cannot promise durability, because an earlier write or sync failed. */
 export function syncError(kind: number, path: string | undefined, cause: IoError): IoError {
   return new IoError(cause.code, {
     reason: "data written to this file is not on the medium: an earlier write or sync failed",
@@ -119,7 +119,7 @@ export function syncError(kind: number, path: string | undefined, cause: IoError
   });
 }
 
-/** A sync of which only one write is known to be missing, because of `cause`; later syncs say nothing of it. */
+/** A sync that succeeded but for one write, which failed because of `cause`. Later syncs do not report it again. */
 export function missingError(kind: number, path: string | undefined, cause: unknown): IoError {
   const known = cause instanceof IoError ? cause : undefined;
   const where = { syscall: syscallName(kind), path, cause };

@@ -17,7 +17,7 @@ export function holdSyncs(state: FileState, running: Promise<unknown>): void {
   running.then(over, over);
 }
 
-/** Waits for the operations of a file, then closes its descriptor if it is ours. */
+/** Waits for the operations of a file, then closes its descriptor if it is owned. */
 export async function closeState(proactor: Proactor, state: FileState): Promise<void> {
   state.closing = true;
   if (state.inFlight > 0) {
@@ -25,7 +25,7 @@ export async function closeState(proactor: Proactor, state: FileState): Promise<
       state.onIdle = resolve;
     });
   }
-  // From here on the number may be another file's: proactor.ts starts nothing on it any more.
+  // From here on the number may belong to another file: proactor.ts starts nothing on it any more.
   state.closed = true;
   state.lock.leave();
   try {
@@ -37,10 +37,10 @@ export async function closeState(proactor: Proactor, state: FileState): Promise<
 
 async function closeFd(proactor: Proactor, state: FileState): Promise<void> {
   const kind = abi.Kind.close;
-  // A simulated descriptor means nothing to the system.
+  // A simulated descriptor is unknown to the system.
   if (proactor.closing && proactor.backend === abi.Backend.simulated) return;
   if (proactor.closing) {
-    // The ring is gone; it must not close this number again when it is collected.
+    // The ring is gone, and must not close this number again when it is collected.
     proactor.forgetFile(state.index);
     const errno = await closeWithoutRing(state.fd);
     if (errno !== 0) throw statusError(abi.Status.failed, errno, wholeFile(kind, state));
@@ -50,7 +50,7 @@ async function closeFd(proactor: Proactor, state: FileState): Promise<void> {
   if (status !== abi.Status.ok) throw error ?? statusError(status, errno, wholeFile(kind, state));
 }
 
-/** Returns the system's error number, 0 if all is well. */
+/** Returns the system error number; 0 for success. */
 function closeWithoutRing(fd: number): Promise<number> {
   return new Promise((resolve) => {
     fs.close(fd, (error) => {
@@ -60,7 +60,7 @@ function closeWithoutRing(fd: number): Promise<number> {
   });
 }
 
-/** Files that nobody closed: their descriptors are, once their operations have settled. */
+/** Closes the descriptors of collected files, once their operations have settled. */
 export const collected: FinalizationRegistry<{ state: FileState; proactor: Proactor }> =
   new FinalizationRegistry<{ state: FileState; proactor: Proactor }>(({ state, proactor }) => {
     if (!warned && state.ownsFd) {
@@ -72,7 +72,7 @@ export const collected: FinalizationRegistry<{ state: FileState; proactor: Proac
       );
     }
     closeState(proactor, state).catch(() => {
-      // Nobody is left to hear of it.
+      // No caller is left to report it to.
     });
   });
 let warned = false;

@@ -35,14 +35,14 @@ import { OpenFile } from "./open_file.ts";
 import { type Path, PathName } from "./path.ts";
 import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./streams.ts";
 
-/** What was opened; `disk` answers a media-size ioctl. */
+/** What kind of file is open. `disk`: it answers an ioctl for the size of its medium. */
 export type FileKind = "regular" | "disk" | "character" | "other";
 
 const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
 /**
- * An open file or device that is read and written at positions, asynchronously, by the kernel.
+ * An open file or device, read and written asynchronously at explicit offsets.
  *
- * The package exports it as `FileHandle`, too: Bun has a global `File` of its own, which editors complete first.
+ * The package also exports it as `FileHandle`: Bun has a global `File` of its own, which editors complete first.
  */
 export class File implements AsyncDisposable {
   readonly #open: OpenFile;
@@ -60,8 +60,9 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Opens a path without blocking the thread. A relative one begins at the directory of the call. FIFOs, sockets and terminals are refused with ESPIPE,
-   * directories with EISDIR: they have no positions.
+   * Opens a path without blocking the thread. A relative path is resolved against the directory that is current at
+   * the call. Files without positions are refused: FIFOs, sockets and terminals with ESPIPE, directories with
+   * EISDIR.
    */
   static async open(path: Path, options: OpenOptions = {}): Promise<File> {
     checkOptions("File.open", options, OPEN_OPTION_NAMES);
@@ -70,8 +71,8 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Takes over a descriptor that is open already. It is closed by `close` only with `ownsFd`; when
-   * this rejects, it stays the caller's.
+   * Adopts an open descriptor. `close` closes it only with `ownsFd`. If this rejects, the descriptor stays the
+   * caller's.
    */
   static async fromFd(fd: number, options: FromFdOptions = {}): Promise<File> {
     checkOptions("File.fromFd", options, ["path", "ownsFd", "ring"]);
@@ -83,7 +84,7 @@ export class File implements AsyncDisposable {
     return this.#open.state.closed ? -1 : this.#open.state.fd;
   }
 
-  /** As it was given to `open`, relative or not; a byte that is not UTF-8 as `\xNN`. */
+  /** The path as it was passed to `open`, relative or not. A byte that is not UTF-8 is shown as `\xNN`. */
   get path(): string | undefined {
     return this.#open.state.path;
   }
@@ -92,14 +93,14 @@ export class File implements AsyncDisposable {
     return KINDS[this.#open.state.kind] ?? "other";
   }
 
-  /** What writes (and memory, for speed) have to be multiples of, in bytes; all 1 without `direct`. */
+  /** Alignment of writes in bytes (and of memory, for speed); all 1 without `direct`. */
   get alignment(): Alignment {
     return this.#open.state.alignment;
   }
 
   /**
-   * Reads into `data` from `offset` on. Resolves with the bytes read: fewer than `data` holds only at
-   * the end of the file. The buffer is the kernel's until the promise settles.
+   * Reads into `data` from `offset`. Resolves with the bytes read: fewer than `data` holds only at the end of the
+   * file. The kernel owns the buffer until the promise settles.
    */
   readAt(data: IoData, offset: Offset, options?: IoOptions): Promise<number> {
     return this.#open.transfer(abi.Kind.read, data, offset, options, Reply.bytes);
@@ -111,51 +112,55 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Writes all of `data` at `offset` and resolves with its length, or rejects; `transferred` of the
-   * error says how much was written. The buffer must not change until the promise settles.
+   * Writes all of `data` at `offset` and resolves with its length, or rejects; `transferred` of the error says how
+   * many bytes were written. The buffer must not change until the promise settles.
    */
   writeAt(data: IoData, offset: Offset, options?: IoOptions): Promise<number> {
     return this.#open.transfer(abi.Kind.write, data, offset, options, Reply.bytes);
   }
 
-  /** Reads into several buffers, one after the other, as if they were one. */
+  /** Reads into several buffers in turn, as if they were one. */
   readvAt(data: readonly IoData[], offset: Offset, options?: IoOptions): Promise<number> {
     return this.#open.vector(abi.Kind.read, data, offset, options);
   }
 
-  /** Writes several buffers, one after the other, as if they were one. */
+  /** Writes several buffers in turn, as if they were one. */
   writevAt(data: readonly IoData[], offset: Offset, options?: IoOptions): Promise<number> {
     return this.#open.vector(abi.Kind.write, data, offset, options);
   }
 
   /**
-   * Resolves when every write called on this file before, awaited or not, and its metadata, is on the
-   * medium: fsync(2); on devices this flushes the drive's cache; F_FULLFSYNC on macOS. Rejects if a
-   * write it covers failed (`cause`), and for good after a sync or a write has failed on its way. A
-   * write that was aborted or timed out makes one sync reject, with `ERR_WRITE_ABORTED`.
+   * Makes writes durable. Resolves when every write called on this file before, awaited or not, is on the medium
+   * with its metadata: fsync(2), which on devices also flushes the drive's cache; F_FULLFSYNC on macOS. Rejects if
+   * a write that it covers failed (`cause`). After a write that failed in progress, or a failed sync, every later
+   * sync rejects: reopen the file. A write that was aborted or timed out makes one sync reject, with
+   * `ERR_WRITE_ABORTED`.
    */
   syncAll(options?: IoOptions): Promise<void> {
     return this.#open.sync(abi.Kind.syncAll, options);
   }
 
-  /** Like `syncAll`, without metadata that reading back does not need: fdatasync(2). */
+  /** Like `syncAll`, without metadata that is not needed to read the data back: fdatasync(2). */
   syncData(options?: IoOptions): Promise<void> {
     return this.#open.sync(abi.Kind.syncData, options);
   }
 
-  /** Bytes; of a device its capacity. A disk that has lost all of it rejects with `ERR_DEVICE_GONE`. */
+  /**
+   * The size in bytes; of a device, its capacity. Rejects with `ERR_DEVICE_GONE` for a disk whose capacity has
+   * become 0.
+   */
   async size(): Promise<number> {
     const size = (await this.#open.info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
     if (size === 0 && this.#open.state.mediaBytes > 0) throw emptiedError(this.#open.state);
     return size;
   }
 
-  /** The same as `node:fs`'s `fstat`. */
+  /** The same as `fstat` of `node:fs`. */
   async stat(): Promise<fs.Stats> {
     return statsOf(await this.#open.info(abi.Kind.stat));
   }
 
-  /** Sets the length of a regular file. */
+  /** Sets the length of a regular file, in bytes. */
   async truncate(size: Offset, options?: IoOptions): Promise<void> {
     const offset = checkOffset("size", size);
     const kind = abi.Kind.truncate;
@@ -165,7 +170,7 @@ export class File implements AsyncDisposable {
     );
   }
 
-  /** Reserves space for `length` bytes from `offset` on, and extends the file over them (fallocate(2)). */
+  /** Reserves space for `length` bytes from `offset`, and extends the file over them (fallocate(2)). */
   async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     const from = checkOffset("offset", offset);
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);
@@ -177,7 +182,7 @@ export class File implements AsyncDisposable {
     );
   }
 
-  /** Makes later reads come from the medium. Dirty data is written first. */
+  /** Drops the file from the page cache, so that later reads come from the medium. Dirty data is written first. */
   async invalidateCache(): Promise<void> {
     const kind = abi.Kind.invalidateCache;
     this.#open.begin(kind, undefined, undefined, undefined);
@@ -185,11 +190,11 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * The bytes from `start` (default 0) up to `end` (default: the end of the file) as a byte stream;
-   * BYOB readers are supported. `concurrency` reads (default 8) of `chunkSize` bytes (default 262144)
-   * run ahead of the reader, which bounds the memory; nothing is read before somebody asks. Chunks
-   * are the reader's to keep. A failed read errors the stream once the bytes before it are delivered.
-   * Cancelling ends the reads. Does not close the file.
+   * A byte stream of the bytes from `start` (default 0) up to `end` (exclusive; default: the end of the file). BYOB
+   * readers are supported. `concurrency` reads (default 8) of `chunkSize` bytes (default 262144) run ahead of the
+   * reader, which bounds the memory; nothing is read before the first request. The reader owns the chunks. A failed
+   * read errors the stream once the bytes before it are delivered. Cancelling cancels the reads. Does not close the
+   * file.
    *
    * @throws TypeError, RangeError for wrong options.
    */
@@ -198,12 +203,11 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * A stream that writes one chunk behind the other from `start` (default 0) on. Chunks are copied
-   * before `write()` resolves and gathered into aligned requests of 256 KiB, of which `concurrency`
-   * (default 8) run at once: what is written is in the file when `close()` has resolved, and with
-   * `sync` on the medium. On a `direct` file a begin or end within a unit is read, changed and written
-   * back, and a regular file keeps its exact length. A failed write errors the stream at once. What
-   * lies behind the last byte is left as it is; does not close the file.
+   * A stream that writes its chunks in sequence from `start` (default 0). Chunks are copied before `write()`
+   * resolves and gathered into aligned requests of 256 KiB, of which `concurrency` (default 8) run at once. The
+   * data is in the file when `close()` has resolved, and on the medium with `sync`. On a `direct` file, partial
+   * units at either end are read, modified and written back, and a regular file keeps its exact length. A failed
+   * write errors the stream at once. Bytes after the last one written stay as they are. Does not close the file.
    *
    * @throws TypeError, RangeError for wrong options.
    */
@@ -212,8 +216,8 @@ export class File implements AsyncDisposable {
   }
 
   /**
-   * Waits for this file's operations, then closes the descriptor if it is ours. Later calls on the
-   * file reject with EBADF; a second `close` is the same promise.
+   * Waits for the operations of this file, then closes the descriptor if it is owned. Later calls on the file
+   * reject with EBADF; a second `close` returns the same promise.
    */
   close(): Promise<void> {
     collected.unregister(this.#open.state);

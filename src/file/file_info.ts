@@ -5,12 +5,12 @@ import type { Identity } from "../locks/identity.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
 
-/** The answer of `open`, `probe` or `stat`, copied out of bounce memory. */
+/** The native answer to `open`, `probe` or `stat`, copied out of the bounce block. */
 export function copiedInfo(proactor: Proactor, block: number): DataView {
   return new DataView(proactor.bounce.memoryOf(block, abi.FileInfo.SIZE).slice().buffer);
 }
 
-/** Undefined for devices in memory, which nobody else can have open. */
+/** The identity of the file; undefined for devices in memory, which have no other names. */
 export function identityOf(proactor: Proactor, info: DataView): Identity | undefined {
   if (proactor.backend === abi.Backend.simulated) return undefined;
   const u64 = (offset: number): bigint => info.getBigUint64(offset, true);
@@ -26,7 +26,7 @@ export function identityOf(proactor: Proactor, info: DataView): Identity | undef
 export function statsOf(info: DataView): fs.Stats {
   const f64 = (offset: number): number => info.getFloat64(offset, true);
   const { FileInfo } = abi;
-  // As node:fs has them without `bigint`: above 2^53 not exact.
+  // Numbers, as in node:fs without `bigint`: not exact above 2^53.
   const u64 = (offset: number): number => Number(info.getBigUint64(offset, true));
   return Object.assign(Object.create(fs.Stats.prototype) as fs.Stats, {
     dev: u64(FileInfo.dev),

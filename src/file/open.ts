@@ -25,13 +25,13 @@ export interface OpenOptions extends IoOptions {
   read?: boolean | undefined;
   /** Default false. */
   write?: boolean | undefined;
-  /** Makes the file if it is missing. Default false; needs `write`. */
+  /** Creates the file if it is missing. Default false; needs `write`. */
   create?: boolean | undefined;
-  /** Makes the file and fails if it exists (O_CREAT|O_EXCL). Default false; needs `write`. */
+  /** Creates the file, and fails if it exists (O_CREAT|O_EXCL). Default false; needs `write`. */
   createNew?: boolean | undefined;
   /** Empties the file. Default false; needs `write`. */
   truncate?: boolean | undefined;
-  /** Permission bits of a new file, less the umask. Default 0o666. */
+  /** Permission bits of a new file, before the umask is applied. Default 0o666. */
   mode?: number | undefined;
   /**
    * Bypasses the page cache (O_DIRECT; F_NOCACHE on macOS). Default false. Writes must be aligned as
@@ -41,13 +41,12 @@ export interface OpenOptions extends IoOptions {
   /** Each write resolves when its data is on the medium (O_DSYNC, open(2)). Default false. */
   dsync?: boolean | undefined;
   /**
-   * What becomes of writes that are not aligned, on devices and with `direct`: "reject" (the default)
-   * refuses them with `ERR_MISALIGNED`; "rmw" reads the sectors around them, modifies them and writes
-   * them back, safe among all direct writes of this thread to the same file or device, whatever `File` they
-   * go through. Needs `read` and `write`.
+   * Unaligned writes, on devices and with `direct`: "reject" (the default) refuses them with `ERR_MISALIGNED`;
+   * "rmw" reads the sectors around them, modifies them and writes them back. That is atomic with respect to all
+   * direct writes of this thread to the same file or device, through any `File`. Needs `read` and `write`.
    */
   unalignedWrites?: "reject" | "rmw" | undefined;
-  /** Default: this thread's `Ring.default()`. */
+  /** The ring that carries the operations. Default: this thread's `Ring.default()`. */
   ring?: Ring | undefined;
 }
 
@@ -65,20 +64,20 @@ export interface FromFdOptions {
   ring?: Ring | undefined;
 }
 
-/** Lets this library's classes construct files, and nobody else. */
+/** Only classes of this library may construct files. */
 export const made: unique symbol = Symbol("made by bun-aio");
 
 export interface FileInit {
   readonly key: typeof made;
   readonly state: FileState;
   readonly ring: Ring;
-  /** Bytes when it was opened. */
+  /** Size in bytes when it was opened. */
   readonly size: number;
 }
 
 /**
- * Opens `name` and prepares what a `File` is made of. `flags`: more `abi.OpenFlag`s. `as`: whom hints are for. The
- * caller disposes of `name` when this has settled.
+ * Opens `name` and makes the parts of a `File`. `flags`: further `abi.OpenFlag`s. `as`: whose options hints speak
+ * of. The caller disposes of `name` when this has settled.
  */
 export async function openFile(
   name: PathName,
@@ -140,7 +139,7 @@ function checkUnalignedWrites(mode: unknown): "reject" | "rmw" {
   throw argumentValue("options.unalignedWrites", 'must be "reject" or "rmw"', mode);
 }
 
-/** Asks what `fd` is and prepares what a `File` is made of. */
+/** Examines `fd` and makes the parts of a `File`. */
 export async function adoptFd(fd: number, options: FromFdOptions): Promise<FileInit> {
   checkInteger("fd", fd, 0, 2 ** 31 - 1);
   const { path, ownsFd } = options;
@@ -172,9 +171,9 @@ interface Preparation {
   readonly ring: Ring;
   readonly context: ErrorContext;
   readonly ownsFd: boolean;
-  /** Opens or looks. */
+  /** An open or a probe. */
   readonly request: Omit<Request, "file">;
-  /** Told what the native side says beside the error. */
+  /** Called with the detail that the native side reports beside the error. */
   readonly refused?: (detail: number) => void;
 }
 
@@ -204,14 +203,14 @@ async function prepare(preparation: Preparation): Promise<FileInit> {
         hint: 'Open it without O_APPEND (flag "a" of node:fs)',
       });
     }
-    // Whole sectors are for the kernel to change where a file is not direct.
+    // Without `direct` the kernel does the read-modify-write, and no lock is needed.
     state.identity = identityOf(proactor, info);
     const shares =
       state.ioMask > 0 && (state.kind === abi.FileKind.regular || state.kind === abi.FileKind.disk);
     const identity = shares ? state.identity : undefined;
     state.lock.join(identity, (found) => proactor.eachFastWrite(state, found));
   } catch (error) {
-    // A descriptor that was not taken over is not ours to close when the ring is torn down.
+    // A descriptor that was not adopted must not be closed when the ring is torn down.
     proactor.forgetFile(state.index);
     proactor.fileTable.give(state.index);
     throw error;

@@ -40,10 +40,10 @@ import { checkTransfer, needsCare, runTransfer } from "../transfer/transfer.ts";
 import { closeState, holdSyncs } from "./close.ts";
 import { copiedInfo } from "./file_info.ts";
 
-/** A longer transfer, as it was asked for. */
+/** The arguments of a longer transfer. */
 type Asked = Omit<Transfer, "proactor" | "file" | "change">;
 
-/** A file that is open: what `File` and `BlockDevice` do, and what streams and copies ask of them. */
+/** An open file: implements `File` and `BlockDevice`, and what streams and copies need. */
 export class OpenFile implements EntryStarter {
   readonly proactor: Proactor;
   readonly state: FileState;
@@ -54,7 +54,10 @@ export class OpenFile implements EntryStarter {
     this.state = state;
   }
 
-  /** Waits for the file's operations, then closes the descriptor if it is ours; twice is the same promise. */
+  /**
+   * Waits for the file's operations, then closes the descriptor if it is owned. A second call returns the same
+   * promise.
+   */
   close(): Promise<void> {
     this.#closing ??= closeState(this.proactor, this.state);
     return this.#closing;
@@ -110,7 +113,7 @@ export class OpenFile implements EntryStarter {
     }
   }
 
-  /** An unaligned read that is one native operation: it needs less around it than `#long`. */
+  /** An unaligned read that is one native operation: cheaper than `#long`. */
   async #widened(
     view: ArrayBufferView,
     offset: Offset,
@@ -155,7 +158,7 @@ export class OpenFile implements EntryStarter {
       const lengths: number[] = [];
       let length = 0;
       for (let index = 0; index < data.length; index++) {
-        // Its name is made only for an error: vectors may be long.
+        // The argument name is built only for an error: vectors may be long.
         const value = data[index];
         const isPlain = ArrayBuffer.isView(value) && byteLengthOf(value) > 0;
         const view = isPlain ? value : checkData(`data[${index}]`, value);
@@ -175,8 +178,8 @@ export class OpenFile implements EntryStarter {
   }
 
   /**
-   * `writeAt` wherever it begins and ends, whatever the file's `unalignedWrites` says. What it shares units
-   * with is neither changed nor lost, and a regular file gets no longer than was asked for.
+   * `writeAt` for any range, whatever `unalignedWrites` of the file. Preserves the rest of partial units, and a
+   * regular file does not grow beyond the range.
    */
   async writeAnywhere(data: Uint8Array, offset: Offset, scope: CancelScope): Promise<void> {
     const unit = this.state.alignment.offset;
@@ -205,7 +208,7 @@ export class OpenFile implements EntryStarter {
       : this.transfer(kind, data, offset, scope, Reply.bytes);
   }
 
-  /** A transfer of several parts. The file's syncs and its close wait for all of them. */
+  /** A transfer of several parts. Syncs and close of the file wait for all of them. */
   async #long(asked: Asked, reply: number): Promise<number | undefined> {
     const { proactor, state } = this;
     const { kind, offset, length, scope } = asked;
@@ -247,7 +250,7 @@ export class OpenFile implements EntryStarter {
     } catch (error) {
       const isItsOwn = error instanceof IoError && wasAsked(error);
       if (sync.failure !== undefined && !isItsOwn) throw await this.#syncError(kind, sync.failure);
-      // It tells of itself.
+      // The sync reports its own failure.
       reports.handOn(sync);
       throw error;
     } finally {
@@ -279,7 +282,7 @@ export class OpenFile implements EntryStarter {
     return cancelError(reason, this.#context(kind, undefined, undefined, 0));
   }
 
-  /** Keeps clear of unaligned writes that are being read, modified and written back. */
+  /** Runs a change under the lock, apart from any read-modify-write of the same range. */
   async locked<T>(
     kind: number,
     start: Offset,
@@ -310,7 +313,7 @@ export class OpenFile implements EntryStarter {
     }
   }
 
-  /** Checks that an operation may begin, and its options. */
+  /** Checks the options, and that an operation may begin. */
   begin(
     kind: number,
     options: IoOptions | undefined,
@@ -322,8 +325,8 @@ export class OpenFile implements EntryStarter {
   }
 
   /**
-   * Runs one native operation of what has begun; rejects with the error that names it. Its block is the caller's
-   * to release when it resolves.
+   * Runs one native operation; rejects with the error that names it. When it resolves, the caller must release its
+   * block.
    */
   async run(kind: number, request: Partial<Request>): Promise<Outcome> {
     const { proactor, state } = this;
@@ -342,7 +345,7 @@ export class OpenFile implements EntryStarter {
     if (this.state.closing || this.proactor.closing) throw this.#closedError(kind);
   }
 
-  /** Of options, once they are checked; or the one handed down. Throws if it is cancelled already. */
+  /** The scope of checked options, or the one passed in their place. Throws if it is cancelled already. */
   #scope(
     kind: number,
     options: IoOptions,
@@ -386,7 +389,7 @@ export class OpenFile implements EntryStarter {
     );
   }
 
-  /** `error`, unless it turns out that the device is gone. */
+  /** Resolves with `error`, or with ERR_DEVICE_GONE if the device is gone. */
   #orGone(error: IoError): Promise<IoError> {
     return orGone(this.proactor, this.state, error);
   }
@@ -402,7 +405,7 @@ export class OpenFile implements EntryStarter {
   }
 }
 
-/** What is behind a `File`. */
+/** The open file behind a `File`. */
 export function openFileOf(file: object): OpenFile {
   const open = entryStarterOf(file);
   if (!(open instanceof OpenFile)) throw new Error("bun-aio: internal error: no File");

@@ -10,9 +10,9 @@ import { busyHint } from "../system/holders.ts";
 import type { AskLoop } from "../system/loop_devices.ts";
 import type { PathName } from "./path.ts";
 
-/** What was asked for. */
+/** The request that failed. */
 export interface Asked {
-  /** Whether `BlockDevice` asked, or `File`. */
+  /** The class that opened. */
   readonly as: "file" | "device";
   /** Bits of `OpenFlag`. */
   readonly flags: number;
@@ -21,7 +21,7 @@ export interface Asked {
   readonly ask: AskLoop;
 }
 
-/** The error of an `open`, with a hint that is right for who asked. */
+/** The error of an `open`, with a hint for the caller. */
 export async function explainRefusal(
   error: unknown,
   name: PathName,
@@ -66,7 +66,7 @@ async function explain(error: IoError, name: PathName, asked: Asked): Promise<st
   }
 }
 
-/** Undefined for what is not there, or not to be seen. */
+/** Undefined if it does not exist or cannot be seen. */
 function look(asking: Promise<Stats>): Promise<Stats | undefined> {
   return asking.catch(() => undefined);
 }
@@ -90,7 +90,7 @@ async function missing(name: PathName, asked: Asked): Promise<string | undefined
 
 const NO_DEVICE = "There is no such device; listBlockDevices() names those there are";
 
-/** The error for a device that is not there, where a file must not be made in its place. */
+/** The error for a missing device, where a file must not be created in its place. */
 export function noDevice(name: PathName): IoError {
   const errno = errnoOf("ENOENT");
   const { code, reason } = systemError(errno);
@@ -100,13 +100,13 @@ export function noDevice(name: PathName): IoError {
 }
 
 /**
- * Whether a path that names nothing would be in the folder of the devices: not /dev/shm, which is for files, nor what
- * else is mounted there.
+ * Whether a missing path is in the folder of devices. Not /dev/shm, which is for files, nor anything else mounted
+ * below /dev.
  */
 export async function isDeviceFolder(name: PathName): Promise<boolean> {
   try {
     if ((await look(stat(name.place))) !== undefined) return false;
-    // A link that leads nowhere counts by where it leads.
+    // For a dangling link its target counts.
     const end = await linkEnd(name.place);
     const parent = await nearestFolder(end);
     if (!/^\/dev(\/|$)/.test(parent) || /^\/dev\/shm(\/|$)/.test(parent)) return false;
@@ -119,7 +119,7 @@ export async function isDeviceFolder(name: PathName): Promise<boolean> {
 
 const LINKS_MAX = 40;
 
-/** What the last link of a chain names. */
+/** The target of the last link of a chain. */
 async function linkEnd(path: Buffer): Promise<Buffer> {
   let end = path;
   for (let links = 0; links < LINKS_MAX; links++) {
@@ -130,7 +130,7 @@ async function linkEnd(path: Buffer): Promise<Buffer> {
   return end;
 }
 
-/** The nearest folder above `path` that exists, its links resolved. */
+/** The nearest existing folder above `path`, with links resolved. */
 async function nearestFolder(path: Buffer): Promise<string> {
   for (let folder = parentOf(path); ; folder = parentOf(folder)) {
     const found = await realpath(folder).catch(() => undefined);
@@ -145,7 +145,7 @@ async function danglingLink(path: Buffer, text: string): Promise<string | undefi
   return `'${text}' is a link to '${textOf(target)}', which does not exist`;
 }
 
-/** Names the first folder on the way that is not there. */
+/** The first folder of the path that does not exist. */
 async function missingFolder(name: PathName): Promise<string> {
   let missing = parentOf(name.place);
   for (let above = parentOf(missing); !above.equals(missing); above = parentOf(above)) {
@@ -159,7 +159,7 @@ async function missingFolder(name: PathName): Promise<string> {
 const SLASH = 0x2f;
 const SLASHES = Buffer.from("/");
 
-/** What is before the last "/", and what it stands for: "." or "/". */
+/** The part before the last "/"; "." or "/" if that is empty. */
 function parentOf(path: Buffer): Buffer {
   let end = path.byteLength;
   while (end > 1 && path[end - 1] === SLASH) end--;
@@ -170,7 +170,7 @@ function parentOf(path: Buffer): Buffer {
   return path.subarray(0, Math.max(1, length));
 }
 
-/** The part of the path that is a file and stands where a folder would. */
+/** The part of the path that is a file where a folder is needed. */
 async function lastFolder(name: PathName): Promise<string> {
   let path = name.place;
   for (let above = parentOf(path); !above.equals(path); above = parentOf(above)) {
@@ -201,7 +201,10 @@ async function forbidden(name: PathName, asked: Asked): Promise<string> {
   return `${user} may not ${ways} it: see its mode and owner (ls -l)`;
 }
 
-/** Who the process is to the kernel: userInfo() of Bun says what $USER does, which `setpriv` and `su` may leave. */
+/**
+ * The name of the user that the kernel sees: userInfo() of Bun returns $USER, which `setpriv` and `su` may leave
+ * unchanged.
+ */
 async function userName(): Promise<string> {
   const id = process.geteuid?.();
   if (id === undefined) return "The user";
@@ -232,7 +235,7 @@ async function notPermitted(name: PathName, asked: Asked): Promise<string> {
   }
   if ((asked.refusal & verity) !== 0) return "The file is sealed by fs-verity: it can only be read";
   const found = await look(stat(name.place));
-  // Some kernels refuse writing to mounted disks so, FreeBSD always does.
+  // Some kernels refuse writing to mounted disks with this error; FreeBSD always does.
   if (isDeviceNode(found)) {
     return (
       (await busyHint(name.place, asked.ask)) ??

@@ -10,20 +10,23 @@ import { textOf } from "../common/text_of_bytes.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
 
 /**
- * Names a file: text, a `file:` URL, or bytes, for names that are not UTF-8 (`readdir` with `encoding: "buffer"`). A
- * relative one begins at the directory that is current at the call.
+ * The name of a file: text, a `file:` URL, or bytes, for names that are not UTF-8 (`readdir` with `encoding:
+ * "buffer"`). A relative path is resolved against the directory that is current at the call.
  */
 export type Path = string | URL | Uint8Array;
 
-/** PATH_MAX of Linux, with its NUL (path_resolution(7)); FreeBSD and macOS allow 1024 and say so. */
+/**
+ * PATH_MAX of Linux, with its NUL (path_resolution(7)). FreeBSD and macOS allow 1024, and report longer paths
+ * themselves.
+ */
 export const PATH_BYTES_MAX = 4096;
 
 const SLASH = 0x2f;
 const PERCENT = 0x25;
 
-/** A checked path. Once it is held, a relative one begins at one directory until it is disposed of. */
+/** A checked path. After `hold`, a relative path is resolved against one directory until it is disposed of. */
 export class PathName implements Disposable {
-  /** As the caller wrote it; of bytes that are not UTF-8, `\xNN`. */
+  /** As the caller wrote it; bytes that are not UTF-8 as `\xNN`. */
   readonly text: string;
   readonly #bytes: Buffer;
   #directory: Directory | undefined;
@@ -49,35 +52,40 @@ export class PathName implements Disposable {
     }
   }
 
-  /** From now on a relative path begins at the directory that is current now. In the turn of the call. */
+  /**
+   * Holds the current directory: a relative path is resolved against it from now on. Must be called in the turn of
+   * the call.
+   */
   hold(owner: Owner): void {
     if (this.#directory !== undefined || this.#bytes[0] === SLASH) return;
     this.#directory = Directory.hold(owner);
   }
 
-  /** What the kernel gets: its bytes and a NUL. */
+  /** Writes the path for the kernel: its bytes and a NUL. */
   writeTo(memory: Uint8Array): void {
     memory.set(this.#bytes);
     memory[this.#bytes.byteLength] = 0;
   }
 
-  /** Where a relative path begins, or -1. */
+  /** Descriptor of the directory that a relative path is resolved against, or -1. */
   get directoryFd(): number {
     return this.#directory?.fd ?? -1;
   }
 
-  /** The same file for node:fs, as long as this is held; without /proc from what is the current directory then. */
+  /**
+   * The path for node:fs, valid while this is held. Without /proc it depends on the directory that is current then.
+   */
   get place(): Buffer {
     return Buffer.concat([Buffer.from(this.#prefix), this.#bytes]);
   }
 
-  /** A `place`, or a folder above it, as the caller would write it. */
+  /** A `place`, or a folder above it, in the form the caller would write. */
   shown(place: Buffer): string {
     const text = textOf(place.subarray(this.#prefix.length));
     return text === "" ? "." : text;
   }
 
-  /** The same for the shell. */
+  /** The same, quoted for the shell. */
   word(place: Buffer): string {
     const bytes = place.subarray(this.#prefix.length);
     return bytes.byteLength === 0 ? "." : shellWord(bytes);
@@ -97,11 +105,11 @@ export class PathName implements Disposable {
 function bytesIn(name: string, path: unknown): Buffer {
   if (typeof path === "string") {
     if (path.isWellFormed()) return Buffer.from(path);
-    // It would become U+FFFD, and name another file.
+    // It would be encoded as U+FFFD, and name another file.
     throw argumentValue(name, "has half of a surrogate pair, which no file name can", path);
   }
   if (path instanceof URL) return bytesOfUrl(name, path);
-  // A copy: the bytes are the caller's to change.
+  // A copy: the caller may change the bytes.
   if (types.isUint8Array(path)) return Buffer.from(checkBytes(name, path));
   throw argumentType(name, "a string, a file: URL or a Uint8Array", path);
 }
@@ -120,7 +128,7 @@ function bytesOfUrl(name: string, url: URL): Buffer {
   return percentDecoded(pathname);
 }
 
-/** Byte by byte (https://url.spec.whatwg.org/#percent-decode): the bytes need not be UTF-8. */
+/** Decodes byte by byte (https://url.spec.whatwg.org/#percent-decode): the bytes need not be UTF-8. */
 function percentDecoded(text: string): Buffer {
   const encoded = Buffer.from(text);
   const bytes = Buffer.alloc(encoded.byteLength);
@@ -136,14 +144,17 @@ function percentDecoded(text: string): Buffer {
 
 // The directory of a call -------------------------------------------------------------------------------
 
-/** open(2): a descriptor that only begins paths; `O_EXEC` of FreeBSD and macOS makes one of a directory. */
+/**
+ * Flags of open(2) for a descriptor that only serves to resolve paths; `O_EXEC` of FreeBSD and macOS does this for
+ * a directory.
+ */
 const SEARCH: Readonly<Record<string, number>> = {
   linux: 0o10000000,
   freebsd: 0x40000,
   darwin: 0x40000000,
 };
 
-/** Who closes a descriptor when this thread ends before the directory is released: the ring (proactor.ts). */
+/** Closes a descriptor when this thread ends before the directory is released: the ring (proactor.ts). */
 export interface Owner {
   readonly fileTable: { take(): number; give(index: number): void };
   ownFd(index: number, fd: number): void;
@@ -151,11 +162,11 @@ export interface Owner {
 }
 
 /**
- * A directory that was current. By its descriptor, not by its name: that may be changed meanwhile, lie below what this
- * user may not enter, or be no longer there.
+ * A directory that was current, held by descriptor: its name may be changed meanwhile, be below a folder this user
+ * may not enter, or be gone.
  */
 class Directory {
-  /** Those in use, and mostly one: whoever opens many files at once has one descriptor more. */
+  /** Directories in use, usually one: opening many files at once takes one descriptor more. */
   static readonly #held: Directory[] = [];
   readonly fd: number;
   readonly #owner: Owner;
@@ -200,7 +211,7 @@ class Directory {
   }
 }
 
-/** The name as well: one directory may be mounted at two places, with another ".." each. */
+/** Includes the name: one directory may be mounted at two places, each with its own "..". */
 function currentIdentity(): string {
   const { dev, ino } = statSync(".", { bigint: true });
   try {

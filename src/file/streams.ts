@@ -30,27 +30,27 @@ import type { OpenFile } from "./open_file.ts";
 export interface ReadableOptions {
   /** Position of the first byte. Default 0. */
   start?: Offset | undefined;
-  /** Position behind the last byte. Default: the end of the file as it is met. */
+  /** End position, exclusive. Default: the end of the file when it is reached. */
   end?: Offset | undefined;
   /**
-   * Bytes of each read and, but for the last, of each chunk; rounded up to `file.alignment`. Default
-   * 262144. Up to 1 GiB.
+   * Bytes of each read and of each chunk but the last; rounded up to `file.alignment`. Default 262144; at most 1
+   * GiB.
    */
   chunkSize?: number | undefined;
-  /** Reads under way or done and not yet asked for, 1 to 1024. Default 8. */
+  /** Reads in flight, or done and not yet consumed, 1 to 1024. Default 8. */
   concurrency?: number | undefined;
-  /** Errors the stream with an AbortError and ends its reads. */
+  /** Errors the stream with an AbortError and cancels its reads. */
   signal?: AbortSignal | undefined;
 }
 
 export interface WritableOptions {
   /** Position of the first byte. Default 0. */
   start?: Offset | undefined;
-  /** Writes under way, 1 to 1024. Default 8. The stream holds one buffer of 256 KiB more than that. */
+  /** Writes in flight, 1 to 1024. Default 8. The stream holds one more buffer of 256 KiB than that. */
   concurrency?: number | undefined;
   /** Whether `close` waits until everything is on the medium (`syncAll`). Default false. */
   sync?: boolean | undefined;
-  /** Errors the stream with an AbortError and ends its writes. */
+  /** Errors the stream with an AbortError and cancels its writes. */
   signal?: AbortSignal | undefined;
 }
 
@@ -75,14 +75,14 @@ function checkConcurrency(value: number | undefined): number {
 /** A read that runs ahead of the reader. */
 interface Ahead {
   readonly buffer: Bytes;
-  /** Bytes wanted; the request may be longer, up to whole units. */
+  /** Bytes wanted; the request may be longer, rounded up to whole units. */
   readonly length: number;
   /** Never rejects. */
   readonly settled: Promise<void>;
   bytes: number;
   error: unknown;
   failed: boolean;
-  /** Bytes handed out so far (BYOB readers take what they have room for). */
+  /** Bytes delivered so far (BYOB readers take what fits). */
   taken: number;
 }
 
@@ -96,18 +96,18 @@ class ReadAhead {
   readonly type: "bytes" = "bytes";
   readonly #file: OpenFile;
   readonly #start: Offset;
-  /** Bytes from `#start` on; Infinity: up to the end of the file. */
+  /** Bytes from `#start`; Infinity: up to the end of the file. */
   readonly #limit: number;
   readonly #chunkSize: number;
   readonly #concurrency: number;
   readonly #queue: Ahead[] = [];
   readonly #free: Bytes[] = [];
-  /** Of every read. */
+  /** The scope of every read. */
   readonly #scope: ChildScope;
   #controller: ReadableByteStreamController | undefined;
-  /** Bytes asked of the file so far. */
+  /** Bytes requested from the file so far. */
   #issued = 0;
-  /** The end of the file was met, or the stream is over: no more reads. */
+  /** The end of the file was reached, or the stream has ended: no more reads. */
   #ended = false;
 
   constructor(file: OpenFile, options: ReadableOptions, parent: CancelScope | undefined) {
@@ -132,7 +132,7 @@ class ReadAhead {
     this.#stop(reason.cause);
   }
 
-  /** Called when somebody wants data and none is queued in the stream. */
+  /** Called when the reader wants data and the stream has none queued. */
   async pull(controller: ReadableByteStreamController): Promise<void> {
     this.#fill();
     const [ahead] = this.#queue;
@@ -154,7 +154,7 @@ class ReadAhead {
   async cancel(reason: unknown): Promise<void> {
     const running = this.#queue.map((ahead) => ahead.settled);
     this.#stop(reason);
-    // The kernel is done with the buffers when this settles.
+    // Once this settles the kernel no longer uses the buffers.
     await Promise.all(running);
   }
 
@@ -222,14 +222,17 @@ class ReadAhead {
       request.respond(bytes);
       return;
     }
-    // A copy, because chunks are the reader's to keep: pinned memory of their own, mapped anew and
-    // faulted in page by page, took 430 ms of processor time for a gigabyte; this takes 240 ms.
+    // A copy, because the reader owns the chunk. Handing out native memory, mapped anew and faulted in page by
+    // page, took 430 ms of processor time for a gigabyte; this takes 240 ms.
     const chunk = ahead.buffer.slice(ahead.taken, ahead.bytes);
     this.#drop(ahead);
     controller.enqueue(chunk);
   }
 
-  /** The first read has been handed out: its buffer is free. Its successors are of no use if it met the end of the file. */
+  /**
+   * The first read has been delivered: its buffer is free. If it reached the end of the file, the reads after it
+   * are useless.
+   */
   #drop(ahead: Ahead): void {
     this.#queue.shift();
     if (ahead.bytes < ahead.length) {
@@ -261,12 +264,12 @@ class WriteBehind {
   readonly #sync: boolean;
   readonly #count: number;
   readonly #running = new Set<Promise<void>>();
-  /** From the first chunk to the end of the stream. */
+  /** Exists from the first chunk to the end of the stream. */
   #pool: BufferPool | undefined;
   #controller: WritableStreamDefaultController | undefined;
-  /** Of everything that it does. */
+  /** The scope of all writes and syncs of the stream. */
   readonly #scope: ChildScope;
-  /** Where the block that is being filled begins in the file. */
+  /** Position in the file of the block that is being filled. */
   #position: Offset;
   #block: (Bytes & Disposable) | undefined;
   #filled = 0;
@@ -289,7 +292,7 @@ class WriteBehind {
       this.#cancelled(reason);
       return;
     }
-    // `abort` below is not called before a write() that waits is over; this says so at once.
+    // `abort` below is called only after a pending write(); the signal aborts at once.
     const own = signalOf(controller);
     if (own !== undefined) onCancel(new CancelScope(own), ({ cause }) => this.#halt(cause));
   }
@@ -298,7 +301,7 @@ class WriteBehind {
     this.#fail(cancelled(reason, "write", this.#file));
   }
 
-  /** Resolves when the chunk has been copied: its memory is the caller's again. */
+  /** Resolves when the chunk has been copied: the caller may reuse its memory. */
   async write(chunk: IoData): Promise<void> {
     try {
       await this.#gather(chunk);
@@ -314,7 +317,7 @@ class WriteBehind {
     let done = 0;
     while (done < length) {
       const block = this.#block ?? (await this.#nextBlock());
-      // While this waited, its owner gave the memory away.
+      // The caller detached the memory while this waited.
       if (bytes.byteLength !== length) throw chunkGone(this.#file, length, done);
       const room = this.#room(block) - this.#filled;
       const part = bytes.subarray(done, done + room);
@@ -342,7 +345,7 @@ class WriteBehind {
     if (this.#sync) await this.#file.sync(abi.Kind.syncAll, this.#scope);
   }
 
-  /** The kernel is done with the buffers when this resolves. */
+  /** Once this resolves the kernel no longer uses the buffers. */
   abort(reason: unknown): Promise<void> {
     this.#halt(reason);
     return this.#end();
@@ -353,13 +356,13 @@ class WriteBehind {
     const size = roundUp(BLOCK_BYTES, this.#file.state.alignment.offset);
     this.#pool ??= new BufferPool({ size, count: this.#count });
     const block = await this.#pool.acquire().catch(async (error) => {
-      // The write that took the last buffer away says more.
+      // The error of the write that took the last buffer says more.
       await Promise.all(this.#running);
       throw this.#failed ? this.#failure : error;
     });
     this.#block = block;
     this.#filled = 0;
-    // It may have come free because a write failed.
+    // The buffer may be free because a write failed.
     if (this.#failed) {
       this.#dropBlock();
       throw this.#failure;
@@ -405,17 +408,17 @@ class WriteBehind {
     this.#failure = error;
     this.#tell();
     this.#scope.cancel(error);
-    // A stream that failed asks for nothing any more, not even its end.
+    // A failed stream is never asked for anything, not even its end.
     void this.#end();
   }
 
-  /** Whoever writes to the stream knows from now on that what is under way may come to nothing. */
+  /** The writer of the stream knows from now on that its data may not be written: syncs need not report it. */
   #tell(): void {
     const { order, reports } = this.#file.state;
     reports.endTeller(this.#scope, order);
   }
 
-  /** Gives back what the stream holds, once the writes under way have settled. */
+  /** Releases the stream's memory once the writes in flight have settled. */
   async #end(): Promise<void> {
     this.#scope.release();
     this.#dropBlock();
@@ -430,7 +433,7 @@ class WriteBehind {
   }
 }
 
-/** Aborts with the stream; bun-types does not know of it. */
+/** The signal that aborts with the stream; missing in bun-types. */
 function signalOf(controller: WritableStreamDefaultController): AbortSignal | undefined {
   const signal: unknown = "signal" in controller ? controller.signal : undefined;
   return signal instanceof AbortSignal ? signal : undefined;

@@ -14,16 +14,16 @@ import {
 import { missingError } from "../errors/status.ts";
 import { Kind } from "../native/abi.gen.ts";
 
-/** What a batch works on: any `File` of its ring. */
+/** A `File`, as a batch sees it. */
 export interface BatchFile {
   readonly ring: object;
   readonly path: string | undefined;
   readonly fd: number;
 }
 
-/** Who starts the entries of one file. */
+/** Starts the entries of one file. */
 export interface EntryStarter {
-  /** `kind`: read, write or a sync of `abi.Kind`; to a sync the data and the offset mean nothing. */
+  /** `kind`: read, write or a sync of `abi.Kind`. A sync ignores data and offset. */
   startEntry(
     kind: number,
     data: IoData | readonly IoData[],
@@ -34,7 +34,7 @@ export interface EntryStarter {
 
 const starters = new WeakMap<object, EntryStarter>();
 
-/** Says who starts entries of `file`. */
+/** Registers the starter for `file`. */
 export function setEntryStarter(file: BatchFile, starter: EntryStarter): void {
   starters.set(file, starter);
 }
@@ -54,7 +54,7 @@ export type Operation =
     }
   | { readonly kind: "syncAll" | "syncData"; readonly file: BatchFile };
 
-/** `ring` is the one whose `batch` was called. */
+/** `ring`: the ring whose `batch` was called. */
 export async function runBatch(
   ring: object,
   operations: readonly Operation[],
@@ -64,7 +64,7 @@ export async function runBatch(
   checkOptions("Ring.batch", options, IO_OPTION_NAMES);
   const scope = options === undefined ? undefined : cancelScope(checkIoOptions(options));
   const started: Promise<number | undefined>[] = [];
-  // The array and its entries are the caller's to change as soon as this waits.
+  // Copied: the caller may change the array and its entries as soon as this function awaits.
   const kinds: Operation["kind"][] = [];
   const files: BatchFile[] = [];
   let syncs = 0;
@@ -86,7 +86,7 @@ export async function runBatch(
 }
 
 function checkEntry(ring: object, operation: Operation, index: number): void {
-  // Names are made only for errors: they would cost as much as the rest of a batch.
+  // Argument names are built only for errors: they would cost as much as the rest of a batch.
   if (typeof operation !== "object" || operation === null) {
     throw argumentType(`operations[${index}]`, "an operation", operation);
   }
@@ -128,8 +128,8 @@ function start(
 }
 
 /**
- * Syncs settle with 0, or with the failure of a write before them: the proactor knows of those that it
- * was given, but not of those that were refused for their arguments.
+ * Syncs settle with 0, or with the failure of a write before them. The proactor knows the writes it was given, but
+ * not those refused for their arguments.
  */
 function finishSyncs(
   kinds: readonly Operation["kind"][],
@@ -140,7 +140,7 @@ function finishSyncs(
   results.forEach((result, index) => {
     const kind = kinds[index];
     const file = files[index];
-    // A wrong entry is in neither, or has a kind that is none.
+    // A wrong entry has no file, or no valid kind.
     if (kind === undefined || file === undefined || kind === "read") return;
     if (kind === "write") {
       if (result.status === "rejected" && !failures.has(file)) failures.set(file, result.reason);

@@ -6,19 +6,19 @@ import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "./file_state.ts";
 import type { Requests } from "./request.ts";
 
-/** Of asking for the size. */
+/** Codes of the size request that mean that the device is gone. */
 const GONE_CODES: ReadonlySet<string> = new Set(["ENXIO", "ENODEV", "EIO"]);
 
 /**
- * Asks the device whether it is still there. Resolves with the error to report instead of `error`
- * (its cause) if it is not.
+ * Asks the device for its size. If it is gone, resolves with the error to report in place of `error`, which becomes
+ * its cause.
  */
 export async function deviceGone(
   requests: Requests,
   file: FileState,
   error: IoError,
 ): Promise<IoError | undefined> {
-  // The kernel has said so itself.
+  // The kernel has already said that it is gone.
   if (error.code === "ERR_DEVICE_GONE") return error;
   const outcome = await requests.start({
     kind: abi.Kind.stat,
@@ -32,7 +32,7 @@ export async function deviceGone(
       const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
       return info.getFloat64(abi.FileInfo.size, true) > 0 ? undefined : goneError(error);
     }
-    // What failed otherwise says nothing about the device: a closed descriptor, a ring that closes.
+    // Other failures (a closed descriptor, a closing ring) say nothing about the device.
     const isGone =
       outcome.status === abi.Status.failed && GONE_CODES.has(systemError(outcome.errno).code);
     return isGone ? goneError(error) : undefined;
@@ -42,8 +42,8 @@ export async function deviceGone(
 }
 
 /**
- * `error`, unless it turns out that the device is gone. Whoever reports a failure of the system goes this way, and
- * keeps the file open until it resolves: on a closed one nothing can be asked.
+ * Resolves with `error`, or with ERR_DEVICE_GONE if the device is gone. Every failure reported by the system passes
+ * through here. The caller keeps the file open until it resolves: a closed file cannot be asked.
  */
 export async function orGone(
   requests: Requests,

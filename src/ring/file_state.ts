@@ -7,22 +7,22 @@ import { FileKind, SubmissionFlag } from "../native/abi.gen.ts";
 import { WriteReports } from "./write_reports.ts";
 
 export interface Alignment {
-  /** Bytes that addresses in memory are multiples of; 1 where nothing is required. */
+  /** Alignment of memory addresses in bytes; 1 where nothing is required. */
   readonly memory: number;
-  /** Bytes that positions are multiples of. */
+  /** Alignment of offsets in bytes. */
   readonly offset: number;
-  /** Bytes that lengths are multiples of. */
+  /** Alignment of lengths in bytes. */
   readonly length: number;
 }
 
 export class FileState {
   fd = -1;
-  /** Place in the ring's native table of files. */
+  /** Index in the ring's native table of files. */
   index = -1;
   path: string | undefined;
   /** `FileKind` of the ABI. */
   kind = 0;
-  /** Tells it from other files; undefined for a device in memory. */
+  /** Identifies the file; undefined for a device in memory. */
   identity: Identity | undefined;
   readable = true;
   writable = true;
@@ -30,25 +30,25 @@ export class FileState {
   ownsFd = true;
   unalignedWrites: "reject" | "rmw" = "reject";
   alignment: Alignment = { memory: 1, offset: 1, length: 1 };
-  /** Whether a submission may wait for whoever serves the file (FUSE); to be set before the alignment. */
+  /** Whether a submission may wait for the server of the file (FUSE). Set it before the alignment. */
   waits = false;
-  /** Bits of `Submission.flags` for every transfer. */
+  /** Bits of `Submission.flags` set in every transfer. */
   flags = 0;
-  /** Whether transfers have to be looked at twice: some of the fields below are not at their defaults. */
+  /** Whether transfers need the slow checks: some field below is not at its default. */
   careful = false;
-  /** Low bits that must be 0 for a transfer to go straight to the kernel: of offsets and lengths ... */
+  /** Alignment masks for a transfer that goes straight to the kernel: of offsets and lengths ... */
   offsetMask = 0;
   /** ... and of addresses. */
   memoryMask = 0;
-  /** Low bits of an offset or length that the kernel wants to be 0. */
+  /** Alignment mask of the kernel, for offsets and lengths. */
   ioMask = 0;
-  /** Low bits of a write's offset or length that must be 0, unless `unalignedWrites` is "rmw". */
+  /** Alignment mask of writes, unless `unalignedWrites` is "rmw". */
   writeMask = 0;
-  /** Writes that end behind this are refused: the size of a device or an image. */
+  /** Writes that end beyond this are refused: the size in bytes of a device or an image. */
   limit: number = Infinity;
-  /** Of a disk, when it was opened; 0 for everything else. */
+  /** Size of a disk in bytes when it was opened; 0 for everything else. */
   mediaBytes = 0;
-  /** What every change takes part in while some are read, modified and written back. */
+  /** The lock that every change takes part in while a read-modify-write is running. */
   readonly lock: WriteLock = new WriteLock();
 
   closing = false;
@@ -57,14 +57,14 @@ export class FileState {
   inFlight = 0;
   onIdle: (() => void) | undefined;
 
-  /** Position of the last call that writes or syncs. */
+  /** Sequence number of the last call that writes or syncs. */
   order = 0;
-  /** What syncs have to tell of writes that failed. */
+  /** Failed writes that syncs still have to report. */
   readonly reports: WriteReports = new WriteReports();
-  /** Writes of several native operations that are not over; syncs wait for them. */
+  /** Running writes of several native operations; syncs wait for them. */
   readonly longWrites: Set<Promise<unknown>> = new Set();
 
-  /** What the kernel asks for. */
+  /** Sets the alignment that the kernel requires, in bytes. */
   setAlignment(memory: number, offset: number): void {
     this.alignment = { memory, offset, length: offset };
     this.memoryMask = memory - 1;
@@ -79,8 +79,8 @@ export class FileState {
   }
 
   /**
-   * An image behaves like a device with sectors of `size` bytes. Where the file system wants larger
-   * units than that, whole sectors are read, modified and written back.
+   * Makes an image behave like a device with sectors of `size` bytes. Where the file system requires larger units,
+   * whole units are read, modified and written back.
    */
   setSectorSize(size: number): void {
     this.alignment = { memory: this.alignment.memory, offset: size, length: size };

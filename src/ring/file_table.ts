@@ -5,10 +5,10 @@ import { FILES_MAX } from "../native/abi.gen.ts";
 
 export class FileTable {
   readonly #free: number[] = [];
-  /** The next that was never used. */
+  /** The lowest index that was never used. */
   #next = 0;
 
-  /** A free one. */
+  /** Takes a free index. */
   take(): number {
     const index = this.#free.pop();
     if (index !== undefined) return index;

@@ -6,7 +6,7 @@ import { library, nativeBuffer } from "../native/library.ts";
 
 export interface OpenedRing {
   readonly ring: number;
-  /** Control block, tables and bounce memory; its finaliser tears the ring down. */
+  /** Control block, tables and bounce memory. Its finaliser tears the ring down. */
   readonly memory: ArrayBuffer;
   readonly bounceAddress: number;
   /** Offsets in bytes within `memory`. */
@@ -18,7 +18,7 @@ export interface OpenedRing {
   readonly backend: number;
   readonly queueDepth: number;
   readonly features: number;
-  /** What was tried before `backend`. */
+  /** The backend that was refused before `backend` was chosen. */
   readonly refused: Refused | undefined;
 }
 
@@ -30,11 +30,11 @@ export interface DeviceParameters {
   /** `abi.DeviceFlag`s. */
   readonly flags: number;
   readonly seed: number;
-  /** Read where nothing was written, with `DeviceFlag.overlay`; else -1. */
+  /** The base that is read where nothing was written, with `DeviceFlag.overlay`; else -1. */
   readonly baseFd: number;
 }
 
-/** Throws an IoError when no backend, or not the one asked for, can be had. */
+/** Throws an IoError when no backend, or not the one named, is available. */
 export function openRing(
   backend: number,
   queueDepth: number,
@@ -58,8 +58,8 @@ export function openRing(
   };
   if (errno !== 0) throw refusedError(refused);
   const ring = f64(abi.RingInfo.ring);
-  // Made before any other buffer of this ring, this one is finalised after them: Bun tears array
-  // buffers down last created first when a worker ends.
+  // The first buffer of this ring, hence finalised last: when a worker ends, Bun finalises array buffers in reverse
+  // order of creation.
   const memory = nativeBuffer(
     f64(abi.RingInfo.memory),
     f64(abi.RingInfo.memoryBytes),
@@ -93,8 +93,8 @@ function describeDevice(options: Uint32Array<ArrayBuffer>, device: DeviceParamet
 }
 
 /**
- * BUN_AIO_FAULTS ("seed,short,refuse,reorder", rates in 1/65536) for our own tests. Only a library
- * built with `-Dfaults=true` looks at these fields.
+ * BUN_AIO_FAULTS ("seed,short,refuse,reorder", rates in 1/65536), for our own tests. Only a library built with
+ * `-Dfaults=true` reads these fields.
  */
 function injectFaults(options: Uint32Array): void {
   const text = process.env["BUN_AIO_FAULTS"];

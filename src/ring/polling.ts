@@ -6,24 +6,24 @@
 // Polling pays only if completions arrive while it lasts. Recent waits decide, as in the adaptive halt polling of
 // KVM (Documentation/virt/kvm/halt-polling.rst).
 
-/** Operations in flight up to which we look: with more of them a ring has several to tell of. */
+/** Operations in flight up to which the ring polls: with more, each wake-up reports several. */
 const HELD_MAX = 8;
-/** Looks that paid, as far as they are kept. */
+/** Upper limit of `#credit`. */
 const CREDIT_MAX = 8;
 const PENALTY_MIN = 2;
 const PENALTY_MAX = 64;
-/** From a ring to the drain it causes, in ms: bench/programs/wake.ts. */
+/** From the ring of the wake descriptor to the drain, in ms (bench/programs/wake.ts). */
 const WAKE_MS = 0.025;
 
-/** Told of every native call, before and after. Times are of the ring's clock, in ms. */
+/** Called before and after every native call. Times are on the ring's clock, in ms. */
 export class Polling {
-  /** How long to look since something was handed over or came back; 0: never. */
+  /** How long to poll after operations were handed over or came back, in ms; 0: never. */
   readonly #ms: number;
-  /** Looking pays while it is not negative. */
+  /** Polling continues while this is not negative. */
   #credit = 0;
   #penalty = PENALTY_MIN;
   #since = 0;
-  /** Whether the last call was promised another one, which then is a look. */
+  /** Whether the last call announced another one, which is then a poll. */
   #promised = false;
   #polls = false;
   #isLast = false;
@@ -33,8 +33,8 @@ export class Polling {
   }
 
   /**
-   * Before a call that hands `count` operations over and leaves `held`, `rang` if the wake descriptor caused it:
-   * whether to promise the native side a look in the next turn.
+   * Before a call that hands `count` operations over and leaves `held` in flight; `rang`: the wake descriptor
+   * caused it. Returns whether to announce a poll in the next turn to the native side.
    */
   begin(now: number, count: number, held: number, rang: boolean): boolean {
     this.#polls = this.#promised;
@@ -43,17 +43,17 @@ export class Polling {
     return this.#promised;
   }
 
-  /** There is nothing to look for any more. */
+  /** Nothing is in flight any more. */
   rest(): void {
     this.#promised = false;
   }
 
-  /** After it: what it settled. */
+  /** After the call: how many operations it settled. */
   end(now: number, count: number, settled: number, rang: boolean): void {
     if (count > 0) {
       this.#since = now;
     } else if (settled > 0) {
-      // What the descriptor told of in time, a look would have found.
+      // A completion that the descriptor reported in time would have been found by polling.
       const paid = rang ? now - this.#since <= this.#ms + WAKE_MS : this.#polls;
       if (paid && this.#credit < CREDIT_MAX) this.#credit++;
       if (paid && !rang) this.#penalty = PENALTY_MIN;

@@ -12,7 +12,7 @@ export class RetryTimer {
     this.#run = run;
   }
 
-  /** One timer, for the earliest time asked for. It keeps nothing alive. */
+  /** Calls back in `ms` milliseconds, or at the earlier time requested before. Does not keep the process alive. */
   in(ms: number, nowMs: number): void {
     const at = nowMs + ms;
     if (this.#timer !== undefined) {

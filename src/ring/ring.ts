@@ -13,24 +13,24 @@ import type { DeviceParameters } from "./open_ring.ts";
 import { Proactor } from "./proactor.ts";
 import { type RingStats, readStats } from "./statistics.ts";
 
-/** What can carry operations to the kernel. */
+/** How operations reach the kernel. */
 export type BackendName = "io_uring" | "posix_aio" | "threads" | "simulated";
 
 export interface RingOptions {
   /**
-   * `auto` (the default) takes the best that the system allows and says in `backendReason` what it
-   * passed over. A name is taken or refused. The environment variable BUN_AIO_BACKEND replaces `auto`.
+   * `auto` (the default) takes the best backend that the system allows; `backendReason` says what was refused. A
+   * backend given by name is used, or `Ring.open` throws. The environment variable BUN_AIO_BACKEND replaces `auto`.
    * On Linux, reads of at most 64 KiB that the page cache can answer are made at once, on this thread (preadv2(2)
-   * with RWF_NOWAIT): by `io_uring` one at a time, by `threads` all of them where `auto` fell back to it.
+   * with RWF_NOWAIT): by `io_uring` one at a time, by `threads` all of them if `auto` fell back to it.
    */
   backend?: BackendName | "auto" | undefined;
-  /** Operations in the kernel at once, 1 to 4096; default 128. More may be waiting, without limit. */
+  /** Operations in the kernel at once, 1 to 4096; default 128. Further ones wait in JavaScript, without limit. */
   queueDepth?: number | undefined;
   /**
-   * How long, in microseconds from 0 to 1000, the ring looks for completions once in each turn of the event
-   * loop, after operations were handed over or came back, before it sleeps until the kernel tells of more;
-   * default 50. It blocks nothing. It is done for up to eight operations in flight, and no longer than it pays:
-   * a ring whose device is slower stops. 0: never.
+   * How long the ring polls for completions, in microseconds from 0 to 1000; default 50; 0: never. It polls once
+   * per event-loop turn after operations were handed over or came back, then sleeps on the wake descriptor. Polling
+   * blocks nothing. It is done for up to eight operations in flight, and stops where the device is too slow for it
+   * to pay.
    */
   pollMicroseconds?: number | undefined;
 }
@@ -50,7 +50,7 @@ let defaultRing: Ring | undefined;
 
 const cores = new WeakMap<Ring, Proactor>();
 
-/** The machinery behind a ring. */
+/** The proactor of a ring. */
 export function proactorOf(ring: Ring): Proactor {
   const proactor = cores.get(ring);
   if (proactor === undefined) throw new Error("bun-aio: internal error: no Ring");
@@ -59,9 +59,9 @@ export function proactorOf(ring: Ring): Proactor {
 
 export class Ring implements AsyncDisposable {
   readonly #proactor: Proactor;
-  /** What carries operations to the kernel. */
+  /** How operations reach the kernel. */
   readonly backend: BackendName;
-  /** Why it is that one. */
+  /** Why this backend was chosen. */
   readonly backendReason: string;
   /** Operations in the kernel at once. */
   readonly queueDepth: number;
@@ -86,7 +86,7 @@ export class Ring implements AsyncDisposable {
   }
 
   /**
-   * Opens a ring of its own: another backend, or a queue that others cannot fill.
+   * Opens a separate ring: for another backend, or for a queue that other work cannot fill.
    *
    * @throws IoError when the backend named is refused; TypeError, RangeError for wrong options.
    */
@@ -113,14 +113,13 @@ export class Ring implements AsyncDisposable {
   }
 
   /**
-   * Starts reads, writes, vectors and syncs over any files of this ring with one call, and settles
-   * when all have: one result for each, in order, as of `Promise.allSettled`; syncs settle with 0.
-   * An entry that is wrong or fails never harms the others, except that a sync rejects when a write
-   * that stands before it, on the same file, did. An entry whose `file` belongs to another ring is
-   * rejected with `ERR_INVALID_ARG_VALUE`.
+   * Starts reads, writes, vectors and syncs on any files of this ring with one call. Resolves when all have
+   * settled, with one result for each, in order, as `Promise.allSettled` does; syncs settle with 0. A wrong or
+   * failed entry does not affect the others, except that a sync rejects when a write before it, on the same file,
+   * failed. An entry whose `file` belongs to another ring rejects with `ERR_INVALID_ARG_VALUE`.
    *
-   * `signal` and `timeout` (ms) govern every entry. The promise itself rejects only when
-   * `operations` is no array or the options are wrong (TypeError, RangeError).
+   * `signal` and `timeout` (ms) apply to every entry. The promise itself rejects only when `operations` is no array
+   * or the options are wrong (TypeError, RangeError).
    */
   batch(
     operations: readonly Operation[],
@@ -135,8 +134,8 @@ export class Ring implements AsyncDisposable {
   }
 
   /**
-   * Refuses new operations, waits for its own, frees the kernel's side; twice is the same promise.
-   * Files stay open but can only be closed.
+   * Refuses new operations, waits for those in flight, then frees the kernel's resources. A second call returns the
+   * same promise. Files of the ring stay open but can only be closed.
    */
   close(): Promise<void> {
     noteClosed(this.#proactor);
@@ -163,7 +162,7 @@ function chooseBackend(asked: unknown): { backend: number; forced: string | unde
   const backend =
     typeof name === "string" && Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
   if (backend !== undefined) {
-    // `auto` forces nothing: what was passed over is still the reason.
+    // `auto` forces nothing: the reason is still what was refused.
     const chosen = fromEnvironment ? `BUN_AIO_BACKEND=${name}` : "chosen by its name";
     const forced = name === "auto" ? undefined : chosen;
     return { backend, forced };
@@ -181,7 +180,7 @@ function reason(proactor: Proactor, forced: string | undefined): string {
   return `${refusedText(refused)}: ${code} (${words})${circumstance(refused.errno)}; using ${name}`;
 }
 
-/** The usual suspects behind a refused io_uring_setup (io_uring_setup(2)). */
+/** The usual causes of a refused io_uring_setup (io_uring_setup(2)). */
 function circumstance(errno: number): string {
   const { code } = systemError(errno);
   if (process.platform !== "linux") return "";

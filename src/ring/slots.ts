@@ -2,19 +2,19 @@
 // token. A struct of arrays, because an object for each operation costs more than the operation
 // (bench/rows/cached_random.ts). No system calls, no timers.
 
-/** What the caller's promise resolves with. */
+/** The value that the promise resolves with. */
 export const Reply = {
   /** The number of bytes. */
   bytes: 0,
-  /** Nothing; fewer bytes than asked for reject. */
+  /** undefined; fewer bytes than requested reject. */
   exact: 1,
-  /** Nothing. */
+  /** undefined. */
   nothing: 2,
-  /** The `Outcome`, which never rejects: for the library's own longer operations. */
+  /** The `Outcome`; never rejects. For requests of the library itself. */
   outcome: 3,
 } as const;
 
-/** Where a slot is. */
+/** The state of a slot. */
 export const SlotState = { free: 0, waiting: 1, native: 2, dead: 3 } as const;
 
 /** No slot; also the end of a list. */
@@ -26,7 +26,7 @@ type Reject = (error: unknown) => void;
 const CAPACITY_MIN = 256;
 
 export class Slots<Owner, Memory> {
-  /** Counts how often a slot was taken, so that a late completion cannot settle a newer operation. */
+  /** How often the slot was taken: a late completion cannot settle a newer operation. */
   generation: Uint32Array<ArrayBuffer> = new Uint32Array(0);
   state: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   kind: Uint8Array<ArrayBuffer> = new Uint8Array(0);
@@ -34,18 +34,18 @@ export class Slots<Owner, Memory> {
   offsetLow: Uint32Array<ArrayBuffer> = new Uint32Array(0);
   offsetHigh: Uint32Array<ArrayBuffer> = new Uint32Array(0);
   length: Float64Array<ArrayBuffer> = new Float64Array(0);
-  /** Native address of pinned memory; 0: the view is foreign and is bounced. */
+  /** Native address of slab memory; 0 for a foreign view, which is bounced. */
   address: Float64Array<ArrayBuffer> = new Float64Array(0);
   slab: Float64Array<ArrayBuffer> = new Float64Array(0);
   /** Bounce block held, or NO_BLOCK. */
   block: Int32Array<ArrayBuffer> = new Int32Array(0);
-  /** Position among the calls on its file. */
+  /** Sequence number of the call on its file. */
   order: Float64Array<ArrayBuffer> = new Float64Array(0);
   /** Next waiting slot, or next free one. */
   next: Int32Array<ArrayBuffer> = new Int32Array(0);
   readonly resolve: Resolve[] = [];
   readonly reject: Reject[] = [];
-  /** Keeps the caller's view, and what else belongs to the operation, from being collected. */
+  /** Keeps the caller's view, and whatever else the operation needs, from being collected. */
   readonly memory: Memory[] = [];
   readonly owner: Owner[] = [];
 
@@ -70,7 +70,7 @@ export class Slots<Owner, Memory> {
     return this.#capacity;
   }
 
-  /** Takes a slot. The caller fills every array that it will read. */
+  /** Takes a slot. The caller must fill every array that it will read. */
   take(): number {
     if (this.#freeHead === NO_SLOT) this.#grow();
     const slot = this.#freeHead;
@@ -81,7 +81,7 @@ export class Slots<Owner, Memory> {
     return slot;
   }
 
-  /** Whether a completion with this generation belongs to what the slot holds now. */
+  /** Whether a completion with this generation belongs to the current operation of the slot. */
   isCurrent(slot: number, generation: number): boolean {
     return this.state[slot] === SlotState.native && this.generation[slot] === generation;
   }
@@ -103,7 +103,7 @@ export class Slots<Owner, Memory> {
     return (BigInt(high) << 32n) | BigInt(low);
   }
 
-  /** Gives a slot back and lets go of everything it held. */
+  /** Frees a slot and releases everything it held. */
   give(slot: number): void {
     this.generation[slot] = ((this.generation[slot] as number) + 1) >>> 0;
     this.state[slot] = SlotState.free;

@@ -7,7 +7,10 @@ import type { Proactor } from "./proactor.ts";
 /** Latencies from submission to completion, of one kind of operation. */
 export interface LatencyHistogram {
   readonly count: number;
-  /** Microseconds below which this share of operations stayed, 0 < share <= 1; at most 12.5 % too high. */
+  /**
+   * The latency in microseconds that this share of operations stayed below, 0 < share <= 1; at most 12.5 % too
+   * high.
+   */
   percentile(share: number): number;
   /** Bucket upper bounds in microseconds and counts, without empty ones. */
   buckets(): { upTo: number; count: number }[];
@@ -18,19 +21,19 @@ export interface RingStats {
   readonly flushes: number;
   /** Times completions were fetched because the wake descriptor rang. */
   readonly drains: number;
-  /** Times completions were looked for in a turn of the event loop (`RingOptions.pollMicroseconds`). */
+  /** Polls for completions in a turn of the event loop (`RingOptions.pollMicroseconds`). */
   readonly polls: number;
   /** System calls for I/O: io_uring_enter, lio_listio, kevent, preadv2, and one for each that a pool thread makes. */
   readonly systemCalls: number;
   /** Of these, io_uring_enter, lio_listio or a preadv2 in their place that submitted operations. */
   readonly submitCalls: number;
-  /** Operations that the kernel had no room for and that were given to it again. */
+  /** Operations submitted again because the kernel had no room. */
   readonly resubmissions: number;
-  /** Rests of short or split transfers given to the kernel. */
+  /** Submissions of the rest of a short or split transfer. */
   readonly continuations: number;
   /** Operations that the kernel's own AIO refused and the thread pool served. */
   readonly fallbacks: number;
-  /** Completions that were there at the end of the flush that submitted them. */
+  /** Completions available at the end of the flush that submitted them. */
   readonly inlineCompletions: number;
   readonly completions: number;
   readonly cancelRequests: number;
@@ -46,9 +49,9 @@ export interface RingStats {
   /** Times another thread rang the wake descriptor. */
   readonly wakes: number;
   readonly staleEvents: number;
-  /** Operations that have not settled, waiting or running. */
+  /** Operations that have not settled: waiting, or in the kernel. */
   readonly inFlight: number;
-  /** Most operations that were in the kernel at once. */
+  /** The most operations in the kernel at once. */
   readonly inKernelPeak: number;
   readonly latency: {
     readonly read: LatencyHistogram;

@@ -10,7 +10,7 @@ const { Control, Submission, Completion } = abi;
 export class Tables {
   readonly #u32: Uint32Array<ArrayBuffer>;
   readonly #f64: Float64Array<ArrayBuffer>;
-  /** In bytes. */
+  /** Offset in bytes. */
   readonly #submissions: number;
   readonly #completions: number;
 
@@ -23,17 +23,17 @@ export class Tables {
 
   // The control block, as of the last native call -----------------------------------------------------
 
-  /** Milliseconds of the monotonic clock. */
+  /** Monotonic clock, in milliseconds. */
   get nowMs(): number {
     return this.#f64[Control.nowMs / 8] as number;
   }
 
-  /** Call again in so many; 0: there is no need to. */
+  /** Milliseconds after which the native side must be called again; 0: not necessary. */
   get retryMs(): number {
     return this.#u32[Control.retryMs / 4] as number;
   }
 
-  /** Whether the call ended before its work did: it wants another, in the next turn. */
+  /** Whether the call stopped early and must be repeated in the next turn. */
   get hasMore(): boolean {
     return this.#u32[Control.more / 4] === 1;
   }
@@ -43,14 +43,14 @@ export class Tables {
     return this.#u32[Control.abandoned / 4] as number;
   }
 
-  /** For statistics. */
+  /** The control block, for statistics. */
   get control(): DataView {
     return new DataView(this.#u32.buffer, 0, Control.SIZE);
   }
 
   // Submissions ---------------------------------------------------------------------------------------
 
-  /** What the slot holds, into a row; `setTarget` writes the rest of it. */
+  /** Writes the slot into a row; `setTarget` writes the rest of it. */
   setOperation(row: number, slots: Slots<unknown, unknown>, slot: number, address: number): void {
     const at = this.#submissions + row * Submission.SIZE;
     const u32 = this.#u32;
@@ -99,7 +99,7 @@ export class Tables {
     return this.#u32[at >> 2] as number;
   }
 
-  /** Positive; 0 if the system had nothing to say. */
+  /** Positive; 0 if there is no system error. */
   errno(row: number): number {
     const at = this.#completions + row * Completion.SIZE + Completion.errno;
     return this.#u32[at >> 2] as number;

@@ -13,12 +13,12 @@
 
 import { Timer } from "../native/clock.ts";
 
-/** How long after the last operation the process is kept alive. */
+/** How long the process is kept alive after the last operation, in ms. */
 const IDLE_MS = 3;
-/** Between looks where there is no stream: it duplicates the descriptor, and none may be free (EMFILE). */
+/** Interval of polling, in ms, where there is no stream: it duplicates the descriptor, which can fail with EMFILE. */
 const POLL_MS = 5;
 
-/** What we use of a ReadableStreamDefaultReader (bun-types and node:stream/web disagree on the rest). */
+/** The part of ReadableStreamDefaultReader that is used (bun-types and node:stream/web disagree on the rest). */
 interface Reader {
   read(): Promise<{ done: boolean }>;
   cancel(): Promise<void>;
@@ -38,7 +38,7 @@ export class Wake {
     this.#onWake = onWake;
   }
 
-  /** Something is in flight: completions will ring. */
+  /** Something is in flight: watch the descriptor. */
   watch(): void {
     this.#wanted = true;
     if (this.#reader !== undefined || this.#polling !== undefined) return;
@@ -46,7 +46,7 @@ export class Wake {
     try {
       reader = Bun.file(this.#fd).stream().getReader();
     } catch {
-      // Thrown here or by the first read (below), as Bun pleases.
+      // Bun throws here or from the first read (below).
       this.#poll();
       return;
     }
@@ -62,7 +62,7 @@ export class Wake {
     this.#timer = new Timer(IDLE_MS, this.#expire);
   }
 
-  /** Lets go of the descriptor. */
+  /** Releases the descriptor. */
   async close(): Promise<void> {
     this.#wanted = false;
     this.#timer?.cancel();
@@ -71,7 +71,7 @@ export class Wake {
     this.#polling = undefined;
     const reader = this.#reader;
     this.#reader = undefined;
-    // One that has failed already says so again.
+    // A reader that failed before rejects again.
     await reader?.cancel().catch(ignore);
   }
 
@@ -93,7 +93,7 @@ export class Wake {
       (chunk) => {
         if (this.#reader !== reader) return;
         if (chunk.done) {
-          // The descriptor was closed under us; with nothing in flight that harms nobody.
+          // The descriptor was closed from outside; with nothing in flight that is harmless.
           this.#reader = undefined;
           if (this.#wanted) this.watch();
           return;

@@ -4,50 +4,50 @@ import type { CancelScope } from "../cancellation/scope.ts";
 import { type IoError, wasAsked } from "../errors/io_error.ts";
 
 /**
- * Writes that were aborted, timed out or never began: the first of each copy or stream, by the scope of all that
- * it does, and under `undefined` the first of everything else.
+ * Unreported writes that were aborted, timed out or never began: the first of each copy or stream, by its scope,
+ * and the first of everything else, under `undefined`.
  */
 type Untold = Map<CancelScope | undefined, IoError>;
 
 /** A write that has failed. */
 export interface FailedWrite {
-  /** Position of its call. */
+  /** Sequence number of the call. */
   readonly order: number;
   readonly error: IoError;
-  /** Whether anything of it may have been written. */
+  /** Whether some of it may have been written. */
   readonly hadBegun: boolean;
-  /** What it was cancelled by, or could have been. */
+  /** The scope that cancelled it, or could have. */
   readonly scope: CancelScope | undefined;
 }
 
 /** A sync that has been called and not settled. */
 export interface PendingSync {
   readonly order: number;
-  /** The first write among those it covers that failed on its way: the medium lacks data. */
+  /** The first failed write that it covers: the medium lacks its data. */
   failure: IoError | undefined;
   readonly untold: Untold;
 }
 
 export class WriteReports {
-  /** Why no sync can succeed any more: the medium lacks data that was written. */
+  /** Why no later sync can succeed: the medium lacks data. */
   lasting: IoError | undefined;
   #untold: Untold = new Map();
   readonly #pending: Set<PendingSync> = new Set();
-  /** Of copies and streams: the position of the first call that is made when their callers know. */
+  /** Copies and streams report failed writes to their own callers: the sequence number from which those know. */
   readonly #tellers: WeakMap<CancelScope, number> = new WeakMap();
 
-  /** A copy or stream begins, which tells its own caller of the writes in `scope` that come to nothing. */
+  /** A copy or stream begins: it reports failed writes of `scope` to its own caller. */
   beginTeller(scope: CancelScope): void {
     this.#tellers.set(scope, Infinity);
   }
 
-  /** It has told of them, those included that have not settled yet: no sync called behind `order` does. */
+  /** It has reported all of them, including those not settled yet: syncs called after `order` do not report them. */
   endTeller(scope: CancelScope, order: number): void {
     this.#tellers.set(scope, order);
     this.#untold.delete(scope);
   }
 
-  /** A sync is called, and takes over what nobody has been told of. */
+  /** A sync is called; it takes over what is unreported. */
   beginSync(order: number): PendingSync {
     const sync = { order, failure: undefined, untold: this.#untold };
     this.#untold = new Map();
@@ -59,14 +59,14 @@ export class WriteReports {
     this.#pending.delete(sync);
   }
 
-  /** The sync tells of something else: the next one has to tell of this, where that is still news. */
+  /** The sync reports something else: leaves the rest to the next sync, unless it has been reported meanwhile. */
   handOn(sync: PendingSync): void {
     for (const [scope, error] of sync.untold) this.#keep(scope, error);
   }
 
   /**
-   * A sync that covers the write has to tell. If it had begun, every later one, too: nobody knows what the medium
-   * lacks. One that was aborted, or never began, is told of once.
+   * A sync that covers the write must report it. If the write had begun, every later sync must, because it is
+   * unknown what the medium lacks. A write that was aborted or never began is reported once.
    */
   writeFailed({ order, error, hadBegun, scope }: FailedWrite): void {
     const isLasting = hadBegun && !wasAsked(error);
@@ -86,7 +86,7 @@ export class WriteReports {
     if (!isLasting && !isTaken) this.#keep(teller, error);
   }
 
-  /** `teller`: of a copy or stream. */
+  /** `teller`: the scope of a copy or stream. */
   #keep(teller: CancelScope | undefined, error: IoError): void {
     const isTold = teller !== undefined && this.#tellers.get(teller) !== Infinity;
     if (!isTold) keepFirst(this.#untold, teller, error);

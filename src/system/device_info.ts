@@ -3,15 +3,15 @@
 /** Sizes in bytes; null where the system does not say. */
 export interface Geometry {
   readonly size: number;
-  /** The unit of addressing: offsets and lengths are multiples of it. */
+  /** The unit of addressing: offsets and lengths must be multiples of it. */
   readonly logicalSectorSize: number | null;
-  /** The unit the medium writes in. Smaller writes are slower. */
+  /** The unit in which the medium writes; smaller writes are slower. */
   readonly physicalSectorSize: number | null;
   readonly minimumIoSize: number | null;
   readonly optimalIoSize: number | null;
-  /** The largest single request of the driver. Larger ones are split for you. */
+  /** The largest single request that the driver takes. Larger ones are split for you. */
   readonly maximumTransferSize: number | null;
-  /** From the start to the first physical sector. */
+  /** Bytes from the start to the first physical sector. */
   readonly alignmentOffset: number | null;
   readonly rotational: boolean | null;
   readonly readOnly: boolean | null;
@@ -23,19 +23,20 @@ export interface Geometry {
 export interface BlockDeviceInfo extends Geometry {
   /** For `BlockDevice.open`. */
   readonly path: string;
-  /** Whether the medium, or the device, can be taken out. */
+  /** Whether the medium or the device is removable. */
   readonly removable: boolean | null;
   /** "nvme", "usb", "ata", "virtio", "mmc", "scsi", "sas", "fc", "iscsi"; null for devices without a bus. */
   readonly transport: string | null;
-  /** Whether `/`, `/boot` or swap are on it, also by way of partitions, volumes and loop devices. */
+  /** Whether `/`, `/boot` or swap is on it, also through partitions, volumes and loop devices. */
   readonly system: boolean;
-  /** Where it is mounted itself, its partitions apart. */
+  /** Its mount points, without those of its partitions. */
   readonly mounts: readonly string[];
   /** Paths of devices built on it (device-mapper, RAID). */
   readonly holders: readonly string[];
   /**
-   * What stands behind a loop device or a partition of one, as the kernel shows it: the path with which it was
-   * attached, renamed with the file, and " (deleted)" behind a name that is gone. Null for other devices.
+   * The file behind a loop device or one of its partitions, as the kernel shows it: the path with which it was
+   * attached, updated when the file is renamed, with " (deleted)" appended when the name is gone. Null for other
+   * devices.
    */
   readonly backingFile: string | null;
   readonly partitions: readonly BlockDeviceInfo[];

@@ -7,29 +7,29 @@ import { type AskLoop, behindLoop, diskKey, type Key, numbersOfKey } from "./loo
 import { directoryOf, numberOf, numbersOf, type SystemPaths, wholeOf } from "./sysfs.ts";
 
 export interface Extent {
-  /** Tells one medium from another: a key, or the ring of a simulated device, which has no other. */
+  /** Identifies the medium: a key, or the ring of a simulated device, which has no key. */
   readonly medium: unknown;
-  /** Where on it the first byte lies. */
+  /** Position of the first byte on it. */
   readonly start: number;
 }
 
-/** Bytes of the unit of `start` in sysfs, whatever the sectors of the device. */
+/** The unit of `start` in sysfs, in bytes, whatever the sector size of the device. */
 const SYSFS_SECTOR = 512;
-/** Loop devices over loop devices. */
+/** Limit for loop devices over loop devices. */
 const DEPTH_MAX = 8;
 
-/** Where a file or device lies, all the way down. */
+/** Where a file or device is stored, down to the bottom of the stack. */
 export interface Placement extends Extent {
   readonly medium: Key;
-  /** Infinity where nobody can say. */
+  /** Infinity if unknown. */
   readonly bytes: number;
-  /** Itself; of a partition, its disk too. */
+  /** Its own key; for a partition, also that of its disk. */
   readonly own: readonly Key[];
-  /** What it stands on, if it is a loop device or a partition of one, from top to bottom. */
+  /** The keys below it, if it is a loop device or a partition of one, from top to bottom. */
   readonly below: readonly Key[];
 }
 
-/** Never fails: what the system does not tell is a medium of its own. */
+/** Never fails: what the system does not describe counts as a medium of its own. */
 export async function placementOf(
   paths: SystemPaths,
   ask: AskLoop,

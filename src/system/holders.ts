@@ -35,7 +35,7 @@ import {
   wholeOf,
 } from "./sysfs.ts";
 
-/** A sentence that names the holder of the device at `path`, if it can be found. */
+/** A sentence that names the holder of the device at `path`, or undefined. */
 export async function busyHint(path: string | Buffer, ask: AskLoop): Promise<string | undefined> {
   try {
     if (process.platform === "freebsd")
@@ -48,21 +48,21 @@ export async function busyHint(path: string | Buffer, ask: AskLoop): Promise<str
   }
 }
 
-/** Who uses a file or device without the kernel counting it as held. */
+/** Uses of a file or device that the kernel does not count as holding it. */
 export interface Uses {
-  /** Loop devices over any byte of it: those over it itself first. */
+  /** Loop devices over any byte of it, those directly over it first. */
   readonly loops: readonly Loop[];
-  /** Loop devices of which nobody can say what they stand on. */
+  /** Loop devices whose backing is unknown. */
   readonly unknownLoops: readonly Loop[];
-  /** False where the system does not say which loop devices there are, what they stand on, or what overlaps what. */
+  /** False if the system does not tell which loop devices exist, what backs them, or what overlaps what. */
   readonly isKnown: boolean;
   /** A swap file, or a loop device over one. */
   readonly isSwap: boolean;
-  /** A sentence about who holds the disk that this loop device stands on. */
+  /** A sentence about who holds the disk below this loop device. */
   readonly heldBelow: string | undefined;
 }
 
-/** Elsewhere there are no loop devices. */
+/** Other systems have no loop devices. */
 const UNUSED: Uses = {
   loops: [],
   unknownLoops: [],
@@ -72,8 +72,8 @@ const UNUSED: Uses = {
 };
 
 /**
- * Asks for what the kernel lets others write to all the same: it claims a loop device, not what it stands
- * on (loop_configure() in drivers/block/loop.c), and refuses writes to a swap file only when they come.
+ * Uses that the kernel does not protect from writes: it claims a loop device, but not its backing (loop_configure()
+ * in drivers/block/loop.c), and refuses writes to a swap file only when they are made.
  */
 export async function usesOf(paths: SystemPaths, key: Key, ask: AskLoop): Promise<Uses> {
   if (process.platform !== "linux") return UNUSED;
@@ -86,7 +86,7 @@ export async function usesOf(paths: SystemPaths, key: Key, ask: AskLoop): Promis
     if (await overlaps(paths, ask, loop, place)) loops.push(loop);
   }
   const isOver = (loop: Loop): boolean => loop.backing?.key === key;
-  // Without sysfs nobody knows which partitions are whose.
+  // Without sysfs it is unknown which partitions belong to which disk.
   const isDoubtful =
     isDisk(key) &&
     place.bytes === Infinity &&
@@ -100,12 +100,12 @@ export async function usesOf(paths: SystemPaths, key: Key, ask: AskLoop): Promis
   };
 }
 
-/** Whether neither the loop device nor sysfs, which is not there, says what it stands on. */
+/** Whether the backing is unknown: neither the driver nor sysfs tells. */
 function isUntold({ backing, bytes }: Loop): boolean {
   return backing === undefined && bytes === Infinity;
 }
 
-/** Whether a loop device has bytes of `place`, without being what `place` stands on. */
+/** Whether a loop device overlaps `place`, without being below it. */
 async function overlaps(
   paths: SystemPaths,
   ask: AskLoop,
@@ -113,7 +113,7 @@ async function overlaps(
   place: Placement,
 ): Promise<boolean> {
   if (loop.backing === undefined || [...place.own, ...place.below].includes(loop.key)) return false;
-  // Also when it has no byte of it yet: losetup(8) may give it some (--set-capacity).
+  // Also while it has no byte of it: losetup(8) may give it some (--set-capacity).
   if (loop.backing.key === place.own[0]) return true;
   const below = await placementOf(paths, ask, loop.backing.key);
   if (below.medium !== place.medium) return false;
@@ -121,7 +121,7 @@ async function overlaps(
   return start < place.start + place.bytes && place.start < start + loop.bytes;
 }
 
-/** The kernel knows who holds a device, but not that a loop device writes to it. */
+/** The kernel knows who holds a device, but not which loop device writes to it. */
 async function heldBelow(paths: SystemPaths, { below }: Placement): Promise<string | undefined> {
   for (const key of below) {
     const directories = await overlappingDirectories(paths, key);
@@ -138,7 +138,7 @@ function isDisk(key: Key): boolean {
   return key.startsWith("disk ");
 }
 
-/** The device and what overlaps it: its partitions, or its disk. Of a file, itself. */
+/** The device and what overlaps it: its partitions, or its disk. For a file, the file. */
 export async function overlappingKeys(paths: SystemPaths, key: Key): Promise<ReadonlySet<Key>> {
   const keys = new Set([key]);
   for (const directory of await overlappingDirectories(paths, key)) {
@@ -148,20 +148,20 @@ export async function overlappingKeys(paths: SystemPaths, key: Key): Promise<Rea
   return keys;
 }
 
-/** Where /proc does not tell, the kernel still refuses writes to it (ETXTBSY). */
+/** If /proc does not tell, the kernel still refuses writes to it (ETXTBSY). */
 async function isSwapFile(paths: SystemPaths, key: Key): Promise<boolean> {
   if (isDisk(key)) return false;
   const swaps = await readSwaps(paths).catch(() => []);
   return (await Promise.all(swaps.map(keyOfPath))).includes(key);
 }
 
-/** Who uses it, and what to do about that, where we know. */
+/** A use, and what to do about it, where known. */
 export interface Use {
   readonly what: string;
   readonly remedy: string | undefined;
 }
 
-/** About the first of the uses of `key`, if there is one; `name`: what to call it. */
+/** Explains the first use of `key`, if there is one; `name`: how to call it. */
 export async function explainUses(
   paths: SystemPaths,
   name: string,
@@ -192,8 +192,8 @@ async function overlappingDirectories(paths: SystemPaths, key: Key): Promise<str
 }
 
 /**
- * What may write to a file or device while it is read: file systems mounted for writing on it, swap, loop
- * devices over it that are not read-only. As phrases: "is mounted at /mnt". Never rejects.
+ * What may write to a file or device while it is read: file systems mounted for writing, swap, loop devices that
+ * are not read-only. As phrases: "is mounted at /mnt". Never rejects.
  */
 export async function writersOf(
   paths: SystemPaths,
@@ -226,7 +226,7 @@ export function explainListed(
       const [mount] = relative.mounts;
       if (mount !== undefined) return mountedHint(relative.path, mount);
     }
-    // What the system lives on without a mount is swap; a disk is so by its partitions.
+    // A system device without a mount is swap. A disk may be one because of its partitions.
     const swap = relatives.find((it) => it.system && it.partitions.length === 0);
     return swap === undefined ? undefined : `${swap.path} is used as swap space; see swapctl(8)`;
   }
@@ -234,16 +234,16 @@ export function explainListed(
 }
 
 function mountedHint(device: string, mountPoint: string): string {
-  // As umount(8) takes it.
+  // The form that umount(8) takes.
   return `${device} is mounted at ${shellWord(mountPoint)}; unmount it first`;
 }
 
-/** Directories of the device and of what overlaps it. */
+/** Sysfs directories of the device and of what overlaps it. */
 async function relativesOf(paths: SystemPaths, major: number, minor: number): Promise<string[]> {
   const directory = await directoryOf(paths, major, minor);
   if (directory === null) return [];
   const whole = await wholeOf(directory);
-  // Whoever holds a partition holds its disk, and the other way round.
+  // A holder of a partition holds its disk, and vice versa.
   return whole === directory ? [directory, ...(await partitionsOf(whole))] : [directory, whole];
 }
 

@@ -4,7 +4,7 @@
 
 import type { BlockDeviceInfo } from "./device_info.ts";
 
-/** What the three commands print. */
+/** The output of the three commands. */
 export interface FreebsdAnswers {
   readonly confxml: string;
   /** `mount -p` */
@@ -71,7 +71,7 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
     path,
     size: number("mediasize") ?? 0,
     logicalSectorSize: number("sectorsize"),
-    // GEOM puts the physical sector there; 0 means that the driver does not say.
+    // GEOM puts the physical sector size there; 0 means that the driver does not report it.
     physicalSectorSize: stripe === 0 ? null : stripe,
     minimumIoSize: null,
     optimalIoSize: null,
@@ -86,7 +86,7 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
     system: context.system.has(path) || partitions.some(({ system }) => system),
     mounts: context.mounts.filter(([source]) => source === path).map(([, at = ""]) => at),
     holders: [],
-    // md(4) over a file says so.
+    // Present for md(4) over a file.
     backingFile: text("file"),
     partitions,
   };

@@ -19,25 +19,25 @@ import {
   type SystemPaths,
 } from "./sysfs.ts";
 
-/** "file DEV INODE", "disk MAJOR:MINOR" or "character MAJOR:MINOR": one of them, whatever its names. */
+/** "file DEV INODE", "disk MAJOR:MINOR" or "character MAJOR:MINOR": the same for every name of a file or device. */
 export type Key = string;
 
 export interface Backing {
   readonly key: Key;
-  /** Where in it the loop device begins, in bytes. */
+  /** Offset in bytes at which the loop device begins. */
   readonly offset: number;
 }
 
-/** What stands behind loop device N: nothing, or something that this process may not ask for. */
+/** The backing of loop device N: "nothing", or "unknown" if this process may not ask. */
 export type AskLoop = (number: number) => Promise<Backing | "nothing" | "unknown">;
 
 export interface Loop {
   /** "/dev/loopN" */
   readonly path: string;
   readonly key: Key;
-  /** Undefined where nobody can say. */
+  /** Undefined if unknown. */
   readonly backing: Backing | undefined;
-  /** Infinity where nobody can say. */
+  /** Infinity if unknown. */
   readonly bytes: number;
   /** Whether it was attached read-only. */
   readonly readOnly: boolean;
@@ -49,20 +49,20 @@ export function diskKey(numbers: string): Key {
   return `disk ${numbers}`;
 }
 
-/** Major and minor of a disk. */
+/** Major and minor number of a disk key. */
 export function numbersOfKey(key: Key): [number, number] | undefined {
   const [, major, minor] = /^disk (\d+):(\d+)$/.exec(key) ?? [];
   return minor === undefined ? undefined : [Number(major), Number(minor)];
 }
 
-/** The numbers are exact: above 2^53 two inodes could look like one. */
+/** BigInts: as numbers, two inodes above 2^53 could look equal. */
 function keyOf(stats: BigIntStats): Key {
   if (stats.isBlockDevice()) return diskKey(numbersText(stats.rdev));
   if (stats.isCharacterDevice()) return `character ${numbersText(stats.rdev)}`;
   return fileKey(stats.dev, stats.ino);
 }
 
-/** Above 2^63 Bun's inodes are negative (overlayfs makes some). */
+/** Bun returns inodes above 2^63 (overlayfs makes some) as negative numbers. */
 function fileKey(dev: bigint, ino: bigint): Key {
   return `file ${numbersText(dev)} ${BigInt.asUintN(64, ino)}`;
 }
@@ -98,7 +98,7 @@ export function askOn(proactor: Proactor): AskLoop {
       const memory = proactor.bounce.memoryOf(outcome.block, SIZE);
       const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
       const u64 = (at: number): bigint => view.getBigUint64(at, true);
-      // Of files that are no devices the driver says 0.
+      // For a file that is no device the driver returns 0.
       const disk = u64(rdevice);
       const key = disk === 0n ? fileKey(u64(device), u64(inode)) : diskKey(numbersText(disk));
       return { key, offset: Number(u64(offset)) };
@@ -108,7 +108,7 @@ export function askOn(proactor: Proactor): AskLoop {
   };
 }
 
-/** The loop devices that something stands behind; undefined where the system does not list them. */
+/** All attached loop devices; undefined if the system does not list them. */
 export async function attachedLoops(paths: SystemPaths, ask: AskLoop): Promise<Loop[] | undefined> {
   const listed = await loopNumbers(paths);
   if (listed === undefined) return undefined;
@@ -116,7 +116,7 @@ export async function attachedLoops(paths: SystemPaths, ask: AskLoop): Promise<L
   return loops.filter((loop) => loop !== undefined);
 }
 
-/** From /sys/block; without it, from /proc/partitions, where what is attached has a size. */
+/** From /sys/block; without it, from /proc/partitions, where attached devices have a size. */
 async function loopNumbers(paths: SystemPaths): Promise<number[] | undefined> {
   const names = await diskNames(paths)
     .catch(() => partitionNames(paths))
@@ -135,7 +135,7 @@ async function describeLoop(
 ): Promise<Loop | undefined> {
   const directory = join(paths.sys, "block", `loop${number}`);
   const sectors = await numberOf(join(directory, "size"));
-  // This folder is there as long as something is attached (loop_sysfs_init() in drivers/block/loop.c).
+  // This folder exists while something is attached (loop_sysfs_init() in drivers/block/loop.c).
   if (sectors !== null && (await numberOf(join(directory, "loop", "offset"))) === null)
     return undefined;
   const path = join(paths.dev, `loop${number}`);
@@ -159,7 +159,7 @@ async function numbersIn(directory: string): Promise<string | null> {
   );
 }
 
-/** What stands behind the loop device of a directory in sysfs; undefined where nobody can say. */
+/** The backing of the loop device of a sysfs directory; undefined if unknown. */
 export async function behindLoop(ask: AskLoop, directory: string): Promise<Backing | undefined> {
   const number = /\/loop(\d+)$/.exec(directory)?.[1];
   if (number === undefined || (await backingFile(directory)) === null) return undefined;
@@ -175,7 +175,7 @@ async function backingOf(
   const answer = await ask(number);
   if (answer !== "unknown") return answer;
   const file = await backingFile(directory);
-  // Another file may have the name of one that was deleted.
+  // Another file may have taken the name of a deleted one.
   if (file === null || !file.exists) return "unknown";
   const key = await keyOfPath(file.bytes);
   if (key === undefined) return "unknown";

@@ -13,7 +13,7 @@ export interface SystemPaths {
 
 export const SYSTEM_PATHS: SystemPaths = { sys: "/sys", proc: "/proc", dev: "/dev" };
 
-/** What /sys says about one device; null where it does not. */
+/** What /sys reports of one device; null where it does not. */
 export interface SysfsFacts {
   readonly size: number | null;
   readonly logicalSectorSize: number | null;
@@ -53,7 +53,7 @@ async function flagOf(path: string): Promise<boolean | null> {
   return number === null ? null : number !== 0;
 }
 
-/** Names in a directory, sorted; none if there is no such directory. */
+/** Names in a directory, sorted; empty if there is no such directory. */
 export async function namesIn(path: string): Promise<string[]> {
   try {
     return (await readdir(path)).sort();
@@ -66,8 +66,8 @@ export async function namesIn(path: string): Promise<string[]> {
 const SYSFS_MAGIC = 0x62656572;
 
 /**
- * Names of all disks. Rejects where the system does not tell: container runtimes hide folders behind empty
- * ones, and files behind /dev/null (maskedPaths of the OCI runtime specification).
+ * Names of all disks. Rejects if the system does not tell: container runtimes hide folders behind empty ones, and
+ * files behind /dev/null (maskedPaths of the OCI runtime specification).
  */
 export async function diskNames(paths: SystemPaths): Promise<string[]> {
   const path = join(paths.sys, "block");
@@ -76,13 +76,13 @@ export async function diskNames(paths: SystemPaths): Promise<string[]> {
   throw hidden(path);
 }
 
-/** Names of all disks and partitions that have a size, as /proc shows them. Rejects as `diskNames` does. */
+/** Names of all disks and partitions that have a size, from /proc. Rejects as `diskNames` does. */
 export async function partitionNames(paths: SystemPaths): Promise<string[]> {
   const lines = await linesOf(join(paths.proc, "partitions"));
   return lines.map((line) => line.trim().split(/\s+/)[3] ?? "");
 }
 
-/** The lines of a file of /proc that has a header. Rejects without it. */
+/** The lines of a /proc file after its header. Rejects if there is none. */
 async function linesOf(path: string): Promise<string[]> {
   const text = await readFile(path, "utf8");
   if (text === "") throw hidden(path);
@@ -116,12 +116,12 @@ async function resolved(path: string): Promise<string | null> {
   }
 }
 
-/** The disk that the device in `directory` is a partition of; itself if it is whole. */
+/** The disk of the partition in `directory`; `directory` itself if it is a whole disk. */
 export async function wholeOf(directory: string): Promise<string> {
   return (await textOf(join(directory, "partition"))) === null ? directory : dirname(directory);
 }
 
-/** Directories of a disk's partitions, in the order of their numbers. */
+/** Directories of a disk's partitions, ordered by number. */
 export async function partitionsOf(disk: string): Promise<string[]> {
   const found: { number: number; directory: string }[] = [];
   for (const name of await namesIn(disk)) {
@@ -132,12 +132,12 @@ export async function partitionsOf(disk: string): Promise<string[]> {
   return found.sort((a, b) => a.number - b.number).map(({ directory }) => directory);
 }
 
-/** The kernel's name of a device, and where it stands under /dev ("!" stands for "/" in sysfs). */
+/** Path under /dev of a device ("!" stands for "/" in sysfs). */
 export function nodeOf(paths: SystemPaths, directory: string): string {
   return join(paths.dev, basename(directory).replaceAll("!", "/"));
 }
 
-/** The same of the device "major:minor"; undefined if there is none. */
+/** The path of device "major:minor"; undefined if there is none. */
 export async function nodePath(paths: SystemPaths, numbers: string): Promise<string | undefined> {
   const directory = await resolved(join(paths.sys, "dev", "block", numbers));
   return directory === null ? undefined : nodeOf(paths, directory);
@@ -148,7 +148,7 @@ export async function numbersOf(directory: string): Promise<string | null> {
   return textOf(join(directory, "dev"));
 }
 
-/** Linux encodes device numbers so in st_rdev (makedev(3)). */
+/** How Linux encodes device numbers in st_rdev (makedev(3)). */
 export function deviceNumbers(rdev: number | bigint): { major: number; minor: number } {
   const number = BigInt(rdev);
   const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
@@ -156,7 +156,7 @@ export function deviceNumbers(rdev: number | bigint): { major: number; minor: nu
   return { major: Number(major), minor: Number(minor) };
 }
 
-/** "major:minor" of a node of a block device, wherever it stands; null for everything else. */
+/** "major:minor" of a block device node, wherever it is; null for everything else. */
 export async function nodeNumbers(path: string): Promise<string | null> {
   try {
     const found = await stat(path);
@@ -217,12 +217,12 @@ export async function readFacts(directory: string): Promise<SysfsFacts> {
   };
 }
 
-/** SCSI and NVMe say `model`, memory cards `name`. */
+/** SCSI and NVMe have `model`, memory cards `name`. */
 async function modelOf(disk: string): Promise<string | null> {
   return (await textOf(join(disk, "device", "model"))) ?? textOf(join(disk, "device", "name"));
 }
 
-/** virtio says it in the disk's own directory, NVMe and memory cards in `device`, SCSI in page 0x80. */
+/** virtio has it in the disk's directory, NVMe and memory cards in `device`, SCSI in page 0x80. */
 async function serialOf(disk: string): Promise<string | null> {
   const said =
     (await textOf(join(disk, "serial"))) ?? (await textOf(join(disk, "device", "serial")));
@@ -241,7 +241,7 @@ function unitSerialNumber(page: Buffer): string | null {
   return text.replaceAll("\0", "").trim() || null;
 }
 
-/** From the place in the device tree; null for devices that have no bus. */
+/** From the path in the device tree; null for devices without a bus. */
 function transportOf(disk: string): string | null {
   if (disk.includes("/devices/virtual/")) return null;
   const name = basename(disk);
@@ -263,17 +263,17 @@ export interface Mount {
   readonly numbers: string;
   readonly mountPoint: string;
   readonly source: string;
-  /** Whether the file system may write to its device, be this mount of it read-only or not. */
+  /** Whether the file system is writable, even if this mount of it is read-only. */
   readonly writes: boolean;
 }
 
-/** What is mounted, as far as this process sees it. Rejects where /proc does not tell. */
+/** The mounts that this process sees. Rejects if /proc does not tell. */
 export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
   const text = await readFile(join(paths.proc, "self", "mountinfo"), "utf8");
   return Promise.all(parseMountInfo(text).map((mount) => withNode(paths, mount)));
 }
 
-/** Of file systems with numbers of their own only the source tells the device, by any of its names. */
+/** For file systems with device numbers of their own, only the mount source names the device. */
 async function withNode(paths: SystemPaths, mount: Mount): Promise<Mount> {
   const isOwn = mount.numbers.startsWith("0:") && mount.source.startsWith(`${paths.dev}/`);
   return isOwn ? { ...mount, source: (await resolved(mount.source)) ?? mount.source } : mount;
@@ -302,11 +302,11 @@ function unescaped(text: string): string {
   );
 }
 
-/** Paths of files and devices that are swapped to. Rejects where /proc does not tell. */
+/** Paths of swap files and devices. Rejects if /proc does not tell. */
 export async function readSwaps(paths: SystemPaths): Promise<string[]> {
   const path = join(paths.proc, "swaps");
   const lines = await linesOf(path).catch(async (error: Error) => {
-    // A kernel without swap has no such file; a /proc that shows processes only (proc(5), subset=pid) no other.
+    // A kernel without swap has no such file; a /proc mounted with subset=pid (proc(5)) has no other file either.
     await access(join(paths.proc, "partitions"));
     if (
       await access(path).then(
@@ -326,20 +326,20 @@ export async function readSwaps(paths: SystemPaths): Promise<string[]> {
 const DELETED = " (deleted)";
 
 export interface BackingFile {
-  /** As the kernel shows it: " (deleted)" stands behind a name that is gone. */
+  /** As the kernel shows it, with " (deleted)" appended when the name is gone. */
   readonly text: string;
   readonly path: string;
-  /** The same, also where it is no UTF-8. */
+  /** The same as bytes: it may not be UTF-8. */
   readonly bytes: Buffer;
-  /** Whether it still has that name. */
+  /** Whether the name still exists. */
   readonly exists: boolean;
 }
 
-/** The file behind a loop device's directory; null for other devices, and while nothing is attached. */
+/** The file behind the loop device of a sysfs directory; null for other devices, and while nothing is attached. */
 export async function backingFile(directory: string): Promise<BackingFile | null> {
   const read = await readFile(join(directory, "loop", "backing_file")).catch(() => undefined);
   if (read === undefined || read.byteLength < 2) return null;
-  // A line; the name itself may end with blanks.
+  // One line; the name itself may end with blanks.
   const line = read.subarray(0, read.at(-1) === 0x0a ? -1 : undefined);
   const text = line.toString();
   const exists = !text.endsWith(DELETED);
@@ -347,7 +347,7 @@ export async function backingFile(directory: string): Promise<BackingFile | null
   return { text, path: bytes.toString(), bytes, exists };
 }
 
-/** Processes that have `node` open, as far as we may look: "name (pid)". */
+/** Processes that have `node` open, as far as this user may see: "name (pid)". */
 export async function openedBy(paths: SystemPaths, node: string): Promise<string[]> {
   const found: string[] = [];
   for (const pid of await namesIn(paths.proc)) {

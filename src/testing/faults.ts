@@ -11,44 +11,44 @@ import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
 
 /**
- * What goes wrong, and when. `operation`, `offset` and `length` say which requests the rule watches;
- * `nth`, `every`, `probability` and `times` which of those it meets; the rest what happens to them.
+ * What goes wrong, and when. `operation`, `offset` and `length` say which requests match the rule; `nth`, `every`,
+ * `probability` and `times`, which of those it affects; the rest, how it affects them.
  *
- * A request is what reaches the device: a transfer larger than 2 MiB is several, and what was cut short
- * goes on as another.
+ * A request is what reaches the device: a transfer larger than 2 MiB is several, and the rest of a short transfer
+ * is another.
  */
 export interface FaultRule {
   /** `write` includes `writeZeroes`; `any` is all four. */
   operation: "read" | "write" | "sync" | "discard" | "any";
-  /** Bytes: only requests that touch the range from here on. Syncs have no range and never match one. */
+  /** Only requests that touch the range from here on, in bytes. Syncs have no range and never match one. */
   offset?: number | undefined;
-  /** Bytes of that range; default: up to the end of the device. */
+  /** Length of that range in bytes; default: up to the end of the device. */
   length?: number | undefined;
   /** The nth matching request, counted from 1. */
   nth?: number | undefined;
-  /** Every so many matching requests. */
+  /** Every n-th matching request. */
   every?: number | undefined;
-  /** More than 0, up to 1; decided by the device's seed. */
+  /** Probability, more than 0, up to 1; drawn from the seed of the device. */
   probability?: number | undefined;
-  /** At most so often. */
+  /** The most requests that it affects. */
   times?: number | undefined;
-  /** Fails with this error of the system: "EIO", "ENOSPC", ... Nothing is moved, unless with `torn`. */
+  /** Fails with this system error: "EIO", "ENOSPC", ... No bytes are transferred, unless with `torn`. */
   error?: string | undefined;
-  /** Moves at most so many bytes, and no error: the library has to go on by itself. */
+  /** Transfers at most this many bytes, without an error: the library must continue by itself. */
   short?: number | undefined;
-  /** Milliseconds that the request takes. */
+  /** Duration of the request, in milliseconds. */
   latency?: number | undefined;
-  /** A write stops after so many bytes and fails with `error`, or EIO. */
+  /** A write stops after this many bytes and fails with `error`, or EIO. */
   torn?: number | undefined;
-  /** The device is pulled out: like `crash`. What is in flight, and all after it, fails with `ERR_DEVICE_GONE`. */
+  /** Unplugs the device, like `crash`: requests in flight, and all later ones, fail with `ERR_DEVICE_GONE`. */
   unplug?: boolean | undefined;
-  /** The power is cut with this request in flight. See `SimulatedDevice.crash`. */
+  /** Cuts the power with this request in flight. See `SimulatedDevice.crash`. */
   crash?: boolean | undefined;
 }
 
 export interface FaultPlan {
   /**
-   * Adds a rule for the operations called from now on; disposing of the result takes it away.
+   * Adds a rule for the operations called from now on. Dispose of the result to remove it.
    *
    * @throws TypeError, RangeError that name what is wrong; IoError `ENOSPC` above 64 rules.
    */
@@ -62,19 +62,19 @@ const RULE_NAMES = [
 const OPERATIONS: readonly string[] = ["read", "write", "sync", "discard", "any"];
 const COUNT_MAX = 2 ** 32 - 1;
 const LATENCY_MS_MAX = 2 ** 31 - 1;
-/** libuv numbers what only it knows (EOF, EAI_...) from here down. */
+/** Codes that only libuv knows (EOF, EAI_...) are numbered from here down. */
 const LIBUV_OWN = -3000;
 const PROBABILITY_ONE = 65536;
 
-/** What a rule has to suit. */
+/** The limits of a rule. */
 export interface RuleLimits {
   /** Bytes of the device. */
   readonly size: number;
-  /** What the device's requests are multiples of. */
+  /** Alignment of the device's requests, in bytes. */
   readonly alignment: number;
 }
 
-/** The native form of a rule that makes sense; throws for any other. */
+/** The native form of a valid rule; throws for any other. */
 export function nativeRule(name: string, rule: FaultRule, limits: RuleLimits): Uint8Array {
   if (typeof rule !== "object" || rule === null) throw argumentType(name, "a fault rule", rule);
   checkOptions("a fault rule", rule, RULE_NAMES, name);
@@ -162,14 +162,14 @@ function errno(name: string, value: unknown): number {
   if (number === undefined) {
     throw argumentValue(`${name}.error`, "is no error of this system, like EIO or ENOSPC", value);
   }
-  // The library asks again until these are over, as it does of a real kernel.
+  // The library repeats requests that fail so, as with a real kernel.
   if (value === "EAGAIN" || value === "EINTR") {
     throw argumentValue(`${name}.error`, "never reaches a caller: the library tries again", value);
   }
   return number;
 }
 
-/** node:os knows what POSIX has, libuv's table some of Linux beside it (EREMOTEIO). */
+/** node:os has the codes of POSIX; libuv's table adds some of Linux (EREMOTEIO). */
 function numberOf(code: string): number | undefined {
   const numbers: Readonly<Record<string, number>> = constants.errno;
   if (Object.hasOwn(numbers, code)) return numbers[code];

@@ -17,15 +17,15 @@ import { proactorOf, Ring } from "../ring/ring.ts";
 import { type AttachedImage, attachMd, MDCONFIG, MdDevice } from "./md_device.ts";
 
 export interface ImageDeviceOptions {
-  /** Bytes; a multiple of `sectorSize`. */
+  /** Size in bytes; a multiple of `sectorSize`. */
   size: number;
   /** Bytes of a logical sector: 512 (the default), 1024, 2048 or 4096. */
   sectorSize?: number | undefined;
-  /** Where the image is made. Default: the system's folder for temporary files. */
+  /** Folder for the image. Default: the system's folder for temporary files. */
   directory?: string | undefined;
   /** As for `BlockDevice.open`. Default true. */
   direct?: boolean | undefined;
-  /** As for `BlockDevice.open`. Default true; false if something else is to mount the device. */
+  /** As for `BlockDevice.open`. Default true; pass false if something else must mount the device. */
   exclusive?: boolean | undefined;
   /** As for `BlockDevice.open`. */
   unalignedWrites?: "reject" | "rmw" | undefined;
@@ -37,12 +37,12 @@ const CONTROL = "/dev/loop-control";
 /** The type of `imageDevice`. */
 export interface ImageDeviceFunction {
   (options: ImageDeviceOptions): Promise<BlockDevice>;
-  /** Why there can be no image device here; undefined if there can. */
+  /** Why no image device can be made here; undefined if one can. */
   unavailable(): string | undefined;
 }
 
 /**
- * A block device of the kernel, full of zeroes, open for reading and writing; gone when it is closed.
+ * A block device of the kernel, full of zeroes, open for reading and writing; it disappears when it is closed.
  * Needs root. For `test.skipIf(imageDevice.unavailable() !== undefined)`:
  *
  * ```ts
@@ -78,7 +78,7 @@ async function makeImageDevice(options: ImageDeviceOptions): Promise<BlockDevice
     try {
       return await BlockDevice.open(attached.path, open);
     } finally {
-      // From here on the device lives by the descriptor just opened, or goes if that failed.
+      // From here on the device is kept by the descriptor just opened, or removed if that failed.
       await proactor.start({ kind: abi.Kind.close, fd: attached.fd, file: undefined });
     }
   } finally {
@@ -125,7 +125,7 @@ function unavailable(): string | undefined {
 interface TemporaryImage {
   readonly handle: FileHandle;
   readonly path: string;
-  /** Takes the name away, so that nobody else can open it and nothing is left of it. */
+  /** Removes the name: nothing else can open the file, and nothing is left of it. */
   unlink(): Promise<void>;
 }
 

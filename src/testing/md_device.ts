@@ -25,11 +25,11 @@ const run: Run = async (command) => {
 
 export interface AttachedImage {
   readonly path: string;
-  /** Once nobody has it open any more. */
+  /** Call when nothing has it open any more. */
   detach(): Promise<void>;
 }
 
-/** Shows the file `image` as a disk. The name may be removed afterwards: the disk keeps the file. */
+/** Attaches the file `image` as a disk. Its name may be removed afterwards: the disk keeps the file. */
 export async function attachMd(
   image: string,
   sectorSize: number,

@@ -19,9 +19,9 @@ export interface OverlayDeviceOptions {
   unalignedWrites?: "reject" | "rmw" | undefined;
 }
 
-/** A `BlockDevice` that keeps what is written to itself. */
+/** A `BlockDevice` that keeps its writes in memory. */
 export interface OverlayDevice extends BlockDevice {
-  /** Bytes that were written, zeroed or discarded, in whole sectors: sorted, neighbours merged. */
+  /** Ranges that were written, zeroed or discarded, in whole sectors: sorted, neighbours merged. In bytes. */
   changes(): { offset: number; length: number }[];
 }
 
@@ -29,9 +29,8 @@ const MEMORY_ALIGNMENT = 512;
 const SECTOR_BYTES_MIN = 512;
 
 /**
- * Opens a device, open for writing, that reads like `base` until it is written to. Nothing reaches the
- * base. Syncs have nothing to do, and closing forgets the changes. Reads of the base are made on the
- * JavaScript thread: for tests, not for speed.
+ * Opens a writable device that reads like `base` until it is written to. Nothing is written to the base. Syncs do
+ * nothing, and closing discards the changes. The base is read on the JavaScript thread: for tests, not for speed.
  *
  * @param base A path, opened for reading; or a File, which may be closed afterwards.
  */
@@ -108,7 +107,7 @@ function openRing(name: string, device: DeviceParameters): Ring {
   }
 }
 
-/** Ranges asked for at once. */
+/** Ranges fetched at once. */
 const RANGES_MAX = 1024;
 
 class CopyOnWriteDevice extends BlockDevice implements OverlayDevice {

@@ -11,7 +11,7 @@ interface HeapSnapshot {
 }
 
 const FIELDS = 4;
-/** What holds the variables of a function that waits, and what keeps values only as long as their key. */
+/** Nodes that hold variables of suspended functions, or values that live only as long as their key. */
 const DEAD_ENDS: ReadonlySet<string> = new Set([
   "AsyncFunctionGenerator",
   "AsyncGenerator",
@@ -23,7 +23,7 @@ const PREFIX = "BunAioTrackedBuffer";
 
 let marks = 0;
 
-/** A class name for one buffer, by which the snapshot knows what holds it. */
+/** A class name for one buffer, which identifies its holders in the snapshot. */
 export function newMark(): string {
   return `${PREFIX}${++marks}`;
 }
@@ -67,8 +67,8 @@ export function keptMarks(): Set<string> {
   }
 
   /**
-   * Straight from the root come what merely looks like a pointer on the stack, and the values of weak
-   * maps: here the record of a slab, which knows its pool.
+   * Edges from the root include what merely looks like a pointer on the stack, and values of weak maps: here the
+   * record of a slab, which references its pool.
    */
   function isFaint(place: number): boolean {
     const held = targets[place] ?? [];

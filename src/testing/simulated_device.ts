@@ -17,41 +17,41 @@ import { openSimulated, proactorOf } from "../ring/ring.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
 
 export interface SimulatedDeviceOptions {
-  /** Bytes, a multiple of `sectorSize`. Default: that of `image`, or 16 MiB. Unused space costs nothing. */
+  /** Size in bytes, a multiple of `sectorSize`. Default: that of `image`, or 16 MiB. Unused space costs nothing. */
   size?: number | undefined;
-  /** What the device holds from the beginning; it is copied. Default: zeroes. */
+  /** Initial contents; copied. Default: zeroes. */
   image?: Uint8Array | undefined;
   /** Bytes of a sector, a power of two from 512 to 65536. Default 512. */
   sectorSize?: number | undefined;
-  /** Decides everything that is not certain: 0 to 2^32 - 1, default 0. Same seed and calls, same run. */
+  /** Seed of everything random: 0 to 2^32 - 1, default 0. The same seed and calls give the same run. */
   seed?: number | undefined;
   /**
-   * Whether the device wants whole sectors, as with `direct` on a real one. Default true; false is like
-   * going through the page cache: any range can be written.
+   * Whether the device requires whole sectors, as with `direct` on a real one. Default true. With false any range
+   * can be written, as through the page cache.
    */
   strictAlignment?: boolean | undefined;
   /** As for `BlockDevice.open`. */
   unalignedWrites?: "reject" | "rmw" | undefined;
-  /** Rules from the beginning. */
+  /** Initial fault rules. */
   faults?: readonly FaultRule[] | undefined;
 }
 
 /** A `BlockDevice` over memory, open for reading and writing. */
 export interface SimulatedDevice extends BlockDevice {
-  /** What goes wrong from now on. */
+  /** The fault rules, in effect for operations called from now on. */
   readonly faults: FaultPlan;
   /**
-   * Cuts the power. What is in flight rejects with `ERR_DEVICE_GONE`, and so does everything after. Of
-   * the writes that no sync has covered, those in flight included, the seed decides which survive: any
-   * of them without any other, and of several sectors written at once perhaps only some.
+   * Cuts the power. Operations in flight, and all later ones, reject with `ERR_DEVICE_GONE`. Of the writes that no
+   * sync has covered, those in flight included, the seed decides which survive: any of them without any other, and
+   * of a write of several sectors perhaps only some.
    *
-   * @returns What is on the medium now, in memory of its own: `size` bytes, of which only those that were ever
-   *   written take time and memory. After a rule has crashed or unplugged the device, what it left.
+   * @returns What is on the medium now, in memory of its own: `size` bytes; only what was ever written takes time
+   *   and memory. If a rule has crashed or unplugged the device before, what that left.
    */
   crash(): Promise<Bytes>;
   /**
-   * Plugs the device in again after a crash, as another device with what survived and without faults.
-   * Rejects with EBUSY while this one is running.
+   * Plugs the device in again after a crash: opens a new device with what survived, without fault rules. Rejects
+   * with EBUSY while this one is running.
    */
   reopen(): Promise<SimulatedDevice>;
 }
@@ -75,10 +75,10 @@ interface Settings {
 }
 
 /**
- * A block device in memory, for tests: no root, no files, the same run for the same seed.
+ * A block device in memory, for tests: no root, no files, and the same run for the same seed.
  *
  * ```ts
- * await using device = await simulatedDevice({ size: 2 ** 20, faults: [{ operation: "write", nth: 3, error: "EIO" }] });
+ * await using disk = await simulatedDevice({ size: 1 << 20, faults: [{ operation: "write", nth: 3, error: "EIO" }] });
  * ```
  *
  * Rejects with TypeError or RangeError for wrong options and rules.
@@ -153,7 +153,7 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
   readonly #proactor: Proactor;
   readonly #rules: Faults;
   readonly #settings: Settings;
-  /** What survived, once somebody has asked. */
+  /** What survived, once it has been requested. */
   #survived: Promise<readonly Bytes[]> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -205,7 +205,7 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
   }
 
   async #close(): Promise<void> {
-    // The memory goes with the ring: what a crash has left is kept for `reopen`.
+    // The memory is freed with the ring: what a crash has left is kept for `reopen`.
     if (this.#survived === undefined && !this.#proactor.closing && (await isGone(this.#proactor))) {
       this.#survived ??= this.#crash();
     }
@@ -227,7 +227,7 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
   }
 }
 
-/** Another seed, but always the same one (the generator of Numerical Recipes). */
+/** The next seed, deterministic (the generator of Numerical Recipes). */
 function nextSeed(seed: number): number {
   return (Math.imul(seed, 1664525) + 1013904223) >>> 0;
 }
@@ -252,7 +252,7 @@ async function isGone(proactor: Proactor): Promise<boolean> {
 
 // Contents: what was ever written, and nothing of the rest -----------------------------------------------
 
-/** Ranges of a medium, each an `ImageRange` and its bytes, one behind the other in parts that fit a block. */
+/** Ranges of a medium: each an `ImageRange` followed by its bytes, in parts that fit a block. */
 type Contents = Iterable<Uint8Array>;
 
 const HEADER_BYTES = abi.ImageRange.SIZE;

@@ -11,14 +11,14 @@ import {
 import { pause } from "../native/clock.ts";
 import { addMark, keptMarks, newMark } from "./reachable.ts";
 
-/** Times the collector gets to prove that memory can go. */
+/** Collections that memory gets to prove collectable. */
 const COLLECTIONS = 3;
 
-/** Thrown when something was left. */
+/** Thrown when something is left open. */
 export class LeakError extends Error {
   override name = "LeakError";
   readonly code = "ERR_LEAKS";
-  /** One line for each. */
+  /** One line for each leak. */
   readonly leaks: readonly string[];
 
   constructor(leaks: readonly string[]) {
@@ -28,11 +28,11 @@ export class LeakError extends Error {
 }
 
 /**
- * Watches files, rings, leases of buffer pools, buffers and operations from here on. On disposal it
- * rejects with a `LeakError` that names each file, ring and lease that was opened since and not closed,
- * each operation that has not settled, and each buffer of `allocBuffer` or a `BufferPool`
- * that is still kept after a collection; local variables of functions that have not returned do not count.
- * `Ring.default()` belongs to the thread and does not count.
+ * Watches files, rings, leases of buffer pools, buffers and operations from here on. On disposal it rejects with a
+ * `LeakError` that names each file, ring and lease opened since and not closed, each operation that has not
+ * settled, and each buffer of `allocBuffer` or a `BufferPool` that is still referenced after a collection. Local
+ * variables of functions that have not returned do not count, nor does `Ring.default()`, which belongs to the
+ * thread.
  *
  * ```ts
  * test("copies", async () => {
@@ -55,7 +55,7 @@ class LeakTracker implements Tracker, AsyncDisposable {
   readonly #open = new Map<object, string>();
   readonly #slabs: TrackedSlab[] = [];
   readonly #marks = new WeakMap<object, string>();
-  /** Operations that others had begun before. */
+  /** Operations that had begun before tracking. */
   readonly #before = new Map<OperationSource, Set<string>>();
 
   constructor() {
@@ -102,11 +102,11 @@ class LeakTracker implements Tracker, AsyncDisposable {
     });
   }
 
-  /** The collector takes some turns: it sees stale pointers on the stack, and finalisers come later. */
+  /** Waits some turns: the collector sees stale pointers on the stack, and finalisers run later. */
   async #reachable(): Promise<string[]> {
     for (let round = 0; round < COLLECTIONS; round++) {
       if (this.#forgetCollected() === 0) return [];
-      // A WeakRef that was looked at keeps its target until the turn ends.
+      // A WeakRef that was dereferenced keeps its target until the turn ends.
       await pause(round);
       Bun.gc(true);
     }

@@ -12,24 +12,24 @@ import type { Outcome } from "../ring/request.ts";
 import { checkEnd, detached, settledBadly } from "./errors.ts";
 import type { Transfer } from "./request.ts";
 
-/** Bytes of one part, and parts on their way at once; measured: docs/block-devices.md. */
+/** Bytes of one part, and parts in flight at once; measured in docs/block-devices.md. */
 const PART_BYTES = 512 * 1024;
 const PARTS_MAX = 4;
 
-/** The range that is really read or written: the caller's, widened to what the kernel takes. */
+/** The range that is actually read or written: the caller's, widened to what the kernel accepts. */
 export interface Span {
   readonly start: Offset;
   readonly bytes: number;
   /** Bytes before the caller's first one. */
   readonly head: number;
-  /** Bytes behind the caller's last one. */
+  /** Bytes after the caller's last one. */
   readonly tail: number;
-  /** Writes: what stands in the first and last unit around the caller's bytes. */
+  /** Writes: the current contents of the first and last unit, around the caller's bytes. */
   readonly partialSectors?: readonly PartialSector[];
 }
 
 export interface PartialSector {
-  /** Place within the span. */
+  /** Offset within the span. */
   readonly at: number;
   readonly bytes: Uint8Array;
 }
@@ -42,7 +42,7 @@ export function spanOf(transfer: Transfer): Span {
   return { start: addOffset(offset, -head), bytes: head + length + tail, head, tail };
 }
 
-/** Reads of one buffer up to this size are one part, and take the short way below. */
+/** Reads of one buffer up to this size are one part, and take the short path below. */
 export const WIDENED_BYTES_MAX: number = PART_BYTES / 2;
 
 /** A read of one buffer of at most WIDENED_BYTES_MAX bytes, widened to whole sectors and trimmed. */
@@ -76,11 +76,11 @@ export async function readWidened(transfer: Transfer): Promise<number> {
 interface Part {
   readonly bytes: number;
   readonly outcome: Outcome;
-  /** The caller's buffer is gone. */
+  /** Set if the caller's buffer was detached. */
   readonly error: IoError | undefined;
 }
 
-/** Returns how many of the caller's bytes were moved, contiguous from the first. */
+/** Returns how many of the caller's bytes were transferred, contiguous from the first. */
 export async function runBounced(transfer: Transfer, span: Span): Promise<number> {
   const running: Promise<Part>[] = [];
   const cursor: Cursor = { index: 0, position: 0 };
@@ -99,7 +99,7 @@ export async function runBounced(transfer: Transfer, span: Span): Promise<number
     const next = running.shift();
     if (next === undefined) break;
     const part = await next;
-    // What comes behind a part that fell short does not count.
+    // Parts after one that fell short do not count.
     if (ended !== undefined) continue;
     done += part.outcome.transferred;
     const complete = part.outcome.transferred === part.bytes;
@@ -159,13 +159,13 @@ async function runPart(
 
 // Between the caller's buffers and a block --------------------------------------------------------------
 
-/** A buffer of the caller, and where it starts in the whole. */
+/** A buffer of the caller, and its position in the whole. */
 interface Cursor {
   index: number;
   position: number;
 }
 
-/** Moves on to the buffer that holds byte `to`. */
+/** Advances to the buffer that holds byte `to`. */
 function advance(transfer: Transfer, cursor: Cursor, to: number): void {
   const { lengths } = transfer;
   while (cursor.index < lengths.length) {
@@ -176,7 +176,7 @@ function advance(transfer: Transfer, cursor: Cursor, to: number): void {
   }
 }
 
-/** Copies the caller's bytes into `memory`, which stands at `from` (may be negative) of the whole. */
+/** Copies the caller's bytes into `memory`, whose position in the whole is `from` (may be negative). */
 function gather(
   transfer: Transfer,
   index: number,
@@ -202,7 +202,7 @@ function gather(
   }
 }
 
-/** Copies `memory`, which stands at `from` (may be negative) of the whole, to the caller. */
+/** Copies `memory`, whose position in the whole is `from` (may be negative), to the caller. */
 function scatter(
   transfer: Transfer,
   index: number,

@@ -14,7 +14,7 @@ import { deviceGone, orGone } from "../ring/device_gone.ts";
 import type { Outcome } from "../ring/request.ts";
 import type { Transfer } from "./request.ts";
 
-/** Waits outside of the kernel end with the transfer's own error. */
+/** A waiter whose failures are errors of this transfer. */
 export function waiterOf(transfer: Transfer): Waiter {
   return {
     scope: transfer.scope,
@@ -23,7 +23,7 @@ export function waiterOf(transfer: Transfer): Waiter {
   };
 }
 
-/** The error for a part that did not end well; `transferred` bytes of the whole are done. */
+/** The error of a failed part, as an error of the whole transfer; `transferred`: bytes of the whole that are done. */
 export async function settledBadly(
   transfer: Transfer,
   outcome: Outcome,
@@ -56,7 +56,7 @@ export function detached(transfer: Transfer, transferred: number): IoError {
   return detachedError(describe(transfer, transferred));
 }
 
-/** A write beyond the end of a device or image, none of which has been written. */
+/** A write beyond the end of a device or image; none of it was written. */
 export function beyondEnd(transfer: Transfer): IoError {
   const init = describe(transfer, 0);
   const { file } = transfer;
@@ -64,12 +64,12 @@ export function beyondEnd(transfer: Transfer): IoError {
   return new IoError("ENOSPC", {
     ...init,
     errno: -errnoOf("ENOSPC"),
-    reason: `the write ends ${over} bytes behind the end of the device (${file.limit} bytes)`,
-    hint: "Nothing was written; a device does not grow",
+    reason: `the write ends ${over} bytes past the end of the device (${file.limit} bytes)`,
+    hint: "Nothing was written; the size of a device is fixed",
   });
 }
 
-/** An unaligned write range: says what is off and by how much. */
+/** An unaligned write range: names what is misaligned and by how much. */
 export function misaligned(transfer: Transfer): IoError {
   const init = describe(transfer, 0);
   const { file } = transfer;
@@ -88,7 +88,7 @@ export function misaligned(transfer: Transfer): IoError {
   });
 }
 
-/** How far the first pinned buffer that is not aligned is off. Other memory is copied anyhow. */
+/** Bytes by which the first misaligned slab buffer is off. Other memory is copied anyway. */
 function misalignedMemory(transfer: Transfer): number {
   for (const view of transfer.views) {
     if (slabOf(view) === undefined) continue;
@@ -102,7 +102,7 @@ function bytes(count: number): string {
   return count === 1 ? "1 byte" : `${count} bytes`;
 }
 
-/** The end of a device that is still there, or of a file. */
+/** At a short read: throws if the device is gone, returns at a true end. */
 export async function checkEnd(transfer: Transfer, moved: number): Promise<void> {
   const { proactor, file, offset } = transfer;
   if (!endsTooEarly(file, offset, moved)) return;

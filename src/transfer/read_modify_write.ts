@@ -26,8 +26,8 @@ export async function readModifyWrite(transfer: Transfer): Promise<number> {
     return writeSectors(transfer, { ...span, partialSectors: sectors.partialSectors });
   });
   if (moved !== undefined) return moved;
-  // The file ends within the last sector or before it: whole sectors make it too long for a moment, and
-  // nobody else may make it longer before it is cut.
+  // The file ends within or before the last sector: writing whole sectors makes it too long for a moment, and it
+  // must not grow before it is cut.
   return lock.alone(span.start, Infinity, waiter, async () => {
     const sectors = await readPartialSectors(transfer, span);
     const wide = { ...span, partialSectors: sectors.partialSectors };
@@ -36,7 +36,10 @@ export async function readModifyWrite(transfer: Transfer): Promise<number> {
   });
 }
 
-/** Writes whole sectors. When nobody knows whether it has, its neighbours in them have to: they know nothing of it. */
+/**
+ * Writes whole sectors. If the outcome is unknown, the sectors are given up: later changes of them are refused,
+ * because the delayed write would overwrite them with old bytes.
+ */
 async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
   try {
     return await runBounced(transfer, span);
@@ -52,11 +55,11 @@ async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
 
 interface Sectors {
   readonly partialSectors: readonly PartialSector[];
-  /** Bytes of the last sector that exist. */
+  /** Bytes of the last sector that exist in the file. */
   readonly tailBytes: number;
 }
 
-/** Reads the first and last sector, where the caller's bytes do not cover them. */
+/** Reads the first and last sector where the caller's bytes do not cover them. */
 async function readPartialSectors(transfer: Transfer, span: Span): Promise<Sectors> {
   const unit = transfer.file.ioMask + 1;
   const last = span.bytes - unit;
@@ -75,7 +78,7 @@ async function readPartialSectors(transfer: Transfer, span: Span): Promise<Secto
   return { partialSectors, tailBytes: tailSector.value?.transferred ?? unit };
 }
 
-/** One sector; what lies past the end of the file is zero. */
+/** Reads one sector; bytes past the end of the file are zero. */
 async function readSector(
   transfer: Transfer,
   offset: Offset,
@@ -93,10 +96,10 @@ async function readSector(
   });
   try {
     const bytes = new Uint8Array(unit);
-    // Aborted or timed out: what the caller called.
+    // Aborted or timed out: an error of the caller's write.
     if (outcome.error !== undefined) throw await settledBadly(transfer, outcome, 0);
     if (outcome.status !== abi.Status.ok) {
-      // It is the read that failed: what has to be mended is said of that.
+      // The read failed: the error says so.
       const views = [bytes];
       const read = { ...transfer, kind: abi.Kind.read, views, offset, length: unit };
       throw await settledBadly(read, outcome, outcome.transferred);
@@ -108,7 +111,7 @@ async function readSector(
   }
 }
 
-/** Writes whole sectors over the end of a regular file, and cuts it to the length it should have. */
+/** Writes whole sectors over the end of a regular file, then cuts it to its new length. */
 async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Promise<number> {
   const unit = transfer.file.ioMask + 1;
   const end = addOffset(transfer.offset, transfer.length);
@@ -123,13 +126,13 @@ async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Pr
     try {
       if (await reachesBeyond(transfer, length)) await cut(transfer, length);
     } catch {
-      // Why the write failed is what the caller has to know.
+      // The caller must see why the write failed.
     }
     throw error;
   }
 }
 
-/** Not scope: the padding must go even if the caller has lost interest. */
+/** Without the scope: the padding must be cut even if the caller has cancelled. */
 async function cut(transfer: Transfer, length: Offset): Promise<void> {
   const { proactor, file } = transfer;
   const kind = abi.Kind.truncate;

@@ -5,9 +5,9 @@ import type { Offset } from "../common/arguments.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
 
-/** What is changed by a call, however many transfers that takes. */
+/** A change by one call, however many transfers it takes. */
 export interface Change {
-  /** Whether anything of it was handed over: then the medium may lack some of it. */
+  /** Whether part of it was handed over; the medium may lack some of it then. */
   hasBegun: boolean;
 }
 
@@ -16,15 +16,15 @@ export interface Transfer {
   readonly file: FileState;
   /** `Kind.read` or `Kind.write`. */
   readonly kind: number;
-  /** The caller's buffers, and their bytes as they were at the call. */
+  /** The caller's buffers, as byte views made at the call. */
   readonly views: readonly Uint8Array[];
   readonly lengths: readonly number[];
   readonly offset: Offset;
-  /** Bytes of all views. */
+  /** Total bytes of all views. */
   readonly length: number;
   readonly scope: CancelScope | undefined;
-  /** A write that may be unaligned whatever the file says. Default false. */
+  /** A write that may be unaligned whatever the options of the file. Default false. */
   readonly mayBeUnaligned?: boolean;
-  /** Of a write whose failure syncs have to know of. */
+  /** Set for a write whose failure syncs must report. */
   readonly change?: Change | undefined;
 }

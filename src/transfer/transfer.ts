@@ -16,7 +16,7 @@ import { beyondEnd, checkEnd, detached, misaligned, settledBadly, waiterOf } fro
 import { readModifyWrite } from "./read_modify_write.ts";
 import type { Transfer } from "./request.ts";
 
-/** Whether a transfer of one buffer cannot go to the kernel as it is. For the fast path of file.ts. */
+/** Whether a transfer of one buffer needs more than the fast path. */
 export function needsCare(
   file: FileState,
   kind: number,
@@ -31,7 +31,7 @@ export function needsCare(
   return file.lock.isOn || addOffset(offset, length) > file.limit;
 }
 
-/** Throws the error for a write that must not even begin. */
+/** Throws the error of a write that must not begin. */
 export function checkTransfer(transfer: Transfer): void {
   const { file, offset, length } = transfer;
   if (transfer.kind !== abi.Kind.write || length === 0) return;
@@ -40,7 +40,7 @@ export function checkTransfer(transfer: Transfer): void {
   if (((lowBits(offset) | length) & file.writeMask) !== 0) throw misaligned(transfer);
 }
 
-/** Returns the bytes moved; fewer than `length` only for reads that meet the end of the file. */
+/** Returns the bytes transferred; fewer than `length` only for reads that reach the end of the file. */
 export async function runTransfer(transfer: Transfer): Promise<number> {
   if (transfer.length === 0) return 0;
   const leases = pooledParts(transfer);
@@ -74,7 +74,7 @@ async function runPlain(transfer: Transfer): Promise<number> {
 type PooledPart = { lender: Lender; offset: number; length: number };
 const NO_PARTS: readonly PooledPart[] = [];
 
-/** The parts of the caller's memory that belong to a `BufferPool`, which must not lend them again yet. */
+/** The parts of the caller's memory that belong to a `BufferPool`: the pool must not lend them meanwhile. */
 function pooledParts(transfer: Transfer): readonly PooledPart[] {
   if (!haveLenders()) return NO_PARTS;
   let parts: PooledPart[] | undefined;
@@ -90,9 +90,9 @@ function pooledParts(transfer: Transfer): readonly PooledPart[] {
   return parts ?? NO_PARTS;
 }
 
-// Vectors of pinned memory ----------------------------------------------------------------------------
+// Vectors of native memory ----------------------------------------------------------------------------
 
-/** One of the caller's buffers that the kernel can have as it is. */
+/** A buffer of the caller that the kernel can use directly. */
 interface Region {
   readonly view: Uint8Array;
   readonly length: number;
@@ -100,7 +100,7 @@ interface Region {
   readonly slabOffset: number;
 }
 
-/** The caller's buffers, if the kernel can have every one of them. */
+/** The caller's buffers, if the kernel can use all of them directly. */
 function pinnedRegions(transfer: Transfer): Region[] | undefined {
   const { file, views, lengths } = transfer;
   const mask = file.ioMask;
@@ -113,7 +113,7 @@ function pinnedRegions(transfer: Transfer): Region[] | undefined {
     const view = views[index] as Uint8Array;
     const slab = slabOf(view);
     if (slab === undefined) return undefined;
-    // A slab's start suits every device; what matters is the place within it.
+    // The start of a slab suits every device; only the offset within it matters.
     const slabOffset = byteOffsetOf(view);
     if ((slabOffset & file.memoryMask) !== 0) return undefined;
     regions.push({ view, length: lengths[index] as number, slab, slabOffset });
@@ -134,21 +134,21 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
     if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
-  // What was written is written; what was read has no place to be.
+  // Data already written counts; data read has no buffer to go to.
   if (transfer.kind === abi.Kind.read) {
     if (regions.some(hasDetached)) throw detached(transfer, done);
   }
   return done;
 }
 
-/** The kernel may use them for ever. */
+/** The kernel may use these regions for ever. */
 function loseRegions(regions: readonly Region[]): void {
   for (const { slab, slabOffset, length } of regions) {
     if (length > 0) slab.lender?.lose(slabOffset, length);
   }
 }
 
-/** Whether its memory has been given away since the call. */
+/** Whether its memory was detached since the call. */
 function hasDetached({ slab }: Region): boolean {
   return isDetachedBuffer(slab.buffer);
 }

@@ -9,10 +9,10 @@ import { runTransfer } from "./transfer.ts";
 const CHUNK_BYTES = 2 ** 20;
 const IN_FLIGHT_MAX = 4;
 
-/** A range that is to be zero, and what writes of it have in common. */
+/** A range to zero, with what its writes have in common. */
 type ZeroRange = Omit<Transfer, "kind" | "views" | "lengths">;
 
-/** Every chunk is written from the same memory, which nobody else ever sees. */
+/** Writes every chunk from the same memory, which nothing else uses. */
 export async function writeZeroChunks(range: ZeroRange): Promise<void> {
   if (range.length === 0) return;
   const zeroes = allocBuffer(Math.min(range.length, CHUNK_BYTES));
@@ -28,7 +28,7 @@ export async function writeZeroChunks(range: ZeroRange): Promise<void> {
     }
     while (running.length > 0) await running.shift();
   } finally {
-    // After a failure the others still have to settle.
+    // After a failure, waits for the others to settle.
     await Promise.allSettled(running);
   }
 }

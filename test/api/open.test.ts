@@ -67,7 +67,7 @@ test("createNew makes a file once", async () => {
   await using file = await File.open(path, { write: true, createNew: true });
   expect((await file.stat()).mode & 0o777).toBe(0o666 & ~process.umask());
   const error = await ioError(File.open(path, { write: true, createNew: true }), "EEXIST");
-  expect(error.hint).toContain("createNew refuses what exists");
+  expect(error.hint).toContain("createNew refuses a file that exists");
 });
 
 test("truncate empties", async () => {

@@ -75,7 +75,7 @@ describe("images", () => {
     const error = await ioRejection(device.writeAt(new Uint8Array(1024), 7680));
     expect(error.code).toBe("ENOSPC");
     expect(error.transferred).toBe(0);
-    expect(error.message).toContain("512 bytes behind the end of the device (8192 bytes)");
+    expect(error.message).toContain("512 bytes past the end of the device (8192 bytes)");
     expect(await device.size()).toBe(8192);
     await device.syncAll();
     await device.truncate(16384);

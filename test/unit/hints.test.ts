@@ -88,7 +88,7 @@ test("a device that is read-only says so; of a file nobody knows why", () => {
 });
 
 test("a descriptor that is none", () => {
-  expect(hintFor("EBADF", Kind.probe, undefined)).toContain("no open descriptor");
+  expect(hintFor("EBADF", Kind.probe, undefined)).toContain("descriptor is not open");
 });
 
 test("advice about opening is for who opens", () => {

@@ -136,7 +136,7 @@ test("a write beyond the end says by how much, at any offset", () => {
     const over = BigInt(offset) + 300n - 1024n;
     const error = beyondEnd(write);
     expect(error).toMatchObject({ code: "ENOSPC", errno: -ENOSPC, offset, transferred: 0 });
-    expect(error.message).toContain(`${over} bytes behind the end of the device (1024 bytes)`);
+    expect(error.message).toContain(`${over} bytes past the end of the device (1024 bytes)`);
   }
 });
 
