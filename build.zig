@@ -244,7 +244,7 @@ fn addFuzz(
     const run = b.addRunArtifact(fuzz);
     if (planted) |name| run.addArgs(&.{ "--plant", name });
     if (b.args) |arguments| run.addArgs(arguments);
-    b.step("fuzz", "Run the engine over the simulated kernel: -- [seed] | --seeds N").dependOn(&run.step);
+    b.step("fuzz", "Run the engine over the fake kernel: -- [seed] | --seeds N").dependOn(&run.step);
 
     const sanitize = b.option(bool, "sanitize-thread", "ThreadSanitizer for `stress`") orelse false;
     const stress = b.addExecutable(.{

@@ -35,7 +35,7 @@ const PLAIN = { BUN_AIO_FAULTS: "", BUN_AIO_LIBRARY: "" };
 const steps: Step[] = [
   { name: "zig", line: "zig", run: () => zigTests("test") },
   { name: "unit", line: "zig", onlyByName: true, run: () => zigTests("unit-test") },
-  // The engine over each lane over the simulated kernel; then proof that the fuzzer can fail.
+  // The engine over each lane over the fake kernel; then proof that the fuzzer can fail.
   {
     name: "fuzz",
     line: "zig",
@@ -126,7 +126,7 @@ function faultTests(backend: string): Promise<Counts> {
   );
 }
 
-/** Tests to which the kernel's accidents are nothing: pure code, the simulated kernel, the command. */
+/** Tests to which the kernel's accidents are nothing: pure code, the fake kernel, the command. */
 const WITHOUT_FAULTS =
   /\/(unit\/|cli\/|testing\/|(buffer|examples|fuzz_api|idle|library|list_devices|types)\.test\.ts$)/;
 

@@ -29,7 +29,7 @@ pub const bounce_reserve_bytes = bounce_block_bytes_max;
 pub const bounce_block_bytes_min = 4096;
 pub const bounce_block_bytes_max = 1024 * 1024;
 /// Parts of one slab that a ring registers with its kernel one by one (registered buffers of io_uring).
-pub const pinned_chunks_max = 64;
+pub const registered_chunks_max = 64;
 /// Operations beyond the queue depth that the native side holds ready, so that a completion can
 /// be followed by the next submission without a trip through JavaScript.
 pub const operations_ready = 128;

@@ -141,19 +141,19 @@ pub fn slab_create(size: f64, alignment: u32, huge_pages: u32, info: ?*abi.SlabI
 }
 
 /// Lets the ring register the memory of a slab with its kernel, by chunks of `chunk_bytes` as they are
-/// first used. The memory then lives at least until `slab_unpin` or the ring's end. 1 when it will, 0 where
+/// first used. The memory then lives at least until `slab_unregister` or the ring's end. 1 when it will, 0 where
 /// that cannot be.
-pub fn slab_pin(ring: ?*Ring, slab: ?*anyopaque, chunk_bytes: u32) callconv(.c) i32 {
+pub fn slab_register(ring: ?*Ring, slab: ?*anyopaque, chunk_bytes: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;
     const s = Slab.fromAddress(@intFromPtr(slab)) orelse return invalid;
     if (r.closed) return 0;
-    return @intFromBool(r.pinSlab(s, chunk_bytes));
+    return @intFromBool(r.registerSlab(s, chunk_bytes));
 }
 
-/// Undoes `slab_pin`; of any other slab it is nothing.
-pub fn slab_unpin(ring: ?*Ring, slab: ?*anyopaque) callconv(.c) i32 {
+/// Undoes `slab_register`; of any other slab it is nothing.
+pub fn slab_unregister(ring: ?*Ring, slab: ?*anyopaque) callconv(.c) i32 {
     const r = ring orelse return invalid;
-    if (!r.closed) r.unpinSlab(@intFromPtr(slab));
+    if (!r.closed) r.unregisterSlab(@intFromPtr(slab));
     return 0;
 }
 

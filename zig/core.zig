@@ -45,12 +45,12 @@ pub const os = @import("os/os.zig");
 pub const pthread = @import("os/pthread.zig");
 pub const unix = @import("os/unix.zig");
 pub const ring = @import("ring.zig");
-pub const sim_pool = @import("sim/inline_pool.zig");
-pub const sim = @import("sim/kernel.zig");
-pub const sim_lane = @import("sim/lane.zig");
-pub const sim_medium = @import("sim/medium.zig");
-pub const sim_posix_aio = @import("sim/posix_aio.zig");
-pub const sim_uring = @import("sim/uring.zig");
+pub const fake_pool = @import("fake/inline_pool.zig");
+pub const fake_kernel = @import("fake/kernel.zig");
+pub const fake_lane = @import("fake/lane.zig");
+pub const fake_medium = @import("fake/medium.zig");
+pub const fake_posix_aio = @import("fake/posix_aio.zig");
+pub const fake_uring = @import("fake/uring.zig");
 
 test {
     _ = drive;
@@ -60,5 +60,5 @@ test {
     _ = list;
     _ = operation;
     _ = posix_aio;
-    _ = sim_medium;
+    _ = fake_medium;
 }

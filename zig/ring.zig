@@ -17,14 +17,14 @@ const Operation = @import("engine/operation.zig").Operation;
 const Pool = @import("lanes/thread_pool.zig").Pool;
 const Slab = @import("engine/slab.zig").Slab;
 const SimulatedDevice = @import("device/simulated_device.zig").SimulatedDevice;
-const None = @import("lanes/null_lane.zig").None;
+const NullLane = @import("lanes/null_lane.zig").NullLane;
 
 const page_align = std.heap.page_size_min;
 
 /// The system, or with `-Dfaults=true` the system with accidents (tests only).
 const Os = if (options.faults) @import("os/fault.zig").FaultOs(os.native) else os.native;
 
-const ThreadsEngine = engine_file.Engine(None, Pool(Os));
+const ThreadsEngine = engine_file.Engine(NullLane, Pool(Os));
 const IoUringLane = @import("lanes/io_uring.zig").IoUring(Os);
 const IoUringEngine = engine_file.Engine(IoUringLane, Pool(Os));
 
@@ -381,20 +381,20 @@ pub const Ring = struct {
     }
 
     /// Makes a slab's memory known to the kernel beforehand, where the lane can.
-    pub fn pinSlab(ring: *Ring, slab: *Slab, chunk_bytes: u32) bool {
+    pub fn registerSlab(ring: *Ring, slab: *Slab, chunk_bytes: u32) bool {
         switch (ring.engine) {
             inline else => |*engine| {
-                if (!@hasDecl(@TypeOf(engine.kernel), "pin")) return false;
-                return engine.kernel.pin(slab, chunk_bytes);
+                if (!@hasDecl(@TypeOf(engine.kernel), "registerSlab")) return false;
+                return engine.kernel.registerSlab(slab, chunk_bytes);
             },
         }
     }
 
     /// The address may be one where no slab is any more.
-    pub fn unpinSlab(ring: *Ring, address: u64) void {
+    pub fn unregisterSlab(ring: *Ring, address: u64) void {
         switch (ring.engine) {
             inline else => |*engine| {
-                if (@hasDecl(@TypeOf(engine.kernel), "pin")) engine.kernel.unpin(address);
+                if (@hasDecl(@TypeOf(engine.kernel), "registerSlab")) engine.kernel.unregisterSlab(address);
             },
         }
     }

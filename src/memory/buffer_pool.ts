@@ -6,7 +6,7 @@ import { argumentRange, argumentType, argumentValue } from "../common/argument_e
 import { type Bytes, checkInteger, checkIoOptions, checkOptions } from "../common/arguments.ts";
 import { noteClosed, noteHeld, noteOpened } from "../common/leaks.ts";
 import { IoError } from "../errors/io_error.ts";
-import { PINNED_CHUNKS_MAX } from "../native/abi.gen.ts";
+import { REGISTERED_CHUNKS_MAX } from "../native/abi.gen.ts";
 import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOfBuffer } from "./slab.ts";
 
 /** Chunks of pools are at least and at most so long. */
@@ -24,9 +24,9 @@ export interface BufferPoolOptions {
 
 type Lease = Bytes & Disposable;
 
-/** Whole buffers, few enough to be pinned in about the time of a read of as many bytes; 0 if there are none. */
+/** Whole buffers, few enough to be registered in about the time of a read of as many bytes; 0 if there are none. */
 function chunkOf(stride: number, count: number): number {
-  const bytes = Math.max(CHUNK_BYTES_MIN, (stride * count) / PINNED_CHUNKS_MAX);
+  const bytes = Math.max(CHUNK_BYTES_MIN, (stride * count) / REGISTERED_CHUNKS_MAX);
   const chunk = Math.ceil(bytes / stride) * stride;
   return chunk <= CHUNK_BYTES_MAX ? chunk : 0;
 }

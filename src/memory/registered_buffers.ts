@@ -41,7 +41,8 @@ export class RegisteredBuffers implements Registrar {
     this.#met.add(slab);
     const { header, chunkBytes, registrars } = slab;
     if (chunkBytes === 0) return;
-    if (this.#native.ba_slab_pin(this.#ring as never, header as never, chunkBytes) !== 1) return;
+    if (this.#native.ba_slab_register(this.#ring as never, header as never, chunkBytes) !== 1)
+      return;
     if (registrars.length === 0) dropped.register(lender, { registrars, header });
     // The registry holds this very list: rings that are over leave it here.
     const alive = registrars.filter((registrar) => registrar.deref()?.over === false);
@@ -50,6 +51,6 @@ export class RegisteredBuffers implements Registrar {
 
   /** What is in flight on that memory stays as it is. */
   unregister(header: number): void {
-    if (!this.over) this.#native.ba_slab_unpin(this.#ring as never, header as never);
+    if (!this.over) this.#native.ba_slab_unregister(this.#ring as never, header as never);
   }
 }

@@ -34,7 +34,7 @@ export interface Slab {
   readonly bytes: number;
   /** Who lends parts of it, if anybody does. */
   readonly lender: Lender | undefined;
-  /** Of a pool: what is registered with a kernel at once (pinned); 0 for nothing, and when it is disposed of. */
+  /** Of a pool: how much is registered with a kernel at once; 0 for nothing, and when it is disposed of. */
   chunkBytes: number;
   readonly registrars: WeakRef<Registrar>[];
 }

@@ -47,17 +47,17 @@ export class Operations implements OperationSource {
   /** Blocks that the kernel sees instead of foreign views. */
   readonly bounce: BounceBuffers;
   readonly #slabs: (Slab | undefined)[] = [];
-  readonly #pins: RegisteredBuffers;
+  readonly #registered: RegisteredBuffers;
   readonly #host: Host;
   /** Of those that can be cancelled, by slot. */
   readonly #registrations = new Map<number, Registration>();
   /** Slots of operations that were settled while they waited and are still in the queue. */
   #dead = 0;
 
-  constructor(host: Host, bounce: BounceBuffers, pins: RegisteredBuffers) {
+  constructor(host: Host, bounce: BounceBuffers, registered: RegisteredBuffers) {
     this.#host = host;
     this.bounce = bounce;
-    this.#pins = pins;
+    this.#registered = registered;
   }
 
   /** Operations that have not settled. */
@@ -92,7 +92,7 @@ export class Operations implements OperationSource {
       slots.slab[slot] = slab.header;
       this.#slabs[slot] = slab;
       if (slab.lender !== undefined) {
-        this.#pins.meet(slab, slab.lender);
+        this.#registered.meet(slab, slab.lender);
         slab.lender.countInFlight(slabOffset, length, 1);
       }
     }
@@ -142,9 +142,9 @@ export class Operations implements OperationSource {
     const length = slots.length[slot] as number;
     if (slots.reply[slot] === Reply.outcome) return this.#prepareRequest(slot, memory as Request);
     const view = memory as ArrayBufferView;
-    const pinned = slots.address[slot] as number;
-    if (pinned !== 0) {
-      if (!isDetachedBuffer((this.#slabs[slot] as Slab).buffer)) return pinned;
+    const address = slots.address[slot] as number;
+    if (address !== 0) {
+      if (!isDetachedBuffer((this.#slabs[slot] as Slab).buffer)) return address;
       return this.refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.bounce.allocate(length);

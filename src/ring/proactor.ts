@@ -60,7 +60,7 @@ export class Proactor implements Host {
   readonly #tables: Tables;
 
   readonly #operations: Operations;
-  readonly #pins: RegisteredBuffers;
+  readonly #registered: RegisteredBuffers;
   /** Blocks that the kernel sees instead of foreign views. */
   readonly bounce: BounceBuffers;
   readonly #wake: Wake;
@@ -94,9 +94,9 @@ export class Proactor implements Host {
     this.queueDepth = opened.queueDepth;
     this.features = opened.features;
     this.#ring = opened.ring;
-    this.#pins = new RegisteredBuffers(opened.ring, opened.memory, opened.backend);
+    this.#registered = new RegisteredBuffers(opened.ring, opened.memory, opened.backend);
     this.bounce = new BounceBuffers(opened.memory, opened.bounceOffset, opened.bounceAddress);
-    this.#operations = new Operations(this, this.bounce, this.#pins);
+    this.#operations = new Operations(this, this.bounce, this.#registered);
     this.#operationsMax = opened.operationsMax;
     this.#tables = new Tables(opened);
     this.#wake = new Wake(opened.wakeFd, this.#drain);
@@ -107,7 +107,7 @@ export class Proactor implements Host {
   // Starting operations ---------------------------------------------------------------------------
 
   /**
-   * A read or write of one buffer: pinned memory of a slab, or a foreign view of at most
+   * A read or write of one buffer: a slab's memory, or a foreign view of at most
    * BOUNCE_BLOCK_BYTES_MAX bytes (`slab` undefined). The arguments have been checked.
    */
   startTransfer(
@@ -445,7 +445,7 @@ export class Proactor implements Host {
     }
     this.#onIdle = undefined;
     this.#freed = true;
-    this.#pins.over = true;
+    this.#registered.over = true;
     this.#forget();
     this.#retry.cancel();
     await this.#wake.close();

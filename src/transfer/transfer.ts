@@ -63,7 +63,7 @@ async function runEither(transfer: Transfer): Promise<number> {
 }
 
 async function runPlain(transfer: Transfer): Promise<number> {
-  const regions = pinnedRegions(transfer);
+  const regions = slabRegions(transfer);
   return regions === undefined
     ? runBounced(transfer, spanOf(transfer))
     : runVector(transfer, regions);
@@ -101,7 +101,7 @@ interface Region {
 }
 
 /** The caller's buffers, if the kernel can use all of them directly. */
-function pinnedRegions(transfer: Transfer): Region[] | undefined {
+function slabRegions(transfer: Transfer): Region[] | undefined {
   const { file, views, lengths } = transfer;
   const mask = file.ioMask;
   if (mask !== 0) {

@@ -32,7 +32,7 @@ type Call = (device: BlockDevice) => Promise<unknown>;
 const calls: Readonly<Record<string, Call>> = {
   "an unaligned read": (device) => device.readAt(new Uint8Array(100), 7),
   "an unaligned read of all": (device) => device.readExactAt(new Uint8Array(100), 513),
-  "an unaligned read into pinned memory": (device) => device.readAt(allocBuffer(100), 7),
+  "an unaligned read into native memory": (device) => device.readAt(allocBuffer(100), 7),
   "a long unaligned read": (device) => device.readAt(new Uint8Array(M), 7),
   "an aligned read": (device) => device.readAt(allocBuffer(4096), 4096),
   "a vector": (device) => device.readvAt([new Uint8Array(100), new Uint8Array(412)], 512),

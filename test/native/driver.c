@@ -80,8 +80,8 @@ int32_t ba_cancel(void *, uint32_t, uint32_t);
 int32_t ba_ring_close(void *);
 void ba_ring_release(void *, void *);
 int32_t ba_slab_create(double, uint32_t, uint32_t, struct slab_info *);
-int32_t ba_slab_pin(void *, void *, uint32_t);
-int32_t ba_slab_unpin(void *, void *);
+int32_t ba_slab_register(void *, void *, uint32_t);
+int32_t ba_slab_unregister(void *, void *);
 void ba_slab_release(void *, void *);
 #else
 static int32_t (*ba_ring_open)(const struct ring_options *, struct ring_info *);
@@ -92,8 +92,8 @@ static int32_t (*ba_cancel)(void *, uint32_t, uint32_t);
 static int32_t (*ba_ring_close)(void *);
 static void (*ba_ring_release)(void *, void *);
 static int32_t (*ba_slab_create)(double, uint32_t, uint32_t, struct slab_info *);
-static int32_t (*ba_slab_pin)(void *, void *, uint32_t);
-static int32_t (*ba_slab_unpin)(void *, void *);
+static int32_t (*ba_slab_register)(void *, void *, uint32_t);
+static int32_t (*ba_slab_unregister)(void *, void *);
 static void (*ba_slab_release)(void *, void *);
 #endif
 
@@ -210,8 +210,8 @@ static void transfers_syncs_and_vectors(void) {
     unsigned char *memory = pointer(slab.address);
     for (int i = 0; i < BLOCK * BLOCKS; i++) CHECK(memory[i] == 0), memory[i] = pattern(i);
     /* 1 with io_uring of Linux 5.19; it lives on in the ring when JavaScript has let go of it. */
-    int32_t pinned = ba_slab_pin(r.handle, pointer(slab.header), 4 * BLOCK);
-    CHECK(pinned == 0 || pinned == 1);
+    int32_t registered = ba_slab_register(r.handle, pointer(slab.header), 4 * BLOCK);
+    CHECK(registered == 0 || pinned == 1);
     int fd = ring_open_file(&r, 0);
     uint32_t first = r.next_slot;
     for (int i = 0; i < BLOCKS; i++)
@@ -258,7 +258,7 @@ static void cancels(void) {
     int fd = ring_open_file(&r, 0);
     for (int turn = 0; turn < rounds; turn++) {
         uint32_t first = r.next_slot;
-        if (turn % 3 == 0) CHECK(ba_slab_pin(r.handle, pointer(slab.header), 16 * BLOCK) >= 0);
+        if (turn % 3 == 0) CHECK(ba_slab_register(r.handle, pointer(slab.header), 16 * BLOCK) >= 0);
         for (int i = 0; i < BLOCKS; i++)
             queue(&r, i % 2 ? READ : WRITE, fd, 0, i * BLOCK, slab.address + i * BLOCK, BLOCK, slab.header, 0);
         flush(&r);
@@ -268,7 +268,7 @@ static void cancels(void) {
             CHECK(ba_cancel(r.handle, slot, 2) == 0);
         }
         /* With operations on it in the kernel. */
-        if (turn % 3 == 1) CHECK(ba_slab_unpin(r.handle, pointer(slab.header)) == 0);
+        if (turn % 3 == 1) CHECK(ba_slab_unregister(r.handle, pointer(slab.header)) == 0);
         settle(&r);
         for (uint32_t slot = first; slot < r.next_slot; slot++)
             CHECK(r.results[slot].status == OK || r.results[slot].status == CANCELED);
@@ -386,8 +386,8 @@ static void load(const char *file) {
     ba_ring_close = symbol(library, "ba_ring_close");
     ba_ring_release = symbol(library, "ba_ring_release");
     ba_slab_create = symbol(library, "ba_slab_create");
-    ba_slab_pin = symbol(library, "ba_slab_pin");
-    ba_slab_unpin = symbol(library, "ba_slab_unpin");
+    ba_slab_register = symbol(library, "ba_slab_register");
+    ba_slab_unregister = symbol(library, "ba_slab_unregister");
     ba_slab_release = symbol(library, "ba_slab_release");
 }
 #endif

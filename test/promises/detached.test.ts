@@ -1,4 +1,4 @@
-// Pinned memory that is given away (transferred) before the native side has seen its operation: the
+// Native memory that is given away (transferred) before the native side has seen its operation: the
 // collector may unmap it at any time, so nothing of it may be looked at. Each in a process of its own.
 
 import { expect, test } from "bun:test";
@@ -6,7 +6,7 @@ import { File } from "../../src/index.ts";
 import { runCode } from "../support/child.ts";
 import { TempDir } from "../support/temp.ts";
 
-/** `give(view)`: the memory of the view goes, for good. `pinned()`: memory of either kind. */
+/** `give(view)`: the memory of the view goes, for good. `native()`: memory of either kind. */
 const HELPERS = `
 const file = await File.open(args[0], { write: true });
 const code = (call) => call.then((value) => value, (error) => error.code);
@@ -26,7 +26,7 @@ const writeGiving = (view) => {
   file.writeAt(new Evil(4096), 0).catch(() => {});
   on = true;
 };
-const pinned = async () => [allocBuffer(65536), await new BufferPool({ size: 65536, count: 4 }).acquire()];
+const native = async () => [allocBuffer(65536), await new BufferPool({ size: 65536, count: 4 }).acquire()];
 `;
 
 const CASES: readonly (readonly [string, string])[] = [
@@ -65,12 +65,12 @@ const CASES: readonly (readonly [string, string])[] = [
 ];
 
 for (const [how, code] of CASES) {
-  test(`pinned memory given away ${how}`, async () => {
+  test(`native memory given away ${how}`, async () => {
     using dir = new TempDir();
     const child = await runCode(
       `${HELPERS}
       const codes = [];
-      for (const view of await pinned()) {
+      for (const view of await native()) {
         let ended;
         const call = (promise) => { ended = code(promise); };
         ${code}

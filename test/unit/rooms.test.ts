@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 
 const root = dirname(dirname(import.meta.dir));
 /** `api.zig`, `ring.zig` and the rest at the top stand above all of them. */
-const ROOMS = ["os", "engine", "lanes", "device", "sim"];
+const ROOMS = ["os", "engine", "lanes", "device", "fake"];
 /** Programs of their own, which import the library as one module. */
 const PROGRAMS = ["fuzz", "test"];
 const TOP = ["abi.zig", "api.zig", "core.zig", "gen_abi.zig", "ring.zig", "root.zig"];

@@ -1,4 +1,4 @@
-//! What goes wrong in the simulated kernel. `Rules` are a user's plan for one device (`bun-aio/testing`);
+//! What goes wrong in the fake kernel. `Rules` are a user's plan for one device (`bun-aio/testing`);
 //! `Weather` is the kernel's mood, rates out of 256 drawn from the seed (the fuzzer).
 
 const std = @import("std");

@@ -3,7 +3,7 @@
 //! crash leaves: the same calls see the same run. Only latencies take real time.
 //!
 //! Nothing goes wrong that the user did not ask for. (The fuzzer has a kernel of its own, with virtual
-//! time: `sim/kernel.zig`.)
+//! time: `fake/kernel.zig`.)
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -180,16 +180,16 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// After a ring: reaps, refills, and returns how many rows of the completion table are filled.
         pub fn drain(engine: *Self, next: Next) u32 {
             engine.stats().drains += 1;
-            return engine.look(next);
+            return engine.advance(next);
         }
 
         /// The same without one: the call that was promised.
         pub fn poll(engine: *Self, next: Next) u32 {
             engine.stats().polls += 1;
-            return engine.look(next);
+            return engine.advance(next);
         }
 
-        fn look(engine: *Self, next: Next) u32 {
+        fn advance(engine: *Self, next: Next) u32 {
             engine.begin();
             engine.progress(next);
             return engine.finish();

@@ -9,7 +9,7 @@
 //!   arm() bool         let completions ring the wake descriptor; false: some are there already
 //!   disarm() void      the engine is about to reap anyhow
 //!   fileOpened(file, fd), fileCloses(file)   optional: what it keeps for each file
-//!   pin(slab, chunk_bytes) bool, unpin(address)   optional: memory that is used often is known to the kernel beforehand
+//!   registerSlab(slab, chunk_bytes) bool, unregisterSlab(address)   optional: memory that is used often is known to the kernel beforehand
 //!   deinit() void      only when nothing of ours is in the kernel
 //!   cancelAll(timeout_ms) void   teardown: ask the kernel to let go of everything
 //! and, where they mean something:

@@ -55,7 +55,7 @@ pub const Outcome = union(enum) {
     refused,
 };
 
-/// `system` is an `os/` file, or a pointer to a simulated kernel. Counts its calls in `calls`.
+/// `system` is an `os/` file, or a pointer to a fake kernel. Counts its calls in `calls`.
 pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u64) Outcome {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
     const piece = operation.piece;

@@ -3,8 +3,8 @@
 
 const abi = @import("core").abi;
 const lane = @import("core").lane;
-const simulated = @import("core").sim;
-const InlinePool = @import("core").sim_pool.InlinePool;
+const fake = @import("core").fake_kernel;
+const InlinePool = @import("core").fake_pool.InlinePool;
 const List = @import("core").list.List(Operation);
 const Operation = @import("core").operation.Operation;
 const read_now = @import("core").read_now;
@@ -24,7 +24,7 @@ pub fn Checked(comptime Inner: type) type {
 
         inner: Inner,
         oracle: *Oracle,
-        kernel: *simulated.Kernel,
+        kernel: *fake.Kernel,
         limit_count: u32,
         limit_bytes: u64,
         /// What is in the kernel, by position in the engine's table.

@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
-const simulated = @import("core").sim;
+const fake = @import("core").fake_kernel;
 const oracle_file = @import("oracle.zig");
 const Iovec = @import("core").iovec.Iovec;
 const Slab = @import("core").slab.Slab;
@@ -18,12 +18,12 @@ pub const Memory = struct {
     slabs: [slab_count]*Slab,
     addresses: [slab_count]u64,
     /// Slabs that the lane holds because it has registered them.
-    pinned: [slab_count]bool = @splat(false),
+    registered: [slab_count]bool = @splat(false),
     /// Iovecs, then as many slab headers.
     vectors: [oracle_file.slots_max][iovecs_max * 3]u64,
 
     pub fn init(memory: *Memory) void {
-        memory.pinned = @splat(false);
+        memory.registered = @splat(false);
         for (&memory.slabs, &memory.addresses) |*slab, *address| {
             const made = Slab.create(slot_bytes * slots_per_slab, 4096, false) orelse unreachable;
             slab.* = made.slab;
@@ -63,7 +63,7 @@ pub const Memory = struct {
         assert(at == length);
     }
 
-    pub fn uses(memory: *const Memory, ask: *const simulated.Ask, slot: u32) bool {
+    pub fn uses(memory: *const Memory, ask: *const fake.Ask, slot: u32) bool {
         if (ask.address == 0 or (ask.bytes == 0 and ask.iovec_count == 0)) return false;
         const start = memory.addressOf(slot);
         if (ask.iovec_count == 0) return ask.address >= start and ask.address < start + slot_bytes;
@@ -72,23 +72,23 @@ pub const Memory = struct {
     }
 
     /// Has the lane register a slab, or let go of it. Either may be refused.
-    pub fn changePins(memory: *Memory, lane: anytype, random: std.Random) void {
+    pub fn changeRegistered(memory: *Memory, lane: anytype, random: std.Random) void {
         const index = random.uintLessThan(usize, slab_count);
         const slab = memory.slabs[index];
-        if (memory.pinned[index]) {
-            lane.unpin(@intFromPtr(slab));
-            memory.pinned[index] = lane.pinned.has(@intFromPtr(slab));
+        if (memory.registered[index]) {
+            lane.unregisterSlab(@intFromPtr(slab));
+            memory.registered[index] = lane.buffers.has(@intFromPtr(slab));
             return;
         }
         const chunks = [_]u32{ 8192, 3 * 4096, slot_bytes, slot_bytes + 4096, slot_bytes * slots_per_slab };
-        memory.pinned[index] = lane.pin(slab, chunks[random.uintLessThan(usize, chunks.len)]);
-        if (lane.pin(slab, slot_bytes)) fail("a slab is registered twice", .{});
+        memory.registered[index] = lane.registerSlab(slab, chunks[random.uintLessThan(usize, chunks.len)]);
+        if (lane.registerSlab(slab, slot_bytes)) fail("a slab is registered twice", .{});
     }
 
     /// One reference is ours, one the lane's if it has registered the slab; each operation in the engine holds one for each buffer in a slab.
     pub fn checkReferences(memory: *const Memory, oracle: *const oracle_file.Oracle) void {
         var expected: [slab_count]u32 = undefined;
-        for (&expected, memory.pinned) |*count, pinned| count.* = if (pinned) 2 else 1;
+        for (&expected, memory.registered) |*count, registered| count.* = if (registered) 2 else 1;
         for (&oracle.calls) |*call| {
             if (call.state != .native and call.state != .abandoned) continue;
             const count = &expected[call.slot / slots_per_slab];

@@ -2,7 +2,7 @@
 
 const std = @import("std");
 const abi = @import("core").abi;
-const simulated = @import("core").sim;
+const fake = @import("core").fake_kernel;
 const oracle_file = @import("oracle.zig");
 const fail = @import("report.zig").fail;
 
@@ -11,7 +11,7 @@ const block_bytes = 512;
 const block_count = bytes_max / block_bytes;
 
 pub const Model = struct {
-    disk: *simulated.Disk = undefined,
+    disk: *fake.Disk = undefined,
     bytes: []u8 = &.{},
     /// Per byte the last call that may change it and is not known to be durable; 0: stable.
     changed_by: []u16 = &.{},
@@ -20,7 +20,7 @@ pub const Model = struct {
     size: u64 = 0,
     gone: bool = false,
 
-    pub fn init(model: *Model, disk: *simulated.Disk, bytes: []u8, changed_by: []u16) void {
+    pub fn init(model: *Model, disk: *fake.Disk, bytes: []u8, changed_by: []u16) void {
         model.* = .{ .disk = disk, .bytes = bytes, .changed_by = changed_by, .size = disk.medium.size };
         @memset(bytes, 0);
         @memset(changed_by, 0);

@@ -7,7 +7,7 @@ const abi = @import("core").abi;
 const read_now = @import("core").read_now;
 const engine_file = @import("core").engine;
 const lane = @import("core").lane;
-const simulated = @import("core").sim;
+const fake = @import("core").fake_kernel;
 const Memory = @import("memory.zig").Memory;
 const Model = @import("model.zig").Model;
 const Operation = @import("core").operation.Operation;
@@ -88,7 +88,7 @@ pub const Oracle = struct {
     calls: [slots_max]Call,
     models: [files_max]Model,
     memory: *Memory,
-    kernel: *simulated.Kernel,
+    kernel: *fake.Kernel,
     /// Whether the kernel lane may refuse a file (POSIX AIO), or be lost (io_uring).
     may_refuse: bool,
     /// Whether the lane may be lost, and come back: then anything may go to the pool, or no more.
@@ -110,7 +110,7 @@ pub const Oracle = struct {
     syncs_refused: [files_max]u64 = @splat(0),
     tally: Tally = .{},
 
-    pub fn init(oracle: *Oracle, memory: *Memory, kernel: *simulated.Kernel, may_refuse: bool) void {
+    pub fn init(oracle: *Oracle, memory: *Memory, kernel: *fake.Kernel, may_refuse: bool) void {
         oracle.* = .{
             .calls = undefined,
             .models = @splat(.{}),

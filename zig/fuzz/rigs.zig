@@ -1,29 +1,29 @@
-//! How each lane is put over the simulated kernel.
+//! How each lane is put over the fake kernel.
 
 const std = @import("std");
 const fail = @import("report.zig").fail;
-const simulated = @import("core").sim;
-const uring = @import("core").sim_uring;
-const posix_aio = @import("core").sim_posix_aio;
+const fake = @import("core").fake_kernel;
+const uring = @import("core").fake_uring;
+const posix_aio = @import("core").fake_posix_aio;
 const PosixAio = @import("core").posix_aio.PosixAio;
 const IoUring = @import("core").io_uring.IoUring;
-const Simulated = @import("core").sim_lane.Simulated;
+const FakeLane = @import("core").fake_lane.FakeLane;
 
 fn checkCalls(counted: u64, made: u64) void {
     if (counted != made) fail("{d} system calls counted, {d} made", .{ counted, made });
 }
 
-/// The simulated kernel's own lane.
+/// The fake kernel's own lane.
 pub const Own = struct {
-    pub const name = "simulated";
-    pub const Lane = Simulated;
+    pub const name = "fake";
+    pub const Lane = FakeLane;
     /// Whether its kernel may report a submission twice.
     pub const reports_stale = true;
     /// Null: the seed decides.
     pub const may_refuse: ?bool = null;
     pub const may_be_lost = false;
 
-    pub fn start(lane: *Lane, kernel: *simulated.Kernel, queue_depth: u32, _: u32, refuses: bool) void {
+    pub fn start(lane: *Lane, kernel: *fake.Kernel, queue_depth: u32, _: u32, refuses: bool) void {
         lane.* = .{
             .kernel = kernel,
             .room = kernel.random().intRangeAtMost(u32, 1, queue_depth * 2),
@@ -49,7 +49,7 @@ pub const Uring = struct {
 
     var ring: uring.Ring = undefined;
 
-    pub fn start(lane: *Lane, kernel: *simulated.Kernel, queue_depth: u32, _: u32, _: bool) void {
+    pub fn start(lane: *Lane, kernel: *fake.Kernel, queue_depth: u32, _: u32, _: bool) void {
         ring.init(kernel);
         uring.Os.current = &ring;
         if (lane.init(queue_depth, .{}) != null) fail("io_uring does not start", .{});
@@ -92,7 +92,7 @@ pub const Aio = struct {
 
     var started: *Lane = undefined;
 
-    pub fn start(lane: *Lane, kernel: *simulated.Kernel, _: u32, operations: u32, _: bool) void {
+    pub fn start(lane: *Lane, kernel: *fake.Kernel, _: u32, operations: u32, _: bool) void {
         posix_aio.Os.current_kernel = kernel;
         started = lane;
         if (lane.init(operations, .{}) != null) fail("posix_aio does not start", .{});

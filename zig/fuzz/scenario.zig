@@ -10,7 +10,7 @@ const lane = @import("core").lane;
 const model_file = @import("model.zig");
 const operation_file = @import("core").operation;
 const oracle_file = @import("oracle.zig");
-const simulated = @import("core").sim;
+const fake = @import("core").fake_kernel;
 const workload = @import("workload.zig");
 const Call = oracle_file.Call;
 const Memory = @import("memory.zig").Memory;
@@ -30,9 +30,9 @@ const steps_max = 100_000;
 /// All memory of a run, made once for all seeds.
 pub const World = struct {
     memory: Memory,
-    disks: [files_max]simulated.Disk,
-    fd_table: [files_max * 64]simulated.File,
-    requests: [2 * operations_max]simulated.Request,
+    disks: [files_max]fake.Disk,
+    fd_table: [files_max * 64]fake.File,
+    requests: [2 * operations_max]fake.Request,
     model_bytes: [files_max][]u8,
     model_changed: [files_max][]u16,
     control: abi.Control,
@@ -44,12 +44,12 @@ pub const World = struct {
     verdicts: [operations_max]lane.Verdict,
     fresh: [operations_max]*Operation,
     reaped: [operations_max]lane.Reaped,
-    kernel: simulated.Kernel,
+    kernel: fake.Kernel,
     oracle: Oracle,
 
     pub fn init(world: *World, allocator: std.mem.Allocator) !void {
         world.memory.init();
-        const Medium = @FieldType(simulated.Disk, "medium");
+        const Medium = @FieldType(fake.Disk, "medium");
         for (&world.disks, &world.model_bytes, &world.model_changed) |*disk, *bytes, *changed| {
             disk.* = .{ .medium = try Medium.init(allocator, .{
                 .size = 0,
@@ -75,14 +75,14 @@ pub const World = struct {
     }
 };
 
-/// `Rig` makes a lane over the simulated kernel: see `rigs.zig`.
+/// `Rig` makes a lane over the fake kernel: see `rigs.zig`.
 pub fn Scenario(comptime Rig: type) type {
     return struct {
         const Self = @This();
         const Engine = engine_file.Engine(checked.Checked(Rig.Lane), checked.CheckedPool);
 
         world: *World,
-        kernel: *simulated.Kernel,
+        kernel: *fake.Kernel,
         oracle: *Oracle,
         plan: workload.Plan,
         engine: Engine,
@@ -173,8 +173,8 @@ pub fn Scenario(comptime Rig: type) type {
                     4 => switch (random.uintLessThan(u32, 16)) {
                         0 => self.drain(),
                         1 => self.reopenFile(),
-                        2, 3 => if (@hasDecl(Rig.Lane, "pin")) {
-                            self.world.memory.changePins(&self.engine.kernel.inner, random);
+                        2, 3 => if (@hasDecl(Rig.Lane, "registerSlab")) {
+                            self.world.memory.changeRegistered(&self.engine.kernel.inner, random);
                         },
                         else => {},
                     },
@@ -509,7 +509,7 @@ pub fn Scenario(comptime Rig: type) type {
         fn tearDown(self: *Self) void {
             self.checkEmpty();
             Rig.stop(&self.engine.kernel.inner);
-            self.world.memory.pinned = @splat(false);
+            self.world.memory.registered = @splat(false);
             self.oracle.memory.checkReferences(self.oracle);
             self.engine.pool.inner.deinit();
             if (self.kernel.running_count != 0) fail("the kernel still works for nobody", .{});

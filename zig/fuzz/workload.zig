@@ -5,7 +5,7 @@
 const std = @import("std");
 const abi = @import("core").abi;
 const faults = @import("core").faults;
-const simulated = @import("core").sim;
+const fake = @import("core").fake_kernel;
 const memory_file = @import("memory.zig");
 const model_file = @import("model.zig");
 const oracle_file = @import("oracle.zig");
@@ -141,7 +141,7 @@ pub fn makeRules(random: std.Random, rules: *faults.Rules) void {
 }
 
 /// Makes what a disk of this seed looks like; its memory is reused.
-pub fn makeDisk(random: std.Random, disk: *simulated.Disk) void {
+pub fn makeDisk(random: std.Random, disk: *fake.Disk) void {
     const old = disk.medium;
     const grows = random.boolean();
     const strict = random.uintLessThan(u32, 3) == 0;
@@ -162,7 +162,7 @@ pub fn makeDisk(random: std.Random, disk: *simulated.Disk) void {
         },
         .refuses_now = random.uintLessThan(u32, 4) == 0,
         .is_tmpfs = random.boolean(),
-        .refuses_look = random.boolean(),
+        .refuses_cached = random.boolean(),
         .alignment = if (strict) sector else 1,
         .memory_alignment = if (strict) 512 else 1,
         .kind = if (grows) .regular else .disk,
@@ -203,7 +203,7 @@ pub fn makeCall(plan: *const Plan, random: std.Random, oracle: *Oracle, fds: []c
             call.lock_end = std.math.maxInt(u64);
         },
         .open => {
-            const path = std.fmt.bufPrintSentinel(oracle.memory.bytes(call.slot)[0..64], "simulated:{d}", .{call.file}, 0) catch unreachable;
+            const path = std.fmt.bufPrintSentinel(oracle.memory.bytes(call.slot)[0..64], "fake:{d}", .{call.file}, 0) catch unreachable;
             _ = path;
             call.in_slab = true;
             return true;

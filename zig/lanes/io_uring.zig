@@ -11,7 +11,7 @@ const os = @import("../os/os.zig");
 const plant = @import("../engine/plant.zig");
 const Operation = @import("../engine/operation.zig").Operation;
 const read_now = @import("../engine/read_now.zig");
-const PinnedSlabs = @import("registered_buffers.zig").PinnedSlabs;
+const RegisteredBuffers = @import("registered_buffers.zig").RegisteredBuffers;
 const Slab = @import("../engine/slab.zig").Slab;
 const E = linux.E;
 
@@ -33,7 +33,7 @@ const flag_sets = [_]u32{
 const opcodes = [_]linux.IORING_OP{ .READ, .WRITE, .READV, .WRITEV, .FSYNC, .ASYNC_CANCEL };
 
 /// Files kept registered with the ring; those beyond are used by descriptor.
-const registered_max = 1024;
+const files_registered_max = 1024;
 
 pub fn IoUring(comptime Os: type) type {
     return struct {
@@ -48,10 +48,10 @@ pub fn IoUring(comptime Os: type) type {
         cancel_count: u32 = 0,
         cancels_memory: []align(std.heap.page_size_min) u8,
         /// Which of the engine's files stand in the ring's table, at the same index.
-        registered: std.StaticBitSet(registered_max) = .initEmpty(),
-        /// Whether there is such a table (Linux 5.19; the simulated ring has none).
+        files_registered: std.StaticBitSet(files_registered_max) = .initEmpty(),
+        /// Whether there is such a table (Linux 5.19; a fake ring may have none).
         registers_files: bool = false,
-        pinned: PinnedSlabs(Os) = .{},
+        buffers: RegisteredBuffers(Os) = .{},
         /// This thread's index of the ring, where it has one.
         registered_self: ?u31 = null,
         /// The last enter was refused for good: a sandbox forbade the call after we had made the ring,
@@ -106,7 +106,7 @@ pub fn IoUring(comptime Os: type) type {
             const registered = Os.uring.registerEventfd(&self.ring, wake.readFd());
             if (registered < 0) return self.refuse(registered, .eventfd);
             if (@hasDecl(Os.uring, "registerFiles")) {
-                self.registers_files = Os.uring.registerFiles(&self.ring, registered_max) >= 0;
+                self.registers_files = Os.uring.registerFiles(&self.ring, files_registered_max) >= 0;
             }
             if (@hasDecl(Os.uring, "registerSelf")) {
                 self.registered_self = Os.uring.registerSelf(&self.ring);
@@ -117,30 +117,30 @@ pub fn IoUring(comptime Os: type) type {
 
         /// The engine has opened a file that only it will close.
         pub fn fileOpened(self: *Self, file: u32, fd: i32) void {
-            if (!self.registers_files or file >= registered_max) return;
+            if (!self.registers_files or file >= files_registered_max) return;
             if (!@hasDecl(Os.uring, "updateFile")) return;
-            if (self.registered.isSet(file)) self.fileCloses(file);
-            if (Os.uring.updateFile(&self.ring, file, fd) >= 0) self.registered.set(file);
+            if (self.files_registered.isSet(file)) self.fileCloses(file);
+            if (Os.uring.updateFile(&self.ring, file, fd) >= 0) self.files_registered.set(file);
         }
 
         /// The file is about to be closed; nothing of it is in flight.
         pub fn fileCloses(self: *Self, file: u32) void {
-            if (file >= registered_max or !self.registered.isSet(file)) return;
+            if (file >= files_registered_max or !self.files_registered.isSet(file)) return;
             if (!@hasDecl(Os.uring, "updateFile")) return;
-            self.registered.unset(file);
+            self.files_registered.unset(file);
             // Refused for want of memory, or by a sandbox: the table keeps the file open until the
             // slot's next one, or the ring's end.
             _ = Os.uring.updateFile(&self.ring, file, -1);
         }
 
         /// From now on requests on the slab's memory use registered buffers (registered_buffers.zig).
-        pub fn pin(self: *Self, slab: *Slab, chunk_bytes: u32) bool {
-            return self.pinned.add(&self.ring, slab, chunk_bytes);
+        pub fn registerSlab(self: *Self, slab: *Slab, chunk_bytes: u32) bool {
+            return self.buffers.add(&self.ring, slab, chunk_bytes);
         }
 
         /// The slab may be gone: only its address counts.
-        pub fn unpin(self: *Self, address: u64) void {
-            self.pinned.remove(&self.ring, address);
+        pub fn unregisterSlab(self: *Self, address: u64) void {
+            self.buffers.remove(&self.ring, address);
         }
 
         fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
@@ -153,7 +153,7 @@ pub fn IoUring(comptime Os: type) type {
                 if (self.registered_self) |index| Os.uring.unregisterSelf(&self.ring, index);
             }
             Os.uring.close(&self.ring);
-            self.pinned.deinit();
+            self.buffers.deinit();
             os.unmapMemory(self.cancels_memory);
         }
 
@@ -213,7 +213,7 @@ pub fn IoUring(comptime Os: type) type {
                 operation.assertPhase(.in_kernel);
                 const sqe = self.ring.get_sqe() catch return @intCast(index);
                 self.prepare(sqe, operation);
-                if (operation.file < registered_max and self.registered.isSet(operation.file)) {
+                if (operation.file < files_registered_max and self.files_registered.isSet(operation.file)) {
                     sqe.fd = @intCast(operation.file);
                     sqe.flags |= linux.IOSQE_FIXED_FILE;
                 }
@@ -261,7 +261,7 @@ pub fn IoUring(comptime Os: type) type {
         fn placeOf(self: *Self, operation: *const Operation) ?u16 {
             if (operation.piece.iovec_count > 0) return null;
             const slab = operation.slab orelse return null;
-            return self.pinned.place(&self.ring, slab, operation.piece.address, operation.piece.bytes);
+            return self.buffers.place(&self.ring, slab, operation.piece.address, operation.piece.bytes);
         }
 
         /// Gives the kernel all entries in the queue, which are `prepared`, and runs deferred completions that are

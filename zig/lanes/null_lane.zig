@@ -6,37 +6,37 @@ const abi = @import("../abi.zig");
 const lane = @import("../engine/lane.zig");
 const Operation = @import("../engine/operation.zig").Operation;
 
-pub const None = struct {
+pub const NullLane = struct {
     system_calls: u64 = 0,
     submit_calls: u64 = 0,
 
-    pub fn deinit(_: *None) void {}
+    pub fn deinit(_: *NullLane) void {}
 
-    pub fn features(_: *const None) u32 {
+    pub fn features(_: *const NullLane) u32 {
         return 0;
     }
 
-    pub fn capability(_: *const None, _: abi.Kind) lane.Capability {
+    pub fn capability(_: *const NullLane, _: abi.Kind) lane.Capability {
         return .no;
     }
 
-    pub fn submit(_: *None, _: []const *Operation, _: []lane.Verdict) void {
+    pub fn submit(_: *NullLane, _: []const *Operation, _: []lane.Verdict) void {
         unreachable; // capability() said no
     }
 
-    pub fn reap(_: *None, _: []lane.Reaped) usize {
+    pub fn reap(_: *NullLane, _: []lane.Reaped) usize {
         return 0;
     }
 
-    pub fn cancel(_: *None, _: *Operation) lane.Cancellation {
+    pub fn cancel(_: *NullLane, _: *Operation) lane.Cancellation {
         unreachable; // nothing was ever submitted
     }
 
-    pub fn arm(_: *None) bool {
+    pub fn arm(_: *NullLane) bool {
         return true;
     }
 
-    pub fn disarm(_: *None) void {}
+    pub fn disarm(_: *NullLane) void {}
 
-    pub fn cancelAll(_: *None, _: u32) void {}
+    pub fn cancelAll(_: *NullLane, _: u32) void {}
 };

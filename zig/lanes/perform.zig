@@ -10,7 +10,7 @@ const Iovec = @import("../os/iovec.zig").Iovec;
 
 /// Returns bytes for transfers, 0 for the rest, or a negative errno. Reads the operation and its
 /// memory, writes `detail` and, for questions, the struct at `address`. `system` is an `os/` file,
-/// or a pointer to a simulated kernel.
+/// or a pointer to a fake kernel.
 pub fn perform(system: anytype, operation: *Operation) isize {
     const fd = operation.fd;
     const kind: abi.FileKind = @enumFromInt(operation.mode & 3);

@@ -12,9 +12,9 @@ const Slab = @import("../engine/slab.zig").Slab;
 /// Few: each request on a slab looks through them.
 const slabs_max = 16;
 /// Registered one by one: none of them may take long, as all of their pages become resident.
-const chunks_max = abi.pinned_chunks_max;
+const chunks_max = abi.registered_chunks_max;
 
-pub fn PinnedSlabs(comptime Os: type) type {
+pub fn RegisteredBuffers(comptime Os: type) type {
     return struct {
         const Self = @This();
         const available = @hasDecl(Os.uring, "registerBuffers");
@@ -22,7 +22,7 @@ pub fn PinnedSlabs(comptime Os: type) type {
         const Entry = struct {
             slab: ?*Slab = null,
             chunk_bytes: u32 = 0,
-            pinned: std.StaticBitSet(chunks_max) = .initEmpty(),
+            registered: std.StaticBitSet(chunks_max) = .initEmpty(),
             refused: std.StaticBitSet(chunks_max) = .initEmpty(),
         };
 
@@ -47,7 +47,7 @@ pub fn PinnedSlabs(comptime Os: type) type {
             if (self.table == .refused or self.find(@intFromPtr(slab)) != null) return false;
             for (&self.entries) |*entry| {
                 if (entry.slab != null) continue;
-                if (!plant.is(.pin_forget_slab)) slab.retain();
+                if (!plant.is(.buffers_forget_slab)) slab.retain();
                 entry.* = .{ .slab = slab, .chunk_bytes = chunk_bytes };
                 self.count += 1;
                 return true;
@@ -60,9 +60,9 @@ pub fn PinnedSlabs(comptime Os: type) type {
             if (!available) return;
             const index = self.find(address) orelse return;
             const entry = &self.entries[index];
-            if (entry.pinned.count() > 0) {
+            if (entry.registered.count() > 0) {
                 // Refused by a sandbox: the places keep the memory until the ring's end.
-                if (Os.uring.unpin(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
+                if (Os.uring.clearBuffers(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
             }
             entry.slab.?.release();
             entry.* = .{};
@@ -90,18 +90,18 @@ pub fn PinnedSlabs(comptime Os: type) type {
             const entry = &self.entries[index];
             const offset = address - @intFromPtr(slab.memory.ptr);
             const chunk = offset / entry.chunk_bytes;
-            if (!plant.is(.pin_over_edge) and chunk != (offset + bytes - 1) / entry.chunk_bytes) return null;
+            if (!plant.is(.buffers_over_edge) and chunk != (offset + bytes - 1) / entry.chunk_bytes) return null;
             if (entry.refused.isSet(chunk)) return null;
-            const number: u16 = @intCast(index * chunks_max + if (plant.is(.pin_wrong_place)) 0 else chunk);
-            if (!entry.pinned.isSet(chunk)) {
+            const number: u16 = @intCast(index * chunks_max + if (plant.is(.buffers_wrong_place)) 0 else chunk);
+            if (!entry.registered.isSet(chunk)) {
                 const begin = chunk * entry.chunk_bytes;
                 const end = @min(begin + entry.chunk_bytes, slab.memory.len);
-                if (Os.uring.pin(ring, number, slab.memory[begin..end]) < 0) {
+                if (Os.uring.updateBuffer(ring, number, slab.memory[begin..end]) < 0) {
                     // RLIMIT_MEMLOCK, or no memory: requests do without.
                     entry.refused.set(chunk);
                     return null;
                 }
-                entry.pinned.set(chunk);
+                entry.registered.set(chunk);
             }
             return number;
         }

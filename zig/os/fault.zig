@@ -122,12 +122,11 @@ pub fn FaultOs(comptime Real: type) type {
             pub const supports = Real.uring.supports;
             pub const cancelAll = Real.uring.cancelAll;
             pub const close = Real.uring.close;
-            pub const wait = Real.uring.wait;
             pub const registerSelf = Real.uring.registerSelf;
             pub const unregisterSelf = Real.uring.unregisterSelf;
             pub const registerBuffers = Real.uring.registerBuffers;
-            pub const pin = Real.uring.pin;
-            pub const unpin = Real.uring.unpin;
+            pub const updateBuffer = Real.uring.updateBuffer;
+            pub const clearBuffers = Real.uring.clearBuffers;
             // No registered files: `cut` wants to see descriptors.
 
             pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {

@@ -132,23 +132,23 @@ fn registerSparse(ring: *Ring, opcode: linux.IORING_REGISTER, count: u32) isize 
 }
 
 /// Pins the pages of `memory` at a place of that table.
-pub fn pin(ring: *Ring, place: u32, memory: []u8) isize {
+pub fn updateBuffer(ring: *Ring, place: u32, memory: []u8) isize {
     const vector: std.posix.iovec = .{ .base = memory.ptr, .len = memory.len };
     return updateBuffers(ring, place, @ptrCast(&vector), 1);
 }
 
-const unpin_max = abi.pinned_chunks_max;
+const clear_max = abi.registered_chunks_max;
 
 /// Empties `count` places. Requests that are on their way keep the pages until they end.
-pub fn unpin(ring: *Ring, place: u32, count: u32) isize {
-    assert(count <= unpin_max);
+pub fn clearBuffers(ring: *Ring, place: u32, count: u32) isize {
+    assert(count <= clear_max);
     // Of an empty place the address has to be null, too.
-    const empty: [unpin_max][2]usize = @splat(.{ 0, 0 });
+    const empty: [clear_max][2]usize = @splat(.{ 0, 0 });
     return updateBuffers(ring, place, &empty, count);
 }
 
 fn updateBuffers(ring: *Ring, place: u32, vectors: *const anyopaque, count: u32) isize {
-    const tags: [unpin_max]u64 = @splat(0);
+    const tags: [clear_max]u64 = @splat(0);
     var update: linux.io_uring_rsrc_update2 = .{
         .offset = place,
         .resv = 0,

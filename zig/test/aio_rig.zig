@@ -1,5 +1,5 @@
 //! An engine over the POSIX AIO lane with its memory, for tests: rows in, completions out. It runs
-//! over any system, real or simulated.
+//! over any system, real or fake.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -106,8 +106,8 @@ test "calls without a ring are invalid" {
     try expectEqual(invalid, api.drain(null, 0));
     try expectEqual(invalid, api.cancel(null, 0, 0));
     try expectEqual(invalid, api.file_forget(null, 0));
-    try expectEqual(invalid, api.slab_pin(null, null, 4096));
-    try expectEqual(invalid, api.slab_unpin(null, null));
+    try expectEqual(invalid, api.slab_register(null, null, 4096));
+    try expectEqual(invalid, api.slab_unregister(null, null));
     try expectEqual(invalid, api.ring_close(null));
     api.ring_release(null, null);
     api.slab_release(null, null);
@@ -317,50 +317,50 @@ fn header(info: abi.SlabInfo) ?*anyopaque {
     return @ptrFromInt(@as(usize, @intFromFloat(info.header)));
 }
 
-test "memory can be pinned once, and let go of by address" {
+test "memory can be registered once, and let go of by address" {
     const opened = Opened.open(.io_uring) catch return skip("io_uring is refused here");
     var info: abi.SlabInfo = undefined;
     try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
-    try expectEqual(invalid, api.slab_pin(opened.ring, null, 4096));
-    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
-    try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 0));
-    try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 1)); // more chunks than there is room for
-    if (api.slab_pin(opened.ring, header(info), 4096) == 0) return skip("Linux 5.19 or later only");
-    try expectEqual(@as(i32, 0), api.slab_pin(opened.ring, header(info), 4096));
-    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, null));
-    // JavaScript's reference goes: the memory stays for as long as it is pinned.
+    try expectEqual(invalid, api.slab_register(opened.ring, null, 4096));
+    try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, null));
+    try expectEqual(@as(i32, 0), api.slab_register(opened.ring, header(info), 0));
+    try expectEqual(@as(i32, 0), api.slab_register(opened.ring, header(info), 1)); // more chunks than there is room for
+    if (api.slab_register(opened.ring, header(info), 4096) == 0) return skip("Linux 5.19 or later only");
+    try expectEqual(@as(i32, 0), api.slab_register(opened.ring, header(info), 4096));
+    try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, null));
+    // JavaScript's reference goes: the memory stays for as long as it is registered.
     api.slab_release(null, header(info));
     const bytes: [*]u8 = @ptrFromInt(@as(usize, @intFromFloat(info.address)));
     @memset(bytes[0..4096], 0xff);
-    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(info)));
-    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(info)));
-    try pinnedElsewhere(opened);
-    // What is still pinned goes with the ring.
+    try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, header(info)));
+    try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, header(info)));
+    try registeredElsewhere(opened);
+    // What is still registered goes with the ring.
     for (0..20) |index| {
         try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
         const wanted: i32 = if (index < 16) 1 else 0;
-        try expectEqual(wanted, api.slab_pin(opened.ring, header(info), 4096));
+        try expectEqual(wanted, api.slab_register(opened.ring, header(info), 4096));
         api.slab_release(null, header(info));
     }
     try opened.close();
 }
 
 /// A row that names a registered slab, but memory before, behind and across its edges, gets a plain request.
-fn pinnedElsewhere(opened: Opened) !void {
+fn registeredElsewhere(opened: Opened) !void {
     var info: abi.SlabInfo = undefined;
     try expectEqual(@as(i32, 0), api.slab_create(3 * 4096, 4096, 1, &info));
     const middle = info.address + 4096;
-    var pinned: abi.SlabInfo = undefined;
-    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &pinned));
-    try expectEqual(@as(i32, 1), api.slab_pin(opened.ring, header(pinned), 4096));
+    var registered: abi.SlabInfo = undefined;
+    try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &registered));
+    try expectEqual(@as(i32, 1), api.slab_register(opened.ring, header(registered), 4096));
     const fd = std.c.open("/dev/zero", .{});
     defer _ = std.c.close(fd);
-    for ([_]f64{ info.address, middle, pinned.address, middle + 4000 }, 0..) |address, index| {
+    for ([_]f64{ info.address, middle, registered.address, middle + 4000 }, 0..) |address, index| {
         const rows = opened.submissions();
         rows[0] = submission(@intCast(index), .read);
         rows[0].fd = fd;
         rows[0].address = address;
-        rows[0].slab = pinned.header;
+        rows[0].slab = registered.header;
         rows[0].length = 4096;
         var ready = api.flush(opened.ring, 1, 0);
         while (ready == 0) ready = api.drain(opened.ring, 0);
@@ -368,8 +368,8 @@ fn pinnedElsewhere(opened: Opened) !void {
         try expectEqual(@intFromEnum(abi.Status.ok), opened.completions()[0].status);
         try expectEqual(@as(f64, 4096), opened.completions()[0].transferred);
     }
-    try expectEqual(@as(i32, 0), api.slab_unpin(opened.ring, header(pinned)));
-    api.slab_release(null, header(pinned));
+    try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, header(registered)));
+    api.slab_release(null, header(registered));
     api.slab_release(null, header(info));
 }
 

@@ -7,7 +7,7 @@ const std = @import("std");
 const abi = @import("core").abi;
 const engine_file = @import("core").engine;
 const lane = @import("core").lane;
-const None = @import("core").null_lane.None;
+const NullLane = @import("core").null_lane.NullLane;
 const Operation = @import("core").operation.Operation;
 const Pool = @import("core").thread_pool.Pool;
 const real = @import("core").os.native;
@@ -91,7 +91,7 @@ const Os = struct {
     }
 };
 
-const Engine = engine_file.Engine(None, Pool(Os));
+const Engine = engine_file.Engine(NullLane, Pool(Os));
 
 const Owner = struct {
     engine: Engine,

@@ -1,5 +1,5 @@
 //! A fake io_uring in plain memory under `lanes/io_uring.zig`: submission and completion rings,
-//! and an enter of its own over the simulated kernel. It gives no more than Linux promises (the
+//! and an enter of its own over the fake kernel. It gives no more than Linux promises (the
 //! sources are io_uring/io_uring.c and eventfd.c, 6.12): deferred completions run at most 20 an
 //! enter and ring only when they find an empty list; a full completion ring overflows; eventfd
 //! signals that meet IORING_CQ_EVENTFD_DISABLED are lost.
@@ -9,9 +9,9 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const real = @import("../os/linux.zig");
-const simulated = @import("kernel.zig");
+const fake = @import("kernel.zig");
 const E = linux.E;
-const negative = simulated.negative;
+const negative = fake.negative;
 const Iovec = @import("../os/iovec.zig").Iovec;
 
 const entries_max = 256;
@@ -65,7 +65,7 @@ const Pending = struct {
 };
 
 pub const Ring = struct {
-    kernel: *simulated.Kernel,
+    kernel: *fake.Kernel,
     /// The newest setup flags this kernel knows.
     newest: Mode,
     mode: Mode = .plain,
@@ -95,7 +95,7 @@ pub const Ring = struct {
     calls: u64 = 0,
     submit_calls: u64 = 0,
 
-    pub fn init(ring: *Ring, kernel: *simulated.Kernel) void {
+    pub fn init(ring: *Ring, kernel: *fake.Kernel) void {
         // Half of them as newer kernels are.
         const newest: Mode = if (kernel.random().boolean()) .deferred else kernel.random().enumValue(Mode);
         ring.* = .{ .kernel = kernel, .newest = newest };
@@ -105,7 +105,7 @@ pub const Ring = struct {
 
     // Completions ------------------------------------------------------------------------------
 
-    fn finish(context: *anyopaque, request: *simulated.Request) void {
+    fn finish(context: *anyopaque, request: *fake.Request) void {
         const ring: *Ring = @ptrCast(@alignCast(context));
         const cqe: linux.io_uring_cqe = .{
             .user_data = request.ask.user,
@@ -257,7 +257,7 @@ pub const Ring = struct {
         const vector = sqe.opcode == .READV or sqe.opcode == .WRITEV;
         const fixed = sqe.flags & linux.IOSQE_FIXED_FILE != 0;
         const fd = if (fixed) ring.table.?[@intCast(sqe.fd)] else sqe.fd;
-        var ask: simulated.Ask = .{
+        var ask: fake.Ask = .{
             .kind = switch (sqe.opcode) {
                 .READ, .READ_FIXED => .read,
                 .WRITE, .WRITE_FIXED => .write,
@@ -275,7 +275,7 @@ pub const Ring = struct {
         };
         if (vector) {
             const pointer: [*]const @import("../os/iovec.zig").Iovec = @ptrFromInt(sqe.addr);
-            ask = simulated.Kernel.vector(ask.kind, fd, pointer[0..sqe.len], sqe.off);
+            ask = fake.Kernel.vector(ask.kind, fd, pointer[0..sqe.len], sqe.off);
             ask.user = sqe.user_data;
         }
         if (sqe.opcode == .READ_FIXED or sqe.opcode == .WRITE_FIXED) ring.checkPlace(sqe);
@@ -300,7 +300,7 @@ pub const Ring = struct {
         return false;
     }
 
-    fn find(ring: *Ring, user: u64) ?*simulated.Request {
+    fn find(ring: *Ring, user: u64) ?*fake.Request {
         for (ring.kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
             if (request.owner.context == @as(*anyopaque, ring) and request.ask.user == user) return request;
@@ -455,7 +455,7 @@ pub const Os = struct {
             return if (current.places == null) negative(.INVAL) else 0;
         }
 
-        pub fn pin(_: *real.uring.Ring, place: u32, memory: []u8) isize {
+        pub fn updateBuffer(_: *real.uring.Ring, place: u32, memory: []u8) isize {
             const places = &current.places.?;
             assert(places[place] == null);
             if (current.kernel.happens(current.kernel.weather.refuse)) return negative(.NOMEM);
@@ -463,7 +463,7 @@ pub const Os = struct {
             return 1;
         }
 
-        pub fn unpin(_: *real.uring.Ring, place: u32, count: u32) isize {
+        pub fn clearBuffers(_: *real.uring.Ring, place: u32, count: u32) isize {
             if (current.kernel.happens(current.kernel.weather.refuse)) return negative(.PERM);
             @memset(current.places.?[place..][0..count], null);
             return @intCast(count);

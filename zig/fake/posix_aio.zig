@@ -6,10 +6,10 @@ const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const aio = @import("../os/aio.zig");
-const simulated = @import("kernel.zig");
+const fake = @import("kernel.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
 const E = std.posix.E;
-const negative = simulated.negative;
+const negative = fake.negative;
 
 const blocks_max = 512;
 const page_bytes = 4096;
@@ -30,7 +30,7 @@ pub const Block = extern struct {
 const Shadow = struct {
     state: enum { unknown, running, ended, refused, returned } = .unknown,
     copy: Block = .{},
-    request: ?*simulated.Request = null,
+    request: ?*fake.Request = null,
     result: isize = 0,
     refused_errno: i32 = 0,
     /// Its EV_ONESHOT event waits in the kqueue.
@@ -41,7 +41,7 @@ pub const Aio = struct {
     pub const Block = @import("posix_aio.zig").Block;
     pub const scan_ms: u32 = 0;
 
-    kernel: *simulated.Kernel,
+    kernel: *fake.Kernel,
     blocks: [blocks_max]Self.Block = @splat(.{}),
     shadows: [blocks_max]Shadow = @splat(.{}),
     count: u32,
@@ -193,7 +193,7 @@ pub const Aio = struct {
         return negative(errno);
     }
 
-    fn askOf(made: *const Self.Block) simulated.Ask {
+    fn askOf(made: *const Self.Block) fake.Ask {
         const opcode: aio.Opcode = @enumFromInt(made.opcode);
         switch (opcode) {
             .read, .write => return .{
@@ -206,8 +206,8 @@ pub const Aio = struct {
             },
             .readv, .writev => {
                 const pointer: [*]const Iovec = @ptrFromInt(made.address);
-                const kind = if (opcode == .readv) @as(@FieldType(simulated.Ask, "kind"), .readv) else .writev;
-                var ask = simulated.Kernel.vector(kind, made.fd, pointer[0..made.length], made.offset);
+                const kind = if (opcode == .readv) @as(@FieldType(fake.Ask, "kind"), .readv) else .writev;
+                var ask = fake.Kernel.vector(kind, made.fd, pointer[0..made.length], made.offset);
                 ask.user = made.token;
                 return ask;
             },
@@ -215,7 +215,7 @@ pub const Aio = struct {
     }
 
     /// Null: it runs. The check for room comes before the check of the descriptor.
-    fn queue(self: *Self, made: *Self.Block, ask: simulated.Ask) ?E {
+    fn queue(self: *Self, made: *Self.Block, ask: fake.Ask) ?E {
         const kernel = self.kernel;
         const shadow = self.shadowOf(made);
         if (shadow.state == .running or shadow.state == .ended) @panic("a control block is queued twice");
@@ -246,7 +246,7 @@ pub const Aio = struct {
     }
 
     /// One bio for each buffer (aio_qbio, vfs_aio.c).
-    fn fitsBios(self: *const Self, ask: simulated.Ask, alignment: u32) bool {
+    fn fitsBios(self: *const Self, ask: fake.Ask, alignment: u32) bool {
         const pointer: [*]const Iovec = @ptrFromInt(ask.address);
         if (ask.iovec_count > self.limits_now.disk_iovecs_max) return false;
         for (pointer[0..ask.iovec_count]) |iovec| {
@@ -268,7 +268,7 @@ pub const Aio = struct {
         self.shadowOf(made).* = .{ .state = .refused, .refused_errno = kept };
     }
 
-    fn ended(context: *anyopaque, request: *simulated.Request) void {
+    fn ended(context: *anyopaque, request: *fake.Request) void {
         const self: *Self = @ptrCast(@alignCast(context));
         for (self.shadows[0..self.count]) |*shadow| {
             if (shadow.request != request) continue;
@@ -385,7 +385,7 @@ pub const Aio = struct {
 
 /// What `lanes/posix_aio.zig` and its test cases need of a system.
 pub const Os = struct {
-    pub threadlocal var current_kernel: *simulated.Kernel = undefined;
+    pub threadlocal var current_kernel: *fake.Kernel = undefined;
     /// The process's control blocks.
     pub threadlocal var current: ?*Self = null;
     /// `vfs.aio.max_aio_queue_per_proc`, and `max_aio_queue` as far as it is ours.

@@ -4,21 +4,21 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const lane = @import("../engine/lane.zig");
-const simulated = @import("kernel.zig");
+const fake = @import("kernel.zig");
 const List = @import("../engine/list.zig").List(Operation);
 const Operation = @import("../engine/operation.zig").Operation;
 const read_now = @import("../engine/read_now.zig");
 const perform = @import("../lanes/perform.zig").perform;
 
 pub const InlinePool = struct {
-    kernel: *simulated.Kernel,
+    kernel: *fake.Kernel,
     finished: List = .{},
     stopping: bool = false,
     quiet: bool = false,
     wakes: u64 = 0,
     system_calls: u64 = 0,
 
-    pub fn init(pool: *InlinePool, kernel: *simulated.Kernel) void {
+    pub fn init(pool: *InlinePool, kernel: *fake.Kernel) void {
         pool.* = .{ .kernel = kernel };
     }
 
@@ -32,7 +32,7 @@ pub const InlinePool = struct {
         if (pool.kernel.happens(pool.kernel.weather.refuse_thread)) return false;
         for (operations) |operation| {
             operation.assertPhase(.in_kernel);
-            const owner: simulated.Owner = .{ .context = pool, .finish = run };
+            const owner: fake.Owner = .{ .context = pool, .finish = run };
             _ = pool.kernel.startTask(owner, @intFromPtr(operation));
         }
         return true;
@@ -42,7 +42,7 @@ pub const InlinePool = struct {
         return read_now.readNow(pool.kernel, operation, way, &pool.system_calls);
     }
 
-    fn run(context: *anyopaque, request: *simulated.Request) void {
+    fn run(context: *anyopaque, request: *fake.Request) void {
         const pool: *InlinePool = @ptrCast(@alignCast(context));
         const operation: *Operation = @ptrFromInt(request.ask.user);
         pool.kernel.release(request);
@@ -81,7 +81,7 @@ pub const InlinePool = struct {
         return .removed;
     }
 
-    fn find(pool: *InlinePool, operation: *Operation) ?*simulated.Request {
+    fn find(pool: *InlinePool, operation: *Operation) ?*fake.Request {
         for (pool.kernel.requests) |*request| {
             if (request.state != .running or !request.task) continue;
             if (request.owner.context != @as(*anyopaque, pool)) continue;

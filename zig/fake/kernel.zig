@@ -14,7 +14,7 @@ const E = std.posix.E;
 /// Descriptors start here, so that an index is never taken for one.
 const fd_first = 1000;
 const never: u64 = std.math.maxInt(u64);
-const path_prefix = "simulated:";
+const path_prefix = "fake:";
 
 pub const Disk = struct {
     medium: Medium,
@@ -31,8 +31,8 @@ pub const Disk = struct {
     /// Whether it says that it is a tmpfs.
     is_tmpfs: bool = false,
     /// It does not say whether its pages are in memory; asked once, nobody may ask again.
-    refuses_look: bool = false,
-    refused_look: bool = false,
+    refuses_cached: bool = false,
+    refused_cached: bool = false,
     nature: enum {
         medium,
         /// /dev/null: nothing to read, and it swallows what is written.
@@ -258,7 +258,7 @@ pub const Kernel = struct {
             if (file.disk != null) continue;
             file.* = .{ .disk = disk };
             disk.refused_now = false;
-            disk.refused_look = false;
+            disk.refused_cached = false;
             return @intCast(fd_first + index);
         }
         return null;
@@ -454,9 +454,9 @@ pub const Kernel = struct {
         assert(bytes > 0);
         if (kernel.diskOf(fd)) |disk| {
             if (!disk.is_tmpfs) @panic("looks at what is no tmpfs");
-            if (disk.refuses_look) {
-                if (disk.refused_look) @panic("asks what is in memory again");
-                disk.refused_look = true;
+            if (disk.refuses_cached) {
+                if (disk.refused_cached) @panic("asks what is in memory again");
+                disk.refused_cached = true;
                 return negative(.NOSYS);
             }
         }
@@ -550,7 +550,7 @@ pub const Kernel = struct {
         return 0;
     }
 
-    /// Paths are "simulated:N", N the position of the disk.
+    /// Paths are "fake:N", N the position of the disk.
     pub fn open(kernel: *Kernel, _: i32, path: [*:0]const u8, _: u32, _: u32, info: *abi.FileInfo) isize {
         const name = std.mem.span(path);
         if (!std.mem.startsWith(u8, name, path_prefix)) return negative(.NOENT);

@@ -1,20 +1,20 @@
-//! The lane of the simulated kernel itself: what every kernel lane has in common, without any
-//! real interface's detail. With calm weather it is the backend `simulated` of `bun-aio/testing`.
+//! The lane of the fake kernel itself: what every kernel lane has in common, without any
+//! real interface's detail.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const lane = @import("../engine/lane.zig");
-const simulated = @import("kernel.zig");
+const fake = @import("kernel.zig");
 const Operation = @import("../engine/operation.zig").Operation;
-const Request = simulated.Request;
+const Request = fake.Request;
 const E = std.posix.E;
 
 /// Finished requests remembered, to report one a second time.
 const stale_max = 4;
 
-pub const Simulated = struct {
-    kernel: *simulated.Kernel,
+pub const FakeLane = struct {
+    kernel: *fake.Kernel,
     /// Requests at once, finished but not reaped ones included.
     room: u32,
     /// Files may refuse (POSIX AIO), or all is possible (io_uring).
@@ -28,23 +28,23 @@ pub const Simulated = struct {
     system_calls: u64 = 0,
     submit_calls: u64 = 0,
 
-    pub fn deinit(self: *Simulated) void {
+    pub fn deinit(self: *FakeLane) void {
         assert(self.used == 0);
         assert(self.finished == 0);
     }
 
-    pub fn features(_: *const Simulated) u32 {
+    pub fn features(_: *const FakeLane) u32 {
         return 0;
     }
 
-    pub fn capability(self: *const Simulated, kind: abi.Kind) lane.Capability {
+    pub fn capability(self: *const FakeLane, kind: abi.Kind) lane.Capability {
         return switch (kind) {
             .read, .write, .readv, .writev, .sync_all, .sync_data => self.capability_of_transfers,
             else => .no,
         };
     }
 
-    pub fn submit(self: *Simulated, operations: []const *Operation, verdicts: []lane.Verdict) void {
+    pub fn submit(self: *FakeLane, operations: []const *Operation, verdicts: []lane.Verdict) void {
         const kernel = self.kernel;
         self.system_calls += 1;
         self.submit_calls += 1;
@@ -60,7 +60,7 @@ pub const Simulated = struct {
         kernel.advance(kernel.now_ns);
     }
 
-    fn submitOne(self: *Simulated, operation: *Operation) lane.Verdict {
+    fn submitOne(self: *FakeLane, operation: *Operation) lane.Verdict {
         const kernel = self.kernel;
         if (self.used >= self.room or kernel.happens(kernel.weather.refuse)) return .not_now;
         if (kernel.happens(kernel.weather.refuse_hard)) return .{ .failed = @intFromEnum(E.BADF) };
@@ -75,7 +75,7 @@ pub const Simulated = struct {
         return .accepted;
     }
 
-    pub fn askOf(operation: *const Operation) simulated.Ask {
+    pub fn askOf(operation: *const Operation) fake.Ask {
         return .{
             .kind = operation.kind,
             .fd = operation.fd,
@@ -88,16 +88,16 @@ pub const Simulated = struct {
     }
 
     fn finish(context: *anyopaque, _: *Request) void {
-        const self: *Simulated = @ptrCast(@alignCast(context));
+        const self: *FakeLane = @ptrCast(@alignCast(context));
         self.finished += 1;
         if (self.armed) self.kernel.ring();
     }
 
-    fn mine(self: *const Simulated, request: *const Request) bool {
+    fn mine(self: *const FakeLane, request: *const Request) bool {
         return request.state != .free and request.owner.context == @as(*const anyopaque, self);
     }
 
-    pub fn reap(self: *Simulated, out: []lane.Reaped) usize {
+    pub fn reap(self: *FakeLane, out: []lane.Reaped) usize {
         const kernel = self.kernel;
         self.system_calls += 1;
         kernel.tick();
@@ -119,7 +119,7 @@ pub const Simulated = struct {
         return count;
     }
 
-    fn forget(self: *Simulated, request: *Request) void {
+    fn forget(self: *FakeLane, request: *Request) void {
         const kernel = self.kernel;
         if (self.stale_count < stale_max) self.stale_count += 1;
         self.stale[kernel.random().uintLessThan(u32, self.stale_count)] = request.ask.user;
@@ -128,7 +128,7 @@ pub const Simulated = struct {
         self.finished -= 1;
     }
 
-    pub fn cancel(self: *Simulated, operation: *Operation) lane.Cancellation {
+    pub fn cancel(self: *FakeLane, operation: *Operation) lane.Cancellation {
         operation.assertPhase(.in_kernel);
         const kernel = self.kernel;
         for (kernel.requests) |*request| {
@@ -142,17 +142,17 @@ pub const Simulated = struct {
         unreachable; // the engine cancels only what is in the kernel
     }
 
-    pub fn arm(self: *Simulated) bool {
+    pub fn arm(self: *FakeLane) bool {
         self.kernel.tick();
         self.armed = true;
         return self.finished == 0;
     }
 
-    pub fn disarm(self: *Simulated) void {
+    pub fn disarm(self: *FakeLane) void {
         self.armed = false;
     }
 
-    pub fn cancelAll(self: *Simulated, _: u32) void {
+    pub fn cancelAll(self: *FakeLane, _: u32) void {
         for (self.kernel.requests) |*request| {
             if (self.mine(request)) _ = self.kernel.cancel(request);
         }

@@ -1,4 +1,4 @@
-//! One simulated medium: the bytes that reads see (the cache), the bytes that a crash leaves, and
+//! The medium of a fake disk: the bytes that reads see (the cache), the bytes that a crash leaves, and
 //! which sectors differ. A sync makes durable what was written before it *began*, never more: that
 //! is the least a kernel may do, so that nothing above can rely on more.
 

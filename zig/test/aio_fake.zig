@@ -1,4 +1,4 @@
-//! The simulated kernel as `aio_case.zig` wants it: what the cases demand of FreeBSD's kernel is
+//! The fake kernel as `aio_case.zig` wants it: what the cases demand of FreeBSD's kernel is
 //! what the fuzzer's kernel does, and the backend's cases run over it in virtual time.
 
 const std = @import("std");
@@ -7,11 +7,11 @@ const Cases = @import("aio_cases.zig").Cases;
 const Limit = @import("aio_case.zig").Limit;
 const aio_run = @import("aio_run.zig");
 const lane = @import("core").lane;
-const posix_aio = @import("core").sim_posix_aio;
-const simulated = @import("core").sim;
-const InlinePool = @import("core").sim_pool.InlinePool;
+const posix_aio = @import("core").fake_posix_aio;
+const fake = @import("core").fake_kernel;
+const InlinePool = @import("core").fake_pool.InlinePool;
 const List = @import("core").list.List(Operation);
-const Medium = @import("core").sim_medium.Medium;
+const Medium = @import("core").fake_medium.Medium;
 const Operation = @import("core").operation.Operation;
 
 const disks_max = 64;
@@ -83,17 +83,17 @@ pub fn Context(comptime faulty: bool) type {
         const Self = @This();
 
         pub const Os = posix_aio.Os;
-        pub const Pool = @import("aio_simulated.zig").Pool;
+        pub const Pool = @import("aio_fake.zig").Pool;
         pub const kernel_rules = !faulty;
         pub const faults = faulty;
 
         allocator: std.mem.Allocator,
-        kernel: simulated.Kernel,
-        disks: [disks_max]simulated.Disk,
+        kernel: fake.Kernel,
+        disks: [disks_max]fake.Disk,
         names: [disks_max][]const u8,
         disks_count: u32,
-        files: [disks_max]simulated.File,
-        requests: [1024]simulated.Request,
+        files: [disks_max]fake.File,
+        requests: [1024]fake.Request,
         count: u64,
         seed: u64,
 
@@ -157,7 +157,7 @@ pub fn Context(comptime faulty: bool) type {
             kernel.rung = false;
         }
 
-        fn make(self: *Self, name: []const u8, size: u64, grows: bool) error{Failed}!*simulated.Disk {
+        fn make(self: *Self, name: []const u8, size: u64, grows: bool) error{Failed}!*fake.Disk {
             if (self.disks_count == disks_max) return self.fail("disks", disks_max, 0);
             const medium = Medium.init(self.allocator, .{
                 .size = size,
@@ -171,7 +171,7 @@ pub fn Context(comptime faulty: bool) type {
             return made;
         }
 
-        fn open(self: *Self, from: *simulated.Disk) error{Failed}!i32 {
+        fn open(self: *Self, from: *fake.Disk) error{Failed}!i32 {
             return self.kernel.openDisk(from) orelse self.fail("descriptors", disks_max, 0);
         }
 
@@ -198,7 +198,7 @@ pub fn Context(comptime faulty: bool) type {
             return .{ try self.special("pipe", .pipe), -1 };
         }
 
-        fn special(self: *Self, name: []const u8, nature: @FieldType(simulated.Disk, "nature")) error{Failed}!i32 {
+        fn special(self: *Self, name: []const u8, nature: @FieldType(fake.Disk, "nature")) error{Failed}!i32 {
             const made = try self.make(name, 0, true);
             made.kind = .character;
             made.nature = nature;
@@ -242,10 +242,10 @@ fn runAll(comptime faulty: bool, count: u64, seed: u64, under: []const u8) !void
     }
 }
 
-test "the cases of POSIX AIO over the simulated kernel, as FreeBSD documents it" {
-    for (1..3) |seed| try runAll(false, 500, seed, "POSIX AIO over the simulated kernel");
+test "the cases of POSIX AIO over the fake kernel, as FreeBSD documents it" {
+    for (1..3) |seed| try runAll(false, 500, seed, "POSIX AIO over the fake kernel");
 }
 
-test "the cases of POSIX AIO over the simulated kernel with accidents" {
-    for (1..3) |seed| try runAll(true, 500, seed, "POSIX AIO over the simulated kernel with accidents");
+test "the cases of POSIX AIO over the fake kernel with accidents" {
+    for (1..3) |seed| try runAll(true, 500, seed, "POSIX AIO over the fake kernel with accidents");
 }
