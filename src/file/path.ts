@@ -7,7 +7,9 @@ import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import { checkBytes } from "../common/memory_views.ts";
 import { shellWord } from "../common/shell_word.ts";
 import { textOf } from "../common/text_of_bytes.ts";
+import { hintFor } from "../errors/hints.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
+import { Kind } from "../native/abi.gen.ts";
 
 /**
  * The name of a file: text, a `file:` URL, or bytes, for names that are not UTF-8 (`readdir` with `encoding:
@@ -58,7 +60,7 @@ export class PathName implements Disposable {
    */
   hold(owner: Owner): void {
     if (this.#directory !== undefined || this.#bytes[0] === SLASH) return;
-    this.#directory = Directory.hold(owner);
+    this.#directory = Directory.hold(owner, this.text);
   }
 
   /** Writes the path for the kernel: its bytes and a NUL. */
@@ -174,12 +176,12 @@ class Directory {
   readonly #identity: string;
   #users = 1;
 
-  private constructor(owner: Owner, identity: string) {
+  private constructor(owner: Owner, identity: string, path: string) {
     this.#owner = owner;
     this.#identity = identity;
     this.#index = owner.fileTable.take();
     try {
-      this.fd = openCurrent();
+      this.fd = openCurrent(path);
     } catch (error) {
       owner.fileTable.give(this.#index);
       throw error;
@@ -187,7 +189,8 @@ class Directory {
     owner.ownFd(this.#index, this.fd);
   }
 
-  static hold(owner: Owner): Directory {
+  /** `path`: what begins there, for errors. */
+  static hold(owner: Owner, path: string): Directory {
     const identity = currentIdentity();
     const known = Directory.#held.find(
       (held) => held.#identity === identity && held.#owner === owner,
@@ -196,7 +199,7 @@ class Directory {
       known.#users++;
       return known;
     }
-    const made = new Directory(owner, identity);
+    const made = new Directory(owner, identity, path);
     Directory.#held.push(made);
     return made;
   }
@@ -221,7 +224,7 @@ function currentIdentity(): string {
   }
 }
 
-function openCurrent(): number {
+function openCurrent(path: string): number {
   const search = SEARCH[process.platform] ?? 0;
   try {
     return openSync(".", search | constants.O_DIRECTORY);
@@ -231,7 +234,8 @@ function openCurrent(): number {
       reason: "the current directory, where the path begins, cannot be opened",
       errno: error instanceof Error && "errno" in error ? Number(error.errno) : undefined,
       syscall: "open",
-      path: ".",
+      path,
+      hint: hintFor(code, Kind.open, undefined),
     });
   }
 }

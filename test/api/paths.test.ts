@@ -210,6 +210,29 @@ testUnless(
   },
 );
 
+testUnless(
+  noLinux,
+  "without a descriptor left, the error is of the path, and says what to do",
+  async () => {
+    const { stdout, stderr } = await runCode(`
+    await File.open("/dev/null").then((file) => file.close());
+    try { for (;;) fs.openSync("/dev/null", "r"); } catch {}
+    for (const path of ["relative", "/dev/null"]) {
+      await File.open(path).catch(({ code, path, hint }) => console.log(code, path, hint));
+    }
+  `);
+    expect([stderr, stdout]).toEqual([
+      "",
+      ["relative", "/dev/null"]
+        .map(
+          (path) =>
+            `EMFILE ${path} Too many open files: close some, or raise the limit (ulimit -n)\n`,
+        )
+        .join(""),
+    ]);
+  },
+);
+
 testUnless(noLinux, "a worker that is terminated leaves no directory open", async () => {
   using dir = new TempDir();
   const worker = dir.file(
