@@ -35,8 +35,8 @@ pub const registered_chunks_max = 64;
 pub const operations_ready = 128;
 /// How long teardown waits for the kernel before it leaks what the kernel may still write.
 pub const teardown_ms_max = 1000;
-/// How long a kernel may refuse to say what became of operations before they are settled without it.
-pub const mute_ms_max = 1000;
+/// How long a kernel may refuse to say what became of operations before the ring is lost.
+pub const unresponsive_ms_max = 1000;
 
 pub const Backend = enum(u32) {
     automatic = 0,
@@ -218,8 +218,8 @@ pub const Status = enum(i32) {
     invalid = 3,
     /// A write made no progress although the kernel reported success.
     no_progress = 4,
-    /// The kernel refuses, with `errno`, to say what became of it; it may still use the memory.
-    abandoned = 5,
+    /// The ring is lost: the kernel refuses, with `errno`, to say what became of it, and may use its memory for ever.
+    outcome_unknown = 5,
 };
 
 pub const Completion = extern struct {
@@ -371,8 +371,8 @@ pub const Control = extern struct {
     /// Not 0: drain again after so many ms, though nothing may ring: the kernel has no room and
     /// nothing of ours need end there, or (libc's POSIX AIO on Linux) a notification can be lost.
     retry_ms: u32 = 0,
-    /// Operations settled as abandoned that the kernel has not let go of: so many fewer can be submitted.
-    abandoned: u32 = 0,
+    /// Not 0: the ring is lost, since the kernel refuses it with this errno. It takes no operations any more.
+    lost_errno: i32 = 0,
     reserved: u32 = 0,
     /// CLOCK_MONOTONIC in milliseconds at the end of the last call.
     now_ms: f64 = 0,

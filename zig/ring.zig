@@ -2,8 +2,8 @@
 //! and decides when memory may go.
 //!
 //! References: one for JavaScript, dropped by the finaliser of the shared memory, and one for each
-//! thread of the pool. Whoever is last frees. If at teardown the kernel does not let go in time, the
-//! ring is orphaned: its memory is leaked on purpose and never freed.
+//! thread of the pool. Whoever is last frees. If at teardown the kernel does not let go in time, or the ring was
+//! lost, it is orphaned: its memory is leaked on purpose and never freed.
 
 const builtin = @import("builtin");
 const std = @import("std");

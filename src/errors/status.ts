@@ -27,7 +27,7 @@ export function statusError(status: number, errno: number, context: ErrorContext
     const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
     return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
   }
-  if (status === abi.Status.abandoned) return unknownError(errno, context);
+  if (status === abi.Status.outcomeUnknown) return unknownError(errno, context);
   if (status === abi.Status.noProgress) {
     return new IoError("EIO", {
       ...context,
@@ -48,13 +48,13 @@ export function statusError(status: number, errno: number, context: ErrorContext
   });
 }
 
-/** The code of operations whose outcome the kernel does not report. */
+/** Code of what was in flight when its ring was lost. */
 export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
 
 /** The error of an operation whose outcome the kernel refuses to report, with this errno. */
 function unknownError(errno: number, context: ErrorContext): IoError {
   const { kind } = context;
-  const { code, reason } = systemError(errno);
+  const { code } = systemError(errno);
   const hints: string[] = [];
   if (kind === abi.Kind.read || kind === abi.Kind.readv) {
     hints.push(
@@ -73,9 +73,29 @@ function unknownError(errno: number, context: ErrorContext): IoError {
   return new IoError(OUTCOME_UNKNOWN, {
     ...context,
     errno: -errno,
-    reason: `the kernel does not say what became of it (io_uring_enter: ${code}, ${reason})`,
+    reason: `the kernel does not say what became of it (${refusal(errno)})`,
     ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
   });
+}
+
+/** Of what was in flight on a ring that is lost, and not in the kernel. */
+export function lostError(errno: number, context: IoErrorInit): IoError {
+  const reason = `its ring was lost before this could be done (${refusal(errno)})`;
+  const hint = "Open the file again, on another ring";
+  return new IoError(OUTCOME_UNKNOWN, { ...context, errno: -errno, reason, hint });
+}
+
+/** For calls on a ring, or on a file of one, that is closed, or lost if `lostErrno` is not 0. */
+export function ringClosedError(lostErrno: number, init: IoErrorInit): IoError {
+  if (lostErrno === 0)
+    return new IoError("ERR_RING_CLOSED", { ...init, reason: "the ring is closed" });
+  const reason = `the ring is lost: the kernel refuses it (${refusal(lostErrno)})`;
+  return new IoError("ERR_RING_CLOSED", { ...init, errno: -lostErrno, reason });
+}
+
+function refusal(errno: number): string {
+  const { code, reason } = systemError(errno);
+  return `io_uring_enter: ${code}, ${reason}`;
 }
 
 /** Refuses a change of sectors that an operation of unknown outcome may still write. */

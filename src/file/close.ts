@@ -39,15 +39,16 @@ async function closeFd(proactor: Proactor, state: FileState): Promise<void> {
   const kind = abi.Kind.close;
   // A simulated descriptor is unknown to the system.
   if (proactor.closing && proactor.backend === abi.Backend.simulated) return;
-  if (proactor.closing) {
-    // The ring is gone, and must not close this number again when it is collected.
-    proactor.forgetFile(state.index);
-    const errno = await closeWithoutRing(state.fd);
-    if (errno !== 0) throw statusError(abi.Status.failed, errno, wholeFile(kind, state));
-    return;
+  if (!proactor.closing) {
+    const { status, errno, error } = await proactor.start({ kind, fd: state.fd, file: state });
+    if (status === abi.Status.ok) return;
+    if (error === undefined) throw statusError(status, errno, wholeFile(kind, state));
+    // The ring was lost before it could be done.
   }
-  const { status, errno, error } = await proactor.start({ kind, fd: state.fd, file: state });
-  if (status !== abi.Status.ok) throw error ?? statusError(status, errno, wholeFile(kind, state));
+  // It must not close this number again when it is collected.
+  proactor.forgetFile(state.index);
+  const errno = await closeWithoutRing(state.fd);
+  if (errno !== 0) throw statusError(abi.Status.failed, errno, wholeFile(kind, state));
 }
 
 /** Returns the system error number; 0 for success. */

@@ -10,7 +10,7 @@ import {
   type IoOptions,
 } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";
-import { type ErrorContext, statusError } from "../errors/status.ts";
+import { type ErrorContext, ringClosedError, statusError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import { FileState } from "../ring/file_state.ts";
 import type { Request } from "../ring/request.ts";
@@ -254,9 +254,7 @@ function openFlags(options: OpenOptions): number {
 export function checkRing(ring: unknown): Ring {
   if (ring === undefined) return Ring.default();
   if (!(ring instanceof Ring)) throw argumentType("options.ring", "a Ring", ring);
-  if (!proactorOf(ring).closing) return ring;
-  throw new IoError("ERR_RING_CLOSED", {
-    reason: "the ring is closed",
-    hint: "Open another with Ring.open",
-  });
+  const { closing, lostErrno } = proactorOf(ring);
+  if (!closing) return ring;
+  throw ringClosedError(lostErrno, { hint: "Open another with Ring.open" });
 }

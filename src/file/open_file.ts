@@ -23,6 +23,7 @@ import {
   type ErrorContext,
   givenUpError,
   missingError,
+  ringClosedError,
   statusError,
   syncError,
 } from "../errors/status.ts";
@@ -397,11 +398,8 @@ export class OpenFile implements EntryStarter {
   #closedError(kind: number): IoError {
     const where = { syscall: syscallName(kind), path: this.state.path };
     if (this.state.closing) return closedError(where);
-    return new IoError("ERR_RING_CLOSED", {
-      ...where,
-      reason: "the file's ring is closed",
-      hint: "Open the file again on another ring",
-    });
+    const hint = "Open the file again on another ring";
+    return ringClosedError(this.proactor.lostErrno, { ...where, hint });
   }
 }
 

@@ -28,15 +28,13 @@ interface Unlocked {
 /** Calls back for each write of the fast way (proactor.ts) of one `File` that is under way. */
 export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
 
-/** A range that an operation of unknown outcome may still write. */
+/** A range that the kernel may still write for a ring that is lost. */
 interface GivenUp {
   readonly start: Offset;
   readonly end: Offset;
   readonly cause: unknown;
   /** Of the file or medium it is of. */
   readonly instance: bigint;
-  /** Whether the kernel has let go of all such operations of that ring since. */
-  readonly isOver: () => boolean;
 }
 
 /** What all that is open of one file has in common. */
@@ -46,23 +44,11 @@ class Shared {
   keepers = 0;
   readonly unlocked = new Set<Unlocked>();
   readonly members = new Set<WriteLock>();
-  givenUp: GivenUp[] = [];
-
-  /** Keeps of what was given up what `mayCome` says may still be carried out. */
-  keepGivenUp(mayCome: (range: GivenUp) => boolean): void {
-    const { length } = this.givenUp;
-    if (length === 0) return;
-    this.givenUp = this.givenUp.filter(mayCome);
-    this.keepers -= length - this.givenUp.length;
-  }
+  readonly givenUp: GivenUp[] = [];
 }
 
 /** By file or device, what is open of it in this thread. */
 const shared = new Map<string, Shared>();
-
-function mayCome({ isOver }: GivenUp): boolean {
-  return !isOver();
-}
 
 /** The part of one `File` in the lock of its file. */
 export class WriteLock {
@@ -89,13 +75,13 @@ export class WriteLock {
     if (identity === undefined) return;
     const { name, instance } = identity;
     const found = shared.get(name);
-    if (found === undefined) {
+    // Without members it is there for what was given up; of another file or medium, if that has the name now.
+    const isAnothers =
+      found?.members.size === 0 && !found.givenUp.some((range) => range.instance === instance);
+    if (found === undefined || isAnothers) {
       shared.set(name, this.#shared);
       return;
     }
-    // Another file or medium has the name now. What was given up of the one before is over: an operation under way
-    // would have kept it, and its name with it.
-    if (found.members.size === 0) found.keepGivenUp((range) => range.instance === instance);
     found.members.add(this);
     this.#shared = found;
   }
@@ -105,7 +91,6 @@ export class WriteLock {
     const { members } = this.#shared;
     if (this.#keeps) this.#shared.keepers--;
     this.#keeps = false;
-    this.#shared.keepGivenUp(mayCome);
     this.#turnOffIfIdle();
     members.delete(this);
     if (members.size > 0 || this.#shared.givenUp.length > 0) return;
@@ -127,10 +112,10 @@ export class WriteLock {
 
   /**
    * What whole sectors a write covered may still be written, at any later time: nobody who shares one of them, and
-   * knows nothing of it, may write there any more, until `isOver`, or until the file is another one.
+   * knows nothing of it, may write there any more, until the file is another one.
    */
-  giveUp(start: Offset, end: Offset, cause: unknown, isOver: () => boolean): void {
-    this.#shared.givenUp.push({ start, end, cause, instance: this.#instance, isOver });
+  giveUp(start: Offset, end: Offset, cause: unknown): void {
+    this.#shared.givenUp.push({ start, end, cause, instance: this.#instance });
     this.#shared.keepers++;
     this.#turnOn();
   }
@@ -210,7 +195,6 @@ export class WriteLock {
   }
 
   #checkGivenUp(start: Offset, end: Offset, waiter: Waiter): void {
-    this.#shared.keepGivenUp(mayCome);
     for (const range of this.#shared.givenUp) {
       if (range.instance !== this.#instance) continue;
       if (range.start < end && range.end > start) throw waiter.givenUp(range.cause);

@@ -28,19 +28,9 @@ export class BounceBuffers extends BuddyAllocator {
     return reserved === NO_BLOCK ? NO_BLOCK : BOUNCE_BYTES + reserved;
   }
 
-  /** `canHave` of `allocateOwn`. */
-  canHaveOwn(bytes: number): boolean {
-    return this.canHave(bytes) || this.#reserve.canHave(bytes);
-  }
-
   override release(block: number): void {
     if (block < BOUNCE_BYTES) super.release(block);
     else this.#reserve.release(block - BOUNCE_BYTES);
-  }
-
-  override lose(block: number): void {
-    if (block < BOUNCE_BYTES) super.lose(block);
-    else this.#reserve.lose(block - BOUNCE_BYTES);
   }
 
   /** A block's native address. */

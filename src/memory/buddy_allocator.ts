@@ -18,8 +18,6 @@ export class BuddyAllocator {
   /** Per smallest unit: the order of the used block that starts there, or NOT_FREE. */
   readonly #usedOrder: Int8Array;
   readonly #free: number[][] = [];
-  /** Units of blocks that will never be released; undefined while there are none. */
-  #lost: Uint8Array | undefined;
   #bytesUsed = 0;
 
   constructor(bytes: number) {
@@ -56,24 +54,6 @@ export class BuddyAllocator {
     this.#usedOrder[unit] = NOT_FREE;
     this.#bytesUsed -= BOUNCE_BLOCK_BYTES_MIN << order;
     this.#give(unit, order);
-  }
-
-  /** The kernel may use it for ever: it is never given out again. */
-  lose(block: number): void {
-    const unit = block / BOUNCE_BLOCK_BYTES_MIN;
-    this.#lost ??= new Uint8Array(this.#usedOrder.length);
-    this.#lost.fill(1, unit, unit + (1 << (this.#usedOrder[unit] as number)));
-  }
-
-  /** Whether `allocate` can have a block once all are released that will be. */
-  canHave(bytes: number): boolean {
-    const lost = this.#lost;
-    if (lost === undefined) return true;
-    const units = 1 << orderOf(bytes);
-    for (let unit = 0; unit < lost.length; unit += units) {
-      if (!lost.subarray(unit, unit + units).includes(1)) return true;
-    }
-    return false;
   }
 
   #give(unit: number, order: number): void {

@@ -10,8 +10,8 @@ import type { OperationSource } from "../common/leaks.ts";
 import { isDetachedBuffer } from "../common/memory_views.ts";
 import { endsTooEarly, isSuspect } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
-import { errnoOf, IoError } from "../errors/io_error.ts";
-import { detachedError, type ErrorContext, statusError } from "../errors/status.ts";
+import type { IoError } from "../errors/io_error.ts";
+import { detachedError, type ErrorContext, lostError, statusError } from "../errors/status.ts";
 import type { EachWrite } from "../locks/write_lock.ts";
 import type { BounceBuffers } from "../memory/bounce_buffers.ts";
 import { NO_BLOCK } from "../memory/buddy_allocator.ts";
@@ -40,6 +40,8 @@ export interface Host extends Requests {
   holding<T>(file: FileState, run: () => Promise<T>): Promise<T>;
   /** The slot's scope was cancelled. */
   cancel(slot: number): void;
+  /** The error number with which the kernel refuses a ring that is lost; else 0. */
+  readonly lostErrno: number;
 }
 
 export class Operations implements OperationSource {
@@ -148,24 +150,12 @@ export class Operations implements OperationSource {
       return this.refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     const block = this.bounce.allocate(length);
-    if (block === NO_BLOCK) return this.bounce.canHave(length) ? -1 : this.#refuseForMemory(slot);
+    if (block === NO_BLOCK) return -1;
     slots.block[slot] = block;
     if (slots.kind[slot] === abi.Kind.write && !this.bounce.copyIn(view, block, length)) {
       return this.refuse(slot, detachedError(this.#describe(slot, 0)));
     }
     return this.bounce.addressOf(block);
-  }
-
-  /** Bounce memory is short, and so much of it is the kernel's for ever that enough will not come back. */
-  #refuseForMemory(slot: number): -1 {
-    const init = this.#describe(slot, 0);
-    const error = new IoError("ENOMEM", {
-      ...init,
-      errno: -errnoOf("ENOMEM"),
-      reason: "the kernel has kept the ring's memory for foreign views (ERR_OUTCOME_UNKNOWN)",
-      hint: "Use memory from allocBuffer, and another Ring for what needs none of the caller's",
-    });
-    return this.refuse(slot, error);
   }
 
   #prepareRequest(slot: number, request: Request): number {
@@ -174,10 +164,7 @@ export class Operations implements OperationSource {
     const { bounce } = this;
     const isData = request.kind === abi.Kind.read || request.kind === abi.Kind.write;
     const block = isData ? bounce.allocate(wanted) : bounce.allocateOwn(wanted);
-    if (block === NO_BLOCK) {
-      const mayCome = isData ? bounce.canHave(wanted) : bounce.canHaveOwn(wanted);
-      return mayCome ? -1 : this.#refuseForMemory(slot);
-    }
+    if (block === NO_BLOCK) return -1;
     this.slots.block[slot] = block;
     if (request.fill !== undefined) {
       try {
@@ -199,11 +186,9 @@ export class Operations implements OperationSource {
     if (reply === Reply.outcome) {
       const error =
         status === abi.Status.canceled ? this.cancelError(slot, transferred) : undefined;
-      let moved = transferred;
-      if (status === abi.Status.abandoned) moved = this.#lose(slot, transferred);
       const block = slots.block[slot] as number;
       this.#release(slot);
-      resolve({ status, errno, transferred: moved, detail, block, error } satisfies Outcome);
+      resolve({ status, errno, transferred, detail, block, error } satisfies Outcome);
       return;
     }
     const length = slots.length[slot] as number;
@@ -235,11 +220,8 @@ export class Operations implements OperationSource {
 
   #settleBadly(slot: number, status: number, errno: number, transferred: number): void {
     const slots = this.slots;
-    if (status === abi.Status.abandoned) {
-      const moved = this.#lose(slot, transferred);
-      this.#fail(slot, statusError(status, errno, this.#describe(slot, moved)));
-      return;
-    }
+    const isAnswer = status !== abi.Status.canceled && status !== abi.Status.outcomeUnknown;
+    if (status === abi.Status.outcomeUnknown) this.#lose(slot);
     const block = slots.block[slot] as number;
     // What was read before the failure is the caller's, as far as it is contiguous.
     if (block !== NO_BLOCK && slots.kind[slot] === abi.Kind.read) {
@@ -258,7 +240,7 @@ export class Operations implements OperationSource {
     const file = slots.owner[slot];
     const suspect =
       file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));
-    if (suspect && status !== abi.Status.canceled) this.#settleAfterProbe(slot, error, undefined);
+    if (suspect && isAnswer) this.#settleAfterProbe(slot, error, undefined);
     else this.#fail(slot, error, status);
   }
 
@@ -290,22 +272,12 @@ export class Operations implements OperationSource {
     });
   }
 
-  /**
-   * The kernel may use an abandoned operation's memory for ever: neither block nor buffer is lent again.
-   * Returns the bytes that the caller has.
-   */
-  #lose(slot: number, transferred: number): number {
-    const slots = this.slots;
+  /** The kernel may use its buffer for ever: a pool does not lend it again. */
+  #lose(slot: number): void {
     const slab = this.#slabs[slot];
-    if (slab?.lender !== undefined) {
-      const offset = (slots.address[slot] as number) - slab.address;
-      slab.lender.lose(offset, slots.length[slot] as number);
-    }
-    const block = slots.block[slot] as number;
-    if (block === NO_BLOCK) return transferred;
-    slots.block[slot] = NO_BLOCK;
-    this.bounce.lose(block);
-    return slots.kind[slot] === abi.Kind.read ? 0 : transferred;
+    if (slab?.lender === undefined) return;
+    const offset = (this.slots.address[slot] as number) - slab.address;
+    slab.lender.lose(offset, this.slots.length[slot] as number);
   }
 
   /** `status`: what the native side said, if it was asked. */
@@ -393,7 +365,8 @@ export class Operations implements OperationSource {
     const reason = this.#registrations.get(slot)?.reason;
     const init = this.#describe(slot, transferred);
     if (reason !== undefined) return cancelError(reason, init);
-    return new IoError("ECANCELED", { ...init, reason: "the operation was cancelled" });
+    // Nobody asked for it.
+    return lostError(this.#host.lostErrno, init);
   }
 
   #describe(slot: number, transferred: number): ErrorContext {

@@ -12,8 +12,8 @@ import type { CancelScope } from "../cancellation/scope.ts";
 import { setImmediate } from "../common/intrinsics.ts";
 import { addSource } from "../common/leaks.ts";
 import { syscallName } from "../errors/hints.ts";
-import { IoError } from "../errors/io_error.ts";
-import { closedError, type Refused } from "../errors/status.ts";
+import type { IoError } from "../errors/io_error.ts";
+import { closedError, lostError, type Refused, ringClosedError } from "../errors/status.ts";
 import type { EachWrite } from "../locks/write_lock.ts";
 import { BounceBuffers } from "../memory/bounce_buffers.ts";
 import { NO_BLOCK } from "../memory/buddy_allocator.ts";
@@ -134,17 +134,19 @@ export class Proactor implements Host {
   }
 
   /**
-   * The end of a part that comes too late: its ring is gone, or its descriptor is closed and the number
+   * The end of a part that comes too late: its ring is gone or lost, or its descriptor is closed and the number
    * may be another file's by now.
    */
   #overFor(request: Request): Outcome | undefined {
     const { kind, file } = request;
     const closed = file?.closed === true && kind !== abi.Kind.close;
-    if (!this.#freed && !closed) return undefined;
+    const { lostErrno } = this;
+    if (!this.#freed && lostErrno === 0 && !closed) return undefined;
     const where = { syscall: syscallName(kind), path: file?.path };
-    const error = closed
-      ? closedError(where)
-      : new IoError("ERR_RING_CLOSED", { ...where, reason: "the ring is closed" });
+    let error: IoError;
+    if (closed) error = closedError(where);
+    else if (lostErrno !== 0) error = lostError(lostErrno, where);
+    else error = ringClosedError(0, where);
     const block = NO_BLOCK;
     return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
   }
@@ -259,9 +261,10 @@ export class Proactor implements Host {
     }
     if (this.#tables.hasMore && !this.#flushScheduled) {
       this.#flushLater();
-    } else if (this.#head !== NO_SLOT && this.#held < this.#room && settled > 0) {
+    } else if (this.#head !== NO_SLOT && this.#held < this.#operationsMax && settled > 0) {
       this.#schedule();
     }
+    if (this.lostErrno !== 0) void this.close();
     this.#noteIdle();
   }
 
@@ -293,24 +296,22 @@ export class Proactor implements Host {
       this.#onIdle();
   }
 
-  /** Whether the kernel has let go of all operations that settled without its word. */
-  get owesNothing(): boolean {
-    return !this.#freed && this.#tables.abandoned === 0;
-  }
-
-  /** Operations that the native side can hold. */
-  get #room(): number {
-    return this.#operationsMax - this.#tables.abandoned;
+  /**
+   * The error number with which the kernel refuses this ring for good; 0 unless it is lost. A lost ring closes
+   * itself: what waits and what comes is refused, and the kernel keeps its memory.
+   */
+  get lostErrno(): number {
+    return this.#tables.lostErrno;
   }
 
   /** Writes rows for what waits, as far as there is room. Returns how many. */
   #handOver(): number {
+    if (this.lostErrno !== 0) this.#refuseWaiting();
     const operations = this.#operations;
     const { slots } = operations;
     let count = 0;
     let slot = this.#head;
-    const room = this.#room;
-    while (slot !== NO_SLOT && this.#held + count < room) {
+    while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
       const dead = slots.state[slot] === SlotState.dead;
       const address = dead ? -1 : operations.prepareMemory(slot);
       // No bounce memory now: whoever holds it is in flight.
@@ -329,6 +330,19 @@ export class Proactor implements Host {
     this.#head = slot;
     if (slot === NO_SLOT) this.#tail = NO_SLOT;
     return count;
+  }
+
+  #refuseWaiting(): void {
+    const operations = this.#operations;
+    const { slots } = operations;
+    while (this.#head !== NO_SLOT) {
+      const slot = this.#head;
+      this.#head = slots.next[slot] as number;
+      if (slots.state[slot] === SlotState.waiting) {
+        operations.refuse(slot, operations.cancelError(slot, 0));
+      }
+      operations.giveDead(slot);
+    }
   }
 
   #writeRow(row: number, slot: number, address: number): void {

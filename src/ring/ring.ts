@@ -78,7 +78,7 @@ export class Ring implements AsyncDisposable {
     this.queueDepth = proactor.queueDepth;
   }
 
-  /** This thread's ring, opened at first use and again after it was closed. */
+  /** This thread's ring, opened at first use and again after it was closed or lost (docs/backends.md). */
   static default(): Ring {
     if (defaultRing === undefined || defaultRing.#proactor.closing)
       defaultRing = Ring.#open(undefined);

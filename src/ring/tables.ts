@@ -38,9 +38,9 @@ export class Tables {
     return this.#u32[Control.more / 4] === 1;
   }
 
-  /** Operations that have settled, whose places the kernel still has. */
-  get abandoned(): number {
-    return this.#u32[Control.abandoned / 4] as number;
+  /** The error number with which the kernel refuses a ring that is lost; else 0. */
+  get lostErrno(): number {
+    return this.#u32[Control.lostErrno / 4] as number;
   }
 
   /** The control block, for statistics. */

@@ -99,8 +99,11 @@ export async function runBounced(transfer: Transfer, span: Span): Promise<number
     const next = running.shift();
     if (next === undefined) break;
     const part = await next;
-    // Parts after one that fell short do not count.
-    if (ended !== undefined) continue;
+    // Parts after one that fell short do not count, unless their outcome is unknown.
+    if (ended !== undefined) {
+      if (part.outcome.status === abi.Status.outcomeUnknown) ended = part;
+      continue;
+    }
     done += part.outcome.transferred;
     const complete = part.outcome.transferred === part.bytes;
     if (!complete || part.error !== undefined || part.outcome.status !== abi.Status.ok) {
@@ -110,7 +113,12 @@ export async function runBounced(transfer: Transfer, span: Span): Promise<number
   const moved = Math.max(0, Math.min(done - span.head, transfer.length));
   if (ended?.error !== undefined) throw ended.error;
   if (ended !== undefined && ended.outcome.status !== abi.Status.ok) {
-    throw await settledBadly(transfer, ended.outcome, moved);
+    const error = await settledBadly(transfer, ended.outcome, moved);
+    // Later changes of these sectors are refused: the delayed write would overwrite them with old bytes.
+    if (ended.outcome.status === abi.Status.outcomeUnknown && span.partialSectors !== undefined) {
+      transfer.file.lock.giveUp(span.start, addOffset(span.start, span.bytes), error);
+    }
+    throw error;
   }
   return moved;
 }

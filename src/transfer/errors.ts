@@ -6,7 +6,14 @@ import { byteOffsetOf } from "../common/memory_views.ts";
 import { endsTooEarly } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
-import { detachedError, type ErrorContext, givenUpError, statusError } from "../errors/status.ts";
+import {
+  detachedError,
+  type ErrorContext,
+  givenUpError,
+  lostError,
+  OUTCOME_UNKNOWN,
+  statusError,
+} from "../errors/status.ts";
 import type { Waiter } from "../locks/write_lock.ts";
 import { slabOf } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
@@ -34,7 +41,8 @@ export async function settledBadly(
     const error = statusError(outcome.status, outcome.errno, context);
     return orGone(transfer.proactor, transfer.file, error);
   }
-  const { code, cause } = outcome.error;
+  const { code, cause, errno = 0 } = outcome.error;
+  if (code === OUTCOME_UNKNOWN) return lostError(-errno, context);
   const reason = REASONS[code];
   if (reason === undefined) return outcome.error;
   return new IoError(code, { ...context, reason, ...(cause === undefined ? {} : { cause }) });

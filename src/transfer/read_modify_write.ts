@@ -7,7 +7,6 @@
 
 import { addOffset, type Offset } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";
-import { OUTCOME_UNKNOWN } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import { type PartialSector, runBounced, type Span, spanOf } from "./bounced.ts";
 import { describe, settledBadly, waiterOf } from "./errors.ts";
@@ -23,7 +22,7 @@ export async function readModifyWrite(transfer: Transfer): Promise<number> {
   const moved = await lock.alone(span.start, end, waiter, async () => {
     const sectors = await readPartialSectors(transfer, span);
     if (mayGrow && sectors.tailBytes < unit) return undefined;
-    return writeSectors(transfer, { ...span, partialSectors: sectors.partialSectors });
+    return runBounced(transfer, { ...span, partialSectors: sectors.partialSectors });
   });
   if (moved !== undefined) return moved;
   // The file ends within or before the last sector: writing whole sectors makes it too long for a moment, and it
@@ -31,26 +30,9 @@ export async function readModifyWrite(transfer: Transfer): Promise<number> {
   return lock.alone(span.start, Infinity, waiter, async () => {
     const sectors = await readPartialSectors(transfer, span);
     const wide = { ...span, partialSectors: sectors.partialSectors };
-    if (sectors.tailBytes === unit) return writeSectors(transfer, wide);
+    if (sectors.tailBytes === unit) return runBounced(transfer, wide);
     return runPastEnd(transfer, wide, sectors.tailBytes);
   });
-}
-
-/**
- * Writes whole sectors. If the outcome is unknown, the sectors are given up: later changes of them are refused,
- * because the delayed write would overwrite them with old bytes.
- */
-async function writeSectors(transfer: Transfer, span: Span): Promise<number> {
-  try {
-    return await runBounced(transfer, span);
-  } catch (error) {
-    if (error instanceof IoError && error.code === OUTCOME_UNKNOWN) {
-      const { proactor, file } = transfer;
-      const end = addOffset(span.start, span.bytes);
-      file.lock.giveUp(span.start, end, error, () => proactor.owesNothing);
-    }
-    throw error;
-  }
 }
 
 interface Sectors {
@@ -119,7 +101,7 @@ async function runPastEnd(transfer: Transfer, span: Span, tailBytes: number): Pr
   const before = addOffset(lastSector, tailBytes);
   const length = tailBytes > 0 && before > end ? before : end;
   try {
-    const moved = await writeSectors(transfer, span);
+    const moved = await runBounced(transfer, span);
     await cut(transfer, length);
     return moved;
   } catch (error) {

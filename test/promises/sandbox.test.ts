@@ -127,18 +127,16 @@ describe("a sandbox forbids io_uring while it works", () => {
       const outcomes = await Promise.all(calls.map(told));
       const ms = performance.now() - begun;
       const synced = await Promise.all(syncs.map(told));
-      const after = await first.readAt(allocBuffer(10), 0);
       const error = await calls[59].catch((error) => error);
-      await Promise.all([first.close(), second.close()]);
-      const { inFlight } = Ring.default().stats();
+      const { inFlight } = first.ring.stats();
       const { message, errno, syscall, offset, length } = error;
       console.log(JSON.stringify({
-        outcomes: count(outcomes), ms, synced, after, inFlight, error: { message, errno, syscall, offset, length } }));
+        outcomes: count(outcomes), ms, synced, inFlight, error: { message, errno, syscall, offset, length } }));
       `,
       ({ outcomes }) => outcomes[UNKNOWN] === 62,
     );
     expect(seen).toMatchObject({
-      ...{ synced: [UNKNOWN, UNKNOWN], after: 10, inFlight: 0 },
+      ...{ synced: [UNKNOWN, UNKNOWN], inFlight: 0 },
       error: { errno: -1, syscall: "write", offset: 59 << 16, length: 1 << 16 },
     });
     expect(seen.error.message).toMatch(
@@ -148,21 +146,36 @@ describe("a sandbox forbids io_uring while it works", () => {
     expect(seen.ms).toBeGreaterThanOrEqual(900);
   });
 
-  testSilence("what waits for room behind it goes to threads", async () => {
-    const { outcomes, inFlight } = await runForbidden<{ outcomes: Counts; inFlight: number }>(
+  testSilence("what waits for room behind it was not done, and says so", async () => {
+    const seen = await runForbidden<{
+      readonly ends: Counts;
+      readonly opened: string;
+      readonly closed: string;
+      readonly isClosed: boolean;
+      readonly inFlight: number;
+    }>(
       `
       await using small = ring(4);
-      const file = await open(0, { ring: small });
-      const calls = Array.from({ length: 40 }, (_, i) => file.writeAt(allocBuffer(4096), i * 4096));
+      const { existsSync } = await import("node:fs");
+      const [file, idle] = await Promise.all([open(0, { ring: small }), open(1, { ring: small })]);
+      // More than the native side holds.
+      const calls = Array.from({ length: 300 }, (_, i) => file.writeAt(allocBuffer(4096), i * 4096));
+      const { fd } = idle;
+      const [opening, closing] = [open(2, { ring: small }), idle.close()];
       await closeSandbox();
-      const outcomes = await Promise.all(calls.map(told));
+      const ends = (await Promise.allSettled(calls)).map(({ reason }) => reason?.code !== "${UNKNOWN}" ? "another" :
+        reason.message.includes("before this could be done") ? reason.transferred : reason.transferred + " unknown");
+      const [opened, closed] = await Promise.all([opening, closing].map(told));
+      const isClosed = !existsSync("/proc/self/fd/" + fd);
       await file.close();
-      console.log(JSON.stringify({ outcomes: count(outcomes), inFlight: small.stats().inFlight }));
+      console.log(JSON.stringify({ ends: count(ends), opened, closed, isClosed, inFlight: small.stats().inFlight }));
       `,
-      ({ outcomes }) => outcomes[UNKNOWN] === 4,
+      ({ ends }) => ends["0 unknown"] === 4,
     );
-    expect(outcomes).toEqual({ [UNKNOWN]: 4, ok: 36 });
-    expect(inFlight).toBe(0);
+    expect(seen).toEqual({
+      ends: { "0 unknown": 4, 0: 296 },
+      ...{ opened: UNKNOWN, closed: "ok", isClosed: true, inFlight: 0 },
+    });
   });
 
   testSilence("a pool lends nothing that the kernel may still use", async () => {
@@ -269,61 +282,136 @@ describe("a sandbox forbids io_uring while it works", () => {
       const options = { direct: true, unalignedWrites: "rmw" };
       const file = await open(0, options);
       await file.writeAt(allocBuffer(1 << 16), 0);
-      const neighbour = await File.open(args[0] + 0, { write: true, direct: true });
       const { reads } = file.ring.stats();
       const writing = told(file.writeAt(new Uint8Array(10), 8200));
       while (file.ring.stats().reads === reads) await new Promise(setImmediate);
       await new Promise(setImmediate);
       forbid();
       const outcome = await writing;
+      const again = await open(0, options);
+      const neighbour = await File.open(args[0] + 0, { write: true, direct: true });
       const others = await Promise.all([
         told(file.writeAt(new Uint8Array(10), 8300)),
+        told(again.writeAt(new Uint8Array(10), 8400)),
         told(neighbour.writeAt(allocBuffer(4096), 8192)),
         told(neighbour.writeAt(allocBuffer(4096), 16_384)),
         told(neighbour.readAt(allocBuffer(4096), 8192)),
       ]);
-      await Promise.all([file.close(), neighbour.close()]);
-      const again = await open(0, options);
-      others.push(await told(again.writeAt(new Uint8Array(10), 8400)));
-      await again.close();
+      await Promise.all([file, again, neighbour].map((one) => one.close()));
+      const later = await open(0, options);
+      others.push(await told(later.writeAt(new Uint8Array(10), 8500)));
+      await later.close();
       console.log(JSON.stringify({ outcome, others }));
       `,
       ({ outcome }) => outcome === UNKNOWN,
     );
-    expect(others).toEqual([UNKNOWN, UNKNOWN, "ok", "ok", UNKNOWN]);
+    expect(others).toEqual(["ERR_RING_CLOSED", UNKNOWN, UNKNOWN, "ok", "ok", UNKNOWN]);
   });
 
-  testSilence(
-    "all memory for foreign views is lost: the ring says so, and works without",
-    async () => {
-      const seen = await runForbidden<{
-        outcomes: Counts;
-        foreign: string;
-        large: string;
-        size: number;
-      }>(
-        `
-      const file = await open(0);
-      await file.writeAt(new Uint8Array(4096).fill(9), 0);
-      const calls = Array.from({ length: 128 }, (_, i) => file.writeAt(new Uint8Array(1 << 16), i << 16));
-      for (let i = 0; i < 2; i++) await undefined;
-      // The second half goes with the next turn.
-      await new Promise(setImmediate);
-      forbid();
+  testSilence("files of a lost ring can only be closed, and are opened anew", async () => {
+    const seen = await runForbidden<{
+      readonly outcomes: Counts;
+      readonly later: string[];
+      readonly message: string;
+      readonly same: boolean;
+      readonly left: string[];
+      readonly text: string;
+    }>(
+      `
+      const { readdirSync, readlinkSync } = await import("node:fs");
+      const lost = ring(128);
+      const file = await open(0, { ring: lost });
+      const idle = await File.open(args[0] + 0, { ring: lost });
+      const writer = idle.readable().getReader();
+      const calls = Array.from({ length: 20 }, (_, i) => file.writeAt(new Uint8Array(1 << 16), i << 16));
+      await closeSandbox();
       const outcomes = count(await Promise.all(calls.map(told)));
-      const foreign = await told(file.readAt(new Uint8Array(4096), 0));
-      const large = await told(file.readAt(new Uint8Array(2 << 20), 0));
-      const parts = [allocBuffer(100), allocBuffer(3996)];
-      await file.readvAt(parts, 0);
-      await using other = await File.open(args[0] + 0);
-      const { size } = await other.stat();
-      console.log(JSON.stringify({ outcomes, foreign, large, size }));
-      await file.close();
+      const error = await idle.readAt(new Uint8Array(10), 0).catch((error) => error);
+      const batch = await lost.batch([{ kind: "read", file: idle, data: new Uint8Array(10), offset: 0 }]);
+      const later = [
+        error.code, batch[0].reason.code,
+        ...await Promise.all([
+          writer.read(), idle.stat(), idle.syncAll(), File.open(args[0] + 0, { ring: lost }),
+        ].map(told)),
+        await told(lost.close()), await told(idle.close()), await told(file.close()), await told(file.close()),
+      ];
+      // Those of others are the event loop's and the kernel's.
+      const left = readdirSync("/proc/self/fd").flatMap((fd) => {
+        try {
+          return readlinkSync("/proc/self/fd/" + fd);
+        } catch {
+          return [];
+        }
+      }).filter((path) => path.startsWith(args[0]));
+      await using again = await open(0);
+      await again.writeAt(new TextEncoder().encode("again"), 0);
+      const bytes = new Uint8Array(5);
+      await again.readExactAt(bytes, 0);
+      console.log(JSON.stringify({
+        outcomes, later, message: error.message, left, same: again.ring === lost, text: new TextDecoder().decode(bytes),
+      }));
       `,
-        ({ outcomes }) => outcomes[UNKNOWN] === 128,
-      );
-      expect(seen).toMatchObject({ foreign: "ENOMEM", large: "ENOMEM" });
-      expect(seen.size).toBeGreaterThanOrEqual(4096);
-    },
-  );
+      ({ outcomes }) => outcomes[UNKNOWN] === 20,
+    );
+    const closed = Array.from({ length: 6 }, () => "ERR_RING_CLOSED");
+    expect(seen).toMatchObject({
+      later: [...closed, "ok", "ok", "ok", "ok"],
+      ...{ left: [], same: false, text: "again" },
+    });
+    expect(seen.message).toMatch(/the ring is lost.*io_uring_enter: EPERM.*Open the file again/);
+  });
+
+  testSilence("a thread that ends with a lost ring takes nothing along", async () => {
+    const seen = await runForbidden<{ readonly outcomes: Counts }>(
+      `
+      const { writeFileSync } = await import("node:fs");
+      writeFileSync(args[0] + ".ts", "const DATA = " + JSON.stringify(args[0]) + ";" + ${JSON.stringify(`
+        import { allocBuffer, BufferPool, File } from ${JSON.stringify(indexPath)};
+        ${FORBID}
+        const file = await File.open(DATA, { write: true, create: true, dsync: true });
+        const pool = new BufferPool({ size: 1 << 16, count: 20 });
+        const leases = await Promise.all(Array.from({ length: 20 }, () => pool.acquire()));
+        const calls = leases.map((lease, i) => file.writeAt(lease, i << 16));
+        for (let i = 0; i < 2; i++) await undefined;
+        forbid();
+        const codes = await Promise.all(calls.map((call) => call.then(() => "ok", ({ code }) => code)));
+        postMessage(codes);
+      `)});
+      const worker = new Worker(args[0] + ".ts");
+      const codes = await new Promise((resolve, reject) => {
+        worker.addEventListener("message", ({ data }) => resolve(data));
+        worker.addEventListener("error", reject);
+      });
+      const ended = new Promise((resolve) => worker.addEventListener("close", resolve));
+      worker.terminate();
+      await ended;
+      Bun.gc(true);
+      const other = await File.open(args[0]);
+      await other.readAt(new Uint8Array(1 << 20), 0);
+      await other.close();
+      console.log(JSON.stringify({ outcomes: count(codes)}));
+      `,
+      ({ outcomes }) => outcomes[UNKNOWN] === 20,
+    );
+    expect(seen.outcomes).toEqual({ [UNKNOWN]: 20 });
+  });
+
+  testSilence("Ring.default() is another one", async () => {
+    const seen = await runForbidden<{ readonly outcomes: Counts; readonly read: number }>(
+      `
+      const lost = Ring.default();
+      const file = await open(0);
+      const calls = Array.from({ length: 20 }, (_, i) => file.writeAt(allocBuffer(1 << 16), i << 16));
+      await closeSandbox();
+      const outcomes = count(await Promise.all(calls.map(told)));
+      if (Ring.default() === lost) throw new Error("the lost ring is still the default one");
+      await file.close();
+      for (let i = 0; i < 5; i++) Bun.gc(true);
+      await using again = await File.open(args[0] + 0);
+      console.log(JSON.stringify({ outcomes, read: await again.readAt(new Uint8Array(10), 0) }));
+      `,
+      ({ outcomes }) => outcomes[UNKNOWN] === 20,
+    );
+    expect(seen.read).toBeGreaterThanOrEqual(0);
+  });
 });

@@ -119,23 +119,3 @@ test("any sequence keeps blocks apart, and all comes back", () => {
     { numRuns: 60 },
   );
 });
-
-test("what is lost is never given out again, and whether there will ever be enough is known", () => {
-  const bounce = new BuddyAllocator(BOUNCE_BYTES);
-  const blocks = Array.from({ length: BOUNCE_BYTES / MAX }, () => bounce.allocate(MAX));
-  expect(bounce.allocate(MIN)).toBe(NO_BLOCK);
-  expect(bounce.canHave(MAX)).toBe(true);
-  const [small, ...large] = blocks as [number, ...number[]];
-  for (const block of large) bounce.lose(block);
-  // One that is released makes room for one.
-  expect(bounce.canHave(MAX)).toBe(true);
-  bounce.release(small);
-  const parts = Array.from({ length: MAX / MIN }, () => bounce.allocate(MIN));
-  expect(new Set(parts.map((part) => part - (part % MAX)))).toEqual(new Set([small]));
-  bounce.lose(parts[0] as number);
-  expect(bounce.canHave(MAX)).toBe(false);
-  expect(bounce.canHave(MAX / 2)).toBe(true);
-  for (const part of parts.slice(1)) bounce.release(part);
-  expect(bounce.allocate(MAX)).toBe(NO_BLOCK);
-  expect(bounce.allocate(MAX / 2)).not.toBe(NO_BLOCK);
-});

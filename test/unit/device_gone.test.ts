@@ -85,7 +85,7 @@ test("what asking says: gone, or nothing", async () => {
   const others = [
     { status: Status.failed, errno: EBADF },
     { status: Status.canceled, error: failure("EBADF") },
-    { status: Status.abandoned, errno: EIO },
+    { status: Status.outcomeUnknown, errno: EIO },
   ];
   for (const answer of others) {
     expect(await deviceGone(new FakeRequests(answer).ring, disk(), error)).toBeUndefined();

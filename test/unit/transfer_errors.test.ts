@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
 import { IoError } from "../../src/errors/io_error.ts";
+import { lostError } from "../../src/errors/status.ts";
 import { allocBuffer } from "../../src/memory/alloc_buffer.ts";
 import { Kind, Status } from "../../src/native/abi.gen.ts";
 import { FileState } from "../../src/ring/file_state.ts";
@@ -80,6 +81,10 @@ test("a part that was aborted or timed out: why, and of the whole", async () => 
   const late = await settledBadly(transfer({}), outcome({ error: timedOut }), 100);
   expect(late).toMatchObject({ code: "ERR_TIMEOUT", offset: 1000, transferred: 100 });
   expect("cause" in late).toBe(false);
+  // Its ring was lost.
+  const lost = await settledBadly(transfer({}), outcome({ error: lostError(ENXIO, {}) }), 100);
+  expect(lost).toMatchObject({ code: "ERR_OUTCOME_UNKNOWN", errno: -ENXIO, transferred: 100 });
+  expect(lost.message).toContain("before this could be done (io_uring_enter: ENXIO");
   // What the library itself said otherwise is passed on.
   const closed = new IoError("ERR_RING_CLOSED", {});
   expect(await settledBadly(transfer({}), outcome({ error: closed }), 0)).toBe(closed);

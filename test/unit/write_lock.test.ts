@@ -201,8 +201,7 @@ test("a change that shares its range is stopped as well, when it is aborted alre
 test("in what is given up nobody writes any more, alone or not, through whatever is open", async () => {
   const [one, two] = siblings("given up", 2) as [WriteLock, WriteLock];
   const cause = new Error("nobody knows");
-  let isOver = false;
-  one.giveUp(512, 1024, cause, () => isOver);
+  one.giveUp(512, 1024, cause);
   for (const lock of [one, two]) {
     expect(lock.isOn).toBe(true);
     for (const call of [shared, alone]) {
@@ -220,14 +219,6 @@ test("in what is given up nobody writes any more, alone or not, through whatever
       }
     }
   }
-  // The kernel has let go of it.
-  isOver = true;
-  const [step, done] = alone(two, 512, 1024);
-  step.end();
-  await done;
-  expect(step.hasBegun).toBe(true);
-  await settle();
-  expect(one.isOn).toBe(false);
   for (const lock of [one, two]) lock.leave();
 });
 
@@ -239,7 +230,7 @@ test("what is given up outlives its file, and ends with the file's name", async 
     return lock;
   };
   const first = opened(1n);
-  first.giveUp(0, 512, cause, () => false);
+  first.giveUp(0, 512, cause);
   first.leave();
   const same = opened(1n);
   await expect(alone(same, 0, 512)[1]).rejects.toMatchObject({ message: "given up", cause });
@@ -258,7 +249,7 @@ test("what is given up while somebody waits for it is refused to that one, too",
   const [waiting, waitingDone] = alone(lock, 0, 512);
   const refused = rejection(waitingDone);
   expect(await hasBegun(under, waiting)).toEqual([true, false]);
-  lock.giveUp(0, 512, new Error("nobody knows"), () => false);
+  lock.giveUp(0, 512, new Error("nobody knows"));
   under.end();
   await underDone;
   expect((await refused).message).toBe("given up");

@@ -22,7 +22,7 @@ pub const Weather = struct {
     /// A submission fails for good.
     refuse_hard: u8 = 0,
     /// A sandbox forbids every call from now on, for a while or for ever.
-    mute: u8 = 0,
+    unresponsive: u8 = 0,
     /// A thread of the pool cannot be started.
     refuse_thread: u8 = 0,
     /// Completes within the system call that submits it.

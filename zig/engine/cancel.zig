@@ -14,7 +14,7 @@ pub fn Cancellation(comptime Engine: type) type {
 
         pub fn cancel(engine: *Engine, operation: *Operation) void {
             switch (operation.phase) {
-                .free, .done, .abandoned => unreachable, // these have settled: callers pass over them
+                .free, .done => unreachable, // these have settled: callers pass over them
                 .queued => {
                     const list = switch (operation.place) {
                         .held => &engine.memory.files[operation.file].held,
@@ -53,28 +53,27 @@ pub fn Cancellation(comptime Engine: type) type {
         }
 
         /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
-        /// it has not, and no memory of ours may be freed.
+        /// it has not, or the ring is lost, and no memory of ours may be freed.
         pub fn shutdown(engine: *Engine, timeout_ms: u32) bool {
+            if (engine.isLost() and !plant.is(.lost_shutdown)) return false;
             engine.kernel.disarm();
-            engine.abandoned_asked_ns = 0;
             for (engine.memory.operations) |*operation| {
-                if (operation.phase == .free or operation.phase == .abandoned) continue;
+                if (!operation.isUnsettled()) continue;
                 cancel(engine, operation);
                 _ = engine.takeRows();
             }
-            if (engine.kernel_count + engine.abandoned_count > 0) engine.kernel.cancelAll(timeout_ms);
+            if (engine.kernel_count > 0) engine.kernel.cancelAll(timeout_ms);
             const deadline = engine.pool.nowNs() + @as(u64, timeout_ms) * std.time.ns_per_ms;
-            while (engine.kernel_count + engine.pool_count + engine.abandoned_count > 0) {
+            while (engine.kernel_count + engine.pool_count > 0) {
                 const reaped = reap.reap(engine);
+                _ = settle.dropQueued(engine);
                 _ = engine.takeRows();
-                settle.dropQueued(engine);
                 if (reaped > 0) continue;
-                // It had its time.
-                if (engine.kernel_count + engine.pool_count == 0 and reap.isMute(engine)) return false;
                 if (engine.pool.nowNs() >= deadline) return false;
                 engine.pool.pause();
             }
-            settle.dropQueued(engine);
+            _ = settle.dropQueued(engine);
+            _ = engine.takeRows();
             return true;
         }
 

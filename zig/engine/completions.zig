@@ -16,7 +16,7 @@ pub const Completions = struct {
 
     /// `now_ns`: when it ended.
     pub fn add(completions: *Completions, operation: *const Operation, now_ns: u64) void {
-        assert(operation.phase == .done or operation.phase == .abandoned);
+        assert(operation.phase == .done);
         completions.countSettled(operation, now_ns);
         completions.rows[completions.count] = .{
             .slot = operation.slot,
@@ -61,7 +61,7 @@ pub const Completions = struct {
         switch (operation.status) {
             .ok => {},
             .canceled => s.canceled += 1,
-            .failed, .invalid, .no_progress, .abandoned => s.failures += 1,
+            .failed, .invalid, .no_progress, .outcome_unknown => s.failures += 1,
         }
         Histogram.record(&completions.control.histogram, class, now_ns -| operation.submitted_ns);
     }

@@ -121,10 +121,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         missed_now: bool = false,
         now_ns: u64 = 0,
         /// Since when the kernel refuses to say what became of operations, or 0.
-        mute_since_ns: u64 = 0,
-        /// Operations settled without its word, whose memory it may still use, and when it was asked about them last.
-        abandoned_count: u32 = 0,
-        abandoned_asked_ns: u64 = 0,
+        unresponsive_since_ns: u64 = 0,
 
         /// `kernel` and `pool` are set up by the caller, in place.
         pub fn init(engine: *Self, memory: Memory, limits: Limits) void {
@@ -153,9 +150,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.now_bytes = 0;
             engine.missed_now = false;
             engine.now_ns = 0;
-            engine.mute_since_ns = 0;
-            engine.abandoned_count = 0;
-            engine.abandoned_asked_ns = 0;
+            engine.unresponsive_since_ns = 0;
             memory.control.* = .{};
             for (memory.operations, 0..) |*operation, index| {
                 operation.* = .{ .index = @intCast(index) };
@@ -201,7 +196,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             // What never reached a lane settles here: its latency ends now.
             engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
-                if (operation.phase == .free or operation.phase == .abandoned) continue;
+                if (!operation.isUnsettled()) continue;
                 if (operation.slot != slot or operation.generation != generation) continue;
                 cancellation.cancel(engine, operation);
                 return true;
@@ -243,9 +238,9 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 while (true) {
                     const submitted = submit.submit(engine);
                     const reaped = reap.reap(engine);
-                    const abandoned = reap.abandonMute(engine);
-                    if (submitted + reaped + abandoned == 0) break;
-                    if (engine.call_bytes == 0) break;
+                    const lost = reap.loseUnresponsive(engine);
+                    if (submitted + reaped + lost == 0) break;
+                    if (engine.call_bytes == 0 and lost == 0) break;
                 }
                 if (next == .poll) break;
                 // Something came while we were arming: nobody will ring for that again.
@@ -275,14 +270,10 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
-            // A cancel that found no room, a lane that is lost: nothing of ours need ever end, or ring.
+            // A cancel that found no room, a lane that is refused: nothing of ours need ever end, or ring.
             if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
                 engine.kernel_count > 0 and control.retry_ms == 0)
             {
-                control.retry_ms = retry_ms_busy;
-            }
-            // What stands in the way of these ends without a ring: nobody waits for it.
-            if (engine.abandoned_count > 0 and waiting > 0 and control.retry_ms == 0) {
                 control.retry_ms = retry_ms_busy;
             }
             if (@hasDecl(Kernel, "dueMs")) {
@@ -290,7 +281,6 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
             const count = engine.takeRows();
             control.operations = engine.operation_count;
-            control.abandoned = engine.abandoned_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
             control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
             engine.syncStats();
@@ -307,8 +297,14 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         /// Operations that `flush` can take: those whose rows are not taken yet count.
         pub fn operationsFree(engine: *const Self) u32 {
+            if (engine.isLost()) return 0;
             const operations: u32 = @intCast(engine.memory.operations.len);
-            return operations - engine.operation_count - engine.abandoned_count;
+            return operations - engine.operation_count;
+        }
+
+        /// The kernel refuses the ring for good, and keeps what it was working on.
+        pub fn isLost(engine: *const Self) bool {
+            return engine.memory.control.lost_errno != 0;
         }
 
         pub fn stats(engine: *Self) *abi.Stats {
@@ -341,7 +337,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
-        /// it has not, and no memory of ours may be freed.
+        /// it has not, or the ring is lost, and no memory of ours may be freed.
         pub fn shutdown(engine: *Self, timeout_ms: u32) bool {
             return cancellation.shutdown(engine, timeout_ms);
         }

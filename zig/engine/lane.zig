@@ -16,7 +16,7 @@
 //!   readNow(operation, way) read_now.Outcome   a read that needs no device, done at once if it can be
 //!   scan_ms: u32       notifications can be lost: reap every so many ms while operations run
 //!   unsent() bool      requests to cancel wait for room, or the kernel does not answer: call again soon
-//!   muteErrno() ?i32   the kernel refuses, with this errno, to say what became of operations, perhaps for good
+//!   unresponsiveErrno() ?i32   the kernel refuses, with this errno, to say what became of operations, perhaps for good
 //!   dueMs(now_ns) ?u32 nothing will ring, but something will be there in so many ms
 //!   wakes() u64        times its threads rang the wake descriptor
 

@@ -10,7 +10,7 @@ pub const call_bytes_max = if (options.small_limits) 64 * 1024 else 4 * 1024 * 1
 /// Times the kernel may say EAGAIN to a request it has accepted before the pool gets it.
 pub const attempts_max = 16;
 /// How long the kernel may keep to itself what became of operations.
-pub const mute_ns_max: u64 = @as(u64, abi.mute_ms_max) * std.time.ns_per_ms;
+pub const unresponsive_ns_max: u64 = @as(u64, abi.unresponsive_ms_max) * std.time.ns_per_ms;
 /// Pauses before the kernel is asked again for room.
 pub const retry_ms_idle = 1;
 pub const retry_ms_busy = 20;

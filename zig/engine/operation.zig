@@ -13,9 +13,8 @@ const Slab = @import("slab.zig").Slab;
 pub const piece_bytes_max = if (options.small_limits) 16 * 1024 else abi.piece_bytes_max;
 
 /// `free -> queued -> in_kernel -> done -> free`; back from `in_kernel` to `queued` when the kernel
-/// had no room or did only a part. From `in_kernel` to `abandoned`, settled, when the kernel refuses to
-/// say what became of it: it is `free` again if the kernel says so after all.
-pub const Phase = enum(u8) { free, queued, in_kernel, done, abandoned };
+/// had no room or did only a part. What the kernel has when the ring is lost stays `done`.
+pub const Phase = enum(u8) { free, queued, in_kernel, done };
 
 /// Which lane an operation is on: decided when it is queued, so that cancellation follows it.
 pub const Route = enum(u8) { kernel, pool };
@@ -126,6 +125,10 @@ pub const Operation = struct {
         return operation.kind == .sync_all or operation.kind == .sync_data;
     }
 
+    pub fn isUnsettled(operation: *const Operation) bool {
+        return operation.phase == .queued or operation.phase == .in_kernel;
+    }
+
     /// Whether a later sync on the same file has to wait for it.
     pub fn changesMedium(operation: *const Operation) bool {
         return switch (operation.kind) {
@@ -160,12 +163,6 @@ pub const Operation = struct {
                     assert(operation.piece.bytes <= operation.length - operation.transferred);
                     assert(operation.piece.offset == operation.offset + operation.transferred);
                 }
-            },
-            .abandoned => {
-                assert(operation.place == .nowhere);
-                assert(operation.route == .kernel);
-                assert(operation.status == .abandoned);
-                assert(operation.errno != 0);
             },
             .done => {
                 assert(operation.place == .nowhere);

@@ -34,8 +34,7 @@ pub fn Queue(comptime Engine: type) type {
 
         /// The longest run from the head of the queue that fits the window and this call's share.
         pub fn takeRun(engine: *Engine) []*Operation {
-            const in_kernel = engine.kernel_count + engine.abandoned_count;
-            const room = @min(engine.limits.queue_depth -| in_kernel, engine.memory.run.len);
+            const room = @min(engine.limits.queue_depth -| engine.kernel_count, engine.memory.run.len);
             var count: usize = 0;
             while (count < room) {
                 const operation = engine.fifo.peek() orelse break;

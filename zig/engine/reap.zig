@@ -16,7 +16,7 @@ pub fn Reaping(comptime Engine: type) type {
         /// Returns how many submissions have ended.
         pub fn reap(engine: *Engine) u32 {
             var count: u32 = 0;
-            if (engine.kernel_count > 0 or mayAskAboutAbandoned(engine)) {
+            if (engine.kernel_count > 0) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
                 if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| reapOne(engine, event);
@@ -36,22 +36,10 @@ pub fn Reaping(comptime Engine: type) type {
             return count;
         }
 
-        /// A kernel that refuses every call is not asked in each of ours.
-        fn mayAskAboutAbandoned(engine: *Engine) bool {
-            if (engine.abandoned_count == 0) return false;
-            if (!isMute(engine)) return true;
-            if (engine.now_ns - engine.abandoned_asked_ns < limits.retry_ms_busy * std.time.ns_per_ms) return false;
-            engine.abandoned_asked_ns = engine.now_ns;
-            return true;
-        }
-
         fn reapOne(engine: *Engine, event: lane.Reaped) void {
             const index: u32 = @truncate(event.token);
             assert(index < engine.memory.operations.len);
             const operation = &engine.memory.operations[index];
-            if (operation.phase == .abandoned and operation.token() == event.token) {
-                return takeBack(engine, operation);
-            }
             const current = operation.phase == .in_kernel and operation.route == .kernel and
                 (operation.token() == event.token or plant.is(.accept_stale));
             if (!current) {
@@ -62,68 +50,32 @@ pub fn Reaping(comptime Engine: type) type {
             settle.ended(engine, operation, event.result);
         }
 
-        /// A kernel that keeps to itself what it has done, for too long: no promise may hang for that. What waits
-        /// for room behind it goes to the pool, the rest is settled without its word. Returns how many moved.
-        pub fn abandonMute(engine: *Engine) u32 {
-            if (!@hasDecl(Kernel, "muteErrno")) return 0;
-            const errno = engine.kernel.muteErrno() orelse {
-                engine.mute_since_ns = 0;
+        /// Loses a ring whose kernel keeps to itself for too long what it has done: no promise may hang for that.
+        /// Returns how many operations that settled.
+        pub fn loseUnresponsive(engine: *Engine) u32 {
+            if (!@hasDecl(Kernel, "unresponsiveErrno")) return 0;
+            const errno = engine.kernel.unresponsiveErrno() orelse 0;
+            if (errno == 0 or engine.kernel_count == 0) {
+                engine.unresponsive_since_ns = 0;
                 return 0;
-            };
-            const rerouted = reroute(engine);
-            if (engine.kernel_count == 0) {
-                engine.mute_since_ns = 0;
-                return rerouted;
             }
-            if (engine.mute_since_ns == 0) engine.mute_since_ns = engine.now_ns;
-            const mute_ns = engine.now_ns - engine.mute_since_ns;
-            if (mute_ns < limits.mute_ns_max or plant.is(.abandon_never)) return rerouted;
-            const count = engine.kernel_count + rerouted;
+            if (engine.unresponsive_since_ns == 0) engine.unresponsive_since_ns = engine.now_ns;
+            if (engine.now_ns - engine.unresponsive_since_ns < limits.unresponsive_ns_max) return 0;
+            return if (plant.is(.lost_never)) 0 else lose(engine, errno);
+        }
+
+        /// What the kernel has it keeps, together with its memory. What waits is settled instead of submitted from now
+        /// on; what a thread is working on ends with its own result.
+        fn lose(engine: *Engine, errno: i32) u32 {
+            engine.memory.control.lost_errno = errno;
+            const count = engine.kernel_count;
             for (engine.memory.operations) |*operation| {
-                if (operation.phase == .in_kernel and operation.route == .kernel) abandon(engine, operation, errno);
+                if (operation.phase != .in_kernel or operation.route != .kernel) continue;
+                queue.leaveKernel(engine, operation);
+                settle.leaveToKernel(engine, operation, errno);
             }
             assert(engine.kernel_count == 0);
             return count;
-        }
-
-        /// The lane takes nothing any more: its queue goes where it says.
-        fn reroute(engine: *Engine) u32 {
-            if (plant.is(.abandon_waiting)) return 0;
-            var waiting = engine.fifo;
-            engine.fifo = .{};
-            const count = waiting.count;
-            while (waiting.pop()) |operation| {
-                operation.place = .nowhere;
-                queue.enqueue(engine, operation);
-            }
-            return count - engine.fifo.count;
-        }
-
-        /// Its row says that nobody knows; its memory and its place in the table stay the kernel's.
-        fn abandon(engine: *Engine, operation: *Operation, errno: i32) void {
-            queue.leaveKernel(engine, operation);
-            operation.phase = .abandoned;
-            operation.status = .abandoned;
-            operation.errno = errno;
-            operation.assertPhase(.abandoned);
-            engine.abandoned_count += 1;
-            if (plant.is(.abandon_memory)) operation.releaseSlabs();
-            if (operation.changesMedium()) settle.releaseHeld(engine, operation);
-            engine.completions.add(operation, engine.now_ns);
-        }
-
-        /// The kernel has let go of what was abandoned. Nobody waits to hear how it ended.
-        fn takeBack(engine: *Engine, operation: *Operation) void {
-            operation.assertPhase(.abandoned);
-            engine.abandoned_count -= 1;
-            operation.releaseSlabs();
-            operation.phase = .done;
-            operation.reset();
-            engine.free.push(operation);
-        }
-
-        pub fn isMute(engine: *const Engine) bool {
-            return @hasDecl(Kernel, "muteErrno") and engine.kernel.muteErrno() != null;
         }
     };
 }

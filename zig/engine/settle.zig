@@ -135,6 +135,18 @@ pub fn Settlement(comptime Engine: type) type {
             engine.free.push(operation);
         }
 
+        /// The ring is lost, and the kernel has this one: its memory and its record are never used again.
+        pub fn leaveToKernel(engine: *Engine, operation: *Operation, errno: i32) void {
+            operation.assertPhase(.queued);
+            operation.status = .outcome_unknown;
+            operation.errno = errno;
+            operation.phase = .done;
+            operation.assertPhase(.done);
+            if (plant.is(.lost_memory)) operation.releaseSlabs();
+            if (operation.changesMedium()) releaseHeld(engine, operation);
+            engine.completions.add(operation, engine.now_ns);
+        }
+
         /// Remembers which descriptors are ours, for a thread that ends with files open.
         fn noteDescriptor(engine: *Engine, operation: *const Operation) void {
             if (operation.file == abi.file_none) return;
@@ -156,7 +168,7 @@ pub fn Settlement(comptime Engine: type) type {
         }
 
         /// A write is over: syncs that were called after it wait for one less.
-        pub fn releaseHeld(engine: *Engine, write: *const Operation) void {
+        fn releaseHeld(engine: *Engine, write: *const Operation) void {
             if (write.file == abi.file_none) return;
             const file = &engine.memory.files[write.file];
             assert(file.writes_open > 0);
@@ -175,15 +187,16 @@ pub fn Settlement(comptime Engine: type) type {
             }
         }
 
-        /// What was put back by the last completions is not given to the kernel any more.
-        pub fn dropQueued(engine: *Engine) void {
+        /// The ring ends: what waits is not given to a lane any more. Returns how many operations that settled.
+        pub fn dropQueued(engine: *Engine) u32 {
+            const before = engine.completions.count;
             inline for (.{ &engine.fifo, &engine.pool_fifo }) |list| {
                 while (list.pop()) |operation| {
                     operation.place = .nowhere;
                     settle(engine, operation, .canceled, 0);
-                    _ = engine.takeRows();
                 }
             }
+            return engine.completions.count - before;
         }
     };
 }

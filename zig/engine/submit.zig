@@ -52,8 +52,9 @@ pub fn Submission(comptime Engine: type) type {
             engine.fresh_count = 0;
         }
 
-        /// Returns how many operations a lane has accepted or failed.
+        /// Returns how many operations a lane has accepted or failed, or a lost ring has settled.
         pub fn submit(engine: *Engine) u32 {
+            if (engine.isLost() and !plant.is(.lost_goes_on)) return settle.dropQueued(engine);
             return submitToPool(engine) + submitToKernel(engine);
         }
 
@@ -75,7 +76,7 @@ pub fn Submission(comptime Engine: type) type {
             for (run, verdicts) |operation, verdict| switch (verdict) {
                 .accepted => {
                     moved += 1;
-                    engine.mute_since_ns = 0;
+                    engine.unresponsive_since_ns = 0;
                 },
                 .not_now => {},
                 .failed => |errno| {

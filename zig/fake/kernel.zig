@@ -188,7 +188,9 @@ pub const Kernel = struct {
     pub fn startTask(kernel: *Kernel, owner: Owner, user: u64) *Request {
         const request = kernel.take(owner, .{ .kind = .read, .fd = -1, .user = user });
         request.task = true;
-        if (request.due_ns == never) request.due_ns = kernel.now_ns;
+        // A thread's call may be slow, but a shutdown waits longer.
+        const slow_ns_max = 900 * std.time.ns_per_ms;
+        if (request.due_ns == never) request.due_ns = kernel.now_ns + kernel.random().uintAtMost(u64, slow_ns_max);
         return request;
     }
 

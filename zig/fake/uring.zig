@@ -20,7 +20,7 @@ const table_max = 1024;
 /// IO_LOCAL_TW_DEFAULT_MAX.
 const deferred_max = 20;
 /// Longer than the engine's patience, as often as not.
-const mute_ns_max = 2 * @as(u64, abi.mute_ms_max) * std.time.ns_per_ms;
+const unresponsive_ns_max = 2 * @as(u64, abi.unresponsive_ms_max) * std.time.ns_per_ms;
 
 /// When completions become visible, by setup flags.
 const Mode = enum {
@@ -86,7 +86,7 @@ pub const Ring = struct {
     overflow: Pending = .{},
     running: u32 = 0,
     /// Until then a sandbox forbids every call.
-    mute_until_ns: u64 = 0,
+    unresponsive_until_ns: u64 = 0,
     /// IORING_REGISTER_FILES; null: this kernel has none.
     table: ?[table_max]i32 = null,
     /// IORING_REGISTER_BUFFERS; null: this kernel has none.
@@ -190,7 +190,7 @@ pub const Ring = struct {
         assert(to_submit <= queued);
         var submitted: u32 = 0;
         if (to_submit > 0) ring.submit_calls += 1;
-        if (ring.isMute()) {
+        if (ring.isUnresponsive()) {
             kernel.hard_refusals += 1;
             return negative(.PERM);
         }
@@ -207,7 +207,7 @@ pub const Ring = struct {
             submitted = ring.submitSome(part);
             // Worst where the window is full, and others wait behind it.
             const is_full = ring.running * 2 >= ring.asked_entries;
-            const rate = if (is_full) kernel.weather.mute *| 8 else kernel.weather.mute;
+            const rate = if (is_full) kernel.weather.unresponsive *| 8 else kernel.weather.unresponsive;
             if (ring.running > 0 and kernel.happens(rate)) ring.fallSilent();
             // io_uring_enter(2): without all of them there is no waiting either.
             if (submitted < to_submit) return submitted;
@@ -224,11 +224,11 @@ pub const Ring = struct {
         // What a device never ends is heard of in no other mode, either.
         const for_ever = ring.mode == .deferred and random.uintLessThan(u32, 4) > 0;
         const now_ns = ring.kernel.now_ns;
-        ring.mute_until_ns = if (for_ever) std.math.maxInt(u64) else now_ns + random.uintLessThan(u64, mute_ns_max);
+        ring.unresponsive_until_ns = if (for_ever) std.math.maxInt(u64) else now_ns + random.uintLessThan(u64, unresponsive_ns_max);
     }
 
-    pub fn isMute(ring: *const Ring) bool {
-        return ring.kernel.now_ns < ring.mute_until_ns;
+    pub fn isUnresponsive(ring: *const Ring) bool {
+        return ring.kernel.now_ns < ring.unresponsive_until_ns;
     }
 
     fn refusal(ring: *Ring) isize {
@@ -321,7 +321,7 @@ pub const Ring = struct {
     fn cancelAll(ring: *Ring, timeout_ms: u32) isize {
         const kernel = ring.kernel;
         ring.calls += 1;
-        if (ring.isMute()) return negative(.PERM);
+        if (ring.isUnresponsive()) return negative(.PERM);
         for (kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
             if (request.owner.context == @as(*anyopaque, ring)) _ = kernel.cancel(request);

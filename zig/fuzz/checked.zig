@@ -45,6 +45,7 @@ pub fn Checked(comptime Inner: type) type {
         fn step(self: *Self) void {
             self.calls += 1;
             if (self.calls > calls_max) fail("the engine spins", .{});
+            if (self.oracle.lost_errno != 0) fail("the kernel of a lost ring is called", .{});
             self.system_calls = self.inner.system_calls;
             self.submit_calls = self.inner.submit_calls;
         }
@@ -60,8 +61,7 @@ pub fn Checked(comptime Inner: type) type {
                 self.bytes += operation.piece.bytes;
             }
             if (self.count > self.limit_count) fail("{d} operations in the window", .{self.count});
-            const bytes = self.bytes - self.abandonedBytes();
-            if (bytes > self.limit_bytes) fail("{d} bytes in the window", .{bytes});
+            if (self.bytes > self.limit_bytes) fail("{d} bytes in the window", .{self.bytes});
             const hard_refusals = self.kernel.hard_refusals;
             self.inner.submit(operations, verdicts);
             const broken = self.kernel.hard_refusals > hard_refusals;
@@ -69,7 +69,7 @@ pub fn Checked(comptime Inner: type) type {
                 if (broken and verdict == .not_now) fail("waits for a kernel that refuses for good", .{});
                 self.oracle.unsure = self.capability(operation.kind) != .yes;
                 self.oracle.verdict(operation, verdict);
-                if (verdict == .accepted) self.oracle.mute_since_ns = 0 else self.left(operation);
+                if (verdict == .accepted) self.oracle.unresponsive_since_ns = 0 else self.left(operation);
             }
             self.step();
         }
@@ -82,16 +82,6 @@ pub fn Checked(comptime Inner: type) type {
             self.oracle.unsure = self.capability(operation.kind) != .yes;
             if (outcome == .ended) self.oracle.readNow(operation, .kernel, outcome.ended);
             return outcome;
-        }
-
-        /// The window is for what is waited for.
-        fn abandonedBytes(self: *const Self) u64 {
-            var bytes: u64 = 0;
-            for (self.running) |running| {
-                const operation = running orelse continue;
-                if (operation.phase == .abandoned) bytes += operation.piece.bytes;
-            }
-            return bytes;
         }
 
         fn left(self: *Self, operation: *Operation) void {
@@ -147,10 +137,10 @@ pub fn Checked(comptime Inner: type) type {
             return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
         }
 
-        pub fn muteErrno(self: *const Self) ?i32 {
-            if (!@hasDecl(Inner, "muteErrno")) return null;
-            const errno = self.inner.muteErrno();
-            self.oracle.mute(errno);
+        pub fn unresponsiveErrno(self: *const Self) ?i32 {
+            if (!@hasDecl(Inner, "unresponsiveErrno") or self.oracle.lost_errno != 0) return null;
+            const errno = self.inner.unresponsiveErrno();
+            self.oracle.unresponsive(errno);
             return errno;
         }
 

@@ -90,7 +90,7 @@ pub const Memory = struct {
         var expected: [slab_count]u32 = undefined;
         for (&expected, memory.registered) |*count, registered| count.* = if (registered) 2 else 1;
         for (&oracle.calls) |*call| {
-            if (call.state != .native and call.state != .abandoned) continue;
+            if (call.state != .native and call.state != .lost) continue;
             const count = &expected[call.slot / slots_per_slab];
             if (call.in_slab) count.* += 1;
             if (call.iovec_count == 0) continue;

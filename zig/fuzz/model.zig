@@ -130,8 +130,6 @@ pub const Model = struct {
         if (sync.kind == .invalidate_cache) return;
         for (&oracle.calls) |*call| {
             if (call.state == .free or !call.changes() or call.file != sync.file) continue;
-            // JavaScript has the sync fail that covers such a write.
-            if (call.state == .abandoned) continue;
             if (call.order < sync.order) fail("sync {d} settles before write {d}", .{ sync.order, call.order });
         }
         for (&model.unstable, 0..) |*unstable, block| {
@@ -140,7 +138,7 @@ pub const Model = struct {
             for (block * block_bytes..(block + 1) * block_bytes) |index| {
                 const by = model.changed_by[index];
                 if (by == 0) continue;
-                if (by > sync.order or oracle.isAbandoned(by)) {
+                if (by > sync.order) {
                     unstable.* = true;
                     continue;
                 }

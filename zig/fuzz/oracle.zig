@@ -22,7 +22,7 @@ pub const files_max = 4;
 
 /// One call as JavaScript made it.
 pub const Call = struct {
-    state: enum { free, waiting, native, abandoned } = .free,
+    state: enum { free, waiting, native, lost } = .free,
     slot: u32,
     generation: u32 = 0,
     kind: abi.Kind = .read,
@@ -89,10 +89,10 @@ pub const Oracle = struct {
     models: [files_max]Model,
     memory: *Memory,
     kernel: *fake.Kernel,
-    /// Whether the kernel lane may refuse a file (POSIX AIO), or be lost (io_uring).
+    /// Whether the kernel lane may refuse a file (POSIX AIO), or the kernel the lane's calls (io_uring).
     may_refuse: bool,
-    /// Whether the lane may be lost, and come back: then anything may go to the pool, or no more.
-    may_be_lost: bool = false,
+    /// Whether the kernel may refuse the lane's calls for a while: then anything may go to the pool, or no more.
+    may_be_refused: bool = false,
     /// Whether it says of the operation at hand that it may be refused.
     unsure: bool = false,
     orders: u64 = 0,
@@ -100,7 +100,9 @@ pub const Oracle = struct {
     outstanding: u32 = 0,
     native: u32 = 0,
     /// Since when the kernel lane refuses to say what became of operations, or 0.
-    mute_since_ns: u64 = 0,
+    unresponsive_since_ns: u64 = 0,
+    /// Why the ring is lost, or 0.
+    lost_errno: i32 = 0,
     /// In the current call into the engine a lane had no room.
     no_room: bool = false,
     /// Bytes that this call has given to the kernel lane.
@@ -158,7 +160,7 @@ pub const Oracle = struct {
 
     fn callOf(oracle: *Oracle, operation: *const Operation) *Call {
         const call = &oracle.calls[operation.slot];
-        if (call.state != .native and call.state != .abandoned) fail("a lane was given slot {d}, which has no call", .{operation.slot});
+        if (call.state != .native) fail("a lane was given slot {d}, which has no call", .{operation.slot});
         if (call.generation != operation.generation) fail("a lane was given an old generation", .{});
         return call;
     }
@@ -167,7 +169,7 @@ pub const Oracle = struct {
         for (operations, 0..) |operation, index| {
             const call = oracle.callOf(operation);
             trace("  {t} <- slot {d}, call {d}, {t}", .{ route, call.slot, call.order, call.kind });
-            if (call.state == .abandoned) fail("slot {d} was given up, and goes on", .{call.slot});
+            if (oracle.lost_errno != 0) fail("slot {d} of a lost ring goes on", .{call.slot});
             if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
             if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
             if (call.isTransfer()) oracle.checkPiece(call, operation);
@@ -199,12 +201,12 @@ pub const Oracle = struct {
                 if (oracle.no_room) fail("slot {d} is given to a kernel without room", .{call.slot});
                 if (call.gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
                 const known = refused > 0 and call.order > refused;
-                // A lane that was lost and answers again is asked again.
-                if (known and !oracle.may_be_lost) fail("file {d} was refused before", .{call.file});
+                // A lane that was refused and is not any more is asked again.
+                if (known and !oracle.may_be_refused) fail("file {d} was refused before", .{call.file});
                 if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
                 oracle.call_bytes += operation.piece.bytes;
             },
-            .pool => if (call.isTransfer() and refused == 0 and !call.gave_up and !oracle.may_be_lost) {
+            .pool => if (call.isTransfer() and refused == 0 and !call.gave_up and !oracle.may_be_refused) {
                 fail("slot {d} goes to the pool, though its file was never refused", .{call.slot});
             },
         }
@@ -219,6 +221,7 @@ pub const Oracle = struct {
         oracle.no_room = false;
         oracle.call_bytes = 0;
         oracle.tally.now_ns = oracle.kernel.now_ns;
+        if (oracle.lost_errno != 0) oracle.dropWaiting();
     }
 
     /// Another file takes over the record.
@@ -230,7 +233,6 @@ pub const Oracle = struct {
     fn checkSync(oracle: *const Oracle, sync: *const Call) void {
         for (&oracle.calls) |*call| {
             if (call.state == .free or call.file != sync.file or !call.changes()) continue;
-            if (call.state == .abandoned) continue;
             if (call.order < sync.order and call.due == null) {
                 fail("sync {d} overtakes write {d} of its file", .{ sync.order, call.order });
             }
@@ -286,41 +288,50 @@ pub const Oracle = struct {
     pub fn result(oracle: *Oracle, operation: *const Operation, route: Route, value: isize) void {
         const call = oracle.callOf(operation);
         trace("  {t} -> slot {d}: {d}", .{ route, call.slot, value });
-        if (call.state == .abandoned) return oracle.endedLate(call);
         if (call.in_lane == .none) fail("slot {d} ended without being in a lane", .{call.slot});
         call.in_lane = .none;
         oracle.ended(call, route, value, operation);
+        if (oracle.lost_errno != 0) oracle.dropWaiting();
     }
 
     /// The engine asks its lane whether it will say what became of operations.
-    pub fn mute(oracle: *Oracle, errno: ?i32) void {
+    pub fn unresponsive(oracle: *Oracle, errno: ?i32) void {
         const now_ns = oracle.tally.now_ns;
         var waiting = false;
         for (&oracle.calls) |*call| waiting = waiting or call.in_lane == .kernel;
         if (errno == null or !waiting) {
-            oracle.mute_since_ns = 0;
+            oracle.unresponsive_since_ns = 0;
             return;
         }
-        if (oracle.mute_since_ns == 0) oracle.mute_since_ns = now_ns;
-        if (now_ns - oracle.mute_since_ns < @as(u64, abi.mute_ms_max) * std.time.ns_per_ms) return;
+        if (oracle.unresponsive_since_ns == 0) oracle.unresponsive_since_ns = now_ns;
+        if (now_ns - oracle.unresponsive_since_ns < @as(u64, abi.unresponsive_ms_max) * std.time.ns_per_ms) return;
+        trace("  the ring is lost", .{});
+        oracle.lost_errno = errno.?;
         for (&oracle.calls) |*call| {
             if (call.in_lane != .kernel) continue;
-            trace("  slot {d} is given up", .{call.slot});
             call.in_lane = .none;
-            call.due = .{ .status = .abandoned, .errno = errno.? };
+            call.due = .{ .status = .outcome_unknown, .errno = errno.? };
             call.due_ns = now_ns;
+        }
+        oracle.dropWaiting();
+    }
+
+    /// What is in no lane ends with the ring: all but syncs that are held behind what threads are doing.
+    fn dropWaiting(oracle: *Oracle) void {
+        for ([_]bool{ false, true }) |syncs| {
+            for (&oracle.calls) |*call| {
+                if (call.state != .native or call.in_lane != .none or call.due != null) continue;
+                if (call.isSync() != syncs or (syncs and oracle.isHeld(call))) continue;
+                call.due = .{ .status = .canceled };
+                call.due_ns = oracle.tally.now_ns;
+            }
         }
     }
 
-    /// The kernel has let go of what nobody waits for. What it has done, nobody was told.
-    fn endedLate(oracle: *Oracle, call: *Call) void {
-        oracle.models[call.file].settled(oracle, call, .abandoned);
-        oracle.forget(call);
-    }
-
-    pub fn isAbandoned(oracle: *const Oracle, order: u64) bool {
+    fn isHeld(oracle: *const Oracle, sync: *const Call) bool {
         for (&oracle.calls) |*call| {
-            if (call.state == .abandoned and call.order == order) return true;
+            if (call.state != .native or call.file != sync.file or !call.changes()) continue;
+            if (call.order < sync.order and call.due == null) return true;
         }
         return false;
     }
@@ -442,24 +453,24 @@ pub const Oracle = struct {
         if (transferred != call.moved) {
             fail("slot {d} reports {d} bytes of {d}", .{ call.slot, transferred, call.moved });
         }
-        if (due.status == .abandoned) return oracle.abandoned(call);
+        if (due.status == .outcome_unknown) return oracle.lost(call);
         oracle.checkMemory(call);
         oracle.models[call.file].settled(oracle, call, due.status);
         oracle.tally.row(call.kind, due.status, transferred, call.due_ns - call.handed_ns);
         oracle.forget(call);
     }
 
-    /// Its memory and its range stay the kernel's until that has let go of them.
-    fn abandoned(oracle: *Oracle, call: *Call) void {
-        oracle.tally.row(call.kind, .abandoned, call.moved, call.due_ns - call.handed_ns);
-        call.state = .abandoned;
+    /// Its memory and its range stay the kernel's.
+    fn lost(oracle: *Oracle, call: *Call) void {
+        oracle.tally.row(call.kind, .outcome_unknown, call.moved, call.due_ns - call.handed_ns);
+        call.state = .lost;
         call.due = null;
         oracle.outstanding -= 1;
         oracle.native -= 1;
     }
 
     pub fn forget(oracle: *Oracle, call: *Call) void {
-        if (call.state != .abandoned) oracle.outstanding -= 1;
+        if (call.state != .lost) oracle.outstanding -= 1;
         if (call.state == .native) oracle.native -= 1;
         call.* = .{ .slot = call.slot, .generation = call.generation +% 1 };
     }

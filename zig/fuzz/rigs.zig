@@ -21,7 +21,7 @@ pub const Own = struct {
     pub const reports_stale = true;
     /// Null: the seed decides.
     pub const may_refuse: ?bool = null;
-    pub const may_be_lost = false;
+    pub const may_be_refused = false;
 
     pub fn start(lane: *Lane, kernel: *fake.Kernel, queue_depth: u32, _: u32, refuses: bool) void {
         lane.* = .{
@@ -45,7 +45,7 @@ pub const Uring = struct {
     pub const Lane = IoUring(uring.Os);
     pub const reports_stale = false;
     pub const may_refuse: ?bool = false;
-    pub const may_be_lost = true;
+    pub const may_be_refused = true;
 
     var ring: uring.Ring = undefined;
 
@@ -57,7 +57,7 @@ pub const Uring = struct {
 
     /// From now on a sandbox forbids its calls.
     pub fn fallSilent() void {
-        ring.mute_until_ns = std.math.maxInt(u64);
+        ring.unresponsive_until_ns = std.math.maxInt(u64);
     }
 
     /// Whether it has what nobody can hear of then.
@@ -67,8 +67,8 @@ pub const Uring = struct {
 
     /// No sandbox forbids its calls any more.
     pub fn speak() void {
-        ring.kernel.weather.mute = 0;
-        ring.mute_until_ns = 0;
+        ring.kernel.weather.unresponsive = 0;
+        ring.unresponsive_until_ns = 0;
     }
 
     pub fn stop(lane: *Lane) void {
@@ -88,7 +88,7 @@ pub const Aio = struct {
     pub const Lane = PosixAio(posix_aio.Os);
     pub const reports_stale = true;
     pub const may_refuse: ?bool = true;
-    pub const may_be_lost = false;
+    pub const may_be_refused = false;
 
     var started: *Lane = undefined;
 

@@ -133,10 +133,10 @@ pub fn Scenario(comptime Rig: type) type {
                 .queue = undefined,
             };
             kernel.weather = workload.makeWeather(random);
-            // What a lane that is lost does not take, the pool does.
-            if (Rig.may_be_lost) {
-                world.oracle.may_be_lost = kernel.weather.refuse_hard > 0 or kernel.weather.mute > 0;
-                world.oracle.may_refuse = world.oracle.may_be_lost;
+            // What a lane that is refused does not take, the pool does.
+            if (Rig.may_be_refused) {
+                world.oracle.may_be_refused = kernel.weather.refuse_hard > 0 or kernel.weather.unresponsive > 0;
+                world.oracle.may_refuse = world.oracle.may_be_refused;
             }
             const engine = &self.engine;
             engine.kernel = .{
@@ -161,7 +161,9 @@ pub fn Scenario(comptime Rig: type) type {
             for (0..self.plan.files) |file| self.openFile(@intCast(file));
             var steps: u32 = 0;
             while (self.issued < self.plan.calls or self.oracle.outstanding > 0) {
-                if (self.plan.shutdown_at) |when| {
+                if (self.isLost()) {
+                    self.issued = self.plan.calls;
+                } else if (self.plan.shutdown_at) |when| {
                     if (self.issued >= when) return self.shutDown();
                 }
                 steps += 1;
@@ -173,7 +175,7 @@ pub fn Scenario(comptime Rig: type) type {
                     4 => switch (random.uintLessThan(u32, 16)) {
                         0 => self.drain(),
                         1 => self.reopenFile(),
-                        2, 3 => if (@hasDecl(Rig.Lane, "registerSlab")) {
+                        2, 3 => if (@hasDecl(Rig.Lane, "registerSlab") and !self.isLost()) {
                             self.world.memory.changeRegistered(&self.engine.kernel.inner, random);
                         },
                         else => {},
@@ -182,27 +184,10 @@ pub fn Scenario(comptime Rig: type) type {
                 }
                 self.disaster();
             }
-            self.awaitAbandoned();
         }
 
-        /// What JavaScript has given up still has to end.
-        fn awaitAbandoned(self: *Self) void {
-            if (@hasDecl(Rig, "speak")) Rig.speak();
-            const begun_ns = self.kernel.now_ns;
-            while (self.engine.abandoned_count > 0) {
-                self.endAbandoned();
-                self.kernel.advance(self.kernel.now_ns + std.time.ns_per_ms);
-                self.drain();
-                if (self.kernel.now_ns > begun_ns + patience_ns) fail("no end of what was given up", .{});
-            }
-        }
-
-        fn endAbandoned(self: *Self) void {
-            for (self.kernel.requests) |*request| {
-                if (request.state != .running or request.task) continue;
-                const operation = self.engine.kernel.running[@as(u32, @truncate(request.ask.user))] orelse continue;
-                if (operation.phase == .abandoned) request.due_ns = @min(request.due_ns, self.kernel.now_ns);
-            }
+        fn isLost(self: *const Self) bool {
+            return self.oracle.lost_errno != 0;
         }
 
         fn disaster(self: *Self) void {
@@ -232,12 +217,14 @@ pub fn Scenario(comptime Rig: type) type {
         /// Closes a file that nobody uses, and opens it again under another descriptor.
         fn reopenFile(self: *Self) void {
             const file = self.kernel.random().uintLessThan(u32, self.plan.files);
+            if (self.isLost()) return;
             for (&self.oracle.calls) |*call| {
                 if (call.state != .free and call.file == file) return;
             }
             if (self.oracle.freeCall() == null) return;
             const other = self.kernel.openDisk(&self.world.disks[file]).?;
             self.callAndWait(file, .close);
+            if (self.isLost()) return;
             self.fds[file] = other;
             self.openFile(file);
         }
@@ -273,7 +260,7 @@ pub fn Scenario(comptime Rig: type) type {
         }
 
         fn room(self: *const Self) u32 {
-            const count = self.plan.operations - self.oracle.native - self.world.control.abandoned;
+            const count = if (self.isLost()) 0 else self.plan.operations - self.oracle.native;
             const free = self.engine.operationsFree();
             if (free != count) fail("room for {d} instead of {d}", .{ free, count });
             return count;
@@ -340,9 +327,18 @@ pub fn Scenario(comptime Rig: type) type {
             if (control.operations == 0 and (control.retry_ms > 0 or control.more > 0)) {
                 fail("an idle ring asks for calls", .{});
             }
+            if (control.lost_errno != self.oracle.lost_errno) {
+                fail("the ring says {d} of being lost instead of {d}", .{ control.lost_errno, self.oracle.lost_errno });
+            }
             self.oracle.afterCall();
             self.checkStats();
             self.checkRetry();
+            if (self.isLost()) self.refuseWaiting();
+        }
+
+        fn refuseWaiting(self: *Self) void {
+            for (self.queue[0..self.queued]) |call| self.oracle.forget(call);
+            self.queued = 0;
         }
 
         /// Asks for a pause only where no event of ours need come, and for the right one.
@@ -350,8 +346,7 @@ pub fn Scenario(comptime Rig: type) type {
             const control = &self.world.control;
             const waits = control.operations > control.in_kernel and self.oracle.no_room;
             if (!waits) {
-                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0 or
-                    control.abandoned > 0;
+                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0;
                 if (control.retry_ms > 0 and !scans) fail("a pause though there was room", .{});
                 return;
             }
@@ -392,7 +387,7 @@ pub fn Scenario(comptime Rig: type) type {
                 const call = &self.oracle.calls[random.uintLessThan(usize, oracle_file.slots_max)];
                 if (call.state == .native and call.due == null) self.cancel(call);
                 if (call.state == .free and call.generation > 0) self.cancelSettled(call, call.generation -% 1);
-                if (call.state == .abandoned) self.cancelSettled(call, call.generation);
+                if (call.state == .lost) self.cancelSettled(call, call.generation);
             }
         }
 
@@ -461,7 +456,7 @@ pub fn Scenario(comptime Rig: type) type {
         fn shutDown(self: *Self) void {
             self.engine.kernel.calls = 0;
             if (@hasDecl(Rig, "speak")) {
-                if (self.kernel.random().boolean()) self.shutDownMute() else Rig.speak();
+                if (self.kernel.random().boolean()) self.shutDownUnresponsive() else Rig.speak();
             }
             if (self.kernel.random().boolean() and self.holdForEver(true)) {
                 const begun_ns = self.kernel.now_ns;
@@ -482,14 +477,14 @@ pub fn Scenario(comptime Rig: type) type {
         }
 
         /// A kernel that says nothing keeps what it has.
-        fn shutDownMute(self: *Self) void {
+        fn shutDownUnresponsive(self: *Self) void {
             const begun_ns = self.kernel.now_ns;
             Rig.fallSilent();
             const keeps_any = Rig.keepsAny();
             if (self.engine.shutdown(shutdown_ms) and keeps_any) {
-                fail("shutdown did not see what a mute kernel holds", .{});
+                fail("shutdown did not see what an unresponsive kernel holds", .{});
             }
-            if (self.kernel.now_ns > begun_ns + 3 * shutdown_ms * std.time.ns_per_ms) fail("shutdown waits for a mute kernel", .{});
+            if (self.kernel.now_ns > begun_ns + 3 * shutdown_ms * std.time.ns_per_ms) fail("shutdown waits for an unresponsive kernel", .{});
             Rig.speak();
             self.engine.kernel.calls = 0;
         }
@@ -507,6 +502,7 @@ pub fn Scenario(comptime Rig: type) type {
         }
 
         fn tearDown(self: *Self) void {
+            if (self.isLost()) self.orphan();
             self.checkEmpty();
             Rig.stop(&self.engine.kernel.inner);
             self.world.memory.registered = @splat(false);
@@ -524,13 +520,33 @@ pub fn Scenario(comptime Rig: type) type {
             }
         }
 
+        /// A lost ring keeps what the kernel has, for ever. Here that ends, so that the next seed has the memory.
+        fn orphan(self: *Self) void {
+            if (self.engine.shutdown(shutdown_ms)) fail("shutdown frees what the kernel of a lost ring has", .{});
+            self.oracle.memory.checkReferences(self.oracle);
+            for (self.kernel.requests) |*request| {
+                if (request.state == .running) request.due_ns = @min(request.due_ns, self.kernel.now_ns);
+            }
+            self.kernel.advance(self.kernel.now_ns);
+            for (self.engine.memory.operations) |*operation| {
+                if (operation.phase != .done) continue;
+                const call = &self.oracle.calls[operation.slot];
+                if (call.state != .lost) fail("slot {d} is kept", .{operation.slot});
+                self.oracle.models[call.file].settled(self.oracle, call, .outcome_unknown);
+                self.oracle.forget(call);
+                operation.releaseSlabs();
+                operation.reset();
+                self.engine.free.push(operation);
+            }
+            self.engine.kernel.count = 0;
+        }
+
         fn checkEmpty(self: *Self) void {
             const engine = &self.engine;
             if (engine.kernel_count != 0 or engine.pool_count != 0) fail("the window leaks operations", .{});
             if (engine.kernel_bytes != 0) fail("the window leaks bytes", .{});
             if (engine.kernel.count != 0) fail("the lane keeps operations", .{});
             if (engine.fifo.count != 0 or engine.pool_fifo.count != 0) fail("a queue is not empty", .{});
-            if (engine.abandoned_count != 0) fail("what was given up is never let go of", .{});
             if (engine.operation_count != 0) fail("operations leak", .{});
             if (engine.free.count != self.plan.operations) fail("free operations leak", .{});
             for (engine.memory.operations) |*operation| {

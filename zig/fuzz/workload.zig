@@ -97,7 +97,7 @@ pub fn makeWeather(random: std.Random) faults.Weather {
         .io_error = rate(random, 30),
         .refuse = rate(random, 120),
         .refuse_hard = if (random.uintLessThan(u32, 4) == 0) random.uintAtMost(u8, 20) else 0,
-        .mute = if (random.uintLessThan(u32, 4) == 0) random.uintAtMost(u8, 30) else 0,
+        .unresponsive = if (random.uintLessThan(u32, 4) == 0) random.uintAtMost(u8, 30) else 0,
         .refuse_thread = rate(random, 120),
         .immediate = random.int(u8),
         .stuck = if (random.uintLessThan(u32, 4) == 0) random.uintAtMost(u8, 30) else 0,

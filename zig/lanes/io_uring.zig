@@ -54,12 +54,10 @@ pub fn IoUring(comptime Os: type) type {
         buffers: RegisteredBuffers(Os) = .{},
         /// This thread's index of the ring, where it has one.
         registered_self: ?u31 = null,
-        /// The last enter was refused for good: a sandbox forbade the call after we had made the ring,
-        /// or somebody closed our descriptor. The pool gets everything; what is in the kernel can only
+        /// Not 0: the last enter was refused for good, with this errno: a sandbox forbade the call after we had made
+        /// the ring, or somebody closed our descriptor. The pool gets everything; what is in the kernel can only
         /// be asked for again later.
-        lost: bool = false,
-        /// Why, as a positive errno.
-        lost_errno: i32 = 0,
+        refused_errno: i32 = 0,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
@@ -162,7 +160,7 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         pub fn capability(self: *const Self, kind: abi.Kind) lane.Capability {
-            if (self.lost) return .no;
+            if (self.isRefused()) return .no;
             return switch (kind) {
                 .read, .write, .readv, .writev, .sync_all, .sync_data => .yes,
                 else => .no,
@@ -175,7 +173,7 @@ pub fn IoUring(comptime Os: type) type {
             for (verdicts, 0..) |*verdict, index| {
                 verdict.* = if (index < taken)
                     .accepted
-                else if (self.lost) .{ .failed = @intFromEnum(E.OPNOTSUPP) } else .not_now;
+                else if (self.isRefused()) .{ .failed = @intFromEnum(E.OPNOTSUPP) } else .not_now;
             }
         }
 
@@ -224,7 +222,7 @@ pub fn IoUring(comptime Os: type) type {
         /// A single read of what is in the page cache is sooner done without an entry: of several, one enter takes
         /// less time (docs/performance.md).
         pub fn readNow(self: *Self, operation: *const Operation, way: read_now.Way) read_now.Outcome {
-            if (self.lost) return .missed;
+            if (self.isRefused()) return .missed;
             const outcome = read_now.readNow(Os, operation, way, &self.system_calls);
             if (outcome == .ended and outcome.ended > 0) self.submit_calls += 1;
             return outcome;
@@ -286,9 +284,12 @@ pub fn IoUring(comptime Os: type) type {
             // What ends inside the submission is in the queue without GETEVENTS.
             const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
             const result = Os.uring.enter(&self.ring, self.registered_self, to_submit, flags);
-            self.lost = result < 0 and !isPassing(result);
-            if (self.lost) self.lost_errno = @intCast(-result);
+            self.refused_errno = if (result < 0 and !isPassing(result)) @intCast(-result) else 0;
             return result;
+        }
+
+        fn isRefused(self: *const Self) bool {
+            return self.refused_errno != 0;
         }
 
         /// AGAIN: no memory for requests. BUSY: completions overflowed and want reaping first. INTR: a
@@ -314,7 +315,7 @@ pub fn IoUring(comptime Os: type) type {
         pub fn reap(self: *Self, out: []lane.Reaped) usize {
             _ = self.give(&.{});
             var count = self.take(out);
-            while (count == 0 and (self.lost or self.holdsBack())) {
+            while (count == 0 and (self.isRefused() or self.holdsBack())) {
                 const result = self.enter(0);
                 count = self.take(out);
                 if (result < 0 and count == 0) break;
@@ -355,22 +356,22 @@ pub fn IoUring(comptime Os: type) type {
 
         /// Cancel requests that the kernel has refused to take so far, or completions it will not give.
         pub fn unsent(self: *const Self) bool {
-            return (self.cancel_count > 0 or self.lost) and !plant.is(.uring_forget_cancel);
+            return (self.cancel_count > 0 or self.isRefused()) and !plant.is(.uring_forget_cancel);
         }
 
         /// Deferred completions and those that overflowed come by our own enter and in no other way; without
         /// DEFER_TASKRUN any system call brings the others.
-        pub fn muteErrno(self: *const Self) ?i32 {
-            if (!self.lost) return null;
+        pub fn unresponsiveErrno(self: *const Self) ?i32 {
+            if (!self.isRefused()) return null;
             const deferred = self.ring.flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
-            return if (deferred or self.holdsBack()) self.lost_errno else null;
+            return if (deferred or self.holdsBack()) self.refused_errno else null;
         }
 
         pub fn arm(self: *Self) bool {
             const disabled = linux.IORING_CQ_EVENTFD_DISABLED;
             _ = @atomicRmw(u32, self.cq_flags, .And, ~@as(u32, disabled), .seq_cst);
             if (plant.is(.uring_arm_blindly)) return self.ring.cq_ready() == 0;
-            return self.ring.cq_ready() == 0 and (self.lost or !self.holdsBack());
+            return self.ring.cq_ready() == 0 and (self.isRefused() or !self.holdsBack());
         }
 
         pub fn disarm(self: *Self) void {
