@@ -1,6 +1,7 @@
 // Resolves a path of the command line: what it stands for, and whether it may be overwritten.
 
 import { readlink, realpath, stat } from "node:fs/promises";
+import { escapedText } from "../common/text_of_bytes.ts";
 import { knownSize } from "../copy/known_size.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { listBlockDevices } from "../device/list_devices.ts";
@@ -15,7 +16,7 @@ import { askOn, keyOfFd, keyOfPath } from "../system/loop_devices.ts";
 import { nodePath, SYSTEM_PATHS } from "../system/sysfs.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
-import { absolute, escapedText, folderOf, pathOf } from "./raw_words.ts";
+import { absolute, folderOf, pathOf } from "./raw_words.ts";
 import { printable, quoted, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 

@@ -5,7 +5,7 @@
 
 import { readFileSync, readlinkSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { spelled } from "../common/text_of_bytes.ts";
+import { bytesOfText, ESCAPED, escapedText } from "../common/text_of_bytes.ts";
 
 /** The command's own words, whatever their bytes. */
 export function ownWords(): string[] {
@@ -38,26 +38,6 @@ function wordsInProc(): Buffer[] | undefined {
   return words;
 }
 
-const ESCAPED = /[\udc80-\udcff]/;
-const ESCAPE = 0xdc00;
-
-/** Text of bytes, with a lone surrogate for each that is not UTF-8. */
-export function escapedText(bytes: Uint8Array): string {
-  return spelled(bytes, (byte) => String.fromCharCode(ESCAPE + byte));
-}
-
-/** The bytes of a text. */
-export function bytesOfText(text: string): Buffer {
-  const parts = text.split(/([\udc80-\udcff])/u);
-  return Buffer.concat(
-    parts.map((part) =>
-      part.length === 1 && ESCAPED.test(part)
-        ? Buffer.from([part.charCodeAt(0) - ESCAPE])
-        : Buffer.from(part),
-    ),
-  );
-}
-
 /** A path as the library and node:fs take it. */
 export function pathOf(text: string): string | Buffer {
   return ESCAPED.test(text) ? bytesOfText(text) : text;
@@ -86,6 +66,6 @@ function currentFolder(): Buffer {
 export function withoutEscapes(text: string): string {
   return text.replace(
     /[\udc80-\udcff]/gu,
-    (one) => `\\x${(one.charCodeAt(0) - ESCAPE).toString(16)}`,
+    (one) => `\\x${(one.charCodeAt(0) - 0xdc00).toString(16)}`,
   );
 }

@@ -3,7 +3,8 @@
 
 import { createInterface } from "node:readline";
 import { styleText } from "node:util";
-import { bytesOfText, withoutEscapes } from "./raw_words.ts";
+import { bytesOfText } from "../common/text_of_bytes.ts";
+import { withoutEscapes } from "./raw_words.ts";
 
 type Style = Parameters<typeof styleText>[0];
 

@@ -27,3 +27,24 @@ function characterLength(bytes: Uint8Array, at: number): number {
   }
   return 0;
 }
+
+/** A byte that is not UTF-8, in text that has to become bytes again: a lone surrogate, as in PEP 383. */
+export const ESCAPED: RegExp = /[\udc80-\udcff]/;
+const ESCAPE = 0xdc00;
+
+/** Text of bytes, with a lone surrogate for each that is not UTF-8. */
+export function escapedText(bytes: Uint8Array): string {
+  return spelled(bytes, (byte) => String.fromCharCode(ESCAPE + byte));
+}
+
+/** The bytes of a text. */
+export function bytesOfText(text: string): Buffer {
+  const parts = text.split(/([\udc80-\udcff])/u);
+  return Buffer.concat(
+    parts.map((part) =>
+      part.length === 1 && ESCAPED.test(part)
+        ? Buffer.from([part.charCodeAt(0) - ESCAPE])
+        : Buffer.from(part),
+    ),
+  );
+}

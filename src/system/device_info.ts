@@ -29,7 +29,10 @@ export interface BlockDeviceInfo extends Geometry {
   readonly transport: string | null;
   /** Whether `/`, `/boot` or swap is on it, also through partitions, volumes and loop devices. */
   readonly system: boolean;
-  /** Its mount points, without those of its partitions. */
+  /**
+   * Its mount points, without those of its partitions. A byte that is not UTF-8 is a lone surrogate (U+DC80 to U+DCFF,
+   * PEP 383), here and in `backingFile`.
+   */
   readonly mounts: readonly string[];
   /** Paths of devices built on it (device-mapper, RAID). */
   readonly holders: readonly string[];

@@ -4,6 +4,7 @@
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { shellWord } from "../common/shell_word.ts";
+import { bytesOfText } from "../common/text_of_bytes.ts";
 import type { BlockDeviceInfo } from "./device_info.ts";
 import { type Placement, placementOf } from "./disk_extent.ts";
 import { listFreebsdDevices } from "./list_freebsd.ts";
@@ -152,7 +153,7 @@ export async function overlappingKeys(paths: SystemPaths, key: Key): Promise<Rea
 async function isSwapFile(paths: SystemPaths, key: Key): Promise<boolean> {
   if (isDisk(key)) return false;
   const swaps = await readSwaps(paths).catch(() => []);
-  return (await Promise.all(swaps.map(keyOfPath))).includes(key);
+  return (await Promise.all(swaps.map((path) => keyOfPath(bytesOfText(path))))).includes(key);
 }
 
 /** A use, and what to do about it, where known. */
@@ -181,7 +182,7 @@ export async function explainUses(
   const mount = await mountedOn(paths, await overlappingDirectories(paths, loop.key));
   if (mount === undefined) return { what, remedy: `detach it first (losetup -d ${loop.path})` };
   return {
-    what: `${what}, which is mounted at ${shellWord(mount.entry.mountPoint)}`,
+    what: `${what}, which is mounted at ${shellWord(bytesOfText(mount.entry.mountPoint))}`,
     remedy: "unmount and detach it first",
   };
 }
@@ -235,7 +236,7 @@ export function explainListed(
 
 function mountedHint(device: string, mountPoint: string): string {
   // The form that umount(8) takes.
-  return `${device} is mounted at ${shellWord(mountPoint)}; unmount it first`;
+  return `${device} is mounted at ${shellWord(bytesOfText(mountPoint))}; unmount it first`;
 }
 
 /** Sysfs directories of the device and of what overlaps it. */

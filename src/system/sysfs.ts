@@ -4,6 +4,7 @@
 import { access, readdir, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { bytesOfText, escapedText } from "../common/text_of_bytes.ts";
 
 export interface SystemPaths {
   readonly sys: string;
@@ -84,7 +85,7 @@ export async function partitionNames(paths: SystemPaths): Promise<string[]> {
 
 /** The lines of a /proc file after its header. Rejects if there is none. */
 async function linesOf(path: string): Promise<string[]> {
-  const text = await readFile(path, "utf8");
+  const text = escapedText(await readFile(path));
   if (text === "") throw hidden(path);
   return text.split("\n");
 }
@@ -159,7 +160,7 @@ export function deviceNumbers(rdev: number | bigint): { major: number; minor: nu
 /** "major:minor" of a block device node, wherever it is; null for everything else. */
 export async function nodeNumbers(path: string): Promise<string | null> {
   try {
-    const found = await stat(path);
+    const found = await stat(bytesOfText(path));
     if (!found.isBlockDevice()) return null;
     const { major, minor } = deviceNumbers(found.rdev);
     return `${major}:${minor}`;
@@ -269,7 +270,7 @@ export interface Mount {
 
 /** The mounts that this process sees. Rejects if /proc does not tell. */
 export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
-  const text = await readFile(join(paths.proc, "self", "mountinfo"), "utf8");
+  const text = escapedText(await readFile(join(paths.proc, "self", "mountinfo")));
   return Promise.all(parseMountInfo(text).map((mount) => withNode(paths, mount)));
 }
 
@@ -319,7 +320,7 @@ export async function readSwaps(paths: SystemPaths): Promise<string[]> {
   });
   return lines
     .slice(1)
-    .map((line) => unescaped(line.split(/\s/)[0] ?? ""))
+    .map((line) => unescaped(line.split(/[ \t]/)[0] ?? ""))
     .filter((path) => path !== "");
 }
 
@@ -341,7 +342,7 @@ export async function backingFile(directory: string): Promise<BackingFile | null
   if (read === undefined || read.byteLength < 2) return null;
   // One line; the name itself may end with blanks.
   const line = read.subarray(0, read.at(-1) === 0x0a ? -1 : undefined);
-  const text = line.toString();
+  const text = escapedText(line);
   const exists = !text.endsWith(DELETED);
   const bytes = exists ? line : line.subarray(0, -DELETED.length);
   return { text, path: bytes.toString(), bytes, exists };

@@ -2,8 +2,10 @@
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";
-import { bytesOfText, escapedText, withoutEscapes } from "../../src/cli/raw_words.ts";
+import { withoutEscapes } from "../../src/cli/raw_words.ts";
 import { quoted } from "../../src/cli/terminal.ts";
+import { bytesOfText, escapedText } from "../../src/common/text_of_bytes.ts";
+import { BlockDevice, type IoError } from "../../src/index.ts";
 import { run } from "../support/child.ts";
 import { bunAio, shell } from "../support/command.ts";
 import { noLinux, noRoot, testUnless } from "../support/conditions.ts";
@@ -239,4 +241,30 @@ testUnless(loopMissing, "a mount point with a blank is quoted", async () => {
   expect((await run(["sh", "-c", command])).end).toBe(0);
   expect(command).toBe(`umount '${dir.path}/a b'\\''s'`);
   expect(end).toBe(3);
+});
+
+testUnless(loopMissing, "a mount point and an image whose names are not UTF-8", async () => {
+  using dir = new TempDir();
+  const plain = dir.file("plain", new Uint8Array(4 * 2 ** 20));
+  expect((await run(["mkfs.ext4", "-qF", plain])).end).toBe(0);
+  const set = `cd '${dir.path}' && image=$(printf 'i\\376') && mkdir "$(printf 'm\\375')" && mv plain "$image"`;
+  const mounted = `loop=$(losetup -f --show "$image") && mount $loop "$(printf 'm\\375')" && echo $loop`;
+  const { stdout, end } = await run(["bash", "-c", `${set} && ${mounted}`]);
+  const loop = stdout.trim();
+  try {
+    expect(end).toBe(0);
+    const busy = await bunAio(["copy", dir.file("x", "abc"), loop, "--yes"]);
+    expect([busy.end, busy.stderr]).toEqual([3, expect.stringContaining(`${dir.path}/m\\xfd`)]);
+    const info = await bunAio(["info", loop]);
+    expect(info.stdout).toContain(`loop device over ${dir.path}/i\\xfe`);
+    expect(info.stdout).toMatch(/mounted at +\S+\/m\\xfd/);
+    const hint = await BlockDevice.open(loop, { write: true }).catch(
+      (error: IoError) => error.hint,
+    );
+    expect(hint).toContain(`$'${dir.path}/m\\375'`);
+    const command = /Unmount it first: (umount .*)/.exec(busy.stderr)?.[1] ?? "";
+    expect((await run(["sh", "-c", command])).end).toBe(0);
+  } finally {
+    await run(["sh", "-c", `umount -q ${loop}; losetup -d ${loop}`]);
+  }
 });

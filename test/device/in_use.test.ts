@@ -8,6 +8,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -459,6 +460,16 @@ describe("a swap file", () => {
         await refusesOpen(name, "It is used as swap space; see swapoff(8)");
         await refusesCopy(dir, name, swap, `${name} is used as swap space\nSee swapoff(8)\n`);
       }
+      // Neither UTF-8 nor without blanks of Unicode.
+      await must("swapoff", swap);
+      const odd = Buffer.concat([Buffer.from(`${dir.path}/a\u00a0`), Buffer.from([0xfe])]);
+      renameSync(swap, odd);
+      await must("bash", "-c", `swapon ${dir.path}/$'a\\302\\240\\376'`);
+      const error = await refusal(BlockDevice.open(odd, { write: true }));
+      expect(error.hint).toBe("It is used as swap space; see swapoff(8)");
+      await must("bash", "-c", `swapoff ${dir.path}/$'a\\302\\240\\376'`);
+      renameSync(odd, swap);
+      await must("swapon", swap);
       // The kernel itself refuses only what changes it.
       await using file = await File.open(swap, { write: true });
       for (const change of [() => file.writeAt(new Uint8Array(4096), 0), () => file.truncate(0)]) {
