@@ -161,7 +161,7 @@ pub fn Context(comptime faulty: bool) type {
             if (self.disks_count == disks_max) return self.fail("disks", disks_max, 0);
             const medium = Medium.init(self.allocator, .{
                 .size = size,
-                .size_max = if (grows) bytes_min else size,
+                .size_max = if (grows) @max(bytes_min, size) else size,
                 .grows = grows,
             }) catch return self.fail("no memory", 0, 0);
             const made = &self.disks[self.disks_count];

@@ -19,6 +19,7 @@ pub fn QueueCases(comptime Context: type) type {
         pub const list = [_]case.Case(Context){
             .{ .name = "a ring that may be lost is looked for", .run = scan },
             .{ .name = "4 x the queue limit in flight", .run = manyInFlight },
+            .{ .name = "a small read takes its turn among huge ones", .run = fairness },
             .{ .name = "process limit of 4: partial acceptance", .run = processLimit },
             .{ .name = "system limit of 4: partial acceptance", .run = systemLimit },
             .{ .name = "no room and nothing of ours running: retried on a timer", .run = noRoom },
@@ -93,6 +94,45 @@ pub fn QueueCases(comptime Context: type) type {
             for (words, 0..) |word, index| {
                 if (word != index *% 0x9e3779b97f4a7c15) return context.fail("wrong data in block", 0, @intCast(index / 512));
             }
+        }
+
+        /// Counted in bytes that the huge reads move meanwhile: time is the kernel's.
+        fn fairness(context: *Context) Error!void {
+            if (Context.faults) return context.skip("exact only without accidents");
+            const huge_count = 32;
+            const huge_bytes = 2 * abi.window_bytes_default;
+            const memory = os.mapMemory(huge_bytes) orelse return context.fail("no memory", 0, 0);
+            defer os.unmapMemory(memory);
+            var rig: Rig = undefined;
+            try rig.init(context, 64, 512);
+            const fd = try context.openFile("huge", huge_bytes);
+            defer _ = Os.close(fd);
+            const ask: rig_file.Ask = .{ .kind = .read, .fd = fd, .address = at(memory), .length = huge_bytes };
+            for (0..huge_count) |_| _ = rig.add(ask);
+            rig.flush();
+            var buffer: [4096]u8 = undefined;
+            for (0..8) |_| {
+                const before = moved(&rig);
+                const small = rig.add(.{ .kind = .read, .fd = fd, .address = at(&buffer), .length = buffer.len });
+                rig.flush();
+                while (!rig.isSettled(small)) rig.step();
+                try rig.expect(small, buffer.len);
+                // A piece of each that stood before it, and what is in the kernel at once.
+                const most = huge_count * abi.piece_bytes_max + abi.window_bytes_default;
+                const bytes = moved(&rig) - before;
+                if (bytes > most) return context.fail("bytes moved before a small read", most, @intCast(bytes));
+            }
+            try rig.run();
+            try rig.close();
+        }
+
+        /// Bytes of all reads, those that have not ended included.
+        fn moved(rig: *const Rig) u64 {
+            var bytes = rig.engine.memory.control.stats.bytes_read;
+            for (rig.engine.memory.operations) |*operation| {
+                if (operation.phase != .free) bytes += operation.transferred;
+            }
+            return bytes;
         }
 
         fn processLimit(context: *Context) Error!void {
