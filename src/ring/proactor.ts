@@ -1,7 +1,7 @@
 // The JavaScript half of a ring: operations wait here without limit, go to the native side as far as
 // it has room, once a turn of the event loop, and are settled from the completion table.
 //
-// The way of a read: `startTransfer` takes a slot and schedules one flush; `#flush` hands over
+// The path of a read: `startTransfer` takes a slot and schedules one flush; `#flush` hands over
 // (`#handOver` writes rows of the submission table), calls `ba_flush`, and settles what was done at
 // once; the rest comes with a look in one of the next turns (`#poll`) or when the wake descriptor rings (`#drain`).
 //
