@@ -99,9 +99,10 @@ export async function runBounced(transfer: Transfer, span: Span): Promise<number
     const next = running.shift();
     if (next === undefined) break;
     const part = await next;
-    // Parts after one that fell short do not count, unless their outcome is unknown.
+    // Parts after one that fell short do not count; but nobody may believe that a write has ended which has not.
     if (ended !== undefined) {
-      if (part.outcome.status === abi.Status.outcomeUnknown) ended = part;
+      const isUnknown = part.outcome.status === abi.Status.outcomeUnknown;
+      if (isUnknown && transfer.kind === abi.Kind.write) ended = part;
       continue;
     }
     done += part.outcome.transferred;

@@ -8,6 +8,8 @@ import { allocBuffer } from "../../src/memory/alloc_buffer.ts";
 import { Kind, Status } from "../../src/native/abi.gen.ts";
 import { FileState } from "../../src/ring/file_state.ts";
 import type { Proactor } from "../../src/ring/proactor.ts";
+import type { Outcome } from "../../src/ring/request.ts";
+import { runBounced } from "../../src/transfer/bounced.ts";
 import {
   beyondEnd,
   checkEnd,
@@ -88,6 +90,24 @@ test("a part that was aborted or timed out: why, and of the whole", async () => 
   // What the library itself said otherwise is passed on.
   const closed = new IoError("ERR_RING_CLOSED", {});
   expect(await settledBadly(transfer({}), outcome({ error: closed }), 0)).toBe(closed);
+});
+
+test("a write that ended, of which a later part may still be carried out: its sectors are given up", async () => {
+  const answers = [
+    { status: Status.failed, errno: EIO },
+    { status: Status.outcomeUnknown, errno: ENXIO },
+    { status: Status.failed, errno: EIO },
+  ];
+  const write = { ...transfer({ offset: 512, views: [new Uint8Array(2 ** 21)] }) };
+  const start = async (): Promise<Outcome> => outcome(answers.shift() ?? {});
+  const proactor = { start, releaseBlock: () => {} } as unknown as Proactor;
+  const span = { start: 512, bytes: 2 ** 21, head: 0, tail: 0, partialSectors: [] };
+  const error = await ioError(runBounced({ ...write, proactor }, span), "ERR_OUTCOME_UNKNOWN");
+  expect(error).toMatchObject({ errno: -ENXIO, offset: 512, length: 2 ** 21, transferred: 0 });
+  expect(answers.length).toBeLessThan(2);
+  const waiter = waiterOf(write);
+  const within = write.file.lock.during({ start: 600, end: 700 }, waiter, async () => {});
+  expect(await ioError(within, "ERR_OUTCOME_UNKNOWN")).toMatchObject({ cause: error });
 });
 
 test("a part that failed on a disk: whether that is still there is asked first", async () => {
