@@ -10,6 +10,7 @@ const Iovec = @import("../os/iovec.zig").Iovec;
 const Operation = @import("operation.zig").Operation;
 const plant = @import("plant.zig");
 const E = std.posix.E;
+const negative = @import("../os/os.zig").negative;
 
 /// What one of them copies at most: some 10 us.
 pub const bytes_max = 64 * 1024;
@@ -69,7 +70,7 @@ pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u
             if (!@hasDecl(System, "readNow")) return .refused;
             calls.* += 1;
             const result = system.readNow(operation.fd, iovecs, piece.offset);
-            if (result != -@as(isize, @intFromEnum(E.OPNOTSUPP)) or !@hasDecl(System, "isTmpfs")) return outcomeOf(result);
+            if (result != negative(.OPNOTSUPP) or !@hasDecl(System, "isTmpfs")) return outcomeOf(result);
             calls.* += 1;
             return if (system.isTmpfs(operation.fd)) .look_first else .refused;
         },

@@ -10,6 +10,7 @@ const faults = @import("../device/faults.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
 const Medium = @import("medium.zig").Medium;
 const E = std.posix.E;
+const negative = @import("../os/os.zig").negative;
 
 /// Descriptors start here, so that an index is never taken for one.
 const fd_first = 1000;
@@ -592,7 +593,3 @@ pub const Kernel = struct {
         return 0;
     }
 };
-
-pub fn negative(errno: E) isize {
-    return -@as(isize, @intFromEnum(errno));
-}

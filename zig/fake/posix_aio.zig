@@ -9,7 +9,7 @@ const aio = @import("../os/aio.zig");
 const fake = @import("kernel.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
 const E = std.posix.E;
-const negative = fake.negative;
+const negative = @import("../os/os.zig").negative;
 
 const blocks_max = 512;
 const page_bytes = 4096;

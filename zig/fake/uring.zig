@@ -11,7 +11,7 @@ const abi = @import("../abi.zig");
 const real = @import("../os/linux.zig");
 const fake = @import("kernel.zig");
 const E = linux.E;
-const negative = fake.negative;
+const negative = @import("../os/os.zig").negative;
 const Iovec = @import("../os/iovec.zig").Iovec;
 
 const entries_max = 256;

@@ -5,6 +5,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const operation_file = @import("../engine/operation.zig");
+const negative = @import("../os/os.zig").negative;
 const Operation = operation_file.Operation;
 const Iovec = @import("../os/iovec.zig").Iovec;
 
@@ -29,7 +30,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .reread_partitions => system.rereadPartitions(fd),
         .attach_image => attachImage(system, operation),
         .loop_status => loopStatus(system, operation),
-        .device_command => -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP)),
+        .device_command => negative(.OPNOTSUPP),
     };
 }
 
@@ -58,7 +59,7 @@ fn open(system: anytype, operation: *Operation) isize {
     const result = system.open(operation.fd, path, operation.argument, operation.mode, &info);
     if (result >= 0) at(abi.FileInfo, operation).* = info;
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (@hasDecl(System, "whyRefused") and result == -@as(isize, @intFromEnum(std.posix.E.PERM))) {
+    if (@hasDecl(System, "whyRefused") and result == negative(.PERM)) {
         operation.detail = refusal(System, operation.fd, path);
     }
     return result;
@@ -78,13 +79,13 @@ fn refusal(System: type, directory: i32, path: [*:0]const u8) u32 {
 /// Only some systems can.
 fn attachImage(system: anytype, operation: *Operation) isize {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (!@hasDecl(System, "attachImage")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    if (!@hasDecl(System, "attachImage")) return negative(.OPNOTSUPP);
     return system.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
 }
 
 fn loopStatus(system: anytype, operation: *Operation) isize {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (!@hasDecl(System, "loopStatus")) return -@as(isize, @intFromEnum(std.posix.E.OPNOTSUPP));
+    if (!@hasDecl(System, "loopStatus")) return negative(.OPNOTSUPP);
     return system.loopStatus(operation.argument, at(abi.LoopStatus, operation));
 }
 

@@ -4,6 +4,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const unix = @import("unix.zig");
 const c = std.c;
+const negative = @import("errno.zig").negative;
 
 pub const mapMemory = unix.mapMemory;
 pub const unmapMemory = unix.unmapMemory;
@@ -127,8 +128,17 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
     return 0;
 }
 
+fn diskSize(fd: i32) ?u64 {
+    const sectors = ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) orelse return null;
+    return sectors *| sectorSize(fd);
+}
+
+fn sectorSize(fd: i32) u32 {
+    return ioctlNumber(u32, fd, DKIOCGETBLOCKSIZE) orelse 512;
+}
+
 fn isDisk(fd: i32) bool {
-    return ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) != null;
+    return diskSize(fd) != null;
 }
 
 /// `/dev/diskN` goes through the cache and takes any range; `/dev/rdiskN`, the character device,
@@ -148,12 +158,10 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     };
     unix.fillInfo(info, fd, kind, &stat, flags);
     if (kind != .disk) return 0;
-    const sector = ioctlNumber(u32, fd, DKIOCGETBLOCKSIZE) orelse 512;
-    const sectors = ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) orelse 0;
-    info.size = @floatFromInt(sectors *| sector);
+    info.size = @floatFromInt(diskSize(fd) orelse 0);
     if (raw) {
         info.direct = 1;
-        info.offset_alignment = sector;
+        info.offset_alignment = sectorSize(fd);
     }
     return 0;
 }
@@ -178,11 +186,10 @@ fn known(comptime T: type, fd: i32, request: u32) f64 {
 }
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
-    const sectors = ioctlNumber(u64, fd, DKIOCGETBLOCKCOUNT) orelse return unix.negative(.NOTBLK);
-    const sector = ioctlNumber(u32, fd, DKIOCGETBLOCKSIZE) orelse 512;
+    const size = diskSize(fd) orelse return negative(.NOTBLK);
     out.* = std.mem.zeroes(abi.Geometry);
-    out.size = @floatFromInt(sectors *| sector);
-    out.logical_sector_size = @floatFromInt(sector);
+    out.size = @floatFromInt(size);
+    out.logical_sector_size = @floatFromInt(sectorSize(fd));
     out.physical_sector_size = known(u32, fd, DKIOCGETPHYSICALBLOCKSIZE);
     out.minimum_io_size = out.physical_sector_size;
     out.optimal_io_size = -1;
@@ -212,14 +219,14 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
 fn punch(fd: i32, offset: u64, length: u64) isize {
     var hole: Hole = .{ .offset = @intCast(offset), .length = @intCast(length) };
     const result = unix.signed(c.fcntl(fd, F_PUNCHHOLE, &hole));
-    return if (lacks(result)) unix.negative(.OPNOTSUPP) else result;
+    return if (lacks(result)) negative(.OPNOTSUPP) else result;
 }
 
 pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
     if (kind == .regular) {
         method.* = .punch;
         const result = punch(fd, offset, length);
-        if (result != unix.negative(.OPNOTSUPP)) return result;
+        if (result != negative(.OPNOTSUPP)) return result;
     }
     method.* = .unsupported;
     return 0;
@@ -227,7 +234,7 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
 
 /// Disk Arbitration looks again when the last writer closes; nothing asks it to do so before.
 pub fn rereadPartitions(_: i32) isize {
-    return unix.negative(.OPNOTSUPP);
+    return negative(.OPNOTSUPP);
 }
 
 /// F_NOCACHE cannot be read back, and asks for no alignment.

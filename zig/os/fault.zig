@@ -10,6 +10,7 @@ const abi = @import("../abi.zig");
 const aio = @import("aio.zig");
 const E = std.posix.E;
 const Iovec = @import("iovec.zig").Iovec;
+const negative = @import("errno.zig").negative;
 
 pub fn FaultOs(comptime Real: type) type {
     return struct {
@@ -28,12 +29,12 @@ pub fn FaultOs(comptime Real: type) type {
         pub const sleepMs = Real.sleepMs;
 
         pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
-            if (!@hasDecl(Real, "attachImage")) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+            if (!@hasDecl(Real, "attachImage")) return negative(.OPNOTSUPP);
             return Real.attachImage(fd, sector_size, info);
         }
 
         pub fn loopStatus(number: u32, status: *abi.LoopStatus) isize {
-            if (!@hasDecl(Real, "loopStatus")) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+            if (!@hasDecl(Real, "loopStatus")) return negative(.OPNOTSUPP);
             return Real.loopStatus(number, status);
         }
 
@@ -69,7 +70,7 @@ pub fn FaultOs(comptime Real: type) type {
         fn refuses() ?isize {
             if (!happens(rates.fault_refuse)) return null;
             const errno: E = if (random() & 1 == 0) .INTR else .AGAIN;
-            return -@as(isize, @intFromEnum(errno));
+            return negative(errno);
         }
 
         pub fn pread(fd: i32, address: u64, bytes: u64, offset: u64) isize {
@@ -86,7 +87,7 @@ pub fn FaultOs(comptime Real: type) type {
         }
 
         pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
-            if (!@hasDecl(Real, "readNow")) return -@as(isize, @intFromEnum(E.NOSYS));
+            if (!@hasDecl(Real, "readNow")) return negative(.NOSYS);
             if (refuses()) |errno| return errno;
             if (!happens(rates.fault_short)) return Real.readNow(fd, iovecs, offset);
             const first = [1]Iovec{.{ .base = iovecs[0].base, .len = cut(fd, iovecs[0].len) }};
@@ -98,7 +99,7 @@ pub fn FaultOs(comptime Real: type) type {
         }
 
         pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
-            if (!@hasDecl(Real, "isCached")) return -@as(isize, @intFromEnum(E.NOSYS));
+            if (!@hasDecl(Real, "isCached")) return negative(.NOSYS);
             return Real.isCached(fd, offset, bytes);
         }
 
@@ -132,7 +133,7 @@ pub fn FaultOs(comptime Real: type) type {
             pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
                 if (to_submit > 0 and happens(rates.fault_refuse)) {
                     const errnos = [_]E{ .AGAIN, .BUSY, .INTR };
-                    return -@as(isize, @intFromEnum(errnos[random() % errnos.len]));
+                    return negative(errnos[random() % errnos.len]);
                 }
                 var count = to_submit;
                 if (count > 1 and happens(rates.fault_refuse)) count = @intCast(1 + random() % count);
@@ -250,7 +251,7 @@ pub fn FaultOs(comptime Real: type) type {
                 }
                 const result = if (kept_count == 0) 0 else self.real.submitList(kept[0..kept_count]);
                 if (result < 0 or kept_count == blocks.len) return result;
-                return -@as(isize, @intFromEnum(errno));
+                return negative(errno);
             }
 
             pub fn submitSync(self: *Aio, made: *Block, data_only: bool) isize {
@@ -264,7 +265,7 @@ pub fn FaultOs(comptime Real: type) type {
 
             pub fn finish(self: *Aio, made: *Block) isize {
                 if (self.findRefused(made) == null) return self.real.finish(made);
-                return -@as(isize, @intFromEnum(E.INVAL));
+                return negative(.INVAL);
             }
 
             pub fn cancel(self: *Aio, fd: i32, made: *Block) aio.Cancel {

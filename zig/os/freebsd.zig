@@ -6,6 +6,7 @@ const abi = @import("../abi.zig");
 const unix = @import("unix.zig");
 const c = std.c;
 const E = std.posix.E;
+const negative = @import("errno.zig").negative;
 
 pub const Aio = @import("freebsd_aio.zig").Aio;
 
@@ -115,8 +116,8 @@ pub fn syncData(fd: i32) isize {
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     const errno: E = @enumFromInt(posix_fallocate(fd, @intCast(offset), @intCast(length)));
     return switch (errno) {
-        .INVAL => unix.negative(.OPNOTSUPP),
-        else => unix.negative(errno),
+        .INVAL => negative(.OPNOTSUPP),
+        else => negative(errno),
     };
 }
 
@@ -132,8 +133,12 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
 }
 
 /// Disks are character devices; nothing else answers DIOCGMEDIASIZE (ENOTTY on /dev/null and ttys).
+fn diskSize(fd: i32) ?i64 {
+    return ioctlNumber(i64, fd, DIOCGMEDIASIZE);
+}
+
 fn isDisk(fd: i32) bool {
-    return ioctlNumber(i64, fd, DIOCGMEDIASIZE) != null;
+    return diskSize(fd) != null;
 }
 
 pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
@@ -152,7 +157,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     unix.fillInfo(info, fd, kind, &stat, flags);
     info.direct = @intFromBool(disk or flags.DIRECT);
     if (disk) {
-        info.size = known(i64, fd, DIOCGMEDIASIZE);
+        info.size = @floatFromInt(diskSize(fd) orelse 0);
         // A disk is always raw here: it takes whole sectors from any memory.
         info.offset_alignment = ioctlNumber(u32, fd, DIOCGSECTORSIZE) orelse 512;
     }
@@ -164,7 +169,7 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     if (kind == .disk) return 0;
     const synced = unix.fsync(fd);
     if (synced < 0) return synced;
-    return unix.negative(@enumFromInt(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)));
+    return negative(@enumFromInt(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)));
 }
 
 // Disks -----------------------------------------------------------------------------------------
@@ -176,7 +181,7 @@ fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
 }
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
-    const size = ioctlNumber(i64, fd, DIOCGMEDIASIZE) orelse return unix.negative(.NOTBLK);
+    const size = diskSize(fd) orelse return negative(.NOTBLK);
     out.* = std.mem.zeroes(abi.Geometry);
     out.size = @floatFromInt(size);
     out.logical_sector_size = known(u32, fd, DIOCGSECTORSIZE);
@@ -239,13 +244,13 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
 fn deallocate(fd: i32, offset: u64, length: u64) isize {
     const fspacectl = @extern(?*const FSpaceCtl, .{ .name = "fspacectl", .linkage = .weak });
     const release = sysctlNumber("kern.osreldate") orelse 0;
-    const call = fspacectl orelse return unix.negative(.OPNOTSUPP);
-    if (release < osreldate_14_0) return unix.negative(.OPNOTSUPP);
+    const call = fspacectl orelse return negative(.OPNOTSUPP);
+    if (release < osreldate_14_0) return negative(.OPNOTSUPP);
     var rest: SpaceRange = .{ .offset = @intCast(offset), .len = @intCast(length) };
     while (rest.len > 0) {
         var left: SpaceRange = rest;
         const result = unix.signed(call(fd, SPACECTL_DEALLOC, &rest, 0, &left));
-        if (result == unix.negative(.INTR)) continue;
+        if (result == negative(.INTR)) continue;
         if (result < 0) return result;
         if (left.len >= rest.len) break;
         rest = left;
@@ -258,7 +263,7 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
     if (kind == .regular) {
         method.* = .punch;
         const result = deallocate(fd, offset, length);
-        if (result != unix.negative(.OPNOTSUPP)) return result;
+        if (result != negative(.OPNOTSUPP)) return result;
     }
     method.* = .unsupported;
     return 0;
@@ -266,7 +271,7 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
 
 /// GEOM tastes a disk again when the last writer closes it; nothing asks it to do so before.
 pub fn rereadPartitions(_: i32) isize {
-    return unix.negative(.OPNOTSUPP);
+    return negative(.OPNOTSUPP);
 }
 
 pub fn isDirect(fd: i32) bool {

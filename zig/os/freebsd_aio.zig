@@ -12,6 +12,7 @@ const aio = @import("aio.zig");
 const pthread = @import("pthread.zig");
 const system = @import("freebsd.zig");
 const E = std.posix.E;
+const negative = @import("errno.zig").negative;
 
 /// struct aiocb (sys/aio.h).
 pub const Aiocb = extern struct {
@@ -298,7 +299,7 @@ pub const Aio = struct {
     }
 
     fn outcome(result: isize) isize {
-        return if (result >= 0) result else -@as(isize, @intFromEnum(system.lastErrno()));
+        return if (result >= 0) result else negative(system.lastErrno());
     }
 
     /// aio_error fails with EINVAL for a block the kernel never saw.

@@ -5,8 +5,8 @@ const builtin = @import("builtin");
 const std = @import("std");
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
-const E = linux.E;
 const Iovec = @import("iovec.zig").Iovec;
+const negative = @import("errno.zig").negative;
 
 const page_align = std.heap.page_size_min;
 
@@ -100,10 +100,7 @@ pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
 }
 
 pub fn isTmpfs(fd: i32) bool {
-    // struct statfs (statfs(2)) begins with f_type; linux/magic.h: TMPFS_MAGIC.
-    var info: [64]u64 = @splat(0);
-    if (signed(linux.syscall2(.fstatfs, @as(u32, @bitCast(fd)), @intFromPtr(&info))) < 0) return false;
-    return info[0] == 0x01021994;
+    return fileSystemType(fd) == TMPFS_MAGIC;
 }
 
 /// cachestat(2) (6.5): 1 if every page of the range is in memory, 0 if not.
@@ -152,7 +149,7 @@ pub fn seek(fd: i32, offset: ?i64) isize {
 pub fn close(fd: i32) isize {
     const result = signed(linux.close(fd));
     // The descriptor is gone even after EINTR (close(2)); calling again might close another's.
-    return if (result == -@as(isize, @intFromEnum(E.INTR))) 0 else result;
+    return if (result == negative(.INTR)) 0 else result;
 }
 
 // Opening and asking ---------------------------------------------------------------------------
@@ -175,8 +172,8 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
         .CLOEXEC = true,
     }, mode));
     // A FIFO without a reader and a socket say ENXIO here; so may a device that is gone.
-    if (result == -@as(isize, @intFromEnum(E.NXIO)) and !hasPositions(start, path)) {
-        return -@as(isize, @intFromEnum(E.SPIPE));
+    if (result == negative(.NXIO) and !hasPositions(start, path)) {
+        return negative(.SPIPE);
     }
     if (result < 0) return result;
     const fd: i32 = @intCast(result);
@@ -233,20 +230,20 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
         linux.S.IFREG => .regular,
         linux.S.IFBLK => .disk,
         linux.S.IFCHR => .character,
-        linux.S.IFDIR => return -@as(isize, @intFromEnum(E.ISDIR)),
-        else => return -@as(isize, @intFromEnum(E.SPIPE)),
+        linux.S.IFDIR => return negative(.ISDIR),
+        else => return negative(.SPIPE),
     };
     if (kind == .character) {
         // A terminal, among others, has no positions: lseek(2) says ESPIPE, of the kernel's log EINVAL.
         const position = signed(linux.lseek(fd, 0, linux.SEEK.CUR));
-        if (position == -@as(isize, @intFromEnum(E.INVAL))) return -@as(isize, @intFromEnum(E.SPIPE));
+        if (position == negative(.INVAL)) return negative(.SPIPE);
         if (position < 0) return position;
     }
     const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
     if (status < 0) return status;
     const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
     // Such a descriptor only names the file: read(2) and write(2) would say the same (open(2)).
-    if (flags.PATH) return -@as(isize, @intFromEnum(E.BADF));
+    if (flags.PATH) return negative(.BADF);
     info.* = std.mem.zeroes(abi.FileInfo);
     info.fd = fd;
     info.kind = @intFromEnum(kind);
@@ -256,7 +253,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     info.append = @intFromBool(flags.APPEND);
     info.waits = @intFromBool(kind == .regular and fileSystemType(fd) == FUSE_SUPER_MAGIC);
     fillStat(info, &stat);
-    if (kind == .disk) info.size = ioctlNumber(u64, fd, BLKGETSIZE64) orelse 0;
+    if (kind == .disk) info.size = @floatFromInt(diskSize(fd) orelse 0);
     info.instance = instanceOf(fd, kind, &stat);
     const alignment = if (flags.DIRECT) directAlignment(fd, kind, &stat) else Alignment{ .memory = 1, .offset = 1 };
     info.memory_alignment = alignment.memory;
@@ -287,10 +284,10 @@ const FS_IOC_GETVERSION = 0x80087601;
 /// An inode is used again by another file (born later, of another generation), and a loop device or a card reader
 /// for another medium (BLKGETDISKSEQ, Linux 5.15).
 fn instanceOf(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) u64 {
-    if (kind == .disk) return ioctlExact(u64, fd, BLKGETDISKSEQ) orelse 0;
+    if (kind == .disk) return ioctlNumber(u64, fd, BLKGETDISKSEQ) orelse 0;
     if (kind != .regular) return 0;
     if (stat.mask.BTIME) return unixNanoseconds(stat.btime.sec, stat.btime.nsec);
-    return ioctlExact(u64, fd, FS_IOC_GETVERSION) orelse 0;
+    return ioctlNumber(u64, fd, FS_IOC_GETVERSION) orelse 0;
 }
 
 fn unixNanoseconds(seconds: i64, nanoseconds: u32) u64 {
@@ -318,7 +315,7 @@ fn directAlignment(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) Alignm
         .memory = @max(stat.dio_mem_align, 1),
         .offset = if (kind == .disk) sector else stat.dio_offset_align,
     };
-    if (kind == .character or fileSystemType(fd) == TMPFS_MAGIC) return .{ .memory = 1, .offset = 1 };
+    if (kind == .character or isTmpfs(fd)) return .{ .memory = 1, .offset = 1 };
     return .{ .memory = sector, .offset = sector };
 }
 
@@ -342,7 +339,7 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     }
     // POSIX_FADV_DONTNEED keeps dirty pages (posix_fadvise(2)).
     const synced = signed(linux.fdatasync(fd));
-    if (synced < 0 and synced != -@as(isize, @intFromEnum(E.INVAL))) return synced;
+    if (synced < 0 and synced != negative(.INVAL)) return synced;
     return signed(linux.fadvise(fd, 0, 0, linux.POSIX_FADV.DONTNEED));
 }
 
@@ -364,29 +361,31 @@ const BLKROTATIONAL = 0x127e;
 const BLKZEROOUT = 0x127f;
 const BLKGETDISKSEQ = 0x80081280;
 
-fn ioctlExact(comptime T: type, fd: i32, request: u32) ?T {
+fn diskSize(fd: i32) ?u64 {
+    return ioctlNumber(u64, fd, BLKGETSIZE64);
+}
+
+fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
     var value: T = 0;
     const result = linux.ioctl(fd, request, @intFromPtr(&value));
     return if (linux.errno(result) == .SUCCESS) value else null;
 }
 
-fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?(if (T == u64) f64 else T) {
-    const value = ioctlExact(T, fd, request) orelse return null;
-    return if (T == u64) @floatFromInt(value) else value;
+fn known(comptime T: type, fd: i32, request: u32) f64 {
+    return orUnknown(ioctlNumber(T, fd, request));
 }
 
-fn known(comptime T: type, fd: i32, request: u32) f64 {
-    const value = ioctlNumber(T, fd, request) orelse return -1;
-    return if (T == u64) value else @floatFromInt(value);
+fn orUnknown(number: anytype) f64 {
+    return @floatFromInt(number orelse return -1);
 }
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     var stat: linux.Statx = undefined;
     const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &stat));
     if (result < 0) return result;
-    if (stat.mode & linux.S.IFMT != linux.S.IFBLK) return -@as(isize, @intFromEnum(E.NOTBLK));
+    if (stat.mode & linux.S.IFMT != linux.S.IFBLK) return negative(.NOTBLK);
     out.* = std.mem.zeroes(abi.Geometry);
-    out.size = known(u64, fd, BLKGETSIZE64);
+    out.size = orUnknown(diskSize(fd));
     out.logical_sector_size = known(u32, fd, BLKSSZGET);
     out.physical_sector_size = known(u32, fd, BLKPBSZGET);
     out.minimum_io_size = known(u32, fd, BLKIOMIN);
@@ -410,7 +409,7 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
         const range = [2]u64{ offset, length };
         const result = signed(linux.ioctl(fd, BLKDISCARD, @intFromPtr(&range)));
         method.* = .discard;
-        if (result != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return result;
+        if (result != negative(.OPNOTSUPP)) return result;
     }
     method.* = .punch;
     return punch(fd, offset, length);
@@ -426,15 +425,15 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
         const range = [2]u64{ offset, length };
         const result = signed(linux.ioctl(fd, BLKZEROOUT, @intFromPtr(&range)));
         method.* = .zeroout;
-        if (result != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return result;
+        if (result != negative(.OPNOTSUPP)) return result;
     } else {
         method.* = .punch;
         const punched = punch(fd, offset, length);
-        if (punched != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return punched;
+        if (punched != negative(.OPNOTSUPP)) return punched;
         method.* = .zeroout;
         const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
         const zeroed = signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
-        if (zeroed != -@as(isize, @intFromEnum(E.OPNOTSUPP))) return zeroed;
+        if (zeroed != negative(.OPNOTSUPP)) return zeroed;
     }
     method.* = .unsupported;
     return 0;
@@ -505,7 +504,7 @@ pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
         const result = attachTo(@intCast(number), fd, sector_size, info);
         // Somebody else was given the same number and was faster.
         attempt += 1;
-        if (result == -@as(isize, @intFromEnum(E.BUSY)) and attempt < loop_attempts_max) continue;
+        if (result == negative(.BUSY) and attempt < loop_attempts_max) continue;
         return result;
     }
 }
@@ -528,7 +527,7 @@ pub fn loopStatus(number: u32, status: *abi.LoopStatus) isize {
     const result = signed(linux.ioctl(loop, LOOP_GET_STATUS64, @intFromPtr(&info)));
     if (result < 0) return result;
     // Another device may have that name here.
-    if (info.number != number) return -@as(isize, @intFromEnum(E.NODEV));
+    if (info.number != number) return negative(.NODEV);
     status.* = .{
         .device = info.device,
         .inode = info.inode,

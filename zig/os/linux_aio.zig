@@ -21,6 +21,7 @@ const aio = @import("aio.zig");
 const pthread = @import("pthread.zig");
 const system = @import("linux.zig");
 const E = linux.E;
+const negative = @import("errno.zig").negative;
 
 /// struct aiocb of glibc (aio.h, 64-bit offsets) and of musl (aio.h): 168 bytes, the same up to the
 /// private members, of which both keep the error code at 112.
@@ -261,7 +262,7 @@ pub const Aio = struct {
         if (result == 0) return 0;
         // glibc need not set errno when only entries failed (lio_listio.c); then it is 0 still.
         const errno = __errno_location().*;
-        return if (errno > 0) -@as(isize, errno) else -@as(isize, @intFromEnum(E.IO));
+        return if (errno > 0) -@as(isize, errno) else negative(.IO);
     }
 
     pub fn status(self: *Aio, made: *const Block) i32 {

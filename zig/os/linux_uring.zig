@@ -5,6 +5,7 @@ const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const E = linux.E;
+const negative = @import("errno.zig").negative;
 
 fn signed(result: usize) isize {
     return @bitCast(result);
@@ -84,7 +85,7 @@ pub fn supports(ring: *Ring, opcodes: []const linux.IORING_OP) isize {
     const result = signed(linux.io_uring_register(ring.fd, .REGISTER_PROBE, &probe, probe.ops.len));
     if (result < 0) return result;
     for (opcodes) |opcode| {
-        if (!probe.is_supported(opcode)) return -@as(isize, @intFromEnum(E.OPNOTSUPP));
+        if (!probe.is_supported(opcode)) return negative(.OPNOTSUPP);
     }
     return 0;
 }

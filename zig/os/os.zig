@@ -13,10 +13,7 @@ pub const native = switch (builtin.os.tag) {
 
 pub const E = std.posix.E;
 
-/// A system call's failure as it travels: the negative errno.
-pub fn negative(errno: E) isize {
-    return -@as(isize, @intFromEnum(errno));
-}
+pub const negative = @import("errno.zig").negative;
 
 pub const mapMemory = native.mapMemory;
 pub const unmapMemory = native.unmapMemory;

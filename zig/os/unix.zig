@@ -5,6 +5,7 @@ const abi = @import("../abi.zig");
 const Iovec = @import("iovec.zig").Iovec;
 const c = std.c;
 const E = std.posix.E;
+const negative = @import("errno.zig").negative;
 
 const page_align = std.heap.page_size_min;
 
@@ -13,10 +14,6 @@ extern "c" fn nanosleep(time: *const c.timespec, rest: ?*c.timespec) c_int;
 
 pub fn lastErrno() E {
     return @enumFromInt(c._errno().*);
-}
-
-pub fn negative(errno: E) isize {
-    return -@as(isize, @intFromEnum(errno));
 }
 
 /// A libc result as it travels: a count, or a negative errno.

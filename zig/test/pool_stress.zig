@@ -11,6 +11,7 @@ const NullLane = @import("core").null_lane.NullLane;
 const Operation = @import("core").operation.Operation;
 const Pool = @import("core").thread_pool.Pool;
 const real = @import("core").os.native;
+const negative = @import("core").os.negative;
 
 const depth = 64;
 const operations_max = depth + 32;
@@ -34,7 +35,7 @@ const Os = struct {
         @memset(memory, @truncate(offset));
         const before = performed.fetchAdd(1, .monotonic);
         if (before % 37 == 0) real.sleepMs(0);
-        if (before % 11 == 0) return -@as(isize, @intFromEnum(std.posix.E.INTR));
+        if (before % 11 == 0) return negative(.INTR);
         return @intCast(bytes);
     }
 
