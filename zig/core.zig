@@ -15,6 +15,7 @@ pub const histogram = @import("engine/histogram.zig");
 pub const lane = @import("engine/lane.zig");
 pub const limits = @import("engine/limits.zig");
 pub const list = @import("engine/list.zig");
+pub const memory = @import("engine/memory.zig");
 pub const operation = @import("engine/operation.zig");
 pub const plant = @import("engine/plant.zig");
 pub const plant_names = @import("engine/plant_names.zig");
@@ -58,6 +59,7 @@ test {
     _ = sector_map;
     _ = histogram;
     _ = list;
+    _ = memory;
     _ = operation;
     _ = posix_aio;
     _ = fake_medium;

@@ -10,10 +10,9 @@ const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("abi.zig");
 const engine_file = @import("engine/engine.zig");
-const lane = @import("engine/lane.zig");
+const Memory = @import("engine/memory.zig").Memory;
 const options = @import("build_options");
 const os = @import("os/os.zig");
-const Operation = @import("engine/operation.zig").Operation;
 const Pool = @import("lanes/thread_pool.zig").Pool;
 const Slab = @import("engine/slab.zig").Slab;
 const SimulatedDevice = @import("device/simulated_device.zig").SimulatedDevice;
@@ -127,8 +126,7 @@ pub const Ring = struct {
     }
 
     const Layout = struct {
-        operations: u32,
-        queue_depth: u32,
+        sizes: Memory.Sizes,
         private_bytes: u64,
         submissions: u64,
         completions: u64,
@@ -137,18 +135,14 @@ pub const Ring = struct {
 
         fn of(queue_depth: u32) Layout {
             const operations = queue_depth + abi.operations_ready;
-            // Each array starts aligned by itself; the slack covers it.
-            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) +
-                @sizeOf(lane.Verdict) + @sizeOf(lane.Reaped);
-            const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
+            const sizes: Memory.Sizes = .{ .operations = operations, .queue_depth = queue_depth, .files = abi.files_max };
             const submissions = std.mem.alignForward(u64, @sizeOf(abi.Control), 64);
             const completions = submissions + operations * @sizeOf(abi.Submission);
             const tables_end = completions + operations * @sizeOf(abi.Completion);
             const bounce = std.mem.alignForward(u64, tables_end, abi.bounce_block_bytes_max);
             return .{
-                .operations = operations,
-                .queue_depth = queue_depth,
-                .private_bytes = @sizeOf(Ring) + operations * per_operation + files_bytes + 4096,
+                .sizes = sizes,
+                .private_bytes = @sizeOf(Ring) + Memory.bytes(sizes),
                 .submissions = submissions,
                 .completions = completions,
                 .bounce = bounce,
@@ -181,35 +175,23 @@ pub const Ring = struct {
         info.submissions_offset = @intCast(layout.submissions);
         info.completions_offset = @intCast(layout.completions);
         info.bounce_offset = @intCast(layout.bounce);
-        info.operations_max = layout.operations;
+        info.operations_max = layout.sizes.operations;
         info.queue_depth = queue_depth;
         info.ring = @floatFromInt(@intFromPtr(ring));
         return ring;
     }
 
-    fn engineMemory(ring: *Ring, layout: Layout) engine_file.Memory {
-        var arena = std.heap.FixedBufferAllocator.init(ring.private[@sizeOf(Ring)..]);
-        const allocator = arena.allocator();
-        const count = layout.operations;
+    fn engineMemory(ring: *Ring, layout: Layout) Memory {
+        var fixed: std.heap.FixedBufferAllocator = .init(ring.private[@sizeOf(Ring)..]);
+        const count = layout.sizes.operations;
         const shared = ring.shared.ptr;
-        // `alloc` would write over all of it in safe builds, and most of it is never used.
-        const files_bytes = abi.files_max * @sizeOf(engine_file.FileState);
-        const files = allocator.rawAlloc(files_bytes, .of(engine_file.FileState), @returnAddress()) orelse unreachable;
-        const first_file: [*]engine_file.FileState = @ptrCast(@alignCast(files));
         const submissions: [*]abi.Submission = @ptrCast(@alignCast(shared + layout.submissions));
         const completions: [*]abi.Completion = @ptrCast(@alignCast(shared + layout.completions));
-        // Layout.of has counted: these cannot fail.
-        return .{
+        return Memory.allocate(fixed.allocator(), .{
             .control = @ptrCast(shared),
             .submissions = submissions[0..count],
             .completions = completions[0..count],
-            .operations = allocator.alloc(Operation, count) catch unreachable,
-            .files = first_file[0..abi.files_max],
-            .run = allocator.alloc(*Operation, layout.queue_depth) catch unreachable,
-            .verdicts = allocator.alloc(lane.Verdict, layout.queue_depth) catch unreachable,
-            .reaped = allocator.alloc(lane.Reaped, count) catch unreachable,
-            .fresh = allocator.alloc(*Operation, count) catch unreachable,
-        };
+        }, layout.sizes) catch unreachable; // Layout.of has counted
     }
 
     fn start(ring: *Ring, backend: abi.Backend, wanted: abi.RingOptions) ?Refusal {
@@ -235,7 +217,7 @@ pub const Ring = struct {
                 if (!@hasField(AnyEngine, "posix_aio")) return unknown;
                 ring.engine = .{ .posix_aio = undefined };
                 const kernel = &ring.engine.posix_aio.kernel;
-                const operations = Layout.of(wanted.queue_depth).operations;
+                const operations = Layout.of(wanted.queue_depth).sizes.operations;
                 if (kernel.init(operations, ring.wake)) |refusal| {
                     return .{ .errno = refusal.errno, .step = refusal.step };
                 }

@@ -9,7 +9,6 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
-const lane = @import("lane.zig");
 const Cancellation = @import("cancel.zig").Cancellation;
 const Completions = @import("completions.zig").Completions;
 const operation_file = @import("operation.zig");
@@ -20,46 +19,12 @@ const read_now = @import("read_now.zig");
 const Reaping = @import("reap.zig").Reaping;
 const Submission = @import("submit.zig").Submission;
 const List = @import("list.zig").List(Operation);
+const Memory = @import("memory.zig").Memory;
 
 pub const call_bytes_max = limits_file.call_bytes_max;
 pub const attempts_max = limits_file.attempts_max;
 pub const retry_ms_idle = limits_file.retry_ms_idle;
 pub const retry_ms_busy = limits_file.retry_ms_busy;
-
-/// What the engine knows about one open file.
-pub const FileState = struct {
-    /// Operations that change the medium and are not settled yet.
-    writes_open: u32 = 0,
-    /// The kernel lane refused this file (EOPNOTSUPP): such operations go to the pool at once.
-    /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
-    transfers_refused: bool = false,
-    syncs_refused: bool = false,
-    read_now: read_now.Experience = .{},
-    /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
-    owned_fd: i32 = -1,
-    /// Syncs that wait for earlier writes.
-    held: List = .{},
-
-    /// JavaScript gives a closed file's record to the next one.
-    pub fn forgetRefusals(file: *FileState) void {
-        file.transfers_refused = false;
-        file.syncs_refused = false;
-        file.read_now = .{};
-    }
-};
-
-/// The fixed memory an engine works in; it never moves and never grows.
-pub const Memory = struct {
-    control: *abi.Control,
-    submissions: []const abi.Submission,
-    completions: []abi.Completion,
-    operations: []Operation,
-    files: []FileState,
-    run: []*Operation,
-    verdicts: []lane.Verdict,
-    reaped: []lane.Reaped,
-    fresh: []*Operation,
-};
 
 pub const Limits = struct {
     queue_depth: u32,

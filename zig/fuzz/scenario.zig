@@ -6,15 +6,14 @@ const std = @import("std");
 const abi = @import("core").abi;
 const checked = @import("checked.zig");
 const engine_file = @import("core").engine;
-const lane = @import("core").lane;
 const model_file = @import("model.zig");
 const operation_file = @import("core").operation;
 const oracle_file = @import("oracle.zig");
 const fake = @import("core").fake_kernel;
 const workload = @import("workload.zig");
 const Call = oracle_file.Call;
+const EngineMemory = @import("core").memory.Memory;
 const Memory = @import("memory.zig").Memory;
-const Operation = operation_file.Operation;
 const Oracle = oracle_file.Oracle;
 const report = @import("report.zig");
 const fail = report.fail;
@@ -38,12 +37,7 @@ pub const World = struct {
     control: abi.Control,
     submissions: [operations_max]abi.Submission,
     completions: [operations_max]abi.Completion,
-    operations: [operations_max]Operation,
-    files: [files_max]engine_file.FileState,
-    run: [operations_max]*Operation,
-    verdicts: [operations_max]lane.Verdict,
-    fresh: [operations_max]*Operation,
-    reaped: [operations_max]lane.Reaped,
+    scratch: [EngineMemory.bytes(.{ .operations = operations_max, .queue_depth = operations_max, .files = files_max })]u8,
     kernel: fake.Kernel,
     oracle: Oracle,
 
@@ -60,18 +54,17 @@ pub const World = struct {
         }
     }
 
-    fn engineMemory(world: *World, plan: *const workload.Plan) engine_file.Memory {
-        return .{
+    fn engineMemory(world: *World, plan: *const workload.Plan) EngineMemory {
+        var fixed: std.heap.FixedBufferAllocator = .init(&world.scratch);
+        return EngineMemory.allocate(fixed.allocator(), .{
             .control = &world.control,
             .submissions = world.submissions[0..plan.operations],
             .completions = world.completions[0..plan.operations],
-            .operations = world.operations[0..plan.operations],
-            .files = &world.files,
-            .run = world.run[0..plan.queue_depth],
-            .verdicts = world.verdicts[0..plan.queue_depth],
-            .fresh = world.fresh[0..plan.operations],
-            .reaped = world.reaped[0..plan.operations],
-        };
+        }, .{
+            .operations = plan.operations,
+            .queue_depth = plan.queue_depth,
+            .files = files_max,
+        }) catch unreachable; // a plan is never larger than the scratch space
     }
 };
 

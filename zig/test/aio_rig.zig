@@ -5,9 +5,8 @@ const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("core").abi;
 const engine_file = @import("core").engine;
-const lane = @import("core").lane;
+const Memory = @import("core").memory.Memory;
 const os = @import("core").os;
-const Operation = @import("core").operation.Operation;
 const PosixAio = @import("core").posix_aio.PosixAio;
 
 pub const files_max = 16;
@@ -50,11 +49,9 @@ pub fn Rig(comptime Context: type) type {
         /// In place: lanes and threads keep pointers. `slots`: operations this rig ever carries.
         pub fn init(rig: *Self, context: *Context, queue_depth: u32, slots: u32) !void {
             const count = queue_depth + abi.operations_ready;
-            const per_operation = @sizeOf(Operation) + 2 * @sizeOf(*Operation) + @sizeOf(lane.Verdict) +
-                @sizeOf(lane.Reaped) + @sizeOf(abi.Submission) + @sizeOf(abi.Completion);
-            const bytes = @sizeOf(abi.Control) + count * per_operation + slots * @sizeOf(abi.Completion) +
-                files_max * @sizeOf(engine_file.FileState) + 8192;
-            const memory = os.mapMemory(bytes) orelse return context.fail("no memory", 0, 0);
+            const sizes: Memory.Sizes = .{ .operations = count, .queue_depth = queue_depth, .files = files_max };
+            const tables = @sizeOf(abi.Control) + count * @sizeOf(abi.Submission) + (count + slots) * @sizeOf(abi.Completion);
+            const memory = os.mapMemory(tables + Memory.bytes(sizes)) orelse return context.fail("no memory", 0, 0);
             errdefer os.unmapMemory(memory);
             var arena = std.heap.FixedBufferAllocator.init(memory);
             const allocator = arena.allocator();
@@ -83,17 +80,11 @@ pub fn Rig(comptime Context: type) type {
                 return context.fail("the lane does not start", 0, refusal.errno);
             }
             rig.engine.pool.init(rig.wake, 4, rig, releasePool, retainPool);
-            rig.engine.init(.{
+            rig.engine.init(try Memory.allocate(allocator, .{
                 .control = try allocator.create(abi.Control),
                 .submissions = rig.submissions,
                 .completions = try allocator.alloc(abi.Completion, count),
-                .operations = try allocator.alloc(Operation, count),
-                .files = try allocator.alloc(engine_file.FileState, files_max),
-                .run = try allocator.alloc(*Operation, queue_depth),
-                .verdicts = try allocator.alloc(lane.Verdict, queue_depth),
-                .reaped = try allocator.alloc(lane.Reaped, count),
-                .fresh = try allocator.alloc(*Operation, count),
-            }, .{ .queue_depth = queue_depth, .window_bytes = abi.window_bytes_default });
+            }, sizes), .{ .queue_depth = queue_depth, .window_bytes = abi.window_bytes_default });
         }
 
         fn retainPool(opaque_rig: *anyopaque) void {

@@ -6,9 +6,8 @@
 const std = @import("std");
 const abi = @import("core").abi;
 const engine_file = @import("core").engine;
-const lane = @import("core").lane;
+const Memory = @import("core").memory.Memory;
 const NullLane = @import("core").null_lane.NullLane;
-const Operation = @import("core").operation.Operation;
 const Pool = @import("core").thread_pool.Pool;
 const real = @import("core").os.native;
 const negative = @import("core").os.negative;
@@ -16,6 +15,7 @@ const negative = @import("core").os.negative;
 const depth = 64;
 const operations_max = depth + 32;
 const memory_bytes = 64;
+const sizes: Memory.Sizes = .{ .operations = operations_max, .queue_depth = depth, .files = 1 };
 const patience_ms = 10_000;
 
 var rings: std.atomic.Value(u32) = .init(0);
@@ -99,12 +99,7 @@ const Owner = struct {
     control: abi.Control,
     submissions: [operations_max]abi.Submission,
     completions: [operations_max]abi.Completion,
-    operations: [operations_max]Operation,
-    files: [1]engine_file.FileState,
-    run: [depth]*Operation,
-    verdicts: [depth]lane.Verdict,
-    reaped: [operations_max]lane.Reaped,
-    fresh: [operations_max]*Operation,
+    scratch: [Memory.bytes(sizes)]u8,
     memory: [operations_max][memory_bytes]u8,
     offsets: [operations_max]u64,
     busy: [operations_max]bool,
@@ -131,17 +126,13 @@ const Owner = struct {
         owner.next = .sleep;
         owner.engine.kernel = .{};
         owner.engine.pool.init(.{}, threads_max, owner, release, retain);
-        owner.engine.init(.{
+        var fixed: std.heap.FixedBufferAllocator = .init(&owner.scratch);
+        const memory = Memory.allocate(fixed.allocator(), .{
             .control = &owner.control,
             .submissions = &owner.submissions,
             .completions = &owner.completions,
-            .operations = &owner.operations,
-            .files = &owner.files,
-            .run = &owner.run,
-            .verdicts = &owner.verdicts,
-            .reaped = &owner.reaped,
-            .fresh = &owner.fresh,
-        }, .{ .queue_depth = depth, .window_bytes = abi.window_bytes_default });
+        }, sizes) catch unreachable;
+        owner.engine.init(memory, .{ .queue_depth = depth, .window_bytes = abi.window_bytes_default });
     }
 
     fn submit(owner: *Owner, wanted: u32, offset: *u64) void {
