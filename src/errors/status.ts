@@ -44,11 +44,11 @@ export function statusError(status: number, errno: number, context: ErrorContext
   }
   return new IoError("ERR_INTERNAL", {
     ...context,
-    reason: "the native side refused the submission",
+    reason: "the native library refused the operation",
   });
 }
 
-/** Code of what was in flight when its ring was lost. */
+/** The code of operations that were in flight when their ring was lost. */
 export const OUTCOME_UNKNOWN = "ERR_OUTCOME_UNKNOWN";
 
 /** The error of an operation whose outcome the kernel refuses to report, with this errno. */
@@ -62,30 +62,30 @@ function unknownError(errno: number, context: ErrorContext): IoError {
     );
   } else if (kind === abi.Kind.write || kind === abi.Kind.writev) {
     hints.push(
-      "It may still be carried out, at any later time: do not write to that range again from here",
+      "It may still be carried out, at any later time: do not write to that range again from this process",
     );
   }
   if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") {
     hints.push(
-      'A sandbox has to forbid io_uring before the first Ring is opened (or use "threads")',
+      'A sandbox must forbid io_uring before the first Ring is opened (or use "threads")',
     );
   }
   return new IoError(OUTCOME_UNKNOWN, {
     ...context,
     errno: -errno,
-    reason: `the kernel does not say what became of it (${refusal(errno)})`,
+    reason: `the kernel no longer reports how the operation ended (${refusal(errno)})`,
     ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
   });
 }
 
-/** Of what was in flight on a ring that is lost, and not in the kernel. */
+/** The error of operations of a lost ring that were not in the kernel. */
 export function lostError(errno: number, context: IoErrorInit): IoError {
   const reason = `its ring was lost before this could be done (${refusal(errno)})`;
   const hint = "Open the file again, on another ring";
   return new IoError(OUTCOME_UNKNOWN, { ...context, errno: -errno, reason, hint });
 }
 
-/** For calls on a ring, or on a file of one, that is closed, or lost if `lostErrno` is not 0. */
+/** The error of calls on a closed ring, or on a file of it; on a lost one if `lostErrno` is not 0. */
 export function ringClosedError(lostErrno: number, init: IoErrorInit): IoError {
   if (lostErrno === 0)
     return new IoError("ERR_RING_CLOSED", { ...init, reason: "the ring is closed" });

@@ -4,7 +4,7 @@
 
 import type { Offset } from "../common/arguments.ts";
 
-/** 2 ** level bytes, with offset high * 2 ** 32 + low; 32 bits each, for offsets are exact up to 2 ** 63. */
+/** 2 ** level bytes at offset high * 2 ** 32 + low; two numbers of 32 bits, to be exact up to 2 ** 63. */
 export interface Block {
   readonly high: number;
   readonly low: number;
@@ -12,7 +12,7 @@ export interface Block {
 }
 
 const WORD = 2 ** 32;
-/** Behind every offset of a file. */
+/** `high` past every offset of a file. */
 const END_HIGH = 2 ** 31;
 
 /** The blocks of a range; none if it is empty. `end` Infinity: up to 2 ** 63. */
@@ -40,7 +40,7 @@ export function commonLevel(a: Block, b: Block): number {
   return Math.max(differingBits(a, b), a.level, b.level);
 }
 
-/** Whether it lies in the upper half of the block of this level (1 or more) that contains it. */
+/** Whether the block is in the upper half of the block of this level (1 or more) that contains it. */
 export function isUpper(block: Block, level: number): boolean {
   const bit = level - 1;
   return (bit < 32 ? (block.low >>> bit) & 1 : (block.high >>> (bit - 32)) & 1) === 1;
@@ -52,7 +52,7 @@ function differingBits(a: Block, b: Block): number {
   return 32 - Math.clz32(a.low ^ b.low);
 }
 
-/** From both ends, smallest blocks first. Numbers up to 2 ** 32. */
+/** Cuts from both ends, smallest blocks first. Numbers up to 2 ** 32. */
 function cut(from: number, to: number, add: (at: number, level: number) => void): void {
   const both = from | to;
   let level = both === 0 ? 32 : 31 - Math.clz32(both & -both);

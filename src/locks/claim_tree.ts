@@ -1,15 +1,15 @@
-// Claims on aligned blocks of bytes, and which of them may go on because no earlier one conflicts with it. For
-// range_lock.ts, which makes a claim of each block of a range.
+// Claims on aligned blocks of bytes, and which of them are granted because no earlier one conflicts. A range of
+// range_lock.ts is one claim for each of its blocks.
 //
-// Each block that is claimed has a node in a binary tree. A claim conflicts only with those of the same node, of the
-// nodes above it and of those below it. A node knows the earliest claim of either kind in and below it (`earliest`),
-// and the earliest that waits though nothing in or below the node stands before it (`ready`). What is ready at
-// the root may go on. Whoever comes or goes costs a way to the root, and one down for each that
-// may go on, however many others there are.
+// Each claimed block has a node in a binary tree. A claim conflicts only with claims of the same node, of the nodes
+// above it and of those below it. A node knows the order of the earliest claim of either kind in its subtree
+// (`earliest`), and of the earliest waiting claim that nothing in its subtree blocks (`ready`). What is ready at
+// the root is granted. Adding or removing a claim costs one path to the root, plus one path down for each claim
+// granted, however many others there are.
 
 import { type Block, commonLevel, isUpper } from "./aligned_blocks.ts";
 
-/** What claims blocks: see `RangeLock`. */
+/** A claimant of blocks: see `RangeLock`. */
 export interface Claimant {
   /** Shared claims do not conflict with each other. */
   readonly exclusive: boolean;
@@ -17,7 +17,7 @@ export interface Claimant {
   readonly order: number;
 }
 
-/** A block claimed by somebody. */
+/** A claimed block. */
 export class Claim<T extends Claimant> {
   readonly by: T;
   readonly node: Node<T>;
@@ -30,7 +30,7 @@ export class Claim<T extends Claimant> {
   }
 }
 
-/** Claims of one kind on one block, in the order of their coming: first those that went on, then those that wait. */
+/** Claims of one kind on one block, in order: first granted ones, then waiting ones. */
 class Queue<T extends Claimant> {
   first: Claim<T> | undefined;
   last: Claim<T> | undefined;
@@ -55,7 +55,7 @@ class Queue<T extends Claimant> {
   }
 }
 
-/** A node knows orders of claims; Infinity for none. */
+/** A node stores orders of claims; Infinity for none. */
 class Node<T extends Claimant> implements Block {
   readonly high: number;
   readonly low: number;
@@ -76,7 +76,7 @@ class Node<T extends Claimant> implements Block {
     this.level = level;
   }
 
-  /** Brings up to date what it knows; false if nothing has changed. */
+  /** Recomputes the node; false if nothing has changed. */
   note(): boolean {
     const { earliestExclusive, earliestShared, readyExclusive, readyShared } = this;
     this.#noteEarliest();
@@ -109,7 +109,7 @@ class Node<T extends Claimant> implements Block {
     const { lower, upper } = this;
     const firstExclusive = orderOf(this.exclusive.first);
     const firstShared = orderOf(this.shared.first);
-    // Of what is ready below, that which the first ones of this node do not stand before.
+    // The earliest ready claim below that the first claims of this node do not block.
     const exclusive = Math.min(
       lower?.readyExclusive ?? Infinity,
       upper?.readyExclusive ?? Infinity,
@@ -123,7 +123,7 @@ class Node<T extends Claimant> implements Block {
     if (this.isFirstReady(Infinity, Infinity)) this.readyExclusive = firstExclusive;
   }
 
-  /** Whether the first exclusive claim waits, and nothing in, below or above the node stands before it. */
+  /** Whether the first exclusive claim waits and nothing in, below or above the node blocks it. */
   isFirstReady(aboveExclusive: number, aboveShared: number): boolean {
     const { first, firstWaiting } = this.exclusive;
     if (first === undefined || first !== firstWaiting) return false;
@@ -132,7 +132,7 @@ class Node<T extends Claimant> implements Block {
     return order < aboveExclusive && order < aboveShared;
   }
 
-  /** Whether something in or below the node may go on, if these are the earliest of what lies above. */
+  /** Whether something in the subtree can be granted, given the earliest claims above. */
   hasReady(aboveExclusive: number, aboveShared: number): boolean {
     if (this.readyShared < aboveExclusive) return true;
     return this.readyExclusive < aboveExclusive && this.readyExclusive < aboveShared;
@@ -146,15 +146,15 @@ function orderOf<T extends Claimant>(claim: Claim<T> | undefined): number {
 export class ClaimTree<T extends Claimant> {
   readonly #goesOn: (by: T) => void;
   #root: Node<T> | undefined;
-  /** Nodes visited so far: what all of it has cost. */
+  /** Nodes visited so far: the total cost. */
   steps = 0;
 
-  /** `goesOn` is told of each claim once; it must not come back here. */
+  /** `goesOn` is called once for each granted claim; it must not call back into the tree. */
   constructor(goesOn: (by: T) => void) {
     this.#goesOn = goesOn;
   }
 
-  /** Claims a block, later than all others. It waits until `update`. */
+  /** Claims a block, after all others. The claim waits until `update`. */
   add(block: Block, by: T): Claim<T> {
     const node = this.#nodeOf(block);
     const claim = new Claim(by, node);
@@ -163,7 +163,7 @@ export class ClaimTree<T extends Claimant> {
     return claim;
   }
 
-  /** Gives up a claim, whether it waits or not. */
+  /** Removes a claim, granted or waiting. */
   remove(claim: Claim<T>): void {
     const { node } = claim;
     (claim.by.exclusive ? node.exclusive : node.shared).remove(claim);
@@ -171,13 +171,13 @@ export class ClaimTree<T extends Claimant> {
     this.#prune(node);
   }
 
-  /** Lets go on what may. To be called after claims were added or removed. */
+  /** Grants what can be granted. Call it after adding or removing claims. */
   update(): void {
     const root = this.#root;
     if (root?.hasReady(Infinity, Infinity)) this.#letGoOn(root, Infinity, Infinity);
   }
 
-  /** With the earliest of what lies above. Only ways that lead to a claim that may go on are gone. */
+  /** Grants in the subtree, given the earliest claims above. Visits only paths that lead to a claim to grant. */
   #letGoOn(node: Node<T>, aboveExclusive: number, aboveShared: number): void {
     this.steps++;
     const { exclusive, shared, lower, upper } = node;
@@ -202,7 +202,7 @@ export class ClaimTree<T extends Claimant> {
     this.#goesOn(claim.by);
   }
 
-  /** What the nodes above know changes, up to where it does not. */
+  /** Recomputes the nodes above, up to the first that does not change. */
   #noteFrom(start: Node<T>): void {
     for (let node: Node<T> | undefined = start; node !== undefined; node = node.parent) {
       this.steps++;
@@ -226,7 +226,7 @@ export class ClaimTree<T extends Claimant> {
     return made;
   }
 
-  /** A node of `level` takes the place of `node`, which comes below it, as does the one for `block`. */
+  /** Inserts a node of `level` above `node`, and below it a node for `block`. */
   #insertAbove(node: Node<T>, level: number, block: Block): Node<T> {
     const above = new Node<T>(block.high, block.low, level);
     this.#attach(node.parent, above);
@@ -245,7 +245,7 @@ export class ClaimTree<T extends Claimant> {
     else parent.lower = node;
   }
 
-  /** Nodes that nothing is claimed of stay only where two ways part. */
+  /** Removes nodes without claims, except where two paths part. */
   #prune(start: Node<T>): void {
     let node: Node<T> | undefined = start;
     while (node !== undefined && node.exclusive.first === undefined) {

@@ -1,9 +1,12 @@
 // The identity of a file or device: equal for all its names, as exact numbers.
 
-/** Tells one file or device from another, whatever its names: by numbers that are exact also above 2^53. */
+/** Identifies a file or device, whatever its names. Exact also above 2^53. */
 export interface Identity {
-  /** The same for whoever has it open. */
+  /** Equal for all who have it open. */
   readonly name: string;
-  /** Another one for what gets the name later: a file with a reused inode, a loop device attached anew; 0 if unknown. */
+  /**
+   * Differs for a later owner of the name: a file with a reused inode, or a loop device attached anew. 0 if
+   * unknown.
+   */
   readonly instance: bigint;
 }

@@ -11,16 +11,16 @@ import { type Claim, ClaimTree } from "./claim_tree.ts";
 
 export interface Range {
   readonly start: Offset;
-  /** First byte behind it; Infinity for "to the end of the file and beyond". */
+  /** End of the range, exclusive; Infinity for "to the end of the file and beyond". */
   readonly end: Offset;
-  /** Whether it is shared with nobody. Default false. */
+  /** Whether no other range may overlap it. Default false. */
   readonly exclusive?: boolean;
 }
 
-/** A range that is held or waited for; give it to `release`. */
+/** A range that is held or waited for; pass it to `release`. */
 export interface Lease extends Range {
   readonly exclusive: boolean;
-  /** Resolves when the range is held; undefined if it is so from the beginning. */
+  /** Resolves when the range is held; undefined if it is held from the beginning. */
   readonly granted: Promise<void> | undefined;
 }
 
@@ -31,7 +31,7 @@ class Entry implements Lease {
   /** Position among all calls of `acquire`. */
   readonly order: number;
   readonly claims: Claim<Entry>[] = [];
-  /** Claims that something earlier stands before. */
+  /** Number of its claims that are blocked. */
   waiting = 0;
   released = false;
   granted: Promise<void> | undefined;
@@ -50,7 +50,7 @@ export class RangeLock {
     entry.waiting--;
     if (entry.waiting === 0 && entry.grant !== undefined) this.#holders.add(entry);
   });
-  /** Tells those that have waited. */
+  /** Resolves the promises of granted leases. */
   readonly #holders = new Turns<Entry>((entry) => {
     if (!entry.released) entry.grant?.();
   });
@@ -68,8 +68,8 @@ export class RangeLock {
   }
 
   /**
-   * Shared leases overlap each other, exclusive ones nobody. The range is held when every earlier lease that
-   * conflicts has been released: see `granted`. An empty range conflicts with nothing.
+   * Shared leases may overlap each other; an exclusive one overlaps none. The range is held when every earlier
+   * conflicting lease has been released: see `granted`. An empty range conflicts with nothing.
    */
   acquire(range: Range): Lease {
     const blocks = blocksOf(range.start, range.end);
@@ -85,7 +85,7 @@ export class RangeLock {
     return entry;
   }
 
-  /** Gives back a range that is held, or gives up waiting for it. */
+  /** Releases a range that is held, or stops waiting for it. */
   release(lease: Lease): void {
     const entry = lease as Entry;
     if (entry.released) throw new Error("the range is not held");

@@ -10,54 +10,54 @@ import type { Offset } from "../common/arguments.ts";
 import type { Identity } from "./identity.ts";
 import { type Lease, type Range, RangeLock } from "./range_lock.ts";
 
-/** Who waits: for how long, and what to say if it was in vain. */
+/** A waiter: its scope, and its errors. */
 export interface Waiter {
   readonly scope: CancelScope | undefined;
   stopped(reason: CancelReason): Error;
-  /** The range is given up because of `cause`. */
+  /** The error if the range was given up because of `cause`. */
   givenUp(cause: unknown): Error;
 }
 
-/** A change that began while the lock was off; it is given a lease when the lock is turned on. */
+/** A change that began while the lock was off; it gets a lease when the lock is turned on. */
 interface Unlocked {
   readonly start: Offset;
   readonly end: Offset;
   lease: Lease | undefined;
 }
 
-/** Calls back for each write of the fast way (proactor.ts) of one `File` that is under way. */
+/** Calls `found` for each write of the fast path (proactor.ts) of one `File` that is in flight. */
 export type EachWrite = (found: (slot: number, start: Offset, end: Offset) => void) => void;
 
-/** A range that the kernel may still write for a ring that is lost. */
+/** A range that the kernel may still write for a lost ring. */
 interface GivenUp {
   readonly start: Offset;
   readonly end: Offset;
   readonly cause: unknown;
-  /** Of the file or medium it is of. */
+  /** The instance of the file or medium. */
   readonly instance: bigint;
 }
 
-/** What all that is open of one file has in common. */
+/** The state shared by all Files of one file. */
 class Shared {
   ranges: RangeLock | undefined;
-  /** Those that want it on as long as they are open. */
+  /** Number of Files that keep the lock on while they are open. */
   keepers = 0;
   readonly unlocked = new Set<Unlocked>();
   readonly members = new Set<WriteLock>();
   readonly givenUp: GivenUp[] = [];
 }
 
-/** By file or device, what is open of it in this thread. */
+/** Shared state by file or device. */
 const shared = new Map<string, Shared>();
 
-/** The part of one `File` in the lock of its file. */
+/** The share of one `File` in the lock of its file. */
 export class WriteLock {
   #shared = new Shared();
   #identity: Identity | undefined;
   #keeps = false;
-  /** Its writes of the fast way that were under way when the lock was turned on, by slot. */
+  /** Its writes of the fast path that were in flight when the lock was turned on, by slot. */
   readonly #fast = new Map<number, Lease>();
-  /** Its writes of the fast way that are under way. */
+  /** Its writes of the fast path in flight. */
   #fastCount = 0;
   #eachWrite: EachWrite = () => {};
 
@@ -66,8 +66,8 @@ export class WriteLock {
   }
 
   /**
-   * Shares the lock with what else is open of the same file; `identity` undefined: there is nothing else. To be
-   * called before the first write.
+   * Shares the lock with other Files of the same file; `identity` undefined: there are none. Call it before the
+   * first write.
    */
   join(identity: Identity | undefined, eachWrite: EachWrite): void {
     this.#eachWrite = eachWrite;
@@ -75,7 +75,8 @@ export class WriteLock {
     if (identity === undefined) return;
     const { name, instance } = identity;
     const found = shared.get(name);
-    // Without members it is there for what was given up; of another file or medium, if that has the name now.
+    // Without members it only holds ranges given up; if another file or medium has the name now, they do not
+    // concern it.
     const isAnothers =
       found?.members.size === 0 && !found.givenUp.some((range) => range.instance === instance);
     if (found === undefined || isAnothers) {
@@ -86,7 +87,7 @@ export class WriteLock {
     this.#shared = found;
   }
 
-  /** The file is closed; nothing of it is under way. */
+  /** Call when the file is closed, with nothing in flight. */
   leave(): void {
     const { members } = this.#shared;
     if (this.#keeps) this.#shared.keepers--;
@@ -97,12 +98,12 @@ export class WriteLock {
     if (this.#identity !== undefined) shared.delete(this.#identity.name);
   }
 
-  /** Whether every change has to take part. */
+  /** Whether every change must take part. */
   get isOn(): boolean {
     return this.#shared.ranges !== undefined;
   }
 
-  /** For files whose writes may be unaligned at any time. */
+  /** Keeps the lock on, for files whose writes may be unaligned at any time. */
   keepOn(): void {
     if (this.#keeps) return;
     this.#keeps = true;
@@ -111,8 +112,8 @@ export class WriteLock {
   }
 
   /**
-   * What whole sectors a write covered may still be written, at any later time: nobody who shares one of them, and
-   * knows nothing of it, may write there any more, until the file is another one.
+   * Gives up the whole sectors of a write of unknown outcome, which may still be written at any later time. Other
+   * changes of them are refused from now on, until the file is another one.
    */
   giveUp(start: Offset, end: Offset, cause: unknown): void {
     this.#shared.givenUp.push({ start, end, cause, instance: this.#instance });
@@ -120,7 +121,7 @@ export class WriteLock {
     this.#turnOn();
   }
 
-  /** A write of the fast way begins: the lock is off, or the file has no sectors. */
+  /** A write of the fast path begins: the lock is off, or the file has no sectors. */
   fastBegins(): void {
     this.#fastCount++;
   }
@@ -134,14 +135,14 @@ export class WriteLock {
     this.#release(lease);
   }
 
-  /** Runs a change, which begins in this turn if it may. */
+  /** Runs a change when it may; in this turn if it may at once. */
   during<T>(range: Range, waiter: Waiter, run: () => Promise<T>): Promise<T> {
     const { ranges } = this.#shared;
     if (ranges !== undefined) return this.#runLocked(ranges, range, waiter, run);
     return this.#runUnlocked({ start: range.start, end: range.end, lease: undefined }, run);
   }
 
-  /** Runs a change beside no other of its range. Turns the lock on, and waits for what began before that, too. */
+  /** Runs a change with its range to itself. Turns the lock on, and waits for earlier changes of the range, too. */
   alone<T>(start: Offset, end: Offset, waiter: Waiter, run: () => Promise<T>): Promise<T> {
     return this.#runLocked(this.#turnOn(), { start, end, exclusive: true }, waiter, run);
   }

@@ -8,12 +8,12 @@ import { checkAlignment, createSlab, SIZE_MAX } from "./slab.ts";
  * Zeroed memory that files read into and write from without a copy.
  *
  * @param size Bytes, from 1 to 2^32, the longest ArrayBuffer there is.
- * @param options.alignment A power of two; default 4096, which suits every device. Smaller values
- *   are rounded up to a page.
+ * @param options.alignment A power of two; default 4096, which suits every device. Smaller values are rounded up to
+ *   a page.
  * @throws TypeError, RangeError for wrong arguments; IoError `ENOMEM` when the system has no memory.
  *
- * The memory belongs to the returned view's ArrayBuffer and counts as its garbage-collection
- * pressure. A read or write in flight keeps it alive by itself.
+ * The memory belongs to the ArrayBuffer of the returned view, and counts towards garbage-collection pressure. A
+ * read or write in flight keeps it alive.
  */
 export function allocBuffer(size: number, options?: { alignment?: number | undefined }): Bytes {
   checkInteger("size", size, 1, SIZE_MAX);

@@ -7,11 +7,11 @@ import { BuddyAllocator, NO_BLOCK } from "./buddy_allocator.ts";
 
 export class BounceBuffers extends BuddyAllocator {
   readonly #bytes: Uint8Array<ArrayBuffer>;
-  /** Where the first block is for the kernel. */
+  /** Native address of the first block. */
   readonly #address: number;
-  /** Behind all other blocks. */
+  /** Blocks for requests of the library, after all others. */
   readonly #reserve = new BuddyAllocator(BOUNCE_RESERVE_BYTES);
-  /** By unit: the last view of the block that begins there. */
+  /** By unit: the latest view of the block that starts there. */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   constructor(memory: ArrayBuffer, offset: number, address: number) {
@@ -20,7 +20,7 @@ export class BounceBuffers extends BuddyAllocator {
     this.#address = address;
   }
 
-  /** `allocate` for a path, a struct or iovecs: never behind data alone. */
+  /** `allocate` for a path, a struct or iovecs, with a reserve: such a request never waits for data blocks alone. */
   allocateOwn(bytes: number): number {
     const block = this.allocate(bytes);
     if (block !== NO_BLOCK) return block;
@@ -42,14 +42,14 @@ export class BounceBuffers extends BuddyAllocator {
     return this.#bytes.subarray(block, block + bytes);
   }
 
-  /** False when the view has lost the bytes that it had at the call: then nothing is copied. */
+  /** Copies from the view. False, without a copy, if the view has lost bytes since the call. */
   copyIn(view: ArrayBufferView, block: number, length: number): boolean {
     if (byteLengthOf(view) < length) return false;
     if (length > 0) setBytes(this.#bytes, bytesOf(view, length), block);
     return true;
   }
 
-  /** The same the other way; `transferred` bytes of `length`. */
+  /** Copies to the view; `transferred` bytes of `length`. False as in `copyIn`. */
   copyOut(view: ArrayBufferView, block: number, length: number, transferred: number): boolean {
     const now = byteLengthOf(view);
     if (now < length) return false;
@@ -57,7 +57,7 @@ export class BounceBuffers extends BuddyAllocator {
     return true;
   }
 
-  /** `memoryOf`, kept: small reads of one length after the other would make one each. */
+  /** `memoryOf`, cached: consecutive small reads of one length would each make a view. */
   #viewOf(block: number, bytes: number): Uint8Array<ArrayBuffer> {
     const unit = block / BOUNCE_BLOCK_BYTES_MIN;
     const known = this.#views[unit];

@@ -9,7 +9,7 @@ import { BOUNCE_BLOCK_BYTES_MAX, BOUNCE_BLOCK_BYTES_MIN } from "../native/abi.ge
 const MIN_LOG2 = Math.log2(BOUNCE_BLOCK_BYTES_MIN);
 const ORDER_MAX = Math.log2(BOUNCE_BLOCK_BYTES_MAX) - MIN_LOG2;
 const NOT_FREE = -1;
-/** No block at the moment. */
+/** No block is free at the moment. */
 export const NO_BLOCK = -1;
 
 export class BuddyAllocator {
@@ -28,7 +28,7 @@ export class BuddyAllocator {
     for (let unit = 0; unit < units; unit += 1 << ORDER_MAX) this.#give(unit, ORDER_MAX);
   }
 
-  /** Bytes handed out, for tests and leak checks. */
+  /** Bytes allocated, for tests and leak checks. */
   get bytesUsed(): number {
     return this.#bytesUsed;
   }
@@ -61,7 +61,7 @@ export class BuddyAllocator {
     this.#free[order]?.push(unit);
   }
 
-  /** A block of exactly this order, split off a larger one if need be. */
+  /** Takes a block of exactly this order, splitting a larger one if needed. */
   #take(order: number): number {
     for (let from = order; from <= ORDER_MAX; from++) {
       const unit = this.#popFree(from);

@@ -9,7 +9,7 @@ import { IoError } from "../errors/io_error.ts";
 import { REGISTERED_CHUNKS_MAX } from "../native/abi.gen.ts";
 import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOfBuffer } from "./slab.ts";
 
-/** Chunks of pools are at least and at most so long. */
+/** Limits for the size of registered chunks, in bytes. */
 const CHUNK_BYTES_MIN = 2 ** 18;
 const CHUNK_BYTES_MAX = 2 ** 21;
 
@@ -18,13 +18,16 @@ export interface BufferPoolOptions {
   size: number;
   /** Number of buffers. */
   count: number;
-  /** Of each buffer; a power of two, default 4096. */
+  /** Alignment of each buffer; a power of two, default 4096. */
   alignment?: number | undefined;
 }
 
 type Lease = Bytes & Disposable;
 
-/** Whole buffers, few enough to be registered in about the time of a read of as many bytes; 0 if there are none. */
+/**
+ * Chunk size: whole buffers, few enough to be registered in about the time of a read of as many bytes; 0 if there
+ * is none.
+ */
 function chunkOf(stride: number, count: number): number {
   const bytes = Math.max(CHUNK_BYTES_MIN, (stride * count) / REGISTERED_CHUNKS_MAX);
   const chunk = Math.ceil(bytes / stride) * stride;
@@ -71,15 +74,15 @@ export class BufferPool implements Disposable {
     return this.#size;
   }
 
-  /** Buffers that nobody holds. */
+  /** Buffers that are free. */
   get available(): number {
     return this.#loans.available;
   }
 
   /**
-   * Lends a buffer, when one is free; first come, first served. Its contents are what the last
-   * holder left. Rejects with an AbortError when `signal` aborts first, with `ERR_POOL_DISPOSED` when the
-   * pool is disposed of, and with `ERR_OUTCOME_UNKNOWN` when operations on all of its buffers ended so.
+   * Lends a buffer, as soon as one is free; first come, first served. Its contents are what the last holder left.
+   * Rejects with an AbortError if `signal` aborts first, with `ERR_POOL_DISPOSED` if the pool is disposed of, and
+   * with `ERR_OUTCOME_UNKNOWN` if all buffers are lost to operations that ended so.
    */
   acquire(options?: { signal?: AbortSignal | undefined }): Promise<Lease> {
     try {
@@ -91,33 +94,33 @@ export class BufferPool implements Disposable {
   }
 
   /**
-   * Takes a buffer back. Twice is nothing. While operations on it are in flight it returns once they
-   * have settled. A view that this pool never lent is refused with a TypeError.
+   * Takes a buffer back; a second release does nothing. While operations on the buffer are in flight, it returns
+   * once they have settled. Throws a TypeError for a view that this pool never lent.
    */
   release(buffer: Bytes): void {
     this.#loans.release(buffer);
   }
 
-  /** Refuses waiting and later `acquire`s. Buffers that are lent stay usable. */
+  /** Rejects waiting and later `acquire`s. Lent buffers stay usable. */
   [Symbol.dispose](): void {
     this.#loans.dispose();
   }
 }
 
-/** The buffers of one pool, and who has them. It knows nothing of the `BufferPool` over it. */
+/** The buffers of one pool and their holders. Does not reference the `BufferPool`, so that it can be collected. */
 class Loans implements Lender {
   readonly #size: number;
   readonly #stride: number;
   readonly slab: ArrayBuffer;
   readonly #free: number[] = [];
-  /** The view that holds each buffer now, and operations in flight on it. */
+  /** The lease of each buffer, and the operations in flight on it. */
   readonly #holders: (Lease | undefined)[] = [];
   readonly #inFlight: Int32Array;
-  /** Every view ever lent, and which buffer it was; so that a second release is told from a foreign one. */
+  /** Every view ever lent, with its buffer: tells a second release from a foreign view. */
   readonly #leases = new WeakMap<object, number>();
-  /** Released while in flight: they return when the last operation settles. */
+  /** Buffers released while in flight: they return when the last operation settles. */
   readonly #returning = new Set<number>();
-  /** Those that the kernel may use for ever. */
+  /** Buffers that the kernel may use for ever. */
   readonly #lost = new Set<number>();
   readonly #waiters = new Set<Waiter>();
   #disposed = false;
@@ -191,7 +194,7 @@ class Loans implements Lender {
     return this.#lost.size === this.#inFlight.length;
   }
 
-  /** Of the buffers that a range touches. */
+  /** Indexes of the buffers that a range touches. */
   #indexes(offset: number, bytes: number): { first: number; last: number } {
     const first = Math.floor(offset / this.#stride);
     return { first, last: Math.floor((offset + Math.max(bytes, 1) - 1) / this.#stride) };

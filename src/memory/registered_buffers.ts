@@ -18,7 +18,7 @@ const dropped = new FinalizationRegistry<Held>(({ registrars, header }) => {
 export class RegisteredBuffers implements Registrar {
   readonly #native = library();
   readonly #ring: number;
-  /** The ring's own: as long as this is reachable, the ring is no garbage, and `unregister` may call it. */
+  /** Memory of the ring: while this is reachable, so is the ring, and `unregister` may call it. */
   readonly memory: ArrayBuffer;
   readonly #enabled: boolean;
   readonly #met = new WeakSet<Slab>();
@@ -33,8 +33,8 @@ export class RegisteredBuffers implements Registrar {
   }
 
   /**
-   * A pool's memory is registered as it is used: direct requests on it are cheaper from then on. Where
-   * that is refused, they are as they were.
+   * Registers the memory of a pool at its first use: direct requests on it are cheaper from then on. If that is
+   * refused, nothing changes.
    */
   meet(slab: Slab, lender: Lender): void {
     if (!this.#enabled || this.#met.has(slab) || slab.buffer.detached) return;
@@ -44,12 +44,12 @@ export class RegisteredBuffers implements Registrar {
     if (this.#native.ba_slab_register(this.#ring as never, header as never, chunkBytes) !== 1)
       return;
     if (registrars.length === 0) dropped.register(lender, { registrars, header });
-    // The registry holds this very list: rings that are over leave it here.
+    // The FinalizationRegistry holds this very list: rings that have ended are removed here.
     const alive = registrars.filter((registrar) => registrar.deref()?.over === false);
     registrars.splice(0, Infinity, ...alive, this.#self);
   }
 
-  /** What is in flight on that memory stays as it is. */
+  /** Operations in flight on that memory are not affected. */
   unregister(header: number): void {
     if (!this.over) this.#native.ba_slab_unregister(this.#ring as never, header as never);
   }

@@ -16,23 +16,23 @@ export interface Registrar {
   unregister(header: number): void;
 }
 
-/** Who lends parts of a slab: a `BufferPool`. */
+/** Lends parts of a slab: a `BufferPool`. */
 export interface Lender {
   /** An operation on `bytes` bytes at `offset` starts (`by` 1) or has settled (-1). */
   countInFlight(offset: number, bytes: number, by: 1 | -1): void;
-  /** The kernel may use these bytes for ever: their buffers are never lent again. */
+  /** The kernel may use these bytes for ever: their buffers must not be lent again. */
   lose(offset: number, bytes: number): void;
 }
 
 /** Native memory behind an ArrayBuffer. */
 export interface Slab {
-  /** Once it is detached, the memory may be gone at any time. */
+  /** Once this is detached, the memory may be freed at any time. */
   readonly buffer: ArrayBuffer;
-  /** Where the native reference count is. */
+  /** Address of the native header, with the reference count. */
   readonly header: number;
   readonly address: number;
   readonly bytes: number;
-  /** Who lends parts of it, if anybody does. */
+  /** The lender of its parts, if there is one. */
   readonly lender: Lender | undefined;
   /** Of a pool: how much is registered with a kernel at once; 0 for nothing, and when it is disposed of. */
   chunkBytes: number;
@@ -40,7 +40,7 @@ export interface Slab {
 }
 
 const slabs = new WeakMap<ArrayBufferLike, Slab>();
-/** The same for views that were used before: reading `view.buffer` costs 22 ns, this look-up 7. */
+/** The slabs of views used before: reading `view.buffer` costs 22 ns, this lookup 7 ns. */
 const slabsOfViews = new WeakMap<ArrayBufferView, Slab>();
 
 const ALIGNMENT_DEFAULT = 4096;
@@ -50,7 +50,7 @@ export const SIZE_MAX: number = 2 ** 32;
 
 let lendersExist = false;
 
-/** Whether anybody ever lent buffers: if not, long vectors need not be searched for them. */
+/** Whether any pool exists: if not, long vectors need not be searched for lent buffers. */
 export function haveLenders(): boolean {
   return lendersExist;
 }
@@ -98,9 +98,8 @@ export function createSlab(
 }
 
 /**
- * Zeroed memory that costs what is touched of it, however long it is and whatever was freed before: an
- * ArrayBuffer of JavaScript's own may be cleared byte by byte. To reads and writes it is like any other memory.
- * Throws an IoError `ENOMEM`.
+ * Zeroed memory of which only touched pages cost anything, whatever its length: an ArrayBuffer of JavaScript may be
+ * cleared byte by byte. For reads and writes it is like any other memory. Throws an IoError `ENOMEM`.
  */
 export function sparseMemory(bytes: number): ArrayBuffer {
   return mapMemory(bytes, ALIGNMENT_DEFAULT, 0).buffer;

@@ -9,22 +9,22 @@ import { library } from "./library.ts";
 const { setInterval, clearInterval } = globalThis;
 const waitAsync: typeof Atomics.waitAsync = Atomics.waitAsync;
 
-/** Nobody changes it, and nobody notifies. */
+/** Never changed and never notified. */
 const cell = new Int32Array(new SharedArrayBuffer(4));
-/** setInterval takes no more. */
+/** The longest interval of setInterval. */
 const LONG_MS = 2 ** 31 - 1;
-/** A wait of no time would be over at once, not in a later turn. */
+/** A wait of 0 ms would end at once instead of in a later turn. */
 const SOON_MS = 0.001;
 
 const timers = new Set<Timer>();
 /**
- * When waits end, the soonest last. A wait cannot be called off without leaving its timer behind (3.7 us and some
- * hundred bytes each): so one is begun only when none ends in time, and outlives timers that are cancelled. Each
+ * Ends of pending waits, the soonest last. A wait cannot be cancelled without leaving its timer behind (3.7 us and
+ * some hundred bytes each). So a wait is started only if none ends in time, and it outlives cancelled timers. Each
  * timer has a wait that ends no later than it is due.
  */
 const waits: number[] = [];
 
-/** Milliseconds since some point in the past. Loads the library. */
+/** Milliseconds since an arbitrary point in the past. Loads the library. */
 export function now(): number {
   return library().ba_now_ms();
 }
@@ -34,7 +34,10 @@ export class Timer {
   readonly #hold: ReturnType<typeof setInterval> | undefined;
   readonly at: number;
 
-  /** Calls `run` once, in a turn of its own. Keeps the process alive only if asked to. */
+  /**
+   * Calls `run` once, after `ms` milliseconds, in a turn of its own. Keeps the process alive only with
+   * `keepsAlive`.
+   */
   constructor(ms: number, run: () => void, options: { readonly keepsAlive?: boolean } = {}) {
     this.#run = run;
     this.at = now() + ms;
@@ -48,7 +51,7 @@ export class Timer {
     clearInterval(this.#hold);
   }
 
-  /** Calls it now, unless it was cancelled. */
+  /** Calls `run` now, unless the timer was cancelled. */
   fire(): void {
     if (!timers.has(this)) return;
     this.cancel();
@@ -56,7 +59,7 @@ export class Timer {
   }
 }
 
-/** Keeps the process alive meanwhile. */
+/** Waits `ms` milliseconds, and keeps the process alive meanwhile. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     new Timer(ms, resolve, { keepsAlive: true });

@@ -9,16 +9,16 @@ export function isBundled(): boolean {
   return !import.meta.path.endsWith(join("src", "native", "embedded.ts"));
 }
 
-/** Path of the library that the bundler took along, or undefined. */
+/** Path of the library in the bundle, or undefined. */
 export function embeddedLibrary(): string | undefined {
   const name = required();
   if (typeof name !== "string") return undefined;
-  // In an executable the name is whole, else relative to the bundle: never to the working directory.
+  // The name is absolute in an executable, else relative to the bundle: never to the working directory.
   return isAbsolute(name) ? name : join(import.meta.dir, name);
 }
 
 function required(): unknown {
-  // `try`: the bundler forgives a missing file only here, and a checkout has but one of them.
+  // `try`: only here does the bundler accept a missing file, and a checkout has only one of them.
   try {
     if (process.platform === "linux") {
       if (process.arch === "x64") return require("../../native/linux-x64/libbun-aio.so");

@@ -4,7 +4,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const ELF = 0x7f454c46;
-/** Little-endian 64-bit Mach-O, as its bytes stand in the file. */
+/** Magic number of little-endian 64-bit Mach-O, as bytes in the file. */
 const MACH_O = 0xcffaedfe;
 const LC_SEGMENT_64 = 0x19;
 
@@ -14,7 +14,7 @@ const MACHINES: Readonly<Record<string, { elf: number; machO: number }>> = {
   arm64: { elf: 183, machO: 0x0100_000c },
 };
 
-/** Why this file cannot be loaded here, or undefined. Throws what opening and reading throw. */
+/** Why this file cannot be loaded here, or undefined. Throws the errors of opening and reading it. */
 export function imageProblem(path: string): string | undefined {
   const fd = openSync(path, "r");
   try {

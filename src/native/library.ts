@@ -33,7 +33,7 @@ function load(): Native {
   throw new LibraryError(tried, candidates().some(isInside));
 }
 
-/** BUN_AIO_LIBRARY alone if set; else the package's or the bundle's own. Never the working directory. */
+/** Only BUN_AIO_LIBRARY if it is set; else the library of the package or bundle. Never the working directory. */
 function candidates(): string[] {
   const forced = process.env["BUN_AIO_LIBRARY"];
   if (forced !== undefined && forced !== "") return [forced];
@@ -43,7 +43,7 @@ function candidates(): string[] {
 }
 
 function open(path: string): Native | string {
-  // dlopen would look for a bare name in places that are not ours, the working directory among them.
+  // dlopen would search for a bare name, also in the working directory.
   if (!isAbsolute(path)) return "not an absolute path";
   try {
     if (!existsSync(path)) return "no such file";
@@ -53,7 +53,7 @@ function open(path: string): Native | string {
   }
 }
 
-/** Whether it is inside of this executable (`bun build --compile`). */
+/** Whether the path is inside this executable (`bun build --compile`). */
 function isInside(path: string): boolean {
   return path.startsWith("/$bunfs/");
 }
@@ -68,7 +68,7 @@ function openInside(path: string): Native | string {
   }
   if (typeof inMemory !== "string") return inMemory;
   try {
-    // Bun writes it to the folder for temporary files.
+    // Bun extracts it to the folder for temporary files.
     return bound(path);
   } catch (error) {
     return `${wordsOf(error)} (nor from memory: ${inMemory})`;
@@ -126,8 +126,8 @@ function remedy(platform: string, isCompiled: boolean): string {
 }
 
 /**
- * The memory at `address` as an ArrayBuffer; `release(memory, context)` runs when it is collected,
- * detached or torn down with its thread.
+ * The memory at `address` as an ArrayBuffer. `release(memory, context)` runs when the buffer is collected,
+ * detached, or torn down with its thread.
  */
 export function nativeBuffer(
   address: number,

@@ -11,20 +11,20 @@ const MFD_EXEC = 0x10;
 const DESCRIPTORS = "/proc/self/fd";
 
 /**
- * Path of a file in memory with these contents. Its descriptor stays open: another thread that asks for the same
- * gets the same, and the system maps it once. Throws where that cannot be.
+ * Path of a file in memory with these contents. Its descriptor stays open: other threads with the same contents get
+ * the same file, and the system maps it once. Throws if that is impossible.
  */
 export function memoryFile(contents: Uint8Array): string {
   const name = `bun-aio-${Bun.hash(contents).toString(16)}`;
   return existing(name, contents) ?? made(name, contents);
 }
 
-/** Of /proc the name is "/memfd:NAME (deleted)". */
+/** In /proc the name is "/memfd:NAME (deleted)". */
 function existing(name: string, contents: Uint8Array): string | undefined {
   for (const fd of readdirSync(DESCRIPTORS)) {
     const path = `${DESCRIPTORS}/${fd}`;
     if (targetOf(path) !== `/memfd:${name} (deleted)`) continue;
-    // Another thread may be writing it in this moment.
+    // Another thread may be writing it at this moment.
     if (readFileSync(path).byteLength === contents.byteLength) return path;
   }
   return undefined;
@@ -34,13 +34,13 @@ function targetOf(path: string): string | undefined {
   try {
     return readlinkSync(path);
   } catch {
-    // Closed meanwhile, like that of the folder itself.
+    // Closed meanwhile, like the descriptor of the folder itself.
     return undefined;
   }
 }
 
 function made(name: string, contents: Uint8Array): string {
-  // The name of glibc, which musl takes for its own, too.
+  // The name of glibc; musl accepts it, too.
   const { memfd_create: create } = dlopen("libc.so.6", {
     memfd_create: { args: ["ptr", "u32"], returns: "i32" },
   }).symbols;

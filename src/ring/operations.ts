@@ -1,6 +1,6 @@
-// The operations of a ring: what each holds from its call until it settles, and how it ends.
+// The operations of a ring, from the call until they settle.
 //
-// Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
+// Hot path: no closures, no spread, no BigInt, and no object for each operation except its promise
 // (bench/rows/cached_random.ts).
 
 import { onCancel, type Registration } from "../cancellation/registry.ts";
@@ -23,12 +23,12 @@ import type { FileState } from "./file_state.ts";
 import type { Outcome, Request, Requests } from "./request.ts";
 import { Reply, SlotState, Slots } from "./slots.ts";
 
-/** What a slot keeps alive: the caller's view, or one of our own requests. */
+/** Keeps alive what the operation uses: the caller's view, or a request of the library. */
 type SlotMemory = ArrayBufferView | Request | undefined;
 
 let capturedResolve: (value: never) => void;
 let capturedReject: (error: unknown) => void;
-/** One executor for every promise: a closure each would cost as much as the submission. */
+/** One executor for all promises: a closure for each would cost as much as the submission. */
 function capture(resolve: (value: never) => void, reject: (error: unknown) => void): void {
   capturedResolve = resolve;
   capturedReject = reject;
@@ -38,22 +38,22 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
 export interface Host extends Requests {
   /** Keeps the file and the ring from closing while `run` is between two native operations. */
   holding<T>(file: FileState, run: () => Promise<T>): Promise<T>;
-  /** The slot's scope was cancelled. */
+  /** Called when the scope of the slot is cancelled. */
   cancel(slot: number): void;
-  /** The error number with which the kernel refuses a ring that is lost; else 0. */
+  /** The errno with which the kernel refuses a lost ring; 0 unless it is lost. */
   readonly lostErrno: number;
 }
 
 export class Operations implements OperationSource {
   readonly slots: Slots<FileState | undefined, SlotMemory> = new Slots(undefined, undefined);
-  /** Blocks that the kernel sees instead of foreign views. */
+  /** Bounce blocks for foreign views. */
   readonly bounce: BounceBuffers;
   readonly #slabs: (Slab | undefined)[] = [];
   readonly #registered: RegisteredBuffers;
   readonly #host: Host;
-  /** Of those that can be cancelled, by slot. */
+  /** Registrations of operations that can be cancelled, by slot. */
   readonly #registrations = new Map<number, Registration>();
-  /** Slots of operations that were settled while they waited and are still in the queue. */
+  /** Slots still in the queue whose operations have settled already. */
   #dead = 0;
 
   constructor(host: Host, bounce: BounceBuffers, registered: RegisteredBuffers) {
@@ -69,7 +69,7 @@ export class Operations implements OperationSource {
 
   // The call ----------------------------------------------------------------------------------------
 
-  /** A slot with a read or write of one buffer. */
+  /** Takes a slot for a read or write of one buffer. */
   addTransfer(
     file: FileState,
     kind: number,
@@ -108,7 +108,7 @@ export class Operations implements OperationSource {
     return slot;
   }
 
-  /** A slot with a request of our own. */
+  /** Takes a slot for a request of the library. */
   addRequest(request: Request): number {
     const slots = this.slots;
     const slot = slots.take();
@@ -124,7 +124,7 @@ export class Operations implements OperationSource {
     return slot;
   }
 
-  /** What the caller of the operation gets. */
+  /** The promise for the caller. */
   promise(slot: number): Promise<never> {
     const { slots } = this;
     const promise = new Promise<never>(capture);
@@ -137,7 +137,10 @@ export class Operations implements OperationSource {
 
   // Memory ------------------------------------------------------------------------------------------
 
-  /** The address for the kernel; -1 if there is none now, or the operation was refused (then dead). */
+  /**
+   * The address for the kernel; -1 if there is no memory at the moment, or the operation was refused (its slot is
+   * dead then).
+   */
   prepareMemory(slot: number): number {
     const slots = this.slots;
     const memory = slots.memory[slot];
@@ -176,9 +179,9 @@ export class Operations implements OperationSource {
     return this.bounce.addressOf(block);
   }
 
-  // The end -----------------------------------------------------------------------------------------
+  // Settling -----------------------------------------------------------------------------------------
 
-  /** What the native side says became of it. */
+  /** Settles a slot with the native result. */
   settle(slot: number, status: number, errno: number, transferred: number, detail: number): void {
     const slots = this.slots;
     const reply = slots.reply[slot] as number;
@@ -223,7 +226,7 @@ export class Operations implements OperationSource {
     const isAnswer = status !== abi.Status.canceled && status !== abi.Status.outcomeUnknown;
     if (status === abi.Status.outcomeUnknown) this.#lose(slot);
     const block = slots.block[slot] as number;
-    // What was read before the failure is the caller's, as far as it is contiguous.
+    // Bytes read before the failure are delivered, as far as they are contiguous.
     if (block !== NO_BLOCK && slots.kind[slot] === abi.Kind.read) {
       this.bounce.copyOut(
         slots.memory[slot] as ArrayBufferView,
@@ -244,14 +247,14 @@ export class Operations implements OperationSource {
     else this.#fail(slot, error, status);
   }
 
-  /** A read that stopped before the end of its device. */
+  /** Whether a read ended before the end of its device. */
   #endsTooEarly(slot: number, transferred: number): boolean {
     const file = this.slots.owner[slot];
     if (file === undefined || this.slots.kind[slot] !== abi.Kind.read) return false;
     return endsTooEarly(file, this.slots.offset(slot), transferred);
   }
 
-  /** Settles with what the operation itself said, unless its device turns out to be gone. */
+  /** Settles with the error of the operation, unless its device turns out to be gone. */
   #settleAfterProbe(slot: number, error: IoError, transferred: number | undefined): void {
     const slots = this.slots;
     const file = slots.owner[slot] as FileState;
@@ -272,7 +275,7 @@ export class Operations implements OperationSource {
     });
   }
 
-  /** The kernel may use its buffer for ever: a pool does not lend it again. */
+  /** The kernel may use the buffer for ever: its pool must not lend it again. */
   #lose(slot: number): void {
     const slab = this.#slabs[slot];
     if (slab?.lender === undefined) return;
@@ -280,13 +283,13 @@ export class Operations implements OperationSource {
     slab.lender.lose(offset, this.slots.length[slot] as number);
   }
 
-  /** `status`: what the native side said, if it was asked. */
+  /** `status`: the native status, if there is one. */
   #fail(slot: number, error: IoError, status: number = abi.Status.failed): void {
     const slots = this.slots;
     const reject = slots.reject[slot] as (error: unknown) => void;
     const file = slots.owner[slot];
     if (file !== undefined && slots.kind[slot] === abi.Kind.write) {
-      // The native side has not looked at what it calls invalid.
+      // An invalid submission has not begun.
       const hadBegun = slots.state[slot] === SlotState.native && status !== abi.Status.invalid;
       const order = slots.order[slot] as number;
       const scope = this.#registrations.get(slot)?.scope;
@@ -298,7 +301,7 @@ export class Operations implements OperationSource {
     reject(error);
   }
 
-  /** Ends an operation that has not been handed over; `#handOver` passes over it. Returns -1. */
+  /** Rejects an operation that has not been handed over; `#handOver` skips it. Returns -1. */
   refuse(slot: number, error: IoError): -1 {
     if (this.slots.reply[slot] !== Reply.outcome) {
       this.#fail(slot, error);
@@ -318,13 +321,13 @@ export class Operations implements OperationSource {
     return -1;
   }
 
-  /** The queue has come to a slot that was settled while it waited. */
+  /** Frees a dead slot when the queue reaches it. */
   giveDead(slot: number): void {
     this.#dead--;
     this.slots.give(slot);
   }
 
-  /** Lets go of everything but the bounce block, and gives the slot back unless it still waits. */
+  /** Releases everything but the bounce block, and frees the slot unless it is still queued. */
   #release(slot: number): void {
     const slots = this.slots;
     const file = slots.owner[slot];
@@ -348,7 +351,7 @@ export class Operations implements OperationSource {
 
   // Cancelling --------------------------------------------------------------------------------------
 
-  /** The slot's operation is cancelled with the scope, at once if that is so already. */
+  /** Cancels the operation with the scope; at once if the scope is cancelled already. */
   govern(slot: number, scope: CancelScope): void {
     const registration = onCancel(scope, () => this.#host.cancel(slot));
     this.#registrations.set(slot, registration);
@@ -365,7 +368,7 @@ export class Operations implements OperationSource {
     const reason = this.#registrations.get(slot)?.reason;
     const init = this.#describe(slot, transferred);
     if (reason !== undefined) return cancelError(reason, init);
-    // Nobody asked for it.
+    // Not cancelled by the caller: the ring was lost.
     return lostError(this.#host.lostErrno, init);
   }
 
@@ -384,7 +387,7 @@ export class Operations implements OperationSource {
     };
   }
 
-  // What is under way -------------------------------------------------------------------------------
+  // In flight -------------------------------------------------------------------------------
 
   pending(): Map<string, string> {
     const slots = this.slots;
@@ -400,7 +403,7 @@ export class Operations implements OperationSource {
     return found;
   }
 
-  /** Calls back for each of the file's writes that take no part in its lock. */
+  /** Calls `found` for each write of the file that does not take part in its lock. */
   eachFastWrite(file: FileState, found: Parameters<EachWrite>[0]): void {
     const slots = this.slots;
     for (let slot = 0; slot < slots.capacity; slot++) {
@@ -411,7 +414,7 @@ export class Operations implements OperationSource {
     }
   }
 
-  /** One of `startTransfer`, which takes no part in its file's lock. */
+  /** A write by `startTransfer`, which does not take part in the lock of its file. */
   #isFastWrite(slot: number): boolean {
     const { kind, reply } = this.slots;
     return kind[slot] === abi.Kind.write && reply[slot] !== Reply.outcome;

@@ -1,11 +1,11 @@
-// The JavaScript half of a ring: operations wait here without limit, go to the native side as far as
-// it has room, once a turn of the event loop, and are settled from the completion table.
+// The JavaScript half of a ring. Operations wait here without limit. Once per event-loop turn they are handed to
+// the native side, as far as it has room; they are settled from the completion table.
 //
-// The path of a read: `startTransfer` takes a slot and schedules one flush; `#flush` hands over
-// (`#handOver` writes rows of the submission table), calls `ba_flush`, and settles what was done at
-// once; the rest comes with a look in one of the next turns (`#poll`) or when the wake descriptor rings (`#drain`).
+// The path of a read: `startTransfer` takes a slot and schedules one flush. `#flush` writes rows of the submission
+// table (`#handOver`), calls `ba_flush`, and settles operations done at once. The rest completes by a poll in one
+// of the next turns (`#poll`), or when the wake descriptor rings (`#drain`).
 //
-// Hot path: no closures, no spread, no BigInt and no object for each operation but the promise
+// Hot path: no closures, no spread, no BigInt, and no object for each operation except its promise
 // (bench/rows/cached_random.ts).
 
 import type { CancelScope } from "../cancellation/scope.ts";
@@ -32,17 +32,17 @@ import { NO_SLOT, Reply, SlotState } from "./slots.ts";
 import { Tables } from "./tables.ts";
 import { Wake } from "./wake.ts";
 
-/** Completions that came inline for so long, without a turn of the event loop, call for one. */
+/** After this long without yielding, in ms, schedule the next flush with setImmediate. */
 const INLINE_MS_MAX = 1;
-/** The same on a simulated ring: there no clock may decide which operations meet in one flush. */
+/** The same in flushes, for a simulated ring: there no clock may decide which operations share a flush. */
 const INLINE_FLUSHES_MAX = 256;
 
 export interface ProactorOptions {
   readonly backend: number;
   readonly queueDepth: number;
-  /** How long to look for completions before the ring sleeps; default 0. */
+  /** How long to poll for completions before sleeping, in microseconds; default 0. */
   readonly pollMicroseconds?: number | undefined;
-  /** Of a simulated ring. */
+  /** The device of a simulated ring. */
   readonly device?: DeviceParameters | undefined;
 }
 
@@ -51,7 +51,7 @@ export class Proactor implements Host {
   readonly queueDepth: number;
   /** Kernel features in use (io_uring setup flags). */
   readonly features: number;
-  /** What was tried before `backend`. */
+  /** The backend that was refused before `backend` was chosen. */
   readonly refused: Refused | undefined;
 
   readonly #native: ReturnType<typeof library>;
@@ -61,29 +61,29 @@ export class Proactor implements Host {
 
   readonly #operations: Operations;
   readonly #registered: RegisteredBuffers;
-  /** Blocks that the kernel sees instead of foreign views. */
+  /** Bounce blocks for foreign views. */
   readonly bounce: BounceBuffers;
   readonly #wake: Wake;
   readonly #polling: Polling;
   #pollScheduled = false;
-  /** Operations of several parts that may be between two of them. */
+  /** Operations of several parts that may be between two parts. */
   #longOperations = 0;
 
   /** Slots that wait for room on the native side, oldest first. */
   #head: number = NO_SLOT;
   #tail: number = NO_SLOT;
-  /** Operations the native side holds. */
+  /** Operations that the native side holds. */
   #held = 0;
   #flushScheduled = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
-  /** The native side asks to be called again, though nothing may ring. */
+  /** Calls the native side again when it asks for it, because the wake descriptor may not ring. */
   readonly #retry: RetryTimer = new RetryTimer(() => this.#drain());
   #closed: Promise<void> | undefined;
   #freed = false;
   #onIdle: (() => void) | undefined;
   readonly #forget: () => void;
-  /** Places in the native table of files. */
+  /** Indexes into the native table of files. */
   readonly fileTable: FileTable = new FileTable();
 
   constructor(options: ProactorOptions) {
@@ -107,8 +107,8 @@ export class Proactor implements Host {
   // Starting operations ---------------------------------------------------------------------------
 
   /**
-   * A read or write of one buffer: a slab's memory, or a foreign view of at most
-   * BOUNCE_BLOCK_BYTES_MAX bytes (`slab` undefined). The arguments have been checked.
+   * Starts a read or write of one buffer: memory of a slab, or a foreign view of at most BOUNCE_BLOCK_BYTES_MAX
+   * bytes (`slab` undefined). The arguments must have been checked.
    */
   startTransfer(
     file: FileState,
@@ -126,7 +126,7 @@ export class Proactor implements Host {
     return this.#enqueue(slot, scope);
   }
 
-  /** A request of our own. Its promise never rejects. */
+  /** Starts a request of the library. The promise never rejects. */
   start(request: Request): Promise<Outcome> {
     const refusal = this.#overFor(request);
     if (refusal !== undefined) return Promise.resolve(refusal);
@@ -134,8 +134,8 @@ export class Proactor implements Host {
   }
 
   /**
-   * The end of a part that comes too late: its ring is gone or lost, or its descriptor is closed and the number
-   * may be another file's by now.
+   * The outcome of a part that comes too late: its ring is closed or lost, or its descriptor is closed and the
+   * number may belong to another file.
    */
   #overFor(request: Request): Outcome | undefined {
     const { kind, file } = request;
@@ -175,7 +175,7 @@ export class Proactor implements Host {
     else queueMicrotask(this.#flush);
   }
 
-  /** Whether timers and others have waited long enough. */
+  /** Whether the event loop must get a turn before the next flush. */
   #needsTurn(): boolean {
     if (this.backend !== abi.Backend.simulated) {
       return this.#now() - this.#inlineSince >= INLINE_MS_MAX;
@@ -214,7 +214,7 @@ export class Proactor implements Host {
     this.#finishCall(settled, willPoll);
   };
 
-  /** The look that was promised to the native side, in a turn of its own. */
+  /** The poll that was announced to the native side, in a turn of its own. */
   readonly #poll = (): void => {
     this.#pollScheduled = false;
     this.#inlineSince = 0;
@@ -238,12 +238,12 @@ export class Proactor implements Host {
     setImmediate(this.#flushInNewTurn);
   }
 
-  /** Milliseconds, as of the last native call: no clock is read for it. */
+  /** Time of the last native call in ms; reads no clock. */
   #now(): number {
     return this.#tables.nowMs;
   }
 
-  /** `willPoll`: the native side rings for nothing until the next call. */
+  /** `willPoll`: a poll follows, so the native side does not ring until then. */
   #finishCall(settled: number, willPoll: boolean): void {
     if (settled < 0) throw new Error("bun-aio: internal error: the native side refused a call");
     this.#settle(settled);
@@ -254,7 +254,7 @@ export class Proactor implements Host {
         setImmediate(this.#poll);
       }
       const retryMs = this.#tables.retryMs;
-      // It keeps nothing alive: while operations are in flight, the wake descriptor does.
+      // The timer does not keep the process alive: while operations are in flight, the wake descriptor does.
       if (retryMs > 0) this.#retry.in(retryMs, this.#now());
     } else {
       this.#wake.rest();
@@ -278,7 +278,7 @@ export class Proactor implements Host {
     }
   }
 
-  /** What `holding` does, for callers that have a `try` of their own: `letGo` has to follow. */
+  /** Like `holding`, for callers that have a `try` of their own: `letGo` must follow. */
   hold(file: FileState): void {
     file.inFlight++;
     this.#longOperations++;
@@ -290,21 +290,21 @@ export class Proactor implements Host {
     if (--file.inFlight === 0) file.onIdle?.();
   }
 
-  /** Tells `close` when nothing is in flight any more. */
+  /** Resolves `close` when nothing is in flight any more. */
   #noteIdle(): void {
     if (this.#onIdle !== undefined && this.inFlight === 0 && this.#longOperations === 0)
       this.#onIdle();
   }
 
   /**
-   * The error number with which the kernel refuses this ring for good; 0 unless it is lost. A lost ring closes
-   * itself: what waits and what comes is refused, and the kernel keeps its memory.
+   * The errno with which the kernel refuses this ring for good; 0 unless the ring is lost. A lost ring closes
+   * itself: waiting and later operations are refused, and the kernel keeps its memory.
    */
   get lostErrno(): number {
     return this.#tables.lostErrno;
   }
 
-  /** Writes rows for what waits, as far as there is room. Returns how many. */
+  /** Writes rows for waiting operations, as far as there is room. Returns how many. */
   #handOver(): number {
     if (this.lostErrno !== 0) this.#refuseWaiting();
     const operations = this.#operations;
@@ -314,7 +314,7 @@ export class Proactor implements Host {
     while (slot !== NO_SLOT && this.#held + count < this.#operationsMax) {
       const dead = slots.state[slot] === SlotState.dead;
       const address = dead ? -1 : operations.prepareMemory(slot);
-      // No bounce memory now: whoever holds it is in flight.
+      // No bounce memory at the moment: operations in flight hold it.
       if (address < 0 && slots.state[slot] === SlotState.waiting) break;
       const next = slots.next[slot] as number;
       if (address < 0) {
@@ -385,7 +385,7 @@ export class Proactor implements Host {
 
   // Cancelling ------------------------------------------------------------------------------------
 
-  /** The slot's scope was cancelled. */
+  /** Called when the scope of the slot is cancelled. */
   cancel(slot: number): void {
     const operations = this.#operations;
     const { slots } = operations;
@@ -398,33 +398,36 @@ export class Proactor implements Host {
     }
   }
 
-  // Files, statistics, the end ----------------------------------------------------------------------
+  // Files, statistics, closing ----------------------------------------------------------------------
 
-  /** Lets go of a block that an operation of our own has used. */
+  /** Releases a block that a request of the library has used. */
   releaseBlock(block: number): void {
     if (block === NO_BLOCK) return;
     this.bounce.release(block);
-    // Somebody may be waiting for it with nothing in flight that would wake them.
+    // An operation may wait for it with nothing in flight that would cause a drain.
     if (this.#head !== NO_SLOT) this.#schedule();
   }
 
-  /** The native side closes the descriptor at teardown, unless it is forgotten. Of a thread that is terminated nobody else does. */
+  /**
+   * The native side closes the descriptor at teardown, unless it is forgotten: nothing else does when a thread is
+   * terminated.
+   */
   ownFd(index: number, fd: number): void {
     this.#native.ba_file_own(this.#ring as never, index, fd);
   }
 
-  /** The native side must not close this file's descriptor at teardown: somebody else does. */
+  /** The native side must not close the descriptor of this file at teardown. */
   forgetFile(index: number): void {
     this.#native.ba_file_forget(this.#ring as never, index);
   }
 
-  /** Changed ranges of an overlay device that end behind `from`, as pairs of offset and length. */
+  /** Changed ranges of an overlay device that end after `from`, as pairs of offset and length. */
   deviceChanges(from: number, out: Float64Array<ArrayBuffer>): number {
     if (this.#freed) return 0;
     return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
   }
 
-  /** Calls back for each of the file's writes that take no part in its lock. */
+  /** Calls `found` for each write of the file that does not take part in its lock. */
   eachFastWrite(file: FileState, found: Parameters<EachWrite>[0]): void {
     this.#operations.eachFastWrite(file, found);
   }
@@ -434,7 +437,7 @@ export class Proactor implements Host {
     return this.#operations.inFlight;
   }
 
-  /** The control block that native code keeps, for statistics. */
+  /** The control block, for statistics. */
   get controlMemory(): DataView {
     return this.#tables.control;
   }
@@ -443,7 +446,7 @@ export class Proactor implements Host {
     return this.#closed !== undefined;
   }
 
-  /** Refuses new operations, waits for those that run, frees the kernel's side. */
+  /** Refuses new operations, waits for those in flight, and frees the native side. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -454,7 +457,7 @@ export class Proactor implements Host {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
-      // What has settled may be the first part of something longer: its next one starts in this turn.
+      // A settled operation may be a part of a longer one, whose next part starts in this turn.
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.#onIdle = undefined;

@@ -140,7 +140,7 @@ describe("a sandbox forbids io_uring while it works", () => {
       error: { errno: -1, syscall: "write", offset: 59 << 16, length: 1 << 16 },
     });
     expect(seen.error.message).toMatch(
-      /does not say what became of it \(io_uring_enter: EPERM.*may still be carried out/,
+      /no longer reports how the operation ended \(io_uring_enter: EPERM.*may still be carried out/,
     );
     // The kernel has a second to say it.
     expect(seen.ms).toBeGreaterThanOrEqual(900);
