@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { usage } from "./exit.ts";
 import { parseSize } from "./units.ts";
 
-/** Options of a command: whether they take a value, and their letter. */
+/** The options of a command: whether each takes a value, and its letter. */
 export type Spec = Readonly<Record<string, { readonly value?: boolean; readonly short?: string }>>;
 
 /** Options of every command. */
@@ -16,7 +16,7 @@ export class Arguments {
   readonly #spec: Spec;
   readonly #values = new Map<string, string | true>();
 
-  /** `command` is for messages. */
+  /** `command` appears in messages. */
   constructor(
     readonly command: string,
     spec: Spec,
@@ -24,7 +24,7 @@ export class Arguments {
   ) {
     this.#spec = { ...spec, ...COMMON };
     const positionals: string[] = [];
-    // Not strict: the messages below name what was meant.
+    // Not strict: the messages below name the option probably meant.
     const { tokens } = parseArgs({
       args: [...argv],
       options: this.#options(),
@@ -55,7 +55,7 @@ export class Arguments {
     throw usage(`--${name}: "${word}" is none of ${words.join(", ")}`, meant(word, words));
   }
 
-  /** Bytes. */
+  /** A size in bytes. */
   size(name: string, min = 0): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
@@ -78,7 +78,7 @@ export class Arguments {
     throw usage(`--${name}: "${text}" is no number from ${min} to ${max}`);
   }
 
-  /** Exactly these operands, named as in the usage line; `optional` may be left out. */
+  /** Exactly these operands, named as in the usage line; the last `optional` may be missing. */
   operands(names: readonly string[], optional = 0): string[] {
     const given = [...this.positionals];
     const missing = names.slice(given.length, names.length - optional);
@@ -135,7 +135,7 @@ export class Arguments {
   }
 }
 
-/** Where to begin on either side: `--from` is both of the others at once. */
+/** Start offsets of both sides: `--from` sets both. */
 export function startsOf(args: Arguments): { readonly skip: number; readonly seek: number } {
   const from = args.size("from");
   if (from !== undefined && (args.text("skip") ?? args.text("seek")) !== undefined) {
@@ -144,13 +144,13 @@ export function startsOf(args: Arguments): { readonly skip: number; readonly see
   return { skip: from ?? args.size("skip") ?? 0, seek: from ?? args.size("seek") ?? 0 };
 }
 
-/** "Did you mean X?", if one of them is close. */
+/** "Did you mean X?", if a word is close. */
 export function meant(word: string, words: readonly string[]): string | undefined {
   const close = closest(word, words);
   return close === undefined ? undefined : `Did you mean ${close}?`;
 }
 
-/** The word that was probably meant: begun like it, or few letters off. */
+/** The word probably meant: one with the same beginning, or few letters off. */
 export function closest(word: string, words: readonly string[]): string | undefined {
   const lower = word.toLowerCase();
   const begun = words.filter((candidate) => lower.length > 1 && candidate.startsWith(lower));
@@ -164,7 +164,7 @@ export function closest(word: string, words: readonly string[]): string | undefi
   return best;
 }
 
-/** Letters to insert, delete or replace (Levenshtein). */
+/** Number of letters to insert, delete or replace (Levenshtein distance). */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {

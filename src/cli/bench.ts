@@ -40,7 +40,7 @@ interface Job {
   readonly bs: number;
   readonly depth: number;
   readonly seconds: number;
-  /** Bytes from the start that are used. */
+  /** Bytes used, from the start. */
   readonly size: number | undefined;
   readonly buffered: boolean;
   readonly quiet: boolean;
@@ -58,7 +58,7 @@ interface Result {
   readonly direct: boolean;
   readonly region: number;
   readonly elapsedMs: number;
-  /** Of the sync after the last write; undefined without writes. */
+  /** Duration of the sync after the last write, in ms; undefined without writes. */
   readonly syncMs: number | undefined;
   readonly read: Side;
   readonly write: Side;
@@ -112,7 +112,7 @@ function writes({ mode }: Job): boolean {
   return mode !== "read" && mode !== "randread";
 }
 
-/** Where it writes over something, only with --yes. */
+/** Overwrites something only with --yes. */
 function refuseUnasked(job: Job, place: Place): void {
   if (place.kind === "other") throw usage(`${printable(job.path)} is neither a file nor a disk`);
   if (!writes(job) || place.kind === "missing" || job.yes) return;
@@ -122,7 +122,7 @@ function refuseUnasked(job: Job, place: Place): void {
   );
 }
 
-/** Before anything is measured: a chart that cannot be written, or would be written over PATH. */
+/** Refuses, before anything is measured, a chart that cannot be written, or would overwrite PATH. */
 async function refuseOdd(svg: string, path: string): Promise<void> {
   const [there, measured] = await Promise.all([statOf(svg), statOf(path)]);
   const same = there !== undefined && there.dev === measured?.dev && there.ino === measured.ino;
@@ -141,7 +141,7 @@ function statOf(path: string): Promise<BigIntStats | undefined> {
   return stat(pathOf(path), { bigint: true }).catch(() => undefined);
 }
 
-/** A file for the time of the benchmark: removed at its end, also at a second Ctrl-C. */
+/** A file that exists during the benchmark: removed at its end, also at a second Ctrl-C. */
 class Scratch implements Disposable {
   readonly #remove: () => void;
 
@@ -181,7 +181,7 @@ class Scratch implements Disposable {
   }
 }
 
-/** Nothing that a disk could compress. */
+/** Random bytes, which a disk cannot compress. */
 function randomBuffer(bytes: number): Bytes {
   const buffer = allocBuffer(bytes);
   for (let at = 0; at < bytes; at += 65_536) {
@@ -193,7 +193,7 @@ function randomBuffer(bytes: number): Bytes {
 // Measuring ------------------------------------------------------------------------------------------------
 
 async function measure(job: Job, place: Place, interrupts: Interrupts): Promise<Result> {
-  // A ring of its own: its statistics are of nothing else.
+  // A separate ring, so that its statistics cover nothing else.
   await using ring = Ring.open({ queueDepth: job.depth });
   interrupts.watch(ring);
   const { file, direct } = await openFile(job, place, ring);
@@ -256,7 +256,7 @@ interface Counts {
   elapsedMs: number;
 }
 
-/** `depth` loops, each with one operation in flight. */
+/** Runs `depth` loops, each with one operation in flight. */
 async function drive(job: Job, file: File, region: number, signal: AbortSignal): Promise<Counts> {
   const counts: Counts = { reads: 0, writes: 0, elapsedMs: 0 };
   const blocks = region / job.bs;
@@ -303,7 +303,7 @@ function stepOf(job: Job, counts: Counts, started: number): Parameters<Progress[
   return {
     phase: job.mode,
     bytes,
-    // As many as there will be at this rate: the bar shows the time.
+    // The total expected at this rate: the bar shows the time.
     total: Math.max(bytes, Math.round((bytes / seconds) * job.seconds)),
     bytesPerSecond: bytes / seconds,
     secondsLeft: Math.max(0, job.seconds - seconds),

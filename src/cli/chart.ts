@@ -5,7 +5,7 @@ import { formatMicroseconds } from "./units.ts";
 
 export interface Series {
   readonly name: string;
-  /** In rising order; `upTo` in microseconds. */
+  /** In ascending order; `upTo` in microseconds. */
   readonly buckets: readonly { readonly upTo: number; readonly count: number }[];
   readonly marks: readonly { readonly name: string; readonly us: number }[];
 }
@@ -23,7 +23,7 @@ const TOP = 64;
 const LEGEND_ROW = 20;
 const TITLE_LETTERS = 100;
 
-/** Blue and orange: told apart with any kind of colour vision, on white and on black. */
+/** Blue and orange: distinguishable with any kind of colour vision, on white and on black. */
 const COLOURS = ["#2f7fd1", "#d9730d"];
 
 const NINES = [
@@ -59,7 +59,7 @@ export function latencyChart({ title, series }: Chart): string {
   ].join("\n");
 }
 
-/** A path can be long; what is measured stands at the end. */
+/** Keeps the end of the title: a path can be long, and what is measured comes last. */
 function shortened(title: string): string {
   return title.length <= TITLE_LETTERS ? title : `...${title.slice(3 - TITLE_LETTERS)}`;
 }
@@ -86,7 +86,7 @@ function nines(share: number): number {
 function scaleFor(series: readonly Series[], bottom: number): Scale {
   const all = series.flatMap(({ buckets }) => buckets);
   const count = Math.max(10, ...series.map(({ buckets }) => total(buckets)));
-  // The last share that a single operation out of `count` can be told at.
+  // The last share that a single operation out of `count` can show.
   const shareMax = Math.min(0.999999, 1 - 1 / count);
   const values = all.map(({ upTo }) => upTo);
   const usMin = 10 ** Math.floor(Math.log10(Math.min(...values, 1000)));
@@ -122,7 +122,7 @@ function grid({ x, y, shareMax, usMin, usMax }: Scale, bottom: number): string[]
   return out;
 }
 
-/** Steps: a bucket's latency holds from the share before it to the share with it. */
+/** Draws steps: the latency of a bucket holds from the share before it to the share with it. */
 function line({ buckets }: Series, colour: string, { x, y }: Scale): string[] {
   const count = total(buckets);
   const points: string[] = [];

@@ -9,11 +9,11 @@ interface Signature {
   readonly name: string;
   readonly at: number;
   readonly bytes: string;
-  /** Where a label stands, and how long it may be. */
+  /** Position and maximum length of a label. */
   readonly label?: readonly [at: number, length: number];
 }
 
-/** In the order of trust: what is inside comes before what wraps it. */
+/** In order of trust: inner formats come before what wraps them. */
 const SIGNATURES: readonly Signature[] = [
   { name: "LUKS encrypted volume", at: 0, bytes: "LUKS\xba\xbe" },
   { name: "LVM physical volume", at: 512, bytes: "LABELONE" },
@@ -48,7 +48,7 @@ const SIGNATURES: readonly Signature[] = [
   { name: "MBR partition table or boot sector", at: 510, bytes: "\x55\xaa" },
 ];
 
-/** No signature of what is compressed is longer. */
+/** The longest signature of a compressed format, in bytes. */
 export const PACKED_BYTES_MAX: number = 9;
 
 const LOOK_BYTES = 128 * 1024;
@@ -60,7 +60,7 @@ export async function contentsOf(file: File, start = 0): Promise<string | undefi
     const bytes = await file.readAt(buffer, start, { timeout: 10_000 });
     return bytes === 0 ? undefined : guess(buffer.subarray(0, bytes));
   } catch {
-    // It is a hint only; what cannot be read is told by whoever needs it.
+    // Only a hint: if the file cannot be read, the caller that needs it reports that.
     return undefined;
   }
 }
@@ -75,7 +75,7 @@ export function guess(start: Uint8Array): string {
   return start.every((byte) => byte === 0) ? "only zeroes at its start" : "data of unknown kind";
 }
 
-/** Whether it wants to be unpacked before it is written to a disk. */
+/** Whether it should be decompressed before it is written to a disk. */
 export function isCompressed(contents: string | undefined): boolean {
   return contents !== undefined && /compressed|archive/.test(contents);
 }

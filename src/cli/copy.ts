@@ -53,12 +53,12 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   await using target = await openTarget(place, job.direct);
   const sides: Sides = { origin, source: input?.file ?? opened, input, place, target };
   await confirm(job, sides, interrupts);
-  // A disk is held since it was looked at; a file may have been attached while the question was open.
+  // A disk has been held since it was examined; a file may have been attached while the question was open.
   if (place.kind === "regular" && !job.yes) await refuseUnsafe(place);
   return await run(job, sides, interrupts);
 }
 
-/** What has a path; standard input is open. */
+/** Opens a source that has a path; standard input is open already. */
 async function openOrigin(job: Job, origin: Origin): Promise<File | undefined> {
   if (origin === undefined || job.source === "-") return undefined;
   return openSource(origin, job.direct);
@@ -66,7 +66,7 @@ async function openOrigin(job: Job, origin: Origin): Promise<File | undefined> {
 
 // Before anything is written -----------------------------------------------------------------------------
 
-/** `start`: where in the source `--skip` counts from. */
+/** `start`: offset in the source that `--skip` counts from. */
 function refuseImpossible(job: Job, origin: Origin, place: Place, start: number): void {
   if (hasEarlierPart(job) && origin?.kind === "other") {
     throw usage(`--verify-from reads SRC again, which ${printable(job.source)} cannot`);
@@ -89,7 +89,7 @@ function refuseImpossible(job: Job, origin: Origin, place: Place, start: number)
     throw usage(`${printable(place.path)} cannot be read back`);
 }
 
-/** Bytes that will be copied, where that is known. */
+/** Bytes to copy, if known. */
 function knownLength(job: Job, origin: Origin): number | undefined {
   if (job.length !== undefined) return job.length;
   return origin?.end === undefined ? undefined : Math.max(0, origin.end - job.skip);
@@ -97,9 +97,9 @@ function knownLength(job: Job, origin: Origin): number | undefined {
 
 interface Sides {
   readonly origin: Origin;
-  /** Undefined: the stream of standard input. */
+  /** Undefined for standard input as a stream. */
   readonly source: File | undefined;
-  /** Standard input, where that is a file or disk. */
+  /** Standard input, if it is a file or disk. */
   readonly input: StandardInput | undefined;
   readonly place: Place;
   readonly target: File;
@@ -107,11 +107,11 @@ interface Sides {
 
 const IF_SURE = "Pass --yes if you are sure";
 
-/** Shows what will be lost and has it agreed to. */
+/** Shows what will be overwritten and asks for confirmation. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
   const { origin, source, input, place, target } = sides;
   if (!isLoss(place)) return;
-  // Reading a character device may do something: move a tape, take from a queue.
+  // Reading a character device may have effects: move a tape, take from a queue.
   const held = place.kind === "other" ? undefined : await contentsOf(target);
   const isKnown = source !== undefined && origin?.kind !== "other";
   const given = isKnown ? await contentsOf(source, input?.start) : undefined;
@@ -122,7 +122,7 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
     say(`  from   ${origin === undefined ? "standard input" : fromText(origin, given)}`);
     say(`  bytes  ${extentText(job, origin, place)}`);
   }
-  // Never silent: a disk written so is of no use, and looks done.
+  // Not silenced by --quiet: the disk would be unusable, though the copy succeeds.
   if (isCompressed(given)) warnOfCompressed(target);
   if (job.yes) return;
   if (job.source === "-") throw refused("standard input is SRC, it cannot answer", IF_SURE);
@@ -134,13 +134,13 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   throw refused("not confirmed; nothing was written");
 }
 
-/** On a file it may be meant so. */
+/** For a regular file it may be intended. */
 function warnOfCompressed(target: File): void {
   if (target.kind !== "disk") return;
   warn("the source is compressed and will be written as it is; unpack it first?");
 }
 
-/** Whether something could be lost. Character devices may be tapes, or memory. */
+/** Whether data could be lost. Character devices may be tapes, or memory. */
 function isLoss({ kind, size, realPath }: Place): boolean {
   if (kind === "missing") return false;
   if (kind === "regular") return size > 0;
@@ -171,7 +171,7 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
     sides.input?.took(job.skip + copied.prefix);
     await cutRest(job, target, place, copied);
     const result = await lookAtAll(job, sides, stage, copied, interrupts);
-    // Best effort: the system learns of a partition table that came with the image.
+    // Best effort: makes the system read a partition table that came with the image.
     if (target instanceof BlockDevice) await target.rereadPartitions().catch(() => {});
     const lost = await lostName(job.target, target);
     report(job, sides.origin, result, lost);
@@ -194,7 +194,7 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
   }
 }
 
-/** What it is doing. */
+/** The current phase. */
 interface Stage {
   phase: "copy" | "verify";
 }
@@ -227,7 +227,7 @@ async function copyShown(
   });
 }
 
-/** With --verify-from: compares what this copy and those before it wrote, and hashes it. */
+/** With --verify-from: compares and hashes what this copy and earlier ones wrote. */
 async function lookAtAll(
   job: Job,
   { target }: Sides,
@@ -262,7 +262,7 @@ async function lookAtAll(
   throw setResult(new IoError("ERR_VERIFY", init), { ...copied, prefix: difference.at - before });
 }
 
-/** A file that was longer than what was copied over it ends with the copy, unless a part was named. */
+/** Cuts an overwritten file to the end of the copy, unless a part was chosen. */
 async function cutRest(job: Job, target: File, place: Place, result: CopyResult): Promise<void> {
   if (place.kind !== "regular" || job.length !== undefined || job.skip !== job.seek) return;
   const end = job.seek + result.prefix;
@@ -271,7 +271,7 @@ async function cutRest(job: Job, target: File, place: Place, result: CopyResult)
   await target.syncAll();
 }
 
-/** What was written before the end is on the medium, so that one can go on from there. */
+/** Syncs what was written before the end, so that the copy can be resumed. */
 async function settle(
   job: Job,
   { origin, target, place }: Sides,
@@ -282,7 +282,7 @@ async function settle(
   const hasReadErrors = result.readErrors.length > 0;
   const ended = { ...facts, total: knownLength(job, origin), hasReadErrors };
   const written = isWritten({ ...ended, isSynced: true });
-  // All was written and it failed: so did the sync.
+  // Everything was written, so it was the sync that failed.
   if (code !== "ABORT_ERR") return { ...ended, isSynced: phase === "verify" || !written };
   if (phase === "verify" || result.prefix === 0 || !isSyncable(target)) {
     if (written) await cutRest(job, target, place, result);

@@ -23,7 +23,7 @@ export const COPY_OPTIONS: Spec = {
   yes: { short: "y" },
 };
 
-/** Options that say where: a copy that goes on has others. */
+/** Options that choose the range: a resumed copy has others. */
 const WHERE: readonly string[] = ["from", "skip", "seek", "length", "verify-from"];
 
 export interface Job {
@@ -33,7 +33,7 @@ export interface Job {
   readonly skip: number;
   readonly seek: number;
   readonly length: number | undefined;
-  /** Where an earlier copy began in the source: what it wrote is verified and hashed, too. At most `skip`. */
+  /** Offset in the source where an earlier copy began; at most `skip`. What it wrote is verified and hashed, too. */
   readonly start: number;
   readonly bs: number | undefined;
   readonly depth: number | undefined;
@@ -45,11 +45,11 @@ export interface Job {
   readonly sparse: boolean;
   readonly verify: boolean;
   readonly yes: boolean;
-  /** All options but those that say where, as words for the shell. */
+  /** All options but those of the range, quoted for the shell. */
   readonly options: readonly string[];
 }
 
-/** Standard input, or something that has been looked at. */
+/** An examined place; undefined for standard input. */
 export type Origin = Place | undefined;
 
 export function readJob(argv: readonly string[]): Job {
@@ -78,7 +78,7 @@ export function readJob(argv: readonly string[]): Job {
   return job;
 }
 
-/** Whether what an earlier copy wrote is to be verified or hashed with the rest. */
+/** Whether the part of an earlier copy must be verified or hashed, too. */
 export function hasEarlierPart(job: Job): boolean {
   return job.start < job.skip;
 }

@@ -11,7 +11,7 @@ interface Range {
   readonly end: number;
 }
 
-/** Ranges: of the source what the digest is of, of the target what was verified. */
+/** Ranges: of the source for the digest, of the target for the verification. */
 export function resultJson(job: Job, result: CopyResult): object {
   const { source, target, skip, seek } = job;
   return {
@@ -30,7 +30,7 @@ function targetRange(job: Job, { prefix }: CopyResult): Range {
   return { start: job.seek - (job.skip - job.start), end: job.seek + prefix };
 }
 
-/** `lost`: what became of the target's name. */
+/** `lost`: what happened to the name of the target. */
 export function report(
   job: Job,
   origin: Origin,
@@ -62,7 +62,7 @@ export function report(
   say(parts.join(", "));
 }
 
-/** As sha256sum(1) writes it if it is of all of the source, and else in a form that it does not take. */
+/** In the format of sha256sum(1) if it covers the whole source, else in one that sha256sum does not accept. */
 function digestLine(job: Job, origin: Origin, result: CopyResult, digest: string): string {
   const ends = origin?.end ?? Infinity;
   const isWhole = job.start === 0 && (job.length === undefined || job.skip + job.length >= ends);

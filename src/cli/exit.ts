@@ -19,14 +19,14 @@ export const EXIT_TABLE = `Exit codes:
   4    the contents differ
   130  stopped by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)`;
 
-/** Ends the command with a code and words for the user, instead of a stack trace. */
+/** Ends the command with an exit code and a message instead of a stack trace. */
 export class Stop extends Error {
   override name = "Stop";
 
   constructor(
     readonly code: number,
     message: string,
-    /** What to do about it. */
+    /** What the user can do. */
     readonly hint?: string | undefined,
   ) {
     super(message);

@@ -175,7 +175,7 @@ const PAGES: ReadonlyMap<string, string> = new Map([
   ["bench", BENCH],
 ]);
 
-/** The page of a command; "" for the first one. */
+/** The page of a command; "" for the main page. */
 export function helpFor(command: string): string {
   return PAGES.get(command) ?? MAIN;
 }

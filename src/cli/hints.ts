@@ -14,7 +14,7 @@ export interface Words {
 /** What an operand is used for. */
 export type Role = "source" | "target" | "either";
 
-/** Words that are names of the library, or the arguments of its functions. */
+/** Names and arguments of the library's API. */
 const OF_API =
   /[{}]|\w\(\)|`cause`|\b(?:readAt|Bun\.file|node:fs|file\.alignment|geometry\.\w+|Uint8Array|allocBuffer|BufferPool|Ring|File\.open|Reopen|buffer|promise|createNew)\b/;
 
@@ -54,7 +54,7 @@ function otherHint({ code }: IoError): string | undefined {
   return undefined;
 }
 
-/** For what cannot be read and written at positions: how its bytes can be had all the same. */
+/** The error for a file without positions: how to read or write its bytes otherwise. */
 export async function withoutPositions(path: string, role: Role): Promise<Stop> {
   const found = await stat(pathOf(path)).catch(() => undefined);
   const kind = found?.isFIFO() ? "a pipe" : found?.isSocket() ? "a socket" : "a stream of bytes";

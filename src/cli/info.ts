@@ -32,7 +32,7 @@ interface PathInfo {
   readonly realPath: string;
   readonly kind: Place["kind"];
   readonly size: number;
-  /** What direct writes must be multiples of; null where there is no direct I/O. */
+  /** Alignment of direct writes; null where there is no direct I/O. */
   readonly directAlignment: Alignment | null;
   readonly geometry: Geometry | null;
   readonly device: BlockDeviceInfo | null;
@@ -109,7 +109,7 @@ function bold(text: string): string {
 
 // All devices ------------------------------------------------------------------------------------------
 
-/** Undefined where the system does not say. */
+/** Undefined if the system does not tell. */
 async function devicesIfTold(): Promise<BlockDeviceInfo[] | undefined> {
   try {
     return await listBlockDevices();
@@ -152,7 +152,7 @@ function deviceRow(device: BlockDeviceInfo, name: string): string[] {
   ];
 }
 
-/** Of a loop device the kernel says how the disk below turns, if it says anything. */
+/** For a loop device, `rotational` describes the disk below, if anything. */
 function mediumOf({ rotational, backingFile }: BlockDeviceInfo): string[] {
   if (backingFile !== null) return ["loop"];
   return rotational === null ? [] : [rotational ? "hdd" : "ssd"];
@@ -177,7 +177,7 @@ async function pathInfo(path: string): Promise<PathInfo> {
   return { ...about, directAlignment, geometry, contents };
 }
 
-/** Undefined, with a warning, where only the list of devices knows something. */
+/** Undefined, with a warning, if only the list of devices describes it. */
 async function openToLook(place: Place): Promise<File | undefined> {
   try {
     return await openSource(place, false);

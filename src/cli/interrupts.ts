@@ -16,8 +16,8 @@ type Name = keyof typeof CODES;
 const NAMES: readonly Name[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /**
- * Signals so soon after the first are the same request: one Ctrl-C arrives from the terminal and again
- * from bunx or npm, a closed terminal sends SIGHUP from the kernel and from the shell.
+ * Signals within this time, in ms, are the same request: one Ctrl-C arrives from the terminal and again from bunx
+ * or npm, and a closed terminal sends SIGHUP from the kernel and from the shell.
  */
 const SAME_REQUEST_MS = 500;
 
@@ -27,7 +27,7 @@ export class Interrupts implements Disposable {
   #ring: Ring | undefined;
   #code: number = Exit.interrupted;
   #askedAt = 0;
-  /** Since when the user can know that it is stopping. */
+  /** When the user could see that the command is stopping. */
   #announcedAt = Infinity;
   #isSilent = false;
 
@@ -40,17 +40,17 @@ export class Interrupts implements Disposable {
     return this.#controller.signal;
   }
 
-  /** The exit code that tells of the signal. */
+  /** The exit code for the signal. */
   get code(): number {
     return this.#code;
   }
 
-  /** An end at once tells of the operations of this ring. Default: the one of this thread. */
+  /** The ring whose operations are reported when the command exits at once. Default: the ring of this thread. */
   watch(ring: Ring): void {
     this.#ring = ring;
   }
 
-  /** While this is held, stopping is not announced: what ends at once says itself that it was stopped. */
+  /** While this is held, stopping is not announced: for steps that end at once and say so themselves. */
   silence(): Disposable {
     this.#isSilent = true;
     return {
@@ -72,8 +72,8 @@ export class Interrupts implements Disposable {
       this.#controller.abort(new Error(`stopped by ${name}`));
       return;
     }
-    // Who has not read that it is stopping repeats the request; that may wait in the terminal as long as
-    // that is held (Ctrl-S). Another signal is another request.
+    // A user who has not seen that it is stopping repeats the signal; it may wait in the terminal while that is
+    // held (Ctrl-S). Another signal is another request.
     const since = name === "SIGINT" ? this.#announcedAt : this.#askedAt;
     if (performance.now() < since + SAME_REQUEST_MS) return;
     endEchoed(name);
@@ -94,12 +94,12 @@ export class Interrupts implements Disposable {
   }
 }
 
-/** The terminal has written ^C where the cursor was. */
+/** Ends the line: the terminal has written ^C at the cursor. */
 function endEchoed(name: Name): void {
   if (!endLine() && name === "SIGINT" && process.stderr.isTTY) process.stderr.write("\n");
 }
 
-/** What the kernel has not given back. It cannot be taken from it: the process may last until it does. */
+/** Text about requests still in the kernel. They cannot be taken back: the process may last until they end. */
 function heldText(ring: Ring): string {
   const { inFlight } = ring.stats();
   if (inFlight === 0) return "";

@@ -7,13 +7,13 @@ import type { File } from "../file/file.ts";
 import { pathOf } from "./raw_words.ts";
 import { printable } from "./terminal.ts";
 
-/** What became of the name meanwhile; undefined while it is the file's. Of devices nothing is said. */
+/** What happened to the name; undefined while it still belongs to the file. Devices are not checked. */
 export async function lostName(path: string, file: File): Promise<string | undefined> {
   if (file.kind !== "regular") return undefined;
   const written = await promisify(fstat)(file.fd, { bigint: true });
   const named = await stat(pathOf(path), { bigint: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
-    // A folder that was closed to us: the number of names has to do.
+    // The folder is not accessible any more: the link count has to do.
     return written.nlink > 0n ? written : undefined;
   });
   if (named?.ino === written.ino && named.dev === written.dev) return undefined;

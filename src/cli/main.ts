@@ -1,8 +1,8 @@
 #!/usr/bin/env bun
-// The `bun-aio` command. Finds the command that was named, and turns what it throws into words and an
-// exit code. Nothing else in the package imports this folder.
+// The `bun-aio` command: runs a subcommand, and turns what it throws into a message and an exit code. Nothing else in
+// the package imports this folder.
 
-// First: its handlers are there before the rest is loaded.
+// First, so that its handlers exist before the rest is loaded.
 import "./signals.ts";
 import { IoError } from "../errors/io_error.ts";
 import { Arguments, meant } from "./arguments.ts";
@@ -15,7 +15,7 @@ import { version } from "./version.ts";
 
 type Command = (argv: readonly string[]) => Promise<number>;
 
-/** Loaded when asked for. */
+/** Loaded on demand. */
 const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ["info", async () => (await import("./info.ts")).infoCommand],
   ["copy", async () => (await import("./copy.ts")).copyCommand],
@@ -62,13 +62,13 @@ function unknownCommand(name: string): Stop {
   return usage(`unknown command "${name}"`, hint);
 }
 
-/** Whether one of the words stands before a "--". */
+/** Whether one of the words comes before a "--". */
 function asksFor(argv: readonly string[], words: readonly string[]): boolean {
   const end = argv.indexOf("--");
   return argv.slice(0, end === -1 ? undefined : end).some((word) => words.includes(word));
 }
 
-/** Says what went wrong; the exit code. */
+/** Prints what went wrong; returns the exit code. */
 function failed(error: unknown): number {
   if (error instanceof Stop) {
     complain(error.message, error.hint);
@@ -77,10 +77,10 @@ function failed(error: unknown): number {
   if (error instanceof IoError) {
     const { text, hint } = wordsOf(error);
     complain(text, hint);
-    // A swap file that the system did not name: nothing of it can have been written.
+    // A swap file that the system did not list: nothing of it can have been written.
     return error.code === "ETXTBSY" ? Exit.refused : Exit.failed;
   }
-  // Wrong values that only the library could tell, and a library that could not be loaded.
+  // Wrong values that only the library detects, and a library that could not be loaded.
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (error instanceof Error && typeof code === "string") {
     complain(error.message);
@@ -91,15 +91,15 @@ function failed(error: unknown): number {
   return Exit.failed;
 }
 
-// Whoever reads stdout may have seen enough (| head): that is no failure, and the work goes on to its
-// own exit code. A result that is lost is one.
+// A reader of stdout may have seen enough (| head): that is no failure, and the work goes on to its own exit code.
+// A lost result is a failure.
 process.stdout.on("error", (error: Error & { code?: string }) => {
   if (error.code === "EPIPE" || resultLost) return;
   resultLost = true;
   complain(`the result could not be written: ${error.message}`);
   if ((process.exitCode ?? Exit.done) === Exit.done) process.exitCode = Exit.failed;
 });
-// There is nobody left to tell.
+// Nobody reads the messages any more.
 process.stderr.on("error", () => {});
 
 let resultLost = false;

@@ -21,24 +21,24 @@ import { printable, quoted, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 
 export interface Place {
-  /** As typed. */
+  /** The path as typed. */
   readonly path: string;
-  /** Links followed. */
+  /** The path with links resolved. */
   readonly realPath: string;
   readonly kind: "missing" | "regular" | "disk" | "other";
-  /** Bytes, as the system has them; 0 where there is no such thing. */
+  /** Size in bytes as the system reports it; 0 if it has none. */
   readonly size: number;
-  /** Bytes to its end; undefined where only reading tells (knownSize). */
+  /** Bytes to its end; undefined if that is known only by reading (knownSize). */
   readonly end: number | undefined;
-  /** Tells one file or device from another, whatever its names (`Key`); "" where there is none. */
+  /** Identifies the file or device, whatever its names (`Key`); "" if there is none. */
   readonly identity: string;
-  /** Of disks, where the system lists it. */
+  /** For disks that the system lists. */
   readonly device: BlockDeviceInfo | undefined;
-  /** What is known of why it is missing. */
+  /** Why it is missing, if known. */
   readonly why?: string | undefined;
 }
 
-/** Rejects with the IoError of opening it, but not when it is missing. */
+/** Rejects with the IoError of opening it, unless it is missing. */
 export async function look(path: string, role: Role = "either"): Promise<Place> {
   const realPath = await realpath(pathOf(path), { encoding: "buffer" }).then(
     (bytes) => escapedText(bytes),
@@ -60,7 +60,7 @@ export async function look(path: string, role: Role = "either"): Promise<Place> 
   return await lookAt(file, path, realPath);
 }
 
-/** The same of a file that is open. */
+/** The same for an open file. */
 export async function lookAt(file: File, path: string, realPath: string): Promise<Place> {
   const [size, end, identity] = await Promise.all([file.size(), knownSize(file), keyOfFd(file.fd)]);
   const { kind } = file;
@@ -74,12 +74,12 @@ function missing(path: string, realPath: string, error: IoError): Place {
   return { path, realPath, kind: "missing", ...nothing, why: wordsOf(error).hint };
 }
 
-/** For what should be there. */
+/** The error for a missing path. */
 export function thereIsNo({ path, why }: Place): Stop {
   return new Stop(Exit.failed, `there is no ${printable(path)}`, why);
 }
 
-/** What is listed of a disk that this user may not open. */
+/** The listed facts of a disk that this user may not open. */
 async function closedToUs(
   error: unknown,
   path: string,
@@ -93,21 +93,21 @@ async function closedToUs(
   return { path, realPath, kind: "disk", size, end: size, identity, device };
 }
 
-/** What the system says about a device; it is not told everywhere. Its node may stand anywhere. */
+/** What the system lists of a device, if it does. Its node may be anywhere. */
 async function listed(path: string, identity: string): Promise<BlockDeviceInfo | undefined> {
   const all = await listBlockDevices().catch(() => []);
   const name = (await nodePath(SYSTEM_PATHS, identity.replace("disk ", ""))) ?? path;
   return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === name);
 }
 
-/** Opens for reading: disks past the cache, files through it unless `direct`. */
+/** Opens for reading: disks past the cache, files through it unless `direct` is set. */
 export function openSource(place: Place, direct: boolean): Promise<File> {
   if (place.kind === "disk") return BlockDevice.open(pathOf(place.path));
   return File.open(pathOf(place.path), { direct });
 }
 
 /**
- * Opens for writing. Disks are held exclusively: what is mounted or held is refused, and stays free
+ * Opens for writing. Disks are held exclusively: a mounted or held one is refused, and the disk cannot be mounted
  * until the copy is over.
  */
 export async function openTarget(place: Place, direct: boolean): Promise<File> {
@@ -123,18 +123,18 @@ export async function openTarget(place: Place, direct: boolean): Promise<File> {
 function openForWriting(place: Place, direct: boolean): Promise<File> {
   const path = pathOf(place.path);
   if (place.kind === "disk") return BlockDevice.open(path, { write: true });
-  // What was missing and is there now is somebody's.
+  // A file that appeared meanwhile belongs to somebody else.
   return File.open(path, { write: true, createNew: place.kind === "missing", direct });
 }
 
-/** What was looked at is what is open: the name may be another file's meanwhile. */
+/** Checks that the open file is the one examined before: the name may belong to another file meanwhile. */
 async function holdingSame(place: Place, file: File): Promise<File> {
   if (place.kind === "missing" || (await keyOfFd(file.fd)) === place.identity) return file;
   await file.close();
   throw refused(`${printable(place.path)} became another file while it was looked at`);
 }
 
-/** Refuses places that must not be written to; nothing has been opened for writing yet. */
+/** Refuses places that must not be overwritten, before anything is opened for writing. */
 export async function refuseUnsafe(place: Place): Promise<void> {
   const { path, kind, size, device } = place;
   if (kind === "missing") await refuseUnmade(path);
@@ -156,7 +156,7 @@ export async function refuseUnsafe(place: Place): Promise<void> {
   }
 }
 
-/** Refuses what is missing and should not be made. */
+/** Refuses a missing path where no file must be created. */
 async function refuseUnmade(path: string): Promise<void> {
   using name = new PathName("path", pathOf(path));
   if (await isDeviceFolder(name)) {
@@ -181,12 +181,12 @@ function sentence(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
-/** Who uses it without the kernel counting that; for any that is not on Linux, nobody. */
+/** Uses that the kernel does not count as holding; none on other systems than Linux. */
 function usesHere({ identity }: Place): Promise<Uses> {
   return usesOf(SYSTEM_PATHS, identity, askOn(proactorOf(Ring.default())));
 }
 
-/** Says that others may write to what is read meanwhile. */
+/** Warns that others may write to the source while it is read. */
 export async function warnOfWriters(source: Place): Promise<void> {
   if (source.kind !== "regular" && source.kind !== "disk") return;
   const ask = askOn(proactorOf(Ring.default()));
@@ -232,7 +232,7 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
   throw refused(`${printable(target.path)} is ${name} itself, attached as a loop device`);
 }
 
-/** Refuses a range that begins, or ends, behind what there is; where the size is known. */
+/** Refuses a range that begins or ends past the end, where the size is known. */
 export function refuseBeyond(place: Place, start: number, length: number): void {
   const { end, path } = place;
   if (end === undefined || end === 0 || start + length <= end) return;
@@ -247,7 +247,7 @@ async function isDirectory(path: string): Promise<boolean> {
   );
 }
 
-/** The path as typed, and where it leads if it is a link. */
+/** The path as typed, with its target if it is a link. */
 export function nameOf({ path, realPath }: Pick<Place, "path" | "realPath">): string {
   return absolute(path) === realPath ? path : `${path} -> ${realPath}`;
 }

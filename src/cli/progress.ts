@@ -6,7 +6,7 @@ import { isLive, lineBegun, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize } from "./units.ts";
 
 export interface Step {
-  /** "copy", "verify", ... A new one begins a new bar. */
+  /** "copy", "verify", ... A new phase starts a new bar. */
   readonly phase: string;
   readonly bytes: number;
   readonly total: number | undefined;
@@ -14,9 +14,9 @@ export interface Step {
   readonly secondsLeft: number | undefined;
 }
 
-/** Between lines where there is no terminal. */
+/** Interval of lines, in ms, where there is no terminal. */
 const LINE_INTERVAL_MS = 2000;
-/** Columns of everything but the bar. */
+/** Columns taken by everything but the bar. */
 const TEXT_COLUMNS = 58;
 
 export class Progress implements Disposable {
@@ -26,7 +26,7 @@ export class Progress implements Disposable {
   #toldAt = -Infinity;
   #told: Step | undefined;
 
-  /** From the moment `stop` aborts on nothing is drawn: what is said about stopping stands below. */
+  /** Nothing is drawn once `stop` aborts: messages about stopping are printed below. */
   constructor(
     quiet: boolean,
     readonly stop: AbortSignal,
@@ -35,7 +35,7 @@ export class Progress implements Disposable {
   }
 
   update(step: Step): void {
-    // Also when nothing is drawn: a signal may ask.
+    // Also if nothing is drawn: a signal may ask for it.
     tellProgressWith(() => text(step));
     if (this.stop.aborted) return;
     if (this.#last !== undefined && this.#last.phase !== step.phase) this.#finishPhase();
@@ -76,10 +76,10 @@ export class Progress implements Disposable {
         barCompleteChar: "█",
         barIncompleteChar: "░",
         hideCursor: true,
-        // It would end at signals that are to be ignored, too.
+        // It would exit on signals that must be ignored, too.
         gracefulExit: false,
       });
-      // What is said meanwhile stands below it; the next step begins a new one.
+      // Messages meanwhile are printed below it; the next step starts a new bar.
       lineBegun(() => this.#endBar());
       this.#bar.start(Math.max(1, total ?? 1), 0, { phase: step.phase, text: "" });
     }
@@ -90,7 +90,7 @@ export class Progress implements Disposable {
 
   #line(step: Step): void {
     const now = performance.now();
-    // The end of a phase is told by #finishPhase.
+    // #finishPhase reports the end of a phase.
     if (this.#toldAt === -Infinity) this.#toldAt = now;
     if (now - this.#toldAt < LINE_INTERVAL_MS) return;
     this.#toldAt = now;

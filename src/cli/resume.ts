@@ -10,49 +10,49 @@ export interface Ended {
   readonly job: Job;
   readonly origin: Origin;
   readonly place: Place;
-  /** What it was doing. */
+  /** The phase in which it ended. */
   readonly phase: "copy" | "verify";
-  /** Bytes of the source and the target that are done, from `job.skip` on; negative in the part before. */
+  /** Bytes done from `job.skip`; negative in the earlier part. */
   readonly done: number;
   /** Bytes to copy, if known. */
   readonly total: number | undefined;
-  /** Places of the source could not be read: it differs from the target there. */
+  /** Whether ranges of the source could not be read: the target differs there. */
   readonly hasReadErrors: boolean;
-  /** Of the failure; ABORT_ERR if it was stopped. */
+  /** Code of the failure; ABORT_ERR if it was stopped. */
   readonly code: string;
-  /** Whether what was written is on the medium. */
+  /** Whether everything written is on the medium. */
   readonly isSynced: boolean;
 }
 
 export interface WayOn {
   readonly title: string;
   readonly command: string;
-  /** What to know about it. */
+  /** Notes for the user. */
   readonly notes: readonly string[];
 }
 
-/** A byte too many is copied again, never one too few. */
+/** Resumes at a page boundary: bytes may be copied twice, but none is left out. */
 const PAGE_BYTES = 4096;
 
-/** Whether all has been written, and at most a look at it is missing. */
+/** Whether everything was written, and at most verification is missing. */
 export function isWritten({ phase, done, total, code, place, job }: Ended): boolean {
   if (code === "ERR_VERIFY") return false;
   if (phase === "verify" || done === total) return true;
   return place.kind === "disk" && total === undefined && job.seek + done >= place.size;
 }
 
-/** The command that does the rest; undefined where there is none that could. */
+/** The command that completes the job; undefined if none could. */
 export function wayOn(ended: Ended): WayOn | undefined {
   const { job, code, place } = ended;
   const wantsLook = job.verify || job.hash;
   if (isWritten(ended)) {
-    // A sync that failed tells of all that was written, and only once.
+    // A failed sync covers everything that was written, and fails only once.
     if (!ended.isSynced) return again(ended, "To copy it again:");
     if (!wantsLook) return undefined;
     if (isReadable(ended)) return verification(ended);
     return again(ended, "To copy it again, and verify all of it:");
   }
-  // The source will not become longer, nor a device; swap space stays refused.
+  // These would fail again: a source that is too short, a full device, swap space.
   if (code === "ERR_END_OF_FILE" || code === "ETXTBSY") return undefined;
   if (code === "ENOSPC" && place.kind !== "regular" && place.kind !== "missing") return undefined;
   const { start } = job;
@@ -65,7 +65,7 @@ export function wayOn(ended: Ended): WayOn | undefined {
   return rest(job, skip);
 }
 
-/** Whether the source can be read once more, and be compared with the target. */
+/** Whether the source can be read again and compared with the target. */
 function isReadable({ origin, hasReadErrors, job }: Ended): boolean {
   if (job.source === "-" || (job.rescue && hasReadErrors)) return false;
   return origin?.kind === "regular" || origin?.kind === "disk";
@@ -94,18 +94,19 @@ function copying(job: Job, title: string, where: Where): WayOn {
   const started = startedAs();
   const words = ["copy", ...operands(job, started), ...whereWords(where), ...job.options];
   const looks = job.verify || job.hash;
-  // Also when the part before was named by the one who typed it.
+  // Also if the user named the earlier part.
   if (looks && job.start < where.skip) words.push(`--verify-from ${job.start}`);
   const notes: string[] = [];
   if (job.source === "-") notes.push("with the same standard input from its beginning");
-  // Standard input cannot answer. Nothing was there to be asked about, but what this copy has written.
+  // Standard input cannot answer the question. The target held nothing to ask about, only what this copy has
+  // written.
   if (job.source === "-" && !job.yes) words.push("--yes");
   else if (!job.yes)
     notes.push("It asks before it writes over what is there, unless --yes is given.");
   return { title, command: commandOf(started, words), notes };
 }
 
-/** All that was copied, from where the first of the copies began. */
+/** Verifies everything from where the first copy began. */
 function verification({ job, done, total }: Ended): WayOn {
   const started = startedAs();
   const before = job.skip - job.start;
@@ -136,7 +137,7 @@ function operands(job: Job, { here }: Started): string[] {
   return [job.source, job.target].map((path) => {
     if (path === "-") return path;
     if (!here) return quoted(absolute(path));
-    // No option.
+    // Must not look like an option.
     return quoted(path.startsWith("-") ? `./${path}` : path);
   });
 }

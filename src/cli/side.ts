@@ -9,16 +9,16 @@ import { type StandardInput, standardInput } from "./standard_input.ts";
 import { printable } from "./terminal.ts";
 
 interface SideInit {
-  /** As typed. */
+  /** The path as typed. */
   readonly path: string;
-  /** Of a stream, "other". */
+  /** "other" for a stream. */
   readonly kind: Place["kind"];
-  /** Bytes to its end; undefined where only reading tells. */
+  /** Bytes to its end; undefined if that is known only by reading. */
   readonly end: number | undefined;
   readonly source: File | Input;
-  /** Where in the source offset 0 is. */
+  /** Position of offset 0. */
   readonly start: number;
-  /** Where the comparison begins. */
+  /** Offset where the comparison begins. */
   readonly offset: number;
   readonly standard?: StandardInput | undefined;
 }
@@ -27,9 +27,9 @@ export class Side implements AsyncDisposable {
   readonly path: string;
   readonly kind: Place["kind"];
   readonly offset: number;
-  /** Bytes from `offset` to the end; Infinity until a read has found that. */
+  /** Bytes from `offset` to the end; Infinity until a read has found it. */
   rest: number;
-  /** Whether an end has to be found by reading: one chunk after the other, in order. */
+  /** Whether the end must be found by reading: one chunk after the other, in order. */
   readonly inOrder: boolean;
   readonly #init: SideInit;
 
@@ -43,13 +43,13 @@ export class Side implements AsyncDisposable {
     this.#init = init;
   }
 
-  /** Bytes; undefined as long as they are not known. */
+  /** Size in bytes; undefined while unknown. */
   get size(): number | undefined {
     if (this.#init.end !== undefined) return this.#init.end;
     return this.rest === Infinity ? undefined : this.offset + this.rest;
   }
 
-  /** Reads what stands `at` bytes behind `offset`. Fewer bytes only at the end. */
+  /** Reads `at` bytes after `offset`. Fewer bytes only at the end. */
   async read(data: Bytes, at: number): Promise<number> {
     const { source, start } = this.#init;
     if (source instanceof Input && at === 0) await source.skip(this.offset);
@@ -60,13 +60,13 @@ export class Side implements AsyncDisposable {
     return bytes;
   }
 
-  /** A read of a stream that waits is over with this. */
+  /** Ends a pending read of a stream. */
   stop(reason: unknown): void {
     const { source } = this.#init;
     if (source instanceof Input) source.cancel(reason);
   }
 
-  /** So much has been compared: whoever reads standard input next goes on behind it. */
+  /** Records that so many bytes were compared: the next reader of standard input continues after them. */
   compared(bytes: number): void {
     this.#init.standard?.took(this.offset + bytes);
   }
@@ -123,7 +123,7 @@ async function passCache(file: File, kind: Place["kind"]): Promise<void> {
   try {
     await file.invalidateCache();
   } catch (error) {
-    // Disks are read past the cache anyway; emptying it needs more rights than reading.
+    // Disks are read past the cache anyway, and dropping the cache needs more privileges than reading.
     if (kind !== "disk") throw error;
   }
 }

@@ -7,7 +7,7 @@ import { constants } from "node:os";
 import { isatty } from "node:tty";
 import { say } from "./terminal.ts";
 
-/** The C library by its names: glibc, musl, FreeBSD, macOS. Those of other systems are not found. */
+/** Names of the C library: glibc, musl, FreeBSD, macOS. Names of other systems are not found. */
 const LIBC_NAMES: readonly string[] = [
   ...(process.platform === "darwin" ? ["libSystem.B.dylib"] : []),
   ...(process.platform === "linux"
@@ -17,14 +17,16 @@ const LIBC_NAMES: readonly string[] = [
   "libc.so",
 ];
 
-/** SIG_IGN of signal.h, everywhere. */
+/** SIG_IGN of signal.h, the same on all systems. */
 const SIG_IGN = 1n;
-/** More than struct sigaction has on any system; the handler is its first field. */
+/** Larger than struct sigaction on any system; the handler is its first field. */
 const SIGACTION_WORDS = 32;
 
 type SignalName = NodeJS.Signals | "SIGINFO";
 
-/** Those that were ignored when the process began: by nohup(1), `trap '' INT`, a shell for its background jobs. */
+/**
+ * Signals that were ignored when the process began: by nohup(1), `trap '' INT`, or a shell for its background jobs.
+ */
 const ignoredAtStart: Set<SignalName> = readIgnored([
   "SIGINT",
   "SIGTERM",
@@ -44,10 +46,10 @@ function readIgnored(names: readonly SignalName[]): Set<SignalName> {
 }
 
 /**
- * Bun catches SIGINT and SIGTERM before any script runs when it has a terminal, to restore it, and what was
- * there is lost (seen in Bun 1.4.5). A shell that ignores a signal starts its commands ignoring it; so a
- * shell as parent is asked (proc_pid_status(5)). One with job control ignores SIGTERM for itself alone, and
- * SIGTSTP with it.
+ * On a terminal, Bun catches SIGINT and SIGTERM before any script runs, to restore the terminal, and the inherited
+ * disposition is lost (seen in Bun 1.4.5). A shell that ignores a signal starts its commands with it ignored, so
+ * the shell is asked if it is the parent (proc_pid_status(5)). A shell with job control ignores SIGTERM only for
+ * itself, and SIGTSTP with it.
  */
 function ignoredByShell(): ("SIGINT" | "SIGTERM")[] {
   if (process.platform !== "linux" || ![0, 1, 2].some((fd) => isatty(fd))) return [];
@@ -65,7 +67,7 @@ function ignoredByShell(): ("SIGINT" | "SIGTERM")[] {
   return names.filter(ignores);
 }
 
-/** Tells the handler of a signal, by sigaction(2) without a new action; undefined where that cannot be called. */
+/** Reads the handler of a signal, by sigaction(2) without a new action; undefined if that cannot be called. */
 function loadSigaction(): ((signal: number) => bigint | undefined) | undefined {
   const types = { args: ["i32", "ptr", "ptr"], returns: "i32" } as const;
   for (const name of LIBC_NAMES) {
@@ -76,7 +78,7 @@ function loadSigaction(): ((signal: number) => bigint | undefined) | undefined {
         return symbols.sigaction(signal, null, ptr(old)) === 0 ? old[0] : undefined;
       };
     } catch {
-      // The next name.
+      // Try the next name.
     }
   }
   return undefined;
@@ -88,8 +90,8 @@ function numberOf(name: SignalName): number | undefined {
 }
 
 /**
- * Calls `handler` on the signal, unless it was ignored when the process began or does not exist here.
- * Gives back what undoes it.
+ * Calls `handler` on the signal, unless it was ignored when the process began or does not exist here. Call the
+ * result to undo that.
  */
 export function listen(name: SignalName, handler: () => void): () => void {
   if (ignoredAtStart.has(name) || numberOf(name) === undefined) return () => {};
@@ -101,13 +103,13 @@ export function listen(name: SignalName, handler: () => void): () => void {
 
 for (const name of ignoredByShell()) {
   ignoredAtStart.add(name);
-  // In the place of Bun's.
+  // Replaces Bun's handler.
   process.on(name, () => {});
 }
 
 let tell = (): string => "nothing has been moved yet";
 
-/** From now on this says how far the command is. */
+/** Sets the text that reports the progress. */
 export function tellProgressWith(words: () => string): void {
   tell = words;
 }

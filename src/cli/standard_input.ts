@@ -18,13 +18,13 @@ const NAME = "standard input";
 export class StandardInput implements AsyncDisposable {
   constructor(
     readonly file: File,
-    /** What is left of it: `end` counts from `start`. */
+    /** The rest of it: `end` counts from `start`. */
     readonly place: Place,
-    /** Where the descriptor stands: bytes from the start of the file. */
+    /** Offset of the descriptor: bytes from the start of the file. */
     readonly start: number,
   ) {}
 
-  /** So many bytes from `start` on have been taken: whoever reads next goes on behind them. */
+  /** Records that so many bytes from `start` were taken: the next reader continues after them. */
   took(bytes: number): void {
     library().ba_seek(FD, this.start + bytes);
   }
@@ -34,7 +34,7 @@ export class StandardInput implements AsyncDisposable {
   }
 }
 
-/** Undefined when it is to be read as a stream. */
+/** Standard input by position; undefined if it must be read as a stream. */
 export async function standardInput(): Promise<StandardInput | undefined> {
   const file = await fileOfInput();
   if (file === undefined) return undefined;
@@ -60,15 +60,15 @@ async function fileOfInput(): Promise<File | undefined> {
     return await File.fromFd(FD, { path: NAME });
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
-    // Nothing that has positions.
+    // It has no positions.
     if (error.code === "ESPIPE") return undefined;
-    // Open for appending too. That is about writes only, and a descriptor of our own for reading has it not.
+    // Also open for appending. That concerns only writes, and a descriptor of our own for reading lacks it.
     if (error.code === "ERR_APPEND_MODE") return File.open(`/dev/fd/${FD}`);
     throw error;
   }
 }
 
-/** By a read that moves nothing. */
+/** Refuses a write-only descriptor, by a read that does not move the offset. */
 async function refuseWriteOnly(start: number): Promise<void> {
   const reading = promisify(read)(FD, new Uint8Array(1), 0, 1, start);
   const code = await reading.then(
@@ -79,13 +79,13 @@ async function refuseWriteOnly(start: number): Promise<void> {
   throw usage(`${NAME} is open for writing only`, "Give it something to read: < FILE");
 }
 
-/** A stream of it; `found` is called when it begins like something compressed. */
+/** Standard input as a stream; `found` is called if it begins like a compressed file. */
 export function inputStream(
   found: () => void,
   bytes: ReadableStream<Uint8Array> = Bun.stdin.stream(),
 ): ReadableStream<Uint8Array> {
   const reader = bytes.getReader();
-  // A pipe may give its bytes one by one.
+  // A pipe may deliver single bytes.
   let head = Buffer.alloc(0);
   return new ReadableStream({
     async pull(controller): Promise<void> {

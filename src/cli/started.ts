@@ -6,9 +6,9 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 export interface Started {
-  /** The words before the command's own arguments. */
+  /** The words before the arguments of the command. */
   readonly words: readonly string[];
-  /** Whether a relative path means the same to the one who typed them: scripts change folders. */
+  /** Whether relative paths mean the same to the user: scripts change folders. */
   readonly here: boolean;
 }
 
@@ -17,9 +17,9 @@ export interface Process {
   readonly parent: number;
 }
 
-/** Start others with the arguments they were given: what was typed is theirs. */
+/** Runners: programs that start others with the arguments they got, as the user typed them. */
 const RUNNERS = /^(bunx?|npx|npm|pnpm|yarn|node|sudo|doas|run0)(\.exe)?$/;
-/** Runners in runners. */
+/** Limit for runners started by runners. */
 const PARENTS_MAX = 8;
 
 export function startedAs(): Started {
@@ -27,13 +27,13 @@ export function startedAs(): Started {
   const own = ownWords(argv);
   const typed = typedWords(argv, process.ppid);
   if (typed !== undefined) return { words: typed, here: true };
-  // A package script with arguments of its own runs in the package's folder, under a PATH of its own.
+  // A package script with arguments of its own runs in the folder of the package, with a PATH of its own.
   const inScript = process.env["npm_lifecycle_event"] !== undefined;
   if (!inScript) return { words: shortened(own), here: true };
   return { words: isCompiled() ? [process.execPath] : [bun("bun"), scriptPath()], here: false };
 }
 
-/** Of the outermost runner whose arguments end with ours. */
+/** The words of the outermost runner whose arguments end with ours. */
 function typedWords(argv: readonly string[], parent: number): string[] | undefined {
   let typed: string[] | undefined;
   let pid = parent;
@@ -66,11 +66,11 @@ function ownWords(argv: readonly string[]): string[] {
 }
 
 function ownProcess(): Process | undefined {
-  // ps(1) loses where a word ends.
+  // ps(1) does not show where a word ends.
   return process.platform === "linux" ? processOf(process.pid) : undefined;
 }
 
-/** `bun-aio` if it is what a shell finds by that name. */
+/** `bun-aio` if a shell finds it by that name. */
 function shortened(words: readonly string[]): readonly string[] {
   const [program, script] = words;
   if (program !== "bun" || script === undefined || words.length !== 2) return words;
@@ -87,11 +87,11 @@ function scriptPath(): string {
   return process.argv[1] ?? Bun.main;
 }
 
-/** Bun as it was called, if that is this Bun. */
+/** The word that Bun was started by, if it is this Bun. */
 function bun(program: string | undefined): string {
   const found = program === undefined ? undefined : runnable(program, process.execPath);
   if (found !== undefined) return found;
-  // By the name bunx it looks for packages.
+  // Under the name bunx it looks for packages.
   if (!basename(process.execPath).startsWith("bunx")) return process.execPath;
   const sibling = join(
     dirname(process.execPath),
@@ -100,7 +100,7 @@ function bun(program: string | undefined): string {
   return existsSync(sibling) ? sibling : (Bun.which("bun") ?? "bun");
 }
 
-/** The word if it starts a program, which must be `expected`; its path if it is found here alone. */
+/** The word if it starts a program, which must be `expected`; its path if it is found only here. */
 function runnable(word: string | undefined, expected?: string): string | undefined {
   if (word === undefined) return undefined;
   const found = word.includes("/") ? word : Bun.which(word);
@@ -109,7 +109,7 @@ function runnable(word: string | undefined, expected?: string): string | undefin
   return isTransient(found) ? found : word;
 }
 
-/** Folders that runners put in front of PATH. */
+/** Folders that runners add to PATH. */
 function isTransient(path: string): boolean {
   return /\/node_modules\/\.bin\/|\/bun-node-/.test(path);
 }
@@ -125,7 +125,7 @@ export function processByProc(pid: number): Process | undefined {
   try {
     const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain anything.
     const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
     return { words, parent };
   } catch {
@@ -133,7 +133,7 @@ export function processByProc(pid: number): Process | undefined {
   }
 }
 
-/** Words with blanks in them come out as several: nothing ends with them then. */
+/** A word with blanks comes out as several; then nothing ends with our arguments. */
 export function processByPs(pid: number): Process | undefined {
   const { stdout } = spawnSync("ps", ["-ww", "-o", "ppid=", "-o", "args=", "-p", String(pid)], {
     encoding: "utf8",

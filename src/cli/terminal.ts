@@ -12,7 +12,7 @@ interface Stream {
   readonly isTTY?: boolean | undefined;
 }
 
-/** Whether the stream is a terminal that moves its cursor. */
+/** Whether the stream is a terminal that can move its cursor. */
 export function isLive(stream: Stream): boolean {
   return stream.isTTY === true && process.env["TERM"] !== "dumb";
 }
@@ -22,15 +22,17 @@ export function paint(stream: Stream, style: Style, text: string): string {
   return plain ? text : styleText(style, text, { validateStream: false });
 }
 
-/** Ends the line that is being written: a bar, or a question. */
+/** Ends the unfinished line: a bar, or a question. */
 let finishLine: (() => void) | undefined;
 
-/** `finish` ends the line that has been begun, when something else is to be said; undefined: it is ended. */
+/**
+ * Sets the function that ends the unfinished line before anything else is printed; undefined: the line is finished.
+ */
 export function lineBegun(finish: (() => void) | undefined): void {
   finishLine = finish;
 }
 
-/** Ends the line that has been begun; false if there is none. */
+/** Ends the unfinished line; false if there is none. */
 export function endLine(): boolean {
   const finish = finishLine;
   finishLine = undefined;
@@ -59,20 +61,20 @@ export function complain(text: string, hint?: string): void {
   if (hint !== undefined) say(hint);
 }
 
-/** Whether there is somebody who can be asked. */
+/** Whether a user can be asked. */
 export function canAsk(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
-/** The line that is typed after `question`; undefined at end of input or when `signal` aborts. */
+/** The line typed after `question`; undefined at end of input or when `signal` aborts. */
 export function ask(question: string, signal: AbortSignal): Promise<string | undefined> {
   return new Promise((resolve) => {
-    // Not as a terminal: the line is edited by the tty, and Ctrl-C stays a signal.
+    // Not as a terminal: the tty edits the line, and Ctrl-C stays a signal.
     const lines = createInterface({ input: process.stdin, terminal: false });
     const end = (answer: string | undefined): void => {
       signal.removeEventListener("abort", stopped);
       lineBegun(undefined);
-      // First, because closing tells so at once.
+      // First, because closing reports the end at once.
       resolve(answer);
       lines.close();
     };
@@ -84,22 +86,22 @@ export function ask(question: string, signal: AbortSignal): Promise<string | und
     lines.once("close", () => resolve(undefined));
     signal.addEventListener("abort", stopped, { once: true });
     process.stderr.write(question);
-    // Whatever is said meanwhile, the question stays open.
+    // The question stays open whatever is printed meanwhile.
     lineBegun(() => process.stderr.write("\n"));
     if (signal.aborted) stopped();
   });
 }
 
-/** Text from a medium or a path, fit for a terminal: control characters could do anything there. */
+/** Text from a medium or a path, made safe for a terminal, where control characters could do anything. */
 export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, "?");
 }
 
-/** A word as the shell takes it, without control characters and bytes that are not UTF-8: printf(1) makes them. */
+/** Quotes a word for the shell, without control characters and bytes that are not UTF-8: printf(1) makes them. */
 export function quoted(word: string): string {
   if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
   const plain = word.replaceAll("'", "'\\''");
-  // A command substitution drops newlines at its end; they do no harm.
+  // A command substitution drops trailing newlines; they are harmless.
   const controls = /(?:[^\P{Cc}\n]|[\udc80-\udcff])+/gu;
   return `'${plain.replace(controls, (text) => `'"$(printf '${octal(text)}')"'`)}'`;
 }
@@ -108,7 +110,7 @@ function octal(text: string): string {
   return [...bytesOfText(text)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }
 
-/** Columns as wide as their longest entry; numbers belong in columns named in `right`. */
+/** Aligns columns to their longest entry; those in `right` are right-aligned, for numbers. */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths: number[] = [];
   for (const row of rows) {

@@ -5,14 +5,14 @@ import { usage } from "./exit.ts";
 const PREFIXES = "kmgtpe";
 
 /**
- * Bytes of "4096", "4k", "4K", "4KiB" (1024 each) or "4kB" (1000 each), as for dd(1) and fio(1).
+ * Parses "4096", "4k", "4K", "4KiB" (1024 each) or "4kB" (1000 each) to bytes, as dd(1) and fio(1) do.
  *
  * @throws Stop that names the option.
  */
 export function parseSize(option: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgtpe]?)(i?b)?$/i.exec(text.trim());
   const [, digits = "", prefix = "", suffix = ""] = match ?? [];
-  // "4iB" has no prefix that the i could belong to.
+  // "4iB" has no prefix for the i.
   if (match === null || (prefix === "" && suffix.toLowerCase() === "ib")) {
     throw usage(
       `${option}: "${text}" is no size`,
@@ -42,7 +42,7 @@ export function formatSize(bytes: number): string {
   return `${value.toFixed(digits)} ${UNITS[unit]}`;
 }
 
-/** A size with the exact number beside it where that says more. */
+/** A size, with the exact number of bytes if that says more. */
 export function formatExactSize(bytes: number): string {
   return bytes < 1024 ? formatSize(bytes) : `${formatSize(bytes)} (${grouped(bytes)} bytes)`;
 }
@@ -61,7 +61,7 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
-/** "850 ns", "12.4 us", "3.10 ms", "1.20 s" of microseconds. */
+/** Formats microseconds: "850 ns", "12.4 us", "3.10 ms", "1.20 s". */
 export function formatMicroseconds(us: number): string {
   const digits = (value: number): string => value.toPrecision(value >= 100 ? 3 : 2);
   const plain = (value: number): string => String(Number(digits(value)));
@@ -71,7 +71,7 @@ export function formatMicroseconds(us: number): string {
   return `${plain(us / 1e6)} s`;
 }
 
-/** "1,234,567" whatever the locale. */
+/** "1,234,567", whatever the locale. */
 export function grouped(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }

@@ -23,16 +23,16 @@ export const VERIFY_OPTIONS: Spec = {
 
 export const VERIFY_BS_DEFAULT: number = 2 ** 20;
 export const VERIFY_DEPTH_DEFAULT: number = 8;
-/** Ranges that are told one by one. */
+/** Ranges listed one by one. */
 const RANGES_SHOWN = 10;
 export const VERIFY_MEMORY_BYTES_MAX: number = 2 ** 30;
 
 export interface Comparison {
-  /** Bytes to compare; Infinity where an end has to be found. */
+  /** Bytes to compare; Infinity if an end must be found. */
   readonly length: number;
   readonly bs: number;
   readonly depth: number;
-  /** Every difference, not only the first. */
+  /** Whether to report every difference, not only the first. */
   readonly all: boolean;
 }
 
@@ -98,14 +98,14 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   return interrupts.code;
 }
 
-/** Where they differ first, be it that one of them ends there. From the start of the comparison. */
+/** Position of the first difference, which may be the end of one side. In bytes from the start of the comparison. */
 function firstDifference(outcome: Outcome, a: Side, b: Side, wanted: number): number | undefined {
   const [difference] = outcome.differences;
   if (difference !== undefined) return difference.at;
   if (outcome.stopped) return undefined;
   const end = Math.min(a.rest, b.rest);
   if (wanted !== Infinity) return end < wanted ? end : undefined;
-  // A disk may be longer than the image that was written to it.
+  // A disk may be longer than the image written to it.
   const shorter = a.rest < b.rest ? b : b.rest < a.rest ? a : undefined;
   return shorter === undefined || shorter.kind === "disk" ? undefined : end;
 }
@@ -148,7 +148,7 @@ interface Pair {
   readonly read: Promise<number>;
 }
 
-/** Reads `depth` pairs ahead and looks at them in order. */
+/** Reads `depth` pairs ahead and compares them in order. */
 export async function compare(
   job: Comparison,
   a: Side,
@@ -172,7 +172,7 @@ export async function compare(
       const pair = pairs[0];
       if (pair === undefined) break;
       const bytes = await pair.read;
-      // What was called off has not come to its end.
+      // A cancelled comparison has not reached its end.
       if (signal.aborted) break;
       found.look(pair.at, pair.a.subarray(0, bytes), pair.b.subarray(0, bytes));
       pairs.shift();
@@ -200,7 +200,7 @@ async function startPair(
   const [a, b] = [await pool.acquire(), await pool.acquire()];
   const bytes = Math.min(job.bs, job.length - at);
   const reads = [sideA.read(a.subarray(0, bytes), at), sideB.read(b.subarray(0, bytes), at)];
-  // The buffers are free only when both have settled.
+  // The buffers are free only when both reads have settled.
   const read = Promise.allSettled(reads)
     .then(() => Promise.all(reads))
     .then((n) => Math.min(...n));
@@ -224,14 +224,14 @@ class Findings {
   readonly #ranges: Difference[] = [];
   #bytes = 0;
   #seen = 0;
-  /** Until they differ, one digest is both. */
+  /** While both are equal, one digest is enough. */
   #same = true;
 
   constructor(all: boolean) {
     this.#all = all;
   }
 
-  /** One difference settles it, unless all are wanted. */
+  /** One difference is enough, unless all are wanted. */
   get isEnough(): boolean {
     return !this.#all && this.#seen > 0;
   }
@@ -279,7 +279,7 @@ class Findings {
   }
 }
 
-/** Tells the progress ten times a second. */
+/** Reports the progress ten times a second. */
 class Meter {
   readonly #started: number = performance.now();
   #toldAt = 0;
@@ -332,7 +332,7 @@ function show(
   print(`sha256 ${outcome.sha256B}  ${extent(sides[1], outcome)} of ${names[1]}`);
 }
 
-/** What a digest is of. */
+/** The range that a digest covers. */
 function extent({ offset }: Side, { compared }: Outcome): string {
   return `bytes ${grouped(offset)} to ${grouped(offset + compared)}`;
 }

@@ -34,7 +34,7 @@ export interface Slab {
   readonly bytes: number;
   /** The lender of its parts, if there is one. */
   readonly lender: Lender | undefined;
-  /** Of a pool: how much is registered with a kernel at once; 0 for nothing, and when it is disposed of. */
+  /** For a pool: bytes registered with a kernel at once; 0 for none, and after it is disposed of. */
   chunkBytes: number;
   readonly registrars: WeakRef<Registrar>[];
 }
