@@ -52,7 +52,7 @@ export class Arguments {
   choice(name: string, words: readonly string[], otherwise: string): string {
     const word = this.text(name) ?? otherwise;
     if (words.includes(word)) return word;
-    throw usage(`--${name}: "${word}" is none of ${words.join(", ")}`, meant(word, words));
+    throw usage(`--${name} must be one of ${words.join(", ")}; got "${word}"`, meant(word, words));
   }
 
   /** A size in bytes. */

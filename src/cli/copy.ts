@@ -125,8 +125,8 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   // Not silenced by --quiet: the disk would be unusable, though the copy succeeds.
   if (isCompressed(given)) warnOfCompressed(target);
   if (job.yes) return;
-  if (job.source === "-") throw refused("standard input is SRC, it cannot answer", IF_SURE);
-  if (!canAsk()) throw refused("nobody is there to be asked", IF_SURE);
+  if (job.source === "-") throw refused("standard input is SRC, so it cannot answer", IF_SURE);
+  if (!canAsk()) throw refused("there is no terminal to ask at", IF_SURE);
   using _silence = interrupts.silence();
   const answer = await ask('Overwrite it? Type "yes" to go on: ', interrupts.signal);
   if (interrupts.signal.aborted) throw new Stop(interrupts.code, "stopped; nothing was written");
@@ -137,7 +137,7 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
 /** For a regular file it may be intended. */
 function warnOfCompressed(target: File): void {
   if (target.kind !== "disk") return;
-  warn("the source is compressed and will be written as it is; unpack it first?");
+  warn("the source is compressed and will be written as it is; decompress it first?");
 }
 
 /** Whether data could be lost. Character devices may be tapes, or memory. */
@@ -155,9 +155,9 @@ function fromText(origin: Place, contents: string | undefined): string {
 function extentText(job: Job, origin: Origin, place: Place): string {
   const bytes = knownLength(job, origin);
   const start = grouped(job.seek);
-  if (bytes === undefined) return `from ${start} on, as many as the source has`;
+  if (bytes === undefined) return `from ${start} to the end of the source`;
   const keeps = place.kind === "disk" && job.seek + bytes < place.size;
-  const rest = keeps ? "; what is behind stays as it is" : "";
+  const rest = keeps ? "; the rest stays as it is" : "";
   return `${start} to ${grouped(job.seek + bytes)} (${formatSize(bytes)})${rest}`;
 }
 

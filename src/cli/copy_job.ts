@@ -88,7 +88,7 @@ function refuseStart(job: Job): void {
   if (!job.verify && !job.hash) {
     throw usage("--verify-from is for --verify and --hash", "Add one of them");
   }
-  if (start > skip) throw usage("--verify-from is behind the place where the copy begins");
+  if (start > skip) throw usage("--verify-from must not be after the start of the copy");
   if (skip - start > seek) throw usage("--verify-from is before the start of DST");
   if (job.source === "-" || job.rescue) {
     throw usage(

@@ -131,7 +131,7 @@ function openForWriting(place: Place, direct: boolean): Promise<File> {
 async function holdingSame(place: Place, file: File): Promise<File> {
   if (place.kind === "missing" || (await keyOfFd(file.fd)) === place.identity) return file;
   await file.close();
-  throw refused(`${printable(place.path)} became another file while it was looked at`);
+  throw refused(`${printable(place.path)} was replaced by another file during the checks`);
 }
 
 /** Refuses places that must not be overwritten, before anything is opened for writing. */
@@ -146,13 +146,13 @@ export async function refuseUnsafe(place: Place): Promise<void> {
     throw refused(use.what, use.remedy === undefined ? undefined : sentence(use.remedy));
   if (!uses.isKnown && size > 0) {
     throw refused(
-      `nobody can say whether ${printable(path)} is in use: this system does not show ` +
-        "which loop devices there are and what they stand on",
-      "It takes /sys (mount -t sysfs sysfs /sys), or at least /proc",
+      `cannot tell whether ${printable(path)} is in use: this system does not show ` +
+        "which loop devices exist and which files are behind them",
+      "Mount /sys (mount -t sysfs sysfs /sys), or at least /proc",
     );
   }
   for (const loop of uses.unknownLoops) {
-    warn(`${loop.path} may stand on ${printable(path)}: this user may not ask it`);
+    warn(`${loop.path} may be using ${printable(path)}: this user may not query it`);
   }
 }
 

@@ -178,7 +178,7 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
   }
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
   if (source instanceof ReadableStream && source.locked) {
-    throw argumentValue("source", "is locked: somebody reads it already", source);
+    throw argumentValue("source", "is locked: it has a reader already", source);
   }
   checkAccess(source, target, options);
   return new CancelScope(signal);

@@ -66,9 +66,7 @@ function unknownError(errno: number, context: ErrorContext): IoError {
     );
   }
   if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") {
-    hints.push(
-      'A sandbox must forbid io_uring before the first Ring is opened (or use "threads")',
-    );
+    hints.push('A sandbox must forbid io_uring before the first Ring is opened (or use "threads")');
   }
   return new IoError(OUTCOME_UNKNOWN, {
     ...context,

@@ -428,7 +428,7 @@ describe("copy onto devices", () => {
     const { end, stderr } = await bunAio(args);
     expect(stderr).toContain(`${path}  (disk, 4 MiB`);
     expect(stderr).toContain("only zeroes at its start");
-    expect(stderr).toContain("what is behind stays as it is");
+    expect(stderr).toContain("the rest stays as it is");
     expect(end).toBe(0);
     await same(source, path, image.length);
     const back = await bunAio(["copy", path, dir.file("back"), "--length", String(image.length)]);
@@ -481,7 +481,7 @@ describe("copy onto devices", () => {
       const { end, stdout, stderr } = await bunAio(["copy", packed, loop.path, ...quiet]);
       expect([end, stdout]).toEqual([0, ""]);
       expect(stderr).toBe(
-        "warning: the source is compressed and will be written as it is; unpack it first?\n",
+        "warning: the source is compressed and will be written as it is; decompress it first?\n",
       );
       const other = await bunAio(["copy", plain, loop.path, ...quiet]);
       expect([other.end, other.stderr]).toEqual([0, ""]);

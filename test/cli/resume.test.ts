@@ -333,7 +333,7 @@ describe("a digest", () => {
     const target = dir.file("target", "");
     const cases: [string[], string][] = [
       [[source, target, "--from", "4k"], "is for --verify and --hash"],
-      [[source, target, "--verify", "--from", "1k"], "is behind the place"],
+      [[source, target, "--verify", "--from", "1k"], "must not be after the start"],
       [[source, target, "--verify", "--skip", "8k"], "is before the start of DST"],
       [["-", target, "--verify", "--from", "8k"], "standard input cannot"],
       [["/dev/zero", target, "--verify", "--from", "8k", "--length", "1"], "/dev/zero cannot"],

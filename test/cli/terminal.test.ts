@@ -80,7 +80,7 @@ describe("in a terminal", () => {
     const target = dir.file("target", "old");
     await using session = new Session(["copy", "-", target]);
     expect(await session.end()).toBe(3);
-    expect(session.screen).toContain("standard input is SRC, it cannot answer");
+    expect(session.screen).toContain("standard input is SRC, so it cannot answer");
     expect(session.screen).toContain("Pass --yes");
     expect(readFileSync(target, "utf8")).toBe("old");
   });
