@@ -49,7 +49,7 @@ pub const ring = @import("ring.zig");
 pub const fake_pool = @import("fake/inline_pool.zig");
 pub const fake_kernel = @import("fake/kernel.zig");
 pub const fake_lane = @import("fake/lane.zig");
-pub const fake_medium = @import("fake/medium.zig");
+pub const fake_disk = @import("fake/disk.zig");
 pub const fake_posix_aio = @import("fake/posix_aio.zig");
 pub const fake_uring = @import("fake/uring.zig");
 
@@ -62,5 +62,4 @@ test {
     _ = memory;
     _ = operation;
     _ = posix_aio;
-    _ = fake_medium;
 }

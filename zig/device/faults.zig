@@ -37,8 +37,6 @@ pub const Weather = struct {
     others: u8 = 0,
     /// What a read wants is not in the page cache.
     uncached: u8 = 0,
-    /// Dirty sectors reach the medium by themselves.
-    write_back: u8 = 0,
     latency_ns_max: u64 = 1_000_000,
 };
 

@@ -299,19 +299,7 @@ pub const SimulatedDevice = struct {
     }
 
     fn isAligned(self: *const SimulatedDevice, operation: *const Operation) bool {
-        const piece = operation.piece;
-        if ((piece.offset | piece.bytes) & (self.alignment - 1) != 0) return false;
-        const mask = self.memory_alignment - 1;
-        if (piece.iovec_count == 0) return piece.bytes == 0 or piece.address & mask == 0;
-        for (iovecsOf(piece)) |iovec| {
-            if (iovec.base & mask != 0 or iovec.len & (self.alignment - 1) != 0) return false;
-        }
-        return true;
-    }
-
-    fn iovecsOf(piece: operation_file.Piece) []const Iovec {
-        const pointer: [*]const Iovec = @ptrFromInt(piece.address);
-        return pointer[0..piece.iovec_count];
+        return operation.piece.isAligned(self.alignment, self.memory_alignment);
     }
 
     /// Moves at most `limit` bytes between memory and medium, as far as the device goes.
@@ -319,13 +307,12 @@ pub const SimulatedDevice = struct {
         const piece = operation.piece;
         const is_read = operation.kind == .read or operation.kind == .readv;
         const total = @min(piece.bytes, limit, self.size -| piece.offset);
-        const plain = [1]Iovec{.{ .base = piece.address, .len = piece.bytes }};
-        const spans = if (piece.iovec_count == 0) plain[0..] else iovecsOf(piece);
+        var plain: [1]Iovec = undefined;
         var done: u64 = 0;
-        for (spans) |span| {
-            const bytes = @min(span.len, total - done);
+        for (piece.buffers(&plain)) |buffer| {
+            const bytes = @min(buffer.len, total - done);
             if (bytes == 0) continue;
-            const memory = @as([*]u8, @ptrFromInt(span.base))[0..bytes];
+            const memory = @as([*]u8, @ptrFromInt(buffer.base))[0..bytes];
             const offset = piece.offset + done;
             const result = if (is_read) self.read(offset, memory) else self.write(offset, memory);
             // As a kernel would: what was moved before the failure counts, the next request meets it.

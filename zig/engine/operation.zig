@@ -31,6 +31,25 @@ pub const Piece = struct {
     bytes: u64 = 0,
     /// Number of iovecs, 0 for one plain buffer.
     iovec_count: u32 = 0,
+
+    /// `plain` is room for the one that is not in a vector.
+    pub fn buffers(piece: *const Piece, plain: *[1]Iovec) []const Iovec {
+        plain[0] = .{ .base = piece.address, .len = piece.bytes };
+        if (piece.iovec_count == 0) return plain;
+        const pointer: [*]const Iovec = @ptrFromInt(piece.address);
+        return pointer[0..piece.iovec_count];
+    }
+
+    /// As a direct descriptor wants it.
+    pub fn isAligned(piece: *const Piece, alignment: u32, memory_alignment: u32) bool {
+        if (piece.offset % alignment != 0 or piece.bytes % alignment != 0) return false;
+        if (piece.bytes == 0 and piece.iovec_count == 0) return true;
+        var plain: [1]Iovec = undefined;
+        for (piece.buffers(&plain)) |buffer| {
+            if (buffer.base % memory_alignment != 0 or buffer.len % alignment != 0) return false;
+        }
+        return true;
+    }
 };
 
 pub const Operation = struct {

@@ -8,7 +8,8 @@ const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const faults = @import("../device/faults.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
-const Medium = @import("medium.zig").Medium;
+const Piece = @import("../engine/operation.zig").Piece;
+pub const Disk = @import("disk.zig").Disk;
 const E = std.posix.E;
 const negative = @import("../os/os.zig").negative;
 
@@ -16,32 +17,6 @@ const negative = @import("../os/os.zig").negative;
 const fd_first = 1000;
 const never: u64 = std.math.maxInt(u64);
 const path_prefix = "fake:";
-
-pub const Disk = struct {
-    medium: Medium,
-    rules: faults.Rules = .{},
-    /// Where descriptors want whole sectors; 1 where nothing is required.
-    alignment: u32 = 1,
-    memory_alignment: u32 = 1,
-    kind: abi.FileKind = .disk,
-    /// POSIX AIO says EOPNOTSUPP (/dev/null, raw disks above maxphys, ...).
-    refuses_aio: bool = false,
-    /// Reads at once are not to be had (tmpfs, overlayfs), and whether that was said since it was opened.
-    refuses_now: bool = false,
-    refused_now: bool = false,
-    /// Whether it says that it is a tmpfs.
-    is_tmpfs: bool = false,
-    /// It does not say whether its pages are in memory; asked once, nobody may ask again.
-    refuses_cached: bool = false,
-    refused_cached: bool = false,
-    nature: enum {
-        medium,
-        /// /dev/null: nothing to read, and it swallows what is written.
-        sink,
-        /// No positions: ESPIPE.
-        pipe,
-    } = .medium,
-};
 
 pub const File = struct { disk: ?*Disk = null, writable: bool = true };
 
@@ -56,6 +31,10 @@ pub const Ask = struct {
     offset: u64 = 0,
     /// The submitter's own.
     user: u64 = 0,
+
+    fn piece(ask: *const Ask) Piece {
+        return .{ .address = ask.address, .offset = ask.offset, .bytes = ask.bytes, .iovec_count = ask.iovec_count };
+    }
 };
 
 /// Who hears of a request's end.
@@ -74,7 +53,7 @@ pub const Request = struct {
     owner: Owner = undefined,
     verdict: faults.Verdict = .{},
     due_ns: u64 = never,
-    /// Syncs: the last write of the medium that they cover.
+    /// Syncs: the last write of the drive that they cover.
     sequence: u64 = 0,
     cancellable: bool = true,
     result: isize = 0,
@@ -179,7 +158,7 @@ pub const Kernel = struct {
         const request = kernel.take(owner, ask);
         const disk = kernel.diskOf(ask.fd) orelse return request;
         request.disk = disk;
-        request.sequence = disk.medium.sequence;
+        request.sequence = disk.drive.sequence;
         request.verdict = kernel.consult(disk, &ask);
         request.due_ns +|= request.verdict.latency_ns;
         return request;
@@ -283,20 +262,18 @@ pub const Kernel = struct {
         return fd;
     }
 
-    /// Power is lost: everything in flight on it ends with ENXIO, and some of it may have reached
-    /// the medium.
-    pub fn crash(kernel: *Kernel, disk: *Disk, tear: bool) void {
+    /// Power is lost: everything in flight on it ends with ENXIO, and may have reached the medium like any other write
+    /// that was not synced.
+    pub fn crash(kernel: *Kernel, disk: *Disk) void {
         for (kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
             if (request.disk != disk) continue;
             const is_write = operationOf(request.ask.kind) == .write;
-            if (is_write and !disk.medium.unplugged and kernel.random().boolean()) {
-                _ = kernel.move(disk, &request.ask, request.ask.bytes);
-            }
+            if (is_write and !disk.unplugged) _ = move(disk, &request.ask, request.ask.bytes);
             request.due_ns = kernel.now_ns;
         }
-        disk.medium.crash(kernel.random(), tear);
-        disk.medium.unplugged = true;
+        disk.drive.crash(kernel.random());
+        disk.unplugged = true;
     }
 
     fn operationOf(kind: abi.Kind) faults.Operation {
@@ -321,38 +298,37 @@ pub const Kernel = struct {
             .pipe => return negative(.SPIPE),
             .sink => return if (operationOf(ask.kind) == .write) @intCast(ask.bytes) else 0,
         }
-        if (verdict.crash and !disk.medium.unplugged) kernel.crash(disk, true);
-        if (verdict.unplug) disk.medium.unplugged = true;
-        if (disk.medium.unplugged) return negative(.NXIO);
+        if (verdict.crash and !disk.unplugged) kernel.crash(disk);
+        if (verdict.unplug) disk.unplugged = true;
+        if (disk.unplugged) return negative(.NXIO);
         if (kernel.happens(kernel.weather.interrupted)) return negative(.INTR);
         if (kernel.happens(kernel.weather.again)) return negative(.AGAIN);
-        disk.medium.writeBack(kernel.random(), kernel.weather.write_back);
         const failure = if (verdict.errno != 0) -@as(isize, verdict.errno) else kernel.accident(ask);
         switch (ask.kind) {
             .sync_all, .sync_data => {
                 if (failure) |errno| return errno;
-                disk.medium.sync(sequence);
+                disk.drive.sync(sequence);
                 return 0;
             },
             else => {},
         }
-        if (!aligned(disk, ask)) return negative(.INVAL);
+        if (!ask.piece().isAligned(disk.alignment, disk.memory_alignment)) return negative(.INVAL);
         const is_write = ask.kind == .write or ask.kind == .writev;
         if (verdict.torn) |bytes| {
-            if (is_write) _ = kernel.move(disk, ask, bytes);
+            if (is_write) _ = move(disk, ask, bytes);
             return failure orelse negative(.IO);
         }
         if (failure) |errno| {
             // Some of it may have been done.
             const part = kernel.random().uintAtMost(u64, ask.bytes);
-            if (is_write and verdict.errno == 0) _ = kernel.move(disk, ask, part);
+            if (is_write and verdict.errno == 0) _ = move(disk, ask, part);
             return errno;
         }
         if (is_write and kernel.happens(kernel.weather.idle_write)) return 0;
-        if (is_write and ask.bytes > 0 and disk.medium.writable(ask.offset, ask.bytes) == 0) {
+        if (is_write and ask.bytes > 0 and disk.writable(ask.offset, ask.bytes) == 0) {
             return negative(.NOSPC);
         }
-        return @intCast(kernel.move(disk, ask, @min(verdict.limit, kernel.shorten(disk, ask))));
+        return @intCast(move(disk, ask, @min(verdict.limit, kernel.shorten(disk, ask))));
     }
 
     fn accident(kernel: *Kernel, ask: *const Ask) ?isize {
@@ -376,42 +352,19 @@ pub const Kernel = struct {
         return part;
     }
 
-    fn aligned(disk: *const Disk, ask: *const Ask) bool {
-        if (ask.offset % disk.alignment != 0 or ask.bytes % disk.alignment != 0) return false;
-        if (ask.iovec_count == 0) return ask.address % disk.memory_alignment == 0;
-        for (iovecsOf(ask)) |iovec| {
-            if (iovec.base % disk.memory_alignment != 0) return false;
-            if (iovec.len % disk.alignment != 0) return false;
-        }
-        return true;
-    }
-
-    fn iovecsOf(ask: *const Ask) []const Iovec {
-        const pointer: [*]const Iovec = @ptrFromInt(ask.address);
-        return pointer[0..ask.iovec_count];
-    }
-
     /// Moves at most `limit` bytes between memory and medium.
-    fn move(_: *Kernel, disk: *Disk, ask: *const Ask, limit: u64) u64 {
+    fn move(disk: *Disk, ask: *const Ask, limit: u64) u64 {
         const is_read = ask.kind == .read or ask.kind == .readv;
-        const medium = &disk.medium;
-        const possible = if (is_read)
-            medium.readable(ask.offset, ask.bytes)
-        else
-            medium.writable(ask.offset, ask.bytes);
+        const possible = if (is_read) disk.readable(ask.offset, ask.bytes) else disk.writable(ask.offset, ask.bytes);
         const total = @min(possible, limit);
-        const plain = [1]Iovec{.{ .base = ask.address, .len = ask.bytes }};
-        const spans = if (ask.iovec_count == 0) plain[0..] else iovecsOf(ask);
+        const piece = ask.piece();
+        var plain: [1]Iovec = undefined;
         var done: u64 = 0;
-        for (spans) |span| {
-            const bytes = @min(span.len, total - done);
+        for (piece.buffers(&plain)) |buffer| {
+            const bytes = @min(buffer.len, total - done);
             if (bytes == 0) continue;
-            const memory = @as([*]u8, @ptrFromInt(span.base))[0..bytes];
-            if (is_read) {
-                @memcpy(memory, medium.bytes[ask.offset + done ..][0..bytes]);
-            } else {
-                medium.write(ask.offset + done, memory);
-            }
+            const memory = @as([*]u8, @ptrFromInt(buffer.base))[0..bytes];
+            if (is_read) disk.drive.read(ask.offset + done, memory) else disk.write(ask.offset + done, memory);
             done += bytes;
         }
         assert(done == total);
@@ -423,7 +376,7 @@ pub const Kernel = struct {
     fn call(kernel: *Kernel, ask: Ask) isize {
         const disk = kernel.diskOf(ask.fd) orelse return negative(.BADF);
         const verdict = kernel.consult(disk, &ask);
-        return kernel.execute(disk, &ask, &verdict, disk.medium.sequence);
+        return kernel.execute(disk, &ask, &verdict, disk.drive.sequence);
     }
 
     pub fn pread(kernel: *Kernel, fd: i32, address: u64, bytes: u64, offset: u64) isize {
@@ -495,9 +448,9 @@ pub const Kernel = struct {
     fn hindered(kernel: *Kernel, ask: Ask) ?isize {
         const disk = kernel.diskOf(ask.fd) orelse return negative(.BADF);
         const verdict = kernel.consult(disk, &ask);
-        if (verdict.crash and !disk.medium.unplugged) kernel.crash(disk, true);
-        if (verdict.unplug) disk.medium.unplugged = true;
-        if (disk.medium.unplugged) return negative(.NXIO);
+        if (verdict.crash and !disk.unplugged) kernel.crash(disk);
+        if (verdict.unplug) disk.unplugged = true;
+        if (disk.unplugged) return negative(.NXIO);
         if (kernel.happens(kernel.weather.interrupted)) return negative(.INTR);
         if (verdict.errno != 0) return -@as(isize, verdict.errno);
         return kernel.accident(&ask);
@@ -505,19 +458,19 @@ pub const Kernel = struct {
 
     pub fn truncate(kernel: *Kernel, fd: i32, length: u64) isize {
         if (kernel.hindered(.{ .kind = .truncate, .fd = fd })) |result| return result;
-        const medium = &kernel.diskOf(fd).?.medium;
-        if (!medium.grows) return negative(.INVAL);
-        if (length > medium.bytes.len) return negative(.FBIG);
-        medium.truncate(length);
+        const disk = kernel.diskOf(fd).?;
+        if (!disk.grows) return negative(.INVAL);
+        if (length > disk.drive.size) return negative(.FBIG);
+        disk.truncate(length);
         return 0;
     }
 
     pub fn allocate(kernel: *Kernel, fd: i32, offset: u64, length: u64) isize {
         if (kernel.hindered(.{ .kind = .allocate, .fd = fd, .offset = offset, .bytes = length })) |r| return r;
-        const medium = &kernel.diskOf(fd).?.medium;
-        if (!medium.grows) return negative(.NODEV);
-        if (length > medium.bytes.len -| offset) return negative(.NOSPC);
-        medium.size = @max(medium.size, offset + length);
+        const disk = kernel.diskOf(fd).?;
+        if (!disk.grows) return negative(.NODEV);
+        if (length > disk.drive.size -| offset) return negative(.NOSPC);
+        disk.size = @max(disk.size, offset + length);
         return 0;
     }
 
@@ -533,9 +486,9 @@ pub const Kernel = struct {
 
     fn clear(kernel: *Kernel, kind: abi.Kind, fd: i32, offset: u64, length: u64) isize {
         if (kernel.hindered(.{ .kind = kind, .fd = fd, .offset = offset, .bytes = length })) |r| return r;
-        const medium = &kernel.diskOf(fd).?.medium;
-        if (medium.readable(offset, length) < length) return negative(.INVAL);
-        medium.zero(offset, length);
+        const disk = kernel.diskOf(fd).?;
+        if (disk.readable(offset, length) < length) return negative(.INVAL);
+        disk.drive.zero(offset, length);
         return 0;
     }
 
@@ -559,14 +512,14 @@ pub const Kernel = struct {
         if (!std.mem.startsWith(u8, name, path_prefix)) return negative(.NOENT);
         const index = std.fmt.parseInt(usize, name[path_prefix.len..], 10) catch return negative(.NOENT);
         if (index >= kernel.disks.len) return negative(.NOENT);
-        if (kernel.disks[index].medium.unplugged) return negative(.NXIO);
+        if (kernel.disks[index].unplugged) return negative(.NXIO);
         const fd = kernel.openDisk(&kernel.disks[index]) orelse return negative(.MFILE);
         return kernel.fileInfo(fd, info);
     }
 
     pub fn fileInfo(kernel: *Kernel, fd: i32, info: *abi.FileInfo) isize {
         const disk = kernel.diskOf(fd) orelse return negative(.BADF);
-        if (disk.medium.unplugged) return negative(.NXIO);
+        if (disk.unplugged) return negative(.NXIO);
         if (disk.nature == .pipe) return negative(.SPIPE);
         info.* = std.mem.zeroes(abi.FileInfo);
         info.fd = fd;
@@ -576,17 +529,17 @@ pub const Kernel = struct {
         info.direct = @intFromBool(disk.alignment > 1);
         info.readable = 1;
         info.writable = @intFromBool(kernel.mayWrite(fd));
-        info.size = @floatFromInt(disk.medium.size);
+        info.size = @floatFromInt(disk.size);
         return 0;
     }
 
     pub fn geometry(kernel: *Kernel, fd: i32, out: *abi.Geometry) isize {
         const disk = kernel.diskOf(fd) orelse return negative(.BADF);
-        if (disk.medium.unplugged) return negative(.NXIO);
+        if (disk.unplugged) return negative(.NXIO);
         out.* = std.mem.zeroes(abi.Geometry);
-        out.size = @floatFromInt(disk.medium.size);
-        out.logical_sector_size = @floatFromInt(disk.medium.sector_size);
-        out.physical_sector_size = @floatFromInt(disk.medium.sector_size);
+        out.size = @floatFromInt(disk.size);
+        out.logical_sector_size = @floatFromInt(disk.drive.sector_size);
+        out.physical_sector_size = @floatFromInt(disk.drive.sector_size);
         inline for (.{ "minimum_io_size", "optimal_io_size", "maximum_transfer_size" }) |name| {
             @field(out, name) = -1;
         }

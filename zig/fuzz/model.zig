@@ -21,7 +21,7 @@ pub const Model = struct {
     gone: bool = false,
 
     pub fn init(model: *Model, disk: *fake.Disk, bytes: []u8, changed_by: []u16) void {
-        model.* = .{ .disk = disk, .bytes = bytes, .changed_by = changed_by, .size = disk.medium.size };
+        model.* = .{ .disk = disk, .bytes = bytes, .changed_by = changed_by, .size = disk.size };
         @memset(bytes, 0);
         @memset(changed_by, 0);
     }
@@ -79,10 +79,10 @@ pub const Model = struct {
             fail("slot {d} wrote {d} bytes of {d}", .{ call.slot, call.moved, call.length });
         }
         const data = oracle.memory.bytes(call.slot)[0..call.length];
-        const possible = @min(call.length, model.disk.medium.writable(call.offset, call.length));
+        const possible = @min(call.length, model.disk.writable(call.offset, call.length));
         if (call.moved > possible) fail("slot {d} wrote beyond the end", .{call.slot});
         if (possible == 0) return;
-        const medium = model.disk.medium.bytes[call.offset..][0..possible];
+        const medium = model.disk.drive.bytes[call.offset..][0..possible];
         const bytes = model.bytes[call.offset..][0..possible];
         @memcpy(bytes[0..call.moved], data[0..call.moved]);
         if (model.gone) return;
@@ -101,7 +101,7 @@ pub const Model = struct {
     /// reported.
     fn adoptSize(model: *Model, call: *const oracle_file.Call) void {
         if (call.lock_end != std.math.maxInt(u64)) return;
-        const size = model.disk.medium.size;
+        const size = model.disk.size;
         if (size < model.size) fail("slot {d} shrank its file", .{call.slot});
         if (size > @max(model.size, call.offset + call.length)) fail("slot {d} grew its file", .{call.slot});
         model.size = size;
@@ -109,7 +109,7 @@ pub const Model = struct {
 
     fn applyOther(model: *Model, call: *const oracle_file.Call, status: abi.Status) void {
         if (status != .ok or model.gone) return;
-        const medium = &model.disk.medium;
+        const disk = model.disk;
         switch (call.kind) {
             .truncate => {
                 if (call.offset < model.size) @memset(model.bytes[call.offset..model.size], 0);
@@ -119,8 +119,8 @@ pub const Model = struct {
             .discard, .write_zeroes => @memset(model.bytes[call.offset..][0..call.length], 0),
             else => unreachable,
         }
-        if (medium.size != model.size and call.lock_end == std.math.maxInt(u64)) {
-            fail("slot {d}: size {d} instead of {d}", .{ call.slot, medium.size, model.size });
+        if (disk.size != model.size and call.lock_end == std.math.maxInt(u64)) {
+            fail("slot {d}: size {d} instead of {d}", .{ call.slot, disk.size, model.size });
         }
     }
 
@@ -142,7 +142,7 @@ pub const Model = struct {
                     unstable.* = true;
                     continue;
                 }
-                if (model.disk.medium.durable[index] != model.bytes[index]) {
+                if (model.disk.drive.durable[index] != model.bytes[index]) {
                     fail("sync {d} settles, but byte {d} of write {d} is not durable", .{ sync.order, index, by });
                 }
                 model.changed_by[index] = 0;
@@ -152,15 +152,15 @@ pub const Model = struct {
 
     /// After a crash everything that a sync has covered is still there.
     pub fn checkSurvivor(model: *const Model) void {
-        for (model.bytes, model.changed_by, model.disk.medium.durable, 0..) |byte, by, durable, index| {
+        for (model.bytes, model.changed_by, model.disk.drive.durable, 0..) |byte, by, durable, index| {
             if (by == 0 and byte != durable) fail("the crash took synced byte {d}", .{index});
         }
     }
 
     pub fn checkMedium(model: *const Model) void {
         if (model.gone) return;
-        const medium = &model.disk.medium;
-        if (medium.size != model.size) fail("size {d} instead of {d}", .{ medium.size, model.size });
-        if (!std.mem.eql(u8, medium.bytes, model.bytes)) fail("the medium holds other bytes", .{});
+        const disk = model.disk;
+        if (disk.size != model.size) fail("size {d} instead of {d}", .{ disk.size, model.size });
+        if (!std.mem.eql(u8, disk.drive.bytes, model.bytes)) fail("the medium holds other bytes", .{});
     }
 };

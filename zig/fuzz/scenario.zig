@@ -5,6 +5,7 @@
 const std = @import("std");
 const abi = @import("core").abi;
 const checked = @import("checked.zig");
+const Drive = @import("core").drive.Drive;
 const engine_file = @import("core").engine;
 const model_file = @import("model.zig");
 const operation_file = @import("core").operation;
@@ -43,12 +44,8 @@ pub const World = struct {
 
     pub fn init(world: *World, allocator: std.mem.Allocator) !void {
         world.memory.init();
-        const Medium = @FieldType(fake.Disk, "medium");
         for (&world.disks, &world.model_bytes, &world.model_changed) |*disk, *bytes, *changed| {
-            disk.* = .{ .medium = try Medium.init(allocator, .{
-                .size = 0,
-                .size_max = model_file.bytes_max,
-            }) };
+            disk.* = .{ .drive = Drive.init(model_file.bytes_max, 512).?, .size = 0, .grows = true };
             bytes.* = try allocator.alloc(u8, model_file.bytes_max);
             changed.* = try allocator.alloc(u16, model_file.bytes_max);
         }
@@ -188,14 +185,14 @@ pub fn Scenario(comptime Rig: type) type {
                 if (self.issued < when) return;
                 self.plan.crash_at = null;
                 const file = self.kernel.random().uintLessThan(u32, self.plan.files);
-                self.kernel.crash(&self.world.disks[file], self.kernel.random().boolean());
+                self.kernel.crash(&self.world.disks[file]);
                 self.oracle.models[file].checkSurvivor();
                 self.oracle.models[file].gone = true;
             }
             if (self.plan.unplug_at) |when| {
                 if (self.issued < when) return;
                 self.plan.unplug_at = null;
-                self.world.disks[0].medium.unplugged = true;
+                self.world.disks[0].unplugged = true;
             }
         }
 
@@ -508,7 +505,7 @@ pub fn Scenario(comptime Rig: type) type {
             if (self.kernel.random().boolean()) return;
             for (self.oracle.models[0..self.plan.files], self.world.disks[0..self.plan.files]) |*model, *disk| {
                 if (model.gone) continue;
-                self.kernel.crash(disk, true);
+                self.kernel.crash(disk);
                 model.checkSurvivor();
             }
         }

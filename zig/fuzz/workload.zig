@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const abi = @import("core").abi;
+const Drive = @import("core").drive.Drive;
 const faults = @import("core").faults;
 const fake = @import("core").fake_kernel;
 const memory_file = @import("memory.zig");
@@ -105,7 +106,6 @@ pub fn makeWeather(random: std.Random) faults.Weather {
         .stale = rate(random, 120),
         .others = rate(random, 20),
         .uncached = rate(random, 255),
-        .write_back = rate(random, 10),
         .latency_ns_max = ([_]u64{ 0, 5_000, 100_000, 2_000_000 })[random.uintLessThan(usize, 4)],
     };
 }
@@ -140,9 +140,8 @@ pub fn makeRules(random: std.Random, rules: *faults.Rules) void {
     }
 }
 
-/// Makes what a disk of this seed looks like; its memory is reused.
+/// Makes what a disk of this seed looks like, in the place of another.
 pub fn makeDisk(random: std.Random, disk: *fake.Disk) void {
-    const old = disk.medium;
     const grows = random.boolean();
     const strict = random.uintLessThan(u32, 3) == 0;
     const sector: u32 = if (random.uintLessThan(u32, 4) == 0) 4096 else 512;
@@ -151,15 +150,11 @@ pub fn makeDisk(random: std.Random, disk: *fake.Disk) void {
         random.uintAtMost(u64, model_file.bytes_max / 2)
     else
         random.intRangeAtMost(u64, 1, sectors) * sector;
+    disk.drive.deinit();
     disk.* = .{
-        .medium = .{
-            .bytes = old.bytes,
-            .durable = old.durable,
-            .dirty_since = old.dirty_since.ptr[0..sectors],
-            .sector_size = sector,
-            .size = size,
-            .grows = grows,
-        },
+        .drive = Drive.init(model_file.bytes_max, sector).?,
+        .size = size,
+        .grows = grows,
         .refuses_now = random.uintLessThan(u32, 4) == 0,
         .is_tmpfs = random.boolean(),
         .refuses_cached = random.boolean(),
@@ -169,9 +164,6 @@ pub fn makeDisk(random: std.Random, disk: *fake.Disk) void {
         .refuses_aio = random.uintLessThan(u32, 4) == 0,
     };
     makeRules(random, &disk.rules);
-    @memset(disk.medium.bytes, 0);
-    @memset(disk.medium.durable, 0);
-    @memset(disk.medium.dirty_since, 0);
 }
 
 /// Fills in a free call; false when the range it chose is taken.
@@ -191,13 +183,13 @@ pub fn makeCall(plan: *const Plan, random: std.Random, oracle: *Oracle, fds: []c
     switch (call.kind) {
         .read, .write, .readv, .writev, .discard, .write_zeroes => chooseRange(plan, random, call, model, unit),
         .truncate => {
-            if (!disk.medium.grows) return false;
+            if (!disk.grows) return false;
             call.offset = random.uintAtMost(u64, model_file.bytes_max / 2);
             call.lock_start = @min(call.offset, model.size);
             call.lock_end = std.math.maxInt(u64);
         },
         .allocate => {
-            if (!disk.medium.grows) return false;
+            if (!disk.grows) return false;
             chooseRange(plan, random, call, model, unit);
             call.lock_start = @min(call.lock_start, model.size);
             call.lock_end = std.math.maxInt(u64);
@@ -239,7 +231,7 @@ fn chooseRange(plan: *const Plan, random: std.Random, call: *Call, model: *const
     call.lock_start = call.offset;
     call.lock_end = call.offset + call.length;
     // What meets the end of a growing file depends on everybody who moves the end.
-    if (model.disk.medium.grows and call.lock_end > model.size) {
+    if (model.disk.grows and call.lock_end > model.size) {
         if (call.changes()) call.lock_start = @min(call.lock_start, model.size);
         call.lock_end = std.math.maxInt(u64);
     }

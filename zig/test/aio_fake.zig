@@ -11,7 +11,7 @@ const posix_aio = @import("core").fake_posix_aio;
 const fake = @import("core").fake_kernel;
 const InlinePool = @import("core").fake_pool.InlinePool;
 const List = @import("core").list.List(Operation);
-const Medium = @import("core").fake_medium.Medium;
+const Drive = @import("core").drive.Drive;
 const Operation = @import("core").operation.Operation;
 
 const disks_max = 64;
@@ -87,7 +87,6 @@ pub fn Context(comptime faulty: bool) type {
         pub const kernel_rules = !faulty;
         pub const faults = faulty;
 
-        allocator: std.mem.Allocator,
         kernel: fake.Kernel,
         disks: [disks_max]fake.Disk,
         names: [disks_max][]const u8,
@@ -102,8 +101,7 @@ pub fn Context(comptime faulty: bool) type {
         actual: i64,
 
         /// In place: the kernel points into it.
-        pub fn init(self: *Self, allocator: std.mem.Allocator, count: u64, seed: u64) void {
-            self.allocator = allocator;
+        pub fn init(self: *Self, count: u64, seed: u64) void {
             self.count = count;
             self.seed = seed;
             self.disks_count = 0;
@@ -127,7 +125,7 @@ pub fn Context(comptime faulty: bool) type {
 
         pub fn deinit(self: *Self) void {
             Os.as_documented = false;
-            for (self.disks[0..self.disks_count]) |*made| made.medium.deinit(self.allocator);
+            for (self.disks[0..self.disks_count]) |*made| made.drive.deinit();
         }
 
         pub fn fail(self: *Self, text: []const u8, expected: i64, actual: i64) error{Failed} {
@@ -159,13 +157,9 @@ pub fn Context(comptime faulty: bool) type {
 
         fn make(self: *Self, name: []const u8, size: u64, grows: bool) error{Failed}!*fake.Disk {
             if (self.disks_count == disks_max) return self.fail("disks", disks_max, 0);
-            const medium = Medium.init(self.allocator, .{
-                .size = size,
-                .size_max = if (grows) @max(bytes_min, size) else size,
-                .grows = grows,
-            }) catch return self.fail("no memory", 0, 0);
+            const drive = Drive.init(if (grows) @max(bytes_min, size) else size, 512) orelse return self.fail("no memory", 0, 0);
             const made = &self.disks[self.disks_count];
-            made.* = .{ .medium = medium, .kind = if (grows) .regular else .disk };
+            made.* = .{ .drive = drive, .size = size, .grows = grows, .kind = if (grows) .regular else .disk };
             self.names[self.disks_count] = name;
             self.disks_count += 1;
             return made;
@@ -236,7 +230,7 @@ fn runAll(comptime faulty: bool, count: u64, seed: u64, under: []const u8) !void
     const context = try std.heap.page_allocator.create(Context(faulty));
     defer std.heap.page_allocator.destroy(context);
     for (Cases(Context(faulty)).list) |case| {
-        context.init(std.heap.page_allocator, count, seed);
+        context.init(count, seed);
         defer context.deinit();
         try aio_run.run(Context(faulty), case, context, if (seed == 1) under else null);
     }
