@@ -1,5 +1,5 @@
-//! Every file of the library by name, for the programs in fuzz/ and test/, which are modules of their own. `zig build
-//! test` runs the tests in them from here.
+//! Names every file of the library, for the programs in fuzz/ and test/, which are separate
+//! modules. `zig build test` runs the tests in them from here.
 
 pub const abi = @import("abi.zig");
 pub const api = @import("api.zig");

@@ -1,5 +1,5 @@
-//! Writes `src/native/abi.gen.ts` from `abi.zig` and the signatures of `api.zig`, and hashes the
-//! same text, so that a library and a script that do not belong together refuse each other.
+//! Generates `src/native/abi.gen.ts` from `abi.zig` and the signatures of `api.zig`, with a hash
+//! of the same text: a library and a script that do not belong together refuse each other.
 
 const std = @import("std");
 const abi = @import("abi.zig");

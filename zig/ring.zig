@@ -1,9 +1,9 @@
-//! A ring: the memory shared with JavaScript, one engine, its wake descriptor. Chooses the backend,
-//! and decides when memory may go.
+//! A ring: the memory shared with JavaScript, one engine, and its wake descriptor. Chooses the
+//! backend, and decides when memory is freed.
 //!
-//! References: one for JavaScript, dropped by the finaliser of the shared memory, and one for each
-//! thread of the pool. Whoever is last frees. If at teardown the kernel does not let go in time, or the ring was
-//! lost, it is orphaned: its memory is leaked on purpose and never freed.
+//! References: one for JavaScript, dropped by the finaliser of the shared memory, and one for
+//! each thread of the pool. The last one frees the ring. If the kernel does not let go in time at
+//! teardown, or the ring was lost, the ring is orphaned: its memory is leaked on purpose.
 
 const builtin = @import("builtin");
 const std = @import("std");
@@ -20,7 +20,7 @@ const NullLane = @import("lanes/null_lane.zig").NullLane;
 
 const page_align = std.heap.page_size_min;
 
-/// The system, or with `-Dfaults=true` the system with accidents (tests only).
+/// The system; with `-Dfaults=true` the system with injected faults (tests only).
 const Os = if (options.faults) @import("os/fault.zig").FaultOs(os.native) else os.native;
 
 const ThreadsEngine = engine_file.Engine(NullLane, Pool(Os));
@@ -47,14 +47,14 @@ const AnyEngine = switch (builtin.os.tag) {
     else => union(enum) { threads: ThreadsEngine, simulated: SimulatedEngine },
 };
 
-/// Pool threads, where the caller does not say: beside a kernel lane they serve what is rare, alone
+/// Default number of pool threads. Beside a kernel lane they serve rare operations; without one
 /// they are all the concurrency there is.
 const threads_beside_kernel = 4;
 const threads_alone = 16;
 const threads_limit = 256;
 
-/// Backends in the order in which `auto` tries them. On Linux `posix_aio` has to be named: there
-/// it is libc's thread pool, slower than ours.
+/// Backends in the order in which `auto` tries them. On Linux `posix_aio` must be named: there it
+/// is a thread pool of libc, slower than ours.
 const candidates: []const abi.Backend = switch (builtin.os.tag) {
     .linux => &.{ .io_uring, .threads },
     .freebsd => &.{ .posix_aio, .threads },
@@ -65,14 +65,14 @@ pub const Refusal = struct { errno: i32, step: abi.Step };
 
 pub const Ring = struct {
     references: std.atomic.Value(u32),
-    /// Private: this struct, the operations, the files, the scratch space.
+    /// Private memory: this struct, operations, files, scratch space.
     private: []align(page_align) u8,
-    /// Seen by JavaScript: control, tables, bounce memory.
+    /// Memory that JavaScript sees: control block, tables, bounce memory.
     shared: []align(page_align) u8,
     owner_thread: usize,
     wake: Os.Wake,
     engine: AnyEngine,
-    /// No calls are served any more; descriptors are closed.
+    /// Calls are refused, and descriptors are closed.
     closed: bool,
     /// The kernel may still write: nothing is ever freed.
     orphaned: std.atomic.Value(bool),
@@ -110,7 +110,7 @@ pub const Ring = struct {
         return null;
     }
 
-    /// What a sandbox, an old kernel or a memory limit says; anything else is worth an error.
+    /// Refusals by a sandbox, an old kernel or a memory limit; anything else is an error.
     fn mayFallBack(refusal: Refusal) bool {
         return switch (@as(os.E, @enumFromInt(@as(u16, @intCast(refusal.errno))))) {
             .NOSYS, .PERM, .ACCES, .NOMEM, .INVAL, .OPNOTSUPP => true,
@@ -242,7 +242,7 @@ pub const Ring = struct {
         engine.init(ring.engineMemory(.of(wanted.queue_depth)), .{
             .queue_depth = wanted.queue_depth,
             .window_bytes = @max(wanted.window_bytes, abi.piece_bytes_max),
-            // Who names a backend has everything done by it.
+            // A backend chosen by name does every operation itself.
             .pool_reads_now = wanted.backend == @intFromEnum(abi.Backend.automatic),
         });
     }
@@ -279,7 +279,7 @@ pub const Ring = struct {
         };
     }
 
-    /// Runs of changed bytes of an overlay device, as offset and length.
+    /// Changed ranges of an overlay device, as offset and length.
     pub fn deviceChanges(ring: *const Ring, from: u64, out: [][2]f64) u32 {
         return switch (ring.engine) {
             .simulated => |*engine| engine.kernel.changes(from, out),
@@ -293,14 +293,14 @@ pub const Ring = struct {
         };
     }
 
-    /// Operations that it can take now.
+    /// Operations that the ring can take now.
     pub fn room(ring: *const Ring) u32 {
         return switch (ring.engine) {
             inline else => |*engine| engine.operationsFree(),
         };
     }
 
-    /// Ends the kernel side. With operations still running (teardown without `Ring.close`) they are
+    /// Closes the kernel side. Operations still running (at teardown without `Ring.close`) are
     /// cancelled and awaited for `abi.teardown_ms_max`.
     pub fn close(ring: *Ring) void {
         if (ring.closed) return;
@@ -321,7 +321,7 @@ pub const Ring = struct {
         }
     }
 
-    /// Idle threads leave; each drops its reference on the way.
+    /// Idle threads exit; each drops its reference.
     fn stopPool(_: *Ring, engine: anytype) void {
         _ = engine.pool.stop();
     }
@@ -330,8 +330,8 @@ pub const Ring = struct {
         return ring.owner_thread == os.pthread.self();
     }
 
-    /// JavaScript's reference: its shared memory has been collected. So have its files been, and
-    /// those that nobody closed (a worker that was terminated) are closed here.
+    /// Drops JavaScript's reference, when its shared memory was collected. Files that were never
+    /// closed (by a terminated worker) are closed here.
     pub fn finalize(ring: *Ring) void {
         ring.close();
         switch (ring.engine) {
@@ -342,19 +342,19 @@ pub const Ring = struct {
         ring.release();
     }
 
-    /// The descriptor is closed with the ring, unless it is forgotten.
+    /// Closes the descriptor with the ring, unless it is forgotten.
     pub fn own(ring: *Ring, file: u32, fd: i32) void {
         switch (ring.engine) {
             inline else => |*engine| engine.own(file, fd),
         }
     }
 
-    /// Somebody else closes the descriptor of this file. Nothing of it is in flight.
+    /// Leaves the descriptor of this file to its owner. Nothing of it is in flight.
     pub fn forget(ring: *Ring, file: u32) void {
         switch (ring.engine) {
             inline else => |*engine| {
                 engine.memory.files[file].owned_fd = -1;
-                // A lane that keeps it open would also take it for the next file of this index.
+                // A lane that keeps it open would use it for the next file of this index.
                 if (!ring.closed and @hasDecl(@TypeOf(engine.kernel), "fileCloses")) {
                     engine.kernel.fileCloses(file);
                 }
@@ -362,7 +362,7 @@ pub const Ring = struct {
         }
     }
 
-    /// Makes a slab's memory known to the kernel beforehand, where the lane can.
+    /// Registers the memory of a slab with the kernel, if the lane can.
     pub fn registerSlab(ring: *Ring, slab: *Slab, chunk_bytes: u32) bool {
         switch (ring.engine) {
             inline else => |*engine| {
@@ -372,7 +372,7 @@ pub const Ring = struct {
         }
     }
 
-    /// The address may be one where no slab is any more.
+    /// The slab at the address may be freed already.
     pub fn unregisterSlab(ring: *Ring, address: u64) void {
         switch (ring.engine) {
             inline else => |*engine| {

@@ -1,5 +1,6 @@
-//! Root of the shared library: exports every function of `api.zig` under the prefix `ba_` (libc owns
-//! `aio_`). The library prints nothing; a broken assertion of ours writes one line and traps.
+//! Root of the shared library: exports every function of `api.zig` with the prefix `ba_` (libc
+//! owns `aio_`). The library prints nothing, except that a failed assertion writes one line and
+//! traps.
 
 const std = @import("std");
 const api = @import("api.zig");

@@ -1,4 +1,4 @@
-//! Cancellation of one operation, and of all of them at the end.
+//! Cancellation of one operation, and of all at teardown.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -52,8 +52,8 @@ pub fn Cancellation(comptime Engine: type) type {
             }
         }
 
-        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
-        /// it has not, or the ring is lost, and no memory of ours may be freed.
+        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`.
+        /// Returns false if it has not, or the ring is lost: then no memory may be freed.
         pub fn shutdown(engine: *Engine, timeout_ms: u32) bool {
             if (engine.isLost() and !plant.is(.lost_shutdown)) return false;
             engine.kernel.disarm();
@@ -77,9 +77,9 @@ pub fn Cancellation(comptime Engine: type) type {
             return true;
         }
 
-        /// For teardown in haste: a descriptor that a system call may be using is not ours to close.
-        /// Its number would be given to another file, on which a thread about to make its call, or
-        /// glibc's queue behind a running request of that number, would then work.
+        /// For teardown without waiting: a descriptor that a system call may be using must not be
+        /// closed. Its number could be given to another file, which a thread about to make its
+        /// call, or glibc's queue behind a running request, would then use.
         pub fn forgetBusyDescriptors(engine: *Engine) void {
             for (engine.memory.operations) |*operation| {
                 if (operation.phase != .in_kernel or operation.file == abi.file_none) continue;

@@ -1,5 +1,5 @@
-//! The completion table as the engine fills it: one row for each operation that has settled, and what the
-//! statistics say of it. JavaScript takes the rows after each call.
+//! The completion table: one row for each settled operation, and the statistics of it. JavaScript
+//! takes the rows after each call.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -11,10 +11,10 @@ const plant = @import("plant.zig");
 pub const Completions = struct {
     rows: []abi.Completion,
     control: *abi.Control,
-    /// Rows that are filled.
+    /// Filled rows.
     count: u32 = 0,
 
-    /// `now_ns`: when it ended.
+    /// `now_ns`: when the operation ended.
     pub fn add(completions: *Completions, operation: *const Operation, now_ns: u64) void {
         assert(operation.phase == .done);
         completions.countSettled(operation, now_ns);
@@ -29,7 +29,8 @@ pub const Completions = struct {
         completions.count += 1;
     }
 
-    /// How many rows are JavaScript's now. The next one is the first again.
+    /// Hands the filled rows to JavaScript and returns their number. The next row is the first
+    /// again.
     pub fn take(completions: *Completions) u32 {
         defer completions.count = 0;
         return completions.count;
@@ -66,7 +67,7 @@ pub const Completions = struct {
         Histogram.record(&completions.control.histogram, class, now_ns -| operation.submitted_ns);
     }
 
-    /// A bug for the fuzzer to find. Returns the rows added.
+    /// Plants a bug for the fuzzer. Returns the rows added.
     pub fn plantSecond(completions: *Completions) u32 {
         if (!plant.is(.settle_twice) or completions.count == completions.rows.len) return 0;
         completions.rows[completions.count] = completions.rows[completions.count - 1];

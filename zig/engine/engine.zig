@@ -1,10 +1,10 @@
-//! The life of operations, without system calls: a window over the kernel, the queue before it,
-//! resubmission, continuation of short and split transfers, syncs held behind writes, cancellation.
-//! Here are its state and the calls; what these do is in `engine/`, each file of which calls those before it
-//! in this list, and nothing up here but what counts and hands out records: queue, settle, submit, reap, cancel.
+//! The life of operations, without system calls: the window over the kernel, the queue before it,
+//! resubmission, continuation of short and split transfers, syncs held behind writes,
+//! cancellation. This file holds the state and the calls from JavaScript. The work is done in
+//! queue, settle, submit, reap and cancel, each of which calls only those before it in this list.
 //!
-//! Single-threaded: everything here belongs to the JavaScript thread that opened the ring. Results
-//! come back from the lanes as values and leave as rows of the completion table.
+//! Single-threaded: everything belongs to the JavaScript thread that opened the ring. Lanes
+//! return results as values; they leave as rows of the completion table.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -29,15 +29,15 @@ pub const retry_ms_busy = limits_file.retry_ms_busy;
 pub const Limits = struct {
     queue_depth: u32,
     window_bytes: u64,
-    /// What needs no device is not handed over to a thread.
+    /// Reads that need no device are not handed to a thread.
     pool_reads_now: bool = false,
 };
 
-/// What the owner does after a call.
+/// What JavaScript does after a call.
 pub const Next = enum {
-    /// It sleeps until the wake descriptor is readable: completions have to ring.
+    /// Sleeps until the wake descriptor is readable: completions must ring.
     sleep,
-    /// It calls again soon, whatever comes.
+    /// Calls again soon, whatever happens.
     poll,
 };
 
@@ -48,7 +48,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         const reap = Reaping(Self);
         const cancellation = Cancellation(Self);
 
-        /// A lane whose notifications can be lost says how often to look while operations run.
+        /// Polling interval of a lane whose notifications can be lost, while operations run.
         const scan_ms: u32 = if (@hasDecl(Kernel, "scan_ms")) Kernel.scan_ms else 0;
 
         kernel: Kernel,
@@ -59,7 +59,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         free: List = .{},
         /// Operations for the kernel lane, oldest first.
         fifo: List = .{},
-        /// Operations for the pool that it could not take for lack of a thread.
+        /// Operations for the pool that wait for a thread.
         pool_fifo: List = .{},
         kernel_count: u32 = 0,
         kernel_bytes: u64 = 0,
@@ -67,28 +67,28 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         operation_count: u32 = 0,
         completions: Completions,
         order: u64 = 0,
-        /// Operations admitted by this call; their memory is retained when it ends, if they have
-        /// not ended before. Until then JavaScript's own references hold it, and no JavaScript
-        /// runs; a cached read never pays for the two atomic operations.
+        /// Operations accepted by this call. Their memory is retained when the call ends, if they
+        /// have not ended before. Until then references of JavaScript hold it, and no JavaScript
+        /// runs: a cached read never pays for the two atomic operations.
         fresh_count: u32 = 0,
-        /// Records of files that were ever used: writing all of them would cost a new ring a
+        /// Number of file records initialised: writing all of them would cost a new ring a
         /// millisecond.
         files_ready: u32 = 0,
-        /// A lane said "not now" in this call.
+        /// A lane had no room in this call.
         refused_room: bool = false,
-        /// What the pool was told last: each time costs it its mutex.
+        /// The value last given to the pool: each change costs its mutex.
         pool_quiet: bool = false,
         /// Bytes this call may still submit.
         call_bytes: u64 = 0,
-        /// Bytes that it may still read at once where threads could.
+        /// Bytes that this call may still read at once where threads could.
         now_bytes: u64 = 0,
-        /// A read at once found nothing in this call: others may wait for a device in vain, too.
+        /// A read at once has missed in this call: others might wait for a device, too.
         missed_now: bool = false,
         now_ns: u64 = 0,
-        /// Since when the kernel refuses to say what became of operations, or 0.
+        /// When the kernel began to refuse to report completions; or 0.
         unresponsive_since_ns: u64 = 0,
 
-        /// `kernel` and `pool` are set up by the caller, in place.
+        /// The caller has set up `kernel` and `pool` in place.
         pub fn init(engine: *Self, memory: Memory, limits: Limits) void {
             assert(memory.operations.len == memory.submissions.len);
             assert(memory.operations.len == memory.completions.len);
@@ -125,8 +125,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
 
         // Calls from JavaScript ----------------------------------------------------------------
 
-        /// Takes over `count` submissions, gives the kernel what fits and reaps once at once.
-        /// Returns how many rows of the completion table are filled.
+        /// Takes `count` submissions, submits what fits and reaps once. Returns the number of
+        /// filled rows of the completion table.
         pub fn flush(engine: *Self, count: u32, next: Next) u32 {
             engine.stats().flushes += 1;
             engine.begin();
@@ -137,13 +137,14 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return engine.finish();
         }
 
-        /// After a ring: reaps, refills, and returns how many rows of the completion table are filled.
+        /// After the wake descriptor rang: reaps, submits more, and returns the number of filled
+        /// rows of the completion table.
         pub fn drain(engine: *Self, next: Next) u32 {
             engine.stats().drains += 1;
             return engine.advance(next);
         }
 
-        /// The same without one: the call that was promised.
+        /// The same for an announced poll.
         pub fn poll(engine: *Self, next: Next) u32 {
             engine.stats().polls += 1;
             return engine.advance(next);
@@ -155,10 +156,11 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return engine.finish();
         }
 
-        /// Asks for the end of an operation. Its completion comes in any case, with a later call.
+        /// Requests cancellation of an operation. Its completion comes with a later call in any
+        /// case.
         pub fn cancel(engine: *Self, slot: u32, generation: u32) bool {
             engine.stats().cancel_requests += 1;
-            // What never reached a lane settles here: its latency ends now.
+            // An operation that never reached a lane settles here: its latency ends now.
             engine.now_ns = engine.pool.nowNs();
             for (engine.memory.operations) |*operation| {
                 if (!operation.isUnsettled()) continue;
@@ -187,7 +189,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.pool.disarm();
         }
 
-        /// False: some are there already.
+        /// Returns false if completions are there already.
         fn arm(engine: *Self) bool {
             var quiet = true;
             if (engine.kernel_count > 0) quiet = engine.kernel.arm();
@@ -197,7 +199,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             return engine.pool.arm() and quiet;
         }
 
-        /// Submits and reaps until neither has anything more to do, then lets completions ring.
+        /// Submits and reaps until there is nothing more to do, then lets completions ring.
         fn progress(engine: *Self, next: Next) void {
             while (true) {
                 while (true) {
@@ -208,7 +210,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     if (engine.call_bytes == 0 and lost == 0) break;
                 }
                 if (next == .poll) break;
-                // Something came while we were arming: nobody will ring for that again.
+                // Completions arrived while arming: the descriptor does not ring for them.
                 if (engine.arm() or plant.is(.lose_wake)) break;
                 if (engine.call_bytes == 0) {
                     engine.memory.control.more = 1;
@@ -224,7 +226,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const waiting = engine.fifo.count + engine.pool_fifo.count;
             if (waiting > 0) {
                 if (engine.refused_room) {
-                    // Another process may hold the room: no event of ours need ever come.
+                    // Another process may hold the room: none of our operations need ever end.
                     const alone = engine.kernel_count + engine.pool_count == 0;
                     control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
                     if (plant.is(.wait_for_nothing)) control.retry_ms = 0;
@@ -235,7 +237,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (scan_ms > 0 and engine.kernel_count > 0 and control.retry_ms == 0) {
                 control.retry_ms = scan_ms;
             }
-            // A cancel that found no room, a lane that is refused: nothing of ours need ever end, or ring.
+            // A cancel without room, or a refused lane: none of our operations need ever end, or
+            // ring.
             if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
                 engine.kernel_count > 0 and control.retry_ms == 0)
             {
@@ -253,21 +256,21 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         }
 
         /// An operation counts until its row is taken: a cancel fills rows between two calls, and
-        /// whoever submits as many as seem free must not overflow the table.
+        /// a caller that submits as many as seem free must not overflow the table.
         pub fn takeRows(engine: *Self) u32 {
             const count = engine.completions.take();
             engine.operation_count -= count;
             return count;
         }
 
-        /// Operations that `flush` can take: those whose rows are not taken yet count.
+        /// Operations that `flush` can take. Those whose rows are not taken yet count as used.
         pub fn operationsFree(engine: *const Self) u32 {
             if (engine.isLost()) return 0;
             const operations: u32 = @intCast(engine.memory.operations.len);
             return operations - engine.operation_count;
         }
 
-        /// The kernel refuses the ring for good, and keeps what it was working on.
+        /// The kernel refuses the ring for good, and keeps the operations in it.
         pub fn isLost(engine: *const Self) bool {
             return engine.memory.control.lost_errno != 0;
         }
@@ -285,7 +288,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             s.in_kernel_peak = @max(s.in_kernel_peak, engine.kernel_count + engine.pool_count);
         }
 
-        // Beside the calls ---------------------------------------------------------------------
+        // Outside of the calls ---------------------------------------------------------------------
 
         pub fn readyFile(engine: *Self, file: u32) void {
             while (engine.files_ready <= file) : (engine.files_ready += 1) {
@@ -293,7 +296,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             }
         }
 
-        /// A descriptor that no operation has opened is closed with the ring, too.
+        /// Adopts a descriptor that no operation has opened: it is closed with the ring, too.
         pub fn own(engine: *Self, file: u32, fd: i32) void {
             engine.readyFile(file);
             const record = &engine.memory.files[file];
@@ -301,13 +304,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             record.owned_fd = fd;
         }
 
-        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`. False:
-        /// it has not, or the ring is lost, and no memory of ours may be freed.
+        /// Cancels everything and waits until the kernel has let go, at most `timeout_ms`.
+        /// Returns false if it has not, or the ring is lost: then no memory may be freed.
         pub fn shutdown(engine: *Self, timeout_ms: u32) bool {
             return cancellation.shutdown(engine, timeout_ms);
         }
 
-        /// For teardown in haste.
+        /// For teardown without waiting.
         pub fn forgetBusyDescriptors(engine: *Self) void {
             cancellation.forgetBusyDescriptors(engine);
         }

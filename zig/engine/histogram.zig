@@ -1,6 +1,6 @@
-//! Latencies, counted in buckets that are linear within each power of two: at most 12.5 % wide, no
-//! allocation, a few instructions to record. The layout is `abi.histogram_*`; JavaScript reads the
-//! counts from the shared memory when somebody asks.
+//! Latency histogram: buckets are linear within each power of two, so at most 12.5 % wide. No
+//! allocation; a few instructions for each value. The layout is `abi.histogram_*`; JavaScript
+//! reads the counts from shared memory.
 
 const std = @import("std");
 const abi = @import("../abi.zig");

@@ -1,4 +1,4 @@
-//! A singly linked first-in first-out list through the items' own `next`; nothing is allocated.
+//! A singly linked first-in first-out list through the items' own `next`. No allocation.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -41,7 +41,7 @@ pub fn List(comptime Item: type) type {
             return list.head;
         }
 
-        /// Linear: only for the rare things, like cancelling.
+        /// Linear: only for rare operations such as cancellation.
         pub fn remove(list: *Self, item: *Item) bool {
             var before: ?*Item = null;
             var current = list.head;

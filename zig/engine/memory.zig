@@ -8,21 +8,22 @@ const read_now = @import("read_now.zig");
 const Operation = @import("operation.zig").Operation;
 const List = @import("list.zig").List(Operation);
 
-/// What the engine knows about one open file.
+/// The state of one open file.
 pub const FileState = struct {
-    /// Operations that change the medium and are not settled yet.
+    /// Operations that change the medium and have not settled.
     writes_open: u32 = 0,
     /// The kernel lane refused this file (EOPNOTSUPP): such operations go to the pool at once.
-    /// FreeBSD's AIO does a disk's transfers but not its syncs, so they are remembered apart.
+    /// FreeBSD's AIO does transfers of a disk but not syncs, so both are remembered separately.
     transfers_refused: bool = false,
     syncs_refused: bool = false,
     read_now: read_now.Experience = .{},
-    /// The descriptor, if it is ours to close when a thread ends without closing its files; or -1.
+    /// The descriptor, if the ring must close it when a thread ends without closing its files; or
+    /// -1.
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
     held: List = .{},
 
-    /// JavaScript gives a closed file's record to the next one.
+    /// JavaScript reuses the record of a closed file.
     pub fn forgetRefusals(file: *FileState) void {
         file.transfers_refused = false;
         file.syncs_refused = false;

@@ -1,5 +1,5 @@
-//! One operation from the moment JavaScript hands it over until its completion is written.
-//! The engine owns every field; lanes read `piece`, `fd` and `token()`, the pool also writes `result`.
+//! One operation, from the call until its completion is written. The engine owns every field.
+//! Lanes read `piece`, `fd` and `token()`; the pool also writes `result`.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -9,25 +9,27 @@ const options = @import("build_options");
 const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 
-/// The largest request given to a lane; small in the fuzzer, so that small transfers are split.
+/// The largest request to a lane, in bytes; small in the fuzzer, so that small transfers are
+/// split.
 pub const piece_bytes_max = if (options.small_limits) 16 * 1024 else abi.piece_bytes_max;
 
-/// `free -> queued -> in_kernel -> done -> free`; back from `in_kernel` to `queued` when the kernel
-/// had no room or did only a part. What the kernel has when the ring is lost stays `done`.
+/// `free -> queued -> in_kernel -> done -> free`, and back from `in_kernel` to `queued` if the
+/// kernel had no room or did only a part. Operations in the kernel when the ring is lost stay
+/// `done`.
 pub const Phase = enum(u8) { free, queued, in_kernel, done };
 
-/// Which lane an operation is on: decided when it is queued, so that cancellation follows it.
+/// The lane of an operation: chosen when it is queued, so that cancellation follows it.
 pub const Route = enum(u8) { kernel, pool };
 
 /// Where a queued operation waits.
 pub const Place = enum(u8) { nowhere, fifo, held };
 
-/// What the kernel is asked next: one buffer, a run of whole buffers, or no buffer at all.
+/// The next request to the kernel: one buffer, a run of whole buffers, or no buffer.
 pub const Piece = struct {
     /// For `vector` a pointer to `Iovec`s, else the memory itself.
     address: u64 = 0,
     offset: u64 = 0,
-    /// Bytes in all.
+    /// Bytes in total.
     bytes: u64 = 0,
     /// Number of iovecs, 0 for one plain buffer.
     iovec_count: u32 = 0,
@@ -59,54 +61,55 @@ pub const Operation = struct {
     route: Route = .kernel,
     place: Place = .nowhere,
     kind: abi.Kind = .read,
-    /// Grows with each submission, so that a stale event cannot be taken for a newer one.
+    /// Incremented by each submission, so that a stale event cannot be taken for a newer one.
     incarnation: u32 = 0,
 
     slot: u32 = 0,
     generation: u32 = 0,
     file: u32 = abi.file_none,
     fd: i32 = -1,
-    /// Transfers end on multiples of this, 1 where the page cache takes care of it.
+    /// Transfers end on multiples of this; 1 if the page cache handles alignment.
     alignment: u32 = 1,
     /// A read whose answer may be in the page cache.
     cached: bool = false,
-    /// Submitting it may wait for whoever serves its file.
+    /// Submitting it may wait for the server of its file.
     waits: bool = false,
     argument: u32 = 0,
     mode: u32 = 0,
     offset: u64 = 0,
-    /// Plain memory, or for vectors `argument` iovecs followed by as many slab headers.
+    /// Plain memory; for vectors `argument` iovecs followed by as many slab headers.
     address: u64 = 0,
     length: u64 = 0,
     slab: ?*Slab = null,
-    /// Whether a reference to each of its slabs is ours.
+    /// Whether the operation holds a reference to each of its slabs.
     retained: bool = false,
 
     transferred: u64 = 0,
-    /// Vectors: the buffer that comes next, and how much of it is done.
+    /// Vectors: the next buffer, and how much of it is done.
     iovec_index: u32 = 0,
     iovec_done: u64 = 0,
     piece: Piece = .{},
 
-    /// Writes: position in the order of calls. Syncs: writes of the file still to be waited for.
+    /// Writes: sequence number of the call. Syncs: writes of the file still to wait for.
     order: u64 = 0,
     covers: u32 = 0,
     cancel_requested: bool = false,
-    /// A write that moved nothing: once may be chance, twice is an error.
+    /// A write transferred nothing: once may be chance, twice is an error.
     stalled: bool = false,
-    /// Times the kernel took it and then said EAGAIN.
+    /// Times that the kernel accepted it and then answered EAGAIN.
     attempts: u8 = 0,
     submitted_ns: u64 = 0,
 
     status: abi.Status = .ok,
     errno: i32 = 0,
     detail: u32 = 0,
-    /// What a pool thread's system call returned: bytes, or a negative errno.
+    /// Result of the pool thread's system call: bytes, or a negative errno.
     result: isize = 0,
 
     next: ?*Operation = null,
 
-    /// Back to `free`: what the next submission does not write anew. Its index and incarnation stay.
+    /// Resets to `free` the fields that the next submission does not write. Index and incarnation
+    /// stay.
     pub fn reset(operation: *Operation) void {
         assert(operation.phase == .done);
         assert(operation.slab == null);
@@ -124,7 +127,7 @@ pub const Operation = struct {
         operation.detail = 0;
     }
 
-    /// What travels through the kernel: position and incarnation.
+    /// The token that passes through the kernel: index and incarnation.
     pub fn token(operation: *const Operation) u64 {
         return @as(u64, operation.incarnation) << 32 | operation.index;
     }
@@ -148,7 +151,7 @@ pub const Operation = struct {
         return operation.phase == .queued or operation.phase == .in_kernel;
     }
 
-    /// Whether a later sync on the same file has to wait for it.
+    /// Whether a later sync of the same file must wait for it.
     pub fn changesMedium(operation: *const Operation) bool {
         return switch (operation.kind) {
             .write, .writev, .truncate, .allocate, .discard, .write_zeroes => true,
@@ -197,7 +200,7 @@ pub const Operation = struct {
         return pointer[0..operation.argument];
     }
 
-    /// The slabs behind a vector's buffers, one header address each.
+    /// The header addresses of a vector's slabs, one for each buffer.
     pub fn vectorSlabs(operation: *const Operation) []const u64 {
         assert(operation.isVector());
         const behind = operation.address + @as(u64, operation.argument) * @sizeOf(Iovec);
@@ -205,7 +208,7 @@ pub const Operation = struct {
         return pointer[0..operation.argument];
     }
 
-    /// Its memory outlives every other reference to it, until `releaseSlabs`.
+    /// Retains the slabs until `releaseSlabs`.
     pub fn retainSlabs(operation: *Operation) void {
         assert(!operation.retained);
         operation.retained = true;
@@ -228,7 +231,7 @@ pub const Operation = struct {
         }
     }
 
-    /// Decides what to ask of the kernel next.
+    /// Chooses the next request to the kernel.
     pub fn preparePiece(operation: *Operation) void {
         assert(operation.isTransfer());
         assert(operation.transferred <= operation.length);
@@ -239,13 +242,13 @@ pub const Operation = struct {
         };
     }
 
-    /// A run of whole buffers, or, where one is begun or larger than a piece, a part of that one:
-    /// the caller's iovecs are never changed.
+    /// A run of whole buffers, or a part of one that is begun or larger than a piece: the
+    /// caller's iovecs are never changed.
     fn vectorPiece(operation: *const Operation) Piece {
         const offset = operation.offset + operation.transferred;
         var rest = operation.iovecs()[operation.iovec_index..];
-        // An empty buffer before one larger than a piece would make a piece of nothing, which a
-        // read takes for the end of the file.
+        // An empty buffer before one larger than a piece would make an empty piece, which a read
+        // takes for the end of the file.
         while (rest.len > 0 and rest[0].len == 0) rest = rest[1..];
         if (rest.len == 0) return .{ .offset = offset };
         const first_bytes = rest[0].len - operation.iovec_done;
@@ -270,7 +273,7 @@ pub const Operation = struct {
         };
     }
 
-    /// Counts `bytes` more as done.
+    /// Counts `bytes` as done.
     pub fn advance(operation: *Operation, bytes: u64) void {
         assert(bytes <= operation.length - operation.transferred);
         operation.transferred += bytes;

@@ -1,5 +1,5 @@
-//! Known bugs, planted one at a time to show that the fuzzer can fail (`zig build plants`). Without
-//! `-Dplants` every question here is false at compile time and leaves no trace.
+//! Known bugs, planted one at a time to show that the fuzzer finds them (`zig build plants`).
+//! Without `-Dplants` every query is false at compile time and costs nothing.
 
 const std = @import("std");
 const options = @import("build_options");
@@ -13,7 +13,7 @@ pub inline fn is(comptime which: Plant) bool {
     return chosen == which;
 }
 
-/// Null: no such bug.
+/// Returns null if there is no such bug.
 pub fn choose(name: []const u8) ?void {
     if (!options.plants) return null;
     chosen = std.meta.stringToEnum(Plant, name) orelse return null;

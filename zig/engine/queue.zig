@@ -1,4 +1,5 @@
-//! Where operations wait and what goes next: the lane of each, the two queues, and the window over the kernel.
+//! The queues: chooses the lane of each operation, and what goes to the kernel next within the
+//! window.
 
 const abi = @import("../abi.zig");
 const Operation = @import("operation.zig").Operation;
@@ -7,7 +8,7 @@ const List = @import("list.zig").List(Operation);
 
 pub fn Queue(comptime Engine: type) type {
     return struct {
-        /// Chooses the lane and puts the operation at the end of its queue.
+        /// Chooses the lane and appends the operation to its queue.
         pub fn enqueue(engine: *Engine, operation: *Operation) void {
             operation.assertPhase(.queued);
             operation.route = switch (engine.kernel.capability(operation.kind)) {
@@ -32,7 +33,8 @@ pub fn Queue(comptime Engine: type) type {
             return if (operation.isSync()) file.syncs_refused else file.transfers_refused;
         }
 
-        /// The longest run from the head of the queue that fits the window and this call's share.
+        /// Takes the longest run from the head of the queue that fits the window and the share of
+        /// this call.
         pub fn takeRun(engine: *Engine) []*Operation {
             const room = @min(engine.limits.queue_depth -| engine.kernel_count, engine.memory.run.len);
             var count: usize = 0;

@@ -1,8 +1,9 @@
-//! Reads of what needs no device, on the JavaScript thread: a copy out of the page cache is done in 2 us, less than
-//! it takes to hand the read over to anybody. For lanes that ask in a dearer way.
+//! Reads at once, on the JavaScript thread, of data that needs no device: copying from the page
+//! cache takes 2 us, less than handing the read to a lane that is slower to ask.
 //!
-//! A miss is not free: the kernel starts read-ahead, and a file system may have to read where the data lies (ext4: 0.2
-//! to 0.9 ms of a cold fragmented file). So one is the end of it for a call.
+//! A miss has a cost: the kernel starts read-ahead, and a file system may have to read the
+//! location of the data (ext4: 0.2 to 0.9 ms on a cold fragmented file). So after one miss a call
+//! submits its other reads normally.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -12,18 +13,19 @@ const plant = @import("plant.zig");
 const E = std.posix.E;
 const negative = @import("../os/os.zig").negative;
 
-/// What one of them copies at most: some 10 us.
+/// Limit of one read in bytes: some 10 us.
 pub const bytes_max = 64 * 1024;
-/// All of one call together, where threads could do the rest: some 200 us.
+/// Limit of one call in bytes, where threads could do the rest: some 200 us.
 pub const call_bytes_max = 1024 * 1024;
 
-/// How a file's pages are read without waiting.
+/// How the pages of a file are read without waiting.
 pub const Way = enum(u8) {
-    /// In one call that does not wait.
+    /// One call that does not wait.
     nowait,
-    /// On a tmpfs, which does not know that: the system is asked first whether they are in memory. They may have left
-    /// when they are read: then the read waits for the swap. (Of other file systems it is not enough that pages are
-    /// there: they may be in the middle of being read, or the server may be asked whether they are still good.)
+    /// For tmpfs, which lacks that call: first asks the system whether the pages are in memory.
+    /// They may be swapped out before the read, which then waits. (On other file systems it is
+    /// not enough that pages are present: they may be in the middle of being read, or a server
+    /// may have to confirm them.)
     look_first,
 };
 
@@ -31,7 +33,7 @@ pub const Way = enum(u8) {
 pub const Experience = struct {
     next: ?Way = .nowait,
 
-    /// How its next read is made at once; null: in no way.
+    /// How the next read is made at once; null: it is not.
     pub fn way(experience: *const Experience) ?Way {
         return if (plant.is(.read_now_again)) .nowait else experience.next;
     }
@@ -48,11 +50,11 @@ pub const Experience = struct {
 pub const Outcome = union(enum) {
     /// Bytes, or a negative errno.
     ended: isize,
-    /// It is not in memory, or ends there: the lane has to do it.
+    /// Not in memory, or at the end of the file: the lane must do it.
     missed,
-    /// Not in this way; the file is a tmpfs's.
+    /// Not supported this way; the file is on tmpfs.
     look_first,
-    /// The kernel, the file system or a sandbox does not have it: never ask again for this file.
+    /// Not supported by the kernel, the file system or a sandbox: never try again for this file.
     refused,
 };
 
@@ -90,7 +92,7 @@ pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u
 
 fn outcomeOf(result: isize) Outcome {
     if (result > 0) return .{ .ended = result };
-    // Of the end of the file the lane is the better witness.
+    // Only the lane can tell the end of the file for sure.
     if (result == 0) return .missed;
     return switch (@as(E, @enumFromInt(@as(u16, @intCast(-result))))) {
         .AGAIN, .INTR => .missed,

@@ -1,4 +1,5 @@
-//! From the lanes to the table; and what to do with a kernel that does not say how things ended.
+//! Reaping: takes results from the lanes to the completion table. Also detects a kernel that no
+//! longer reports completions.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -13,7 +14,7 @@ pub fn Reaping(comptime Engine: type) type {
         const queue = @import("queue.zig").Queue(Engine);
         const settle = @import("settle.zig").Settlement(Engine);
 
-        /// Returns how many submissions have ended.
+        /// Reaps; returns how many submissions have ended.
         pub fn reap(engine: *Engine) u32 {
             var count: u32 = 0;
             if (engine.kernel_count > 0) {
@@ -50,8 +51,8 @@ pub fn Reaping(comptime Engine: type) type {
             settle.ended(engine, operation, event.result);
         }
 
-        /// Loses a ring whose kernel keeps to itself for too long what it has done: no promise may hang for that.
-        /// Returns how many operations that settled.
+        /// Declares the ring lost when its kernel has refused for too long to report completions,
+        /// so that no promise hangs. Returns how many operations that settled.
         pub fn loseUnresponsive(engine: *Engine) u32 {
             if (!@hasDecl(Kernel, "unresponsiveErrno")) return 0;
             const errno = engine.kernel.unresponsiveErrno() orelse 0;
@@ -64,8 +65,9 @@ pub fn Reaping(comptime Engine: type) type {
             return if (plant.is(.lost_never)) 0 else lose(engine, errno);
         }
 
-        /// What the kernel has it keeps, together with its memory. What waits is settled instead of submitted from now
-        /// on; what a thread is working on ends with its own result.
+        /// Loses the ring. Operations in the kernel stay there with their memory. Waiting ones
+        /// are settled instead of submitted from now on. Those on a thread end with their own
+        /// result.
         fn lose(engine: *Engine, errno: i32) u32 {
             engine.memory.control.lost_errno = errno;
             const count = engine.kernel_count;

@@ -1,4 +1,4 @@
-//! What becomes of an operation that has ended in a lane: the rest of it is submitted again, or its row is filled.
+//! After an operation has ended in a lane: submits its rest again, or fills its row.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -14,7 +14,8 @@ pub fn Settlement(comptime Engine: type) type {
         const Kernel = @FieldType(Engine, "kernel");
         const queue = @import("queue.zig").Queue(Engine);
 
-        /// The kernel lane will not have it. What it cannot do at all, the pool can.
+        /// The kernel lane refused the operation. The pool can do what that lane cannot do at
+        /// all.
         pub fn refused(engine: *Engine, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
             const unsure = engine.kernel.capability(operation.kind) != .yes;
@@ -50,8 +51,8 @@ pub fn Settlement(comptime Engine: type) type {
             operation.advance(bytes);
             const end_of_file = bytes == 0 or bytes % operation.alignment != 0 or
                 (plant.is(.trust_short_read) and bytes < operation.piece.bytes);
-            // A direct read that ends within a sector has met the end of the file; asking again
-            // from there would be misaligned.
+            // A direct read that ends within a sector has reached the end of the file; a further
+            // read from there would be misaligned.
             if (operation.transferred == operation.length or end_of_file) {
                 return settle(engine, operation, .ok, 0);
             }
@@ -78,7 +79,7 @@ pub fn Settlement(comptime Engine: type) type {
             if (plant.is(.lose_continuation)) return settle(engine, operation, .ok, 0);
             engine.stats().continuations += 1;
             operation.attempts = 0;
-            // At the end of the queue: a long transfer takes turns with the others.
+            // At the end of the queue: a long transfer takes turns with others.
             queue.requeue(engine, operation);
         }
 
@@ -99,8 +100,8 @@ pub fn Settlement(comptime Engine: type) type {
                     engine.stats().resubmissions += 1;
                     operation.attempts +|= 1;
                     if (operation.attempts >= limits.attempts_max and operation.route == .kernel) {
-                        // O_NONBLOCK on somebody's descriptor makes io_uring say this for ever;
-                        // pread does not mind the flag on files.
+                        // With O_NONBLOCK on the descriptor io_uring answers this for ever; pread
+                        // ignores the flag for files.
                         engine.stats().fallbacks += 1;
                         operation.route = .pool;
                     }
@@ -113,7 +114,8 @@ pub fn Settlement(comptime Engine: type) type {
             settle(engine, operation, .failed, errno);
         }
 
-        /// Ends an operation: lets go of its memory, frees the syncs behind it, fills its row.
+        /// Settles an operation: releases its memory, unblocks the syncs behind it, fills its
+        /// row.
         pub fn settle(engine: *Engine, operation: *Operation, status: abi.Status, errno: i32) void {
             operation.assertPhase(.queued);
             assert(operation.place == .nowhere);
@@ -121,9 +123,9 @@ pub fn Settlement(comptime Engine: type) type {
             operation.errno = errno;
             operation.phase = .done;
             operation.assertPhase(.done);
-            // A refused submission never counted and holds nothing.
+            // A refused submission was never counted and holds nothing.
             if (status != .invalid) {
-                // A descriptor is gone after close(2) whatever it says.
+                // The descriptor is closed after close(2), whatever it returns.
                 const closed = operation.kind == .close and status == .failed;
                 if (status == .ok or closed) noteDescriptor(engine, operation);
                 operation.releaseSlabs();
@@ -135,7 +137,8 @@ pub fn Settlement(comptime Engine: type) type {
             engine.free.push(operation);
         }
 
-        /// The ring is lost, and the kernel has this one: its memory and its record are never used again.
+        /// The ring is lost and the kernel has this operation: its memory and its record are
+        /// never used again.
         pub fn leaveToKernel(engine: *Engine, operation: *Operation, errno: i32) void {
             operation.assertPhase(.queued);
             operation.status = .outcome_unknown;
@@ -147,12 +150,12 @@ pub fn Settlement(comptime Engine: type) type {
             engine.completions.add(operation, engine.now_ns);
         }
 
-        /// Remembers which descriptors are ours, for a thread that ends with files open.
+        /// Records which descriptors the ring owns, for a thread that ends with files open.
         fn noteDescriptor(engine: *Engine, operation: *const Operation) void {
             if (operation.file == abi.file_none) return;
             const file = &engine.memory.files[operation.file];
             switch (operation.kind) {
-                // Nothing else of the record is new: what was called too early may still count on it.
+                // Keep the rest of the record: operations called too early may still count on it.
                 .open => {
                     const info: *const abi.FileInfo = @ptrFromInt(operation.address);
                     file.owned_fd = info.fd;
@@ -161,13 +164,13 @@ pub fn Settlement(comptime Engine: type) type {
                 .close => file.owned_fd = -1,
                 else => return,
             }
-            // Somebody else's descriptor may be closed and its number reused behind our back.
+            // A descriptor of the caller may be closed and its number reused without notice.
             if (@hasDecl(Kernel, "fileOpened") and file.owned_fd >= 0) {
                 engine.kernel.fileOpened(operation.file, file.owned_fd);
             }
         }
 
-        /// A write is over: syncs that were called after it wait for one less.
+        /// A write has ended: syncs called after it wait for one less.
         fn releaseHeld(engine: *Engine, write: *const Operation) void {
             if (write.file == abi.file_none) return;
             const file = &engine.memory.files[write.file];
@@ -187,7 +190,8 @@ pub fn Settlement(comptime Engine: type) type {
             }
         }
 
-        /// The ring ends: what waits is not given to a lane any more. Returns how many operations that settled.
+        /// The ring ends: settles waiting operations instead of submitting them. Returns how
+        /// many.
         pub fn dropQueued(engine: *Engine) u32 {
             const before = engine.completions.count;
             inline for (.{ &engine.fifo, &engine.pool_fifo }) |list| {

@@ -1,17 +1,18 @@
-//! Native memory that JavaScript sees as an `ArrayBuffer`. It is counted: one reference for the
-//! JavaScript owner, dropped by the buffer's deallocator on whatever thread collects it, and one for
-//! each operation in flight. Memory goes when the last one does, so the kernel never writes into
-//! memory that somebody else has got since.
+//! A slab: native memory that JavaScript sees as an `ArrayBuffer`. Reference counted: one
+//! reference for JavaScript, dropped by the deallocator of the buffer on any thread, and one for
+//! each operation in flight. The memory is freed with the last one, so that the kernel never
+//! writes into reused memory.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const os = @import("../os/os.zig");
 
-/// Tells a slab header from anything else that JavaScript might pass.
+/// Identifies a slab header among whatever JavaScript might pass.
 const magic_alive: u64 = 0x62_61_5f_73_6c_61_62_31;
 const magic_dead: u64 = 0x62_61_5f_64_65_61_64_30;
 
-/// Of x86-64 and arm64 with pages of 4 KiB. Smaller slabs would only waste what a huge page has more.
+/// Huge page size of x86-64 and arm64 with 4 KiB pages. Smaller slabs would only waste the rest
+/// of a huge page.
 const huge_page_bytes = 2 * 1024 * 1024;
 
 pub const Slab = struct {
@@ -19,7 +20,7 @@ pub const Slab = struct {
     references: std.atomic.Value(u32),
     /// The whole mapping, header included.
     mapping: []align(std.heap.page_size_min) u8,
-    /// What JavaScript sees of it.
+    /// The part that JavaScript sees.
     memory: []u8,
 
     /// Maps `size` zeroed bytes aligned to `alignment` (a power of two), with a page before them
@@ -52,7 +53,7 @@ pub const Slab = struct {
         return if (slab.magic == magic_alive) slab else null;
     }
 
-    /// Whether `bytes` bytes at `address` are all the slab's.
+    /// Whether all of `bytes` bytes at `address` belong to the slab.
     pub fn holds(slab: *const Slab, address: u64, bytes: u64) bool {
         const begin = @intFromPtr(slab.memory.ptr);
         if (address < begin or bytes > slab.memory.len) return false;

@@ -1,5 +1,5 @@
-//! A row of the submission table becomes an operation. JavaScript wrote it: nothing in it is taken on trust
-//! but that a slab header names a slab.
+//! Turns a row of the submission table into an operation. JavaScript wrote the row, so it is
+//! checked; only slab headers are trusted to be slabs.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -9,7 +9,7 @@ const Operation = operation_file.Operation;
 const plant = @import("plant.zig");
 const Slab = @import("slab.zig").Slab;
 
-/// Copies a submission; false when it breaks the rules of `abi.Submission`.
+/// Copies a submission; returns false if it breaks the rules of `abi.Submission`.
 pub fn read(operation: *Operation, submission: *const abi.Submission) bool {
     operation.kind = std.enums.fromInt(abi.Kind, submission.kind) orelse return false;
     operation.length = whole(submission.length) orelse return false;
@@ -44,7 +44,7 @@ pub fn read(operation: *Operation, submission: *const abi.Submission) bool {
     return !operation.isVector() or fillsVector(operation);
 }
 
-/// What is read or written at `address`.
+/// Memory that is read or written at `address`.
 const Memory = struct {
     bytes: u64 = 0,
     alignment: u64 = 1,
@@ -54,16 +54,16 @@ const Memory = struct {
     }
 };
 
-/// Only of vectors and answers the size is known here: a path ends where its NUL stands.
+/// Only vectors and answers have a known size; a path ends at its NUL.
 fn memoryOf(operation: *const Operation) Memory {
     return switch (operation.kind) {
         .read, .write => .{ .bytes = operation.length },
-        // The slab of each buffer stands behind them.
+        // The slab headers of the buffers follow.
         .readv, .writev => .{
             .bytes = operation.argument * (@sizeOf(Iovec) + @sizeOf(u64)),
             .alignment = @alignOf(Iovec),
         },
-        // The path stands where the answer will.
+        // The answer will overwrite the path.
         .open, .stat, .probe => .of(abi.FileInfo),
         .geometry => .of(abi.Geometry),
         .attach_image => .of(abi.ImageInfo),
@@ -75,7 +75,7 @@ fn memoryOf(operation: *const Operation) Memory {
 }
 
 fn memoryOfCommand(operation: *const Operation) Memory {
-    // What is no command is refused by whoever should obey it.
+    // Unknown commands are refused by the lane.
     const command = std.enums.fromInt(abi.DeviceCommand, operation.argument) orelse return .{};
     return switch (command) {
         .add_rule => .of(abi.FaultRule),
@@ -84,13 +84,13 @@ fn memoryOfCommand(operation: *const Operation) Memory {
     };
 }
 
-/// Whether there can be such memory at `address`. No system maps the first page.
+/// Whether such memory can exist at `address`. No system maps the first page.
 fn isPossible(address: u64, memory: Memory) bool {
     if (memory.bytes == 0) return true;
     return address >= std.heap.page_size_min and address % memory.alignment == 0;
 }
 
-/// Whether its buffers are somewhere, and as long together as the operation says.
+/// Whether its buffers have addresses, and the total length that the operation states.
 fn fillsVector(operation: *const Operation) bool {
     const first: [*]const Iovec = @ptrFromInt(operation.address);
     var bytes: u64 = 0;

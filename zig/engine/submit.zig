@@ -1,4 +1,4 @@
-//! From a row of the submission table to the queue, and from the queue to the lanes.
+//! Submission: from a row of the table to the queue, and from the queue to the lanes.
 
 const abi = @import("../abi.zig");
 const Operation = @import("operation.zig").Operation;
@@ -43,7 +43,7 @@ pub fn Submission(comptime Engine: type) type {
             queue.enqueue(engine, operation);
         }
 
-        /// What was admitted and goes on beyond this call keeps its memory by itself.
+        /// Retains the memory of accepted operations that outlast this call.
         pub fn retainFresh(engine: *Engine) void {
             for (engine.memory.fresh[0..engine.fresh_count]) |operation| {
                 if (plant.is(.forget_slab)) continue;
@@ -52,7 +52,8 @@ pub fn Submission(comptime Engine: type) type {
             engine.fresh_count = 0;
         }
 
-        /// Returns how many operations a lane has accepted or failed, or a lost ring has settled.
+        /// Submits; returns how many operations a lane has accepted or failed, or a lost ring has
+        /// settled.
         pub fn submit(engine: *Engine) u32 {
             if (engine.isLost() and !plant.is(.lost_goes_on)) return settle.dropQueued(engine);
             return submitToPool(engine) + submitToKernel(engine);
@@ -85,7 +86,7 @@ pub fn Submission(comptime Engine: type) type {
                     settle.refused(engine, operation, errno);
                 },
             };
-            // Backwards, so that what is put back at the head keeps its order.
+            // Backwards, so that operations put back at the head keep their order.
             var index = run.len;
             while (index > 0) {
                 index -= 1;
@@ -99,7 +100,8 @@ pub fn Submission(comptime Engine: type) type {
             return moved;
         }
 
-        /// A read that needs no device is done at once, if the lane knows how and this call's share allows.
+        /// Makes a read that needs no device at once, if the lane can and the share of this call
+        /// allows.
         fn readNow(engine: *Engine, by: anytype, operation: *Operation, share: *u64) ?isize {
             if (!@hasDecl(@typeInfo(@TypeOf(by)).pointer.child, "readNow")) return null;
             if (!operation.cached or operation.file == abi.file_none) return null;

@@ -1,6 +1,5 @@
-//! The io_uring lane: maps operations to submission queue entries and completion queue entries back
-//! to values. One io_uring_enter(2) for each run. Who is resubmitted or continued is the engine's
-//! business; who is woken, `wake.ts`'s.
+//! The io_uring lane: maps operations to submission queue entries, and completion queue entries
+//! to results. One io_uring_enter(2) for each run. The engine resubmits and continues.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -15,12 +14,12 @@ const RegisteredBuffers = @import("registered_buffers.zig").RegisteredBuffers;
 const Slab = @import("../engine/slab.zig").Slab;
 const E = linux.E;
 
-/// `user_data` of a cancel request, whose own completion nobody waits for.
+/// `user_data` of a cancel request, whose own completion is ignored.
 const cancel_token: u64 = std.math.maxInt(u64);
 
-/// Sets of setup flags, best first. DEFER_TASKRUN (6.1) runs completions inside our own enter only,
-/// COOP_TASKRUN (5.19) at least without interrupting JavaScript; SUBMIT_ALL (5.18) goes on behind
-/// an entry that is refused. Measured in docs/performance.md.
+/// Sets of setup flags, best first. DEFER_TASKRUN (6.1) runs completions only inside our own
+/// enter, COOP_TASKRUN (5.19) at least without interrupting JavaScript; SUBMIT_ALL (5.18)
+/// continues after a refused entry. Measured in docs/performance.md.
 const flag_sets = [_]u32{
     linux.IORING_SETUP_SINGLE_ISSUER | linux.IORING_SETUP_DEFER_TASKRUN |
         linux.IORING_SETUP_TASKRUN_FLAG | linux.IORING_SETUP_SUBMIT_ALL | linux.IORING_SETUP_CLAMP,
@@ -32,7 +31,7 @@ const flag_sets = [_]u32{
 
 const opcodes = [_]linux.IORING_OP{ .READ, .WRITE, .READV, .WRITEV, .FSYNC, .ASYNC_CANCEL };
 
-/// Files kept registered with the ring; those beyond are used by descriptor.
+/// Limit of files registered with the ring; others are used by descriptor.
 const files_registered_max = 1024;
 
 pub fn IoUring(comptime Os: type) type {
@@ -42,21 +41,22 @@ pub fn IoUring(comptime Os: type) type {
         ring: Os.uring.Ring,
         /// Holds IORING_CQ_EVENTFD_DISABLED (5.8).
         cq_flags: *u32,
-        /// Tokens of operations to be cancelled that the kernel has not been asked about yet, oldest first. They
-        /// go before the next operations: so there are never more of them than operations in the window.
+        /// Tokens of operations to cancel that the kernel has not been asked about, oldest first.
+        /// They are submitted before the next operations, so there are never more of them than
+        /// operations in the window.
         cancels: []u64,
         cancel_count: u32 = 0,
         cancels_memory: []align(std.heap.page_size_min) u8,
-        /// Which of the engine's files stand in the ring's table, at the same index.
+        /// Which files of the engine are in the ring's table, at the same index.
         files_registered: std.StaticBitSet(files_registered_max) = .initEmpty(),
         /// Whether there is such a table (Linux 5.19; a fake ring may have none).
         registers_files: bool = false,
         buffers: RegisteredBuffers(Os) = .{},
-        /// This thread's index of the ring, where it has one.
+        /// The index under which this thread has registered the ring, if it has.
         registered_self: ?u31 = null,
-        /// Not 0: the last enter was refused for good, with this errno: a sandbox forbade the call after we had made
-        /// the ring, or somebody closed our descriptor. The pool gets everything; what is in the kernel can only
-        /// be asked for again later.
+        /// Not 0: the last enter was refused for good, with this errno: a sandbox forbade the
+        /// call after the ring was made, or the descriptor was closed. The pool gets everything;
+        /// completions of operations in the kernel can only be requested again later.
         refused_errno: i32 = 0,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
@@ -75,7 +75,8 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         fn start(self: *Self, queue_depth: u32, wake: Os.Wake, memory: []align(std.heap.page_size_min) u8) ?Refusal {
-            // Twice the window: room for one cancel request beside each operation, so that one enter does.
+            // Twice the window: room for one cancel request for each operation, so that one enter
+            // is enough.
             const entries: u16 = @intCast(@min(
                 std.math.ceilPowerOfTwoAssert(u32, queue_depth * 2),
                 8192,
@@ -121,13 +122,13 @@ pub fn IoUring(comptime Os: type) type {
             if (Os.uring.updateFile(&self.ring, file, fd) >= 0) self.files_registered.set(file);
         }
 
-        /// The file is about to be closed; nothing of it is in flight.
+        /// The file is about to be closed, with nothing in flight.
         pub fn fileCloses(self: *Self, file: u32) void {
             if (file >= files_registered_max or !self.files_registered.isSet(file)) return;
             if (!@hasDecl(Os.uring, "updateFile")) return;
             self.files_registered.unset(file);
-            // Refused for want of memory, or by a sandbox: the table keeps the file open until the
-            // slot's next one, or the ring's end.
+            // Refused for lack of memory, or by a sandbox: the table keeps the file open until
+            // its index is reused, or the ring ends.
             _ = Os.uring.updateFile(&self.ring, file, -1);
         }
 
@@ -136,7 +137,7 @@ pub fn IoUring(comptime Os: type) type {
             return self.buffers.add(&self.ring, slab, chunk_bytes);
         }
 
-        /// The slab may be gone: only its address counts.
+        /// The slab may be freed already: only its address is used.
         pub fn unregisterSlab(self: *Self, address: u64) void {
             self.buffers.remove(&self.ring, address);
         }
@@ -177,8 +178,9 @@ pub fn IoUring(comptime Os: type) type {
             }
         }
 
-        /// Gives the kernel the requests to cancel and then the operations, as many at once as its queue holds.
-        /// Says how many of the operations it took. The queue is empty before and after.
+        /// Submits cancel requests and then operations, as many at once as the queue holds.
+        /// Returns how many of the operations the kernel took. The queue is empty before and
+        /// after.
         fn give(self: *Self, operations: []const *Operation) usize {
             var taken: usize = 0;
             while (self.cancel_count > 0 or taken < operations.len) {
@@ -219,8 +221,8 @@ pub fn IoUring(comptime Os: type) type {
             return @intCast(operations.len);
         }
 
-        /// A single read of what is in the page cache is sooner done without an entry: of several, one enter takes
-        /// less time (docs/performance.md).
+        /// A single cached read is faster without an entry; for several, one enter takes less
+        /// time (docs/performance.md).
         pub fn readNow(self: *Self, operation: *const Operation, way: read_now.Way) read_now.Outcome {
             if (self.isRefused()) return .missed;
             const outcome = read_now.readNow(Os, operation, way, &self.system_calls);
@@ -233,7 +235,7 @@ pub fn IoUring(comptime Os: type) type {
             const fd = operation.fd;
             const vector = piece.iovec_count > 0;
             const length: usize = if (vector) piece.iovec_count else piece.bytes;
-            // One buffer that lies in registered memory needs no pinning of its own.
+            // A buffer within registered memory needs no pinning of its own.
             const place = self.placeOf(operation);
             switch (operation.kind) {
                 .read, .readv => {
@@ -250,8 +252,9 @@ pub fn IoUring(comptime Os: type) type {
                 .sync_data => sqe.prep_fsync(fd, linux.IORING_FSYNC_DATASYNC),
                 else => unreachable, // capability() said no
             }
-            // io_uring polls a file of FUSE, which is always ready, and then waits for its server inside of
-            // io_uring_enter(2) (Linux 6.18): a worker thread of the kernel has to do that.
+            // io_uring polls a FUSE file, which is always ready, and then waits for its server
+            // inside of io_uring_enter(2) (Linux 6.18): a worker thread of the kernel must do
+            // that.
             if (operation.waits) sqe.flags |= linux.IOSQE_ASYNC;
             sqe.user_data = operation.token();
         }
@@ -262,9 +265,9 @@ pub fn IoUring(comptime Os: type) type {
             return self.buffers.place(&self.ring, slab, operation.piece.address, operation.piece.bytes);
         }
 
-        /// Gives the kernel all entries in the queue, which are `prepared`, and runs deferred completions that are
-        /// known already in the same call. Says how many it took; the others are withdrawn, which is safe because
-        /// without SQPOLL the kernel reads the queue inside enter only.
+        /// Submits all `prepared` entries of the queue, and runs known deferred completions in
+        /// the same call. Returns how many it took; the others are withdrawn, which is safe
+        /// because without SQPOLL the kernel reads the queue only inside enter.
         fn enterSubmissions(self: *Self, prepared: u32) u32 {
             const total = self.ring.flush_sq();
             assert(total == prepared);
@@ -281,7 +284,7 @@ pub fn IoUring(comptime Os: type) type {
         fn enter(self: *Self, to_submit: u32) isize {
             self.system_calls += 1;
             if (to_submit > 0) self.submit_calls += 1;
-            // What ends inside the submission is in the queue without GETEVENTS.
+            // Operations that end during submission are in the queue without GETEVENTS.
             const flags: u32 = if (to_submit == 0 or self.holdsBack()) linux.IORING_ENTER_GETEVENTS else 0;
             const result = Os.uring.enter(&self.ring, self.registered_self, to_submit, flags);
             self.refused_errno = if (result < 0 and !isPassing(result)) @intCast(-result) else 0;
@@ -292,8 +295,8 @@ pub fn IoUring(comptime Os: type) type {
             return self.refused_errno != 0;
         }
 
-        /// AGAIN: no memory for requests. BUSY: completions overflowed and want reaping first. INTR: a
-        /// signal came (io_uring_enter(2)).
+        /// AGAIN: no memory for requests. BUSY: completions overflowed and must be reaped first.
+        /// INTR: a signal arrived (io_uring_enter(2)).
         fn isPassing(result: isize) bool {
             return switch (@as(E, @enumFromInt(-result))) {
                 .AGAIN, .BUSY, .NOMEM, .INTR => true,
@@ -309,9 +312,9 @@ pub fn IoUring(comptime Os: type) type {
             @atomicStore(u32, sq.tail, sq.sqe_tail, .release);
         }
 
-        /// Takes what is there; enters again only if the kernel says that more is to be had that
-        /// way, or refused the last time. One enter runs at most 20 deferred completions, so the engine repeats this until
-        /// it gives nothing.
+        /// Takes available completions. Enters again only if the kernel says that this brings
+        /// more, or refused the last time. One enter runs at most 20 deferred completions, so the
+        /// engine repeats this until it returns none.
         pub fn reap(self: *Self, out: []lane.Reaped) usize {
             _ = self.give(&.{});
             var count = self.take(out);
@@ -339,7 +342,7 @@ pub fn IoUring(comptime Os: type) type {
             return count;
         }
 
-        /// Completions wait inside the kernel for an enter.
+        /// Whether completions wait inside the kernel for an enter.
         fn holdsBack(self: *const Self) bool {
             const flags = @atomicLoad(u32, self.ring.sq.flags, .acquire);
             if (plant.is(.uring_forget_deferred)) return flags & linux.IORING_SQ_CQ_OVERFLOW != 0;
@@ -354,13 +357,13 @@ pub fn IoUring(comptime Os: type) type {
             return .requested;
         }
 
-        /// Cancel requests that the kernel has refused to take so far, or completions it will not give.
+        /// Whether the kernel has not yet taken cancel requests, or withholds completions.
         pub fn unsent(self: *const Self) bool {
             return (self.cancel_count > 0 or self.isRefused()) and !plant.is(.uring_forget_cancel);
         }
 
-        /// Deferred completions and those that overflowed come by our own enter and in no other way; without
-        /// DEFER_TASKRUN any system call brings the others.
+        /// Deferred and overflowed completions arrive only by our own enter; without
+        /// DEFER_TASKRUN any system call delivers the others.
         pub fn unresponsiveErrno(self: *const Self) ?i32 {
             if (!self.isRefused()) return null;
             const deferred = self.ring.flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
@@ -375,7 +378,7 @@ pub fn IoUring(comptime Os: type) type {
         }
 
         pub fn disarm(self: *Self) void {
-            // Only our side writes these flags.
+            // Only this side writes these flags.
             const flags = self.cq_flags.* | linux.IORING_CQ_EVENTFD_DISABLED;
             @atomicStore(u32, self.cq_flags, flags, .monotonic);
         }

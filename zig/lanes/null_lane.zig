@@ -1,6 +1,6 @@
-//! A kernel lane that can do nothing: with it everything goes to the pool. That is the backend
-//! `threads`, for kernels that refuse io_uring and for macOS, whose own AIO allows 16 requests a
-//! process and answers EAGAIN to every mistake (aio_read(2), xnu).
+//! A kernel lane that can do nothing, so that everything goes to the pool: the backend `threads`,
+//! for kernels that refuse io_uring and for macOS, whose AIO allows 16 requests a process and
+//! answers EAGAIN to every mistake (aio_read(2), xnu).
 
 const abi = @import("../abi.zig");
 const lane = @import("../engine/lane.zig");

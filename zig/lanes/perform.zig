@@ -1,5 +1,5 @@
-//! Runs one operation with blocking system calls, on a pool thread (or inline in simulation).
-//! The errno-to-fate decisions stay with the engine; this file only asks.
+//! Runs one operation with blocking system calls, on a pool thread (or inline in simulation). The
+//! engine decides what to do about errors.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -10,7 +10,7 @@ const Operation = operation_file.Operation;
 const Iovec = @import("../os/iovec.zig").Iovec;
 
 /// Returns bytes for transfers, 0 for the rest, or a negative errno. Reads the operation and its
-/// memory, writes `detail` and, for questions, the struct at `address`. `system` is an `os/` file,
+/// memory; writes `detail` and, for queries, the struct at `address`. `system` is an `os/` file,
 /// or a pointer to a fake kernel.
 pub fn perform(system: anytype, operation: *Operation) isize {
     const fd = operation.fd;
@@ -41,7 +41,7 @@ fn transfer(system: anytype, operation: *Operation) isize {
     const fd = operation.fd;
     const is_read = operation.kind == .read or operation.kind == .readv;
     if (piece.iovec_count == 0) {
-        // A request for no bytes may come without memory; system layers want a real address.
+        // An empty request may come without memory; system layers need a real address.
         const address = if (piece.bytes == 0) @intFromPtr(&no_bytes) else piece.address;
         if (is_read) return system.pread(fd, address, piece.bytes, piece.offset);
         return system.pwrite(fd, address, piece.bytes, piece.offset);
@@ -52,7 +52,7 @@ fn transfer(system: anytype, operation: *Operation) isize {
     return system.pwritev(fd, iovecs, piece.offset);
 }
 
-/// The path stands where the answer will: it is used up before the answer is written.
+/// The answer overwrites the path, which is not needed any more then.
 fn open(system: anytype, operation: *Operation) isize {
     const path: [*:0]const u8 = @ptrFromInt(operation.address);
     var info: abi.FileInfo = undefined;
@@ -65,7 +65,7 @@ fn open(system: anytype, operation: *Operation) isize {
     return result;
 }
 
-/// What forbids the change of a file, or of the directory that a missing one would be in.
+/// What forbids changing the file, or the directory of a missing one.
 fn refusal(System: type, directory: i32, path: [*:0]const u8) u32 {
     const name = std.mem.span(path);
     if (System.whyRefused(directory, path)) |found| return found;
@@ -76,7 +76,7 @@ fn refusal(System: type, directory: i32, path: [*:0]const u8) u32 {
     return if (found == 0) 0 else found | abi.Refusal.directory;
 }
 
-/// Only some systems can.
+/// Supported on some systems only.
 fn attachImage(system: anytype, operation: *Operation) isize {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
     if (!@hasDecl(System, "attachImage")) return negative(.OPNOTSUPP);

@@ -1,21 +1,20 @@
-//! The POSIX AIO lane: maps operations to control blocks (aiocb) and their events back to values.
-//! One lio_listio(2) for each run. Who is resubmitted or continued is the engine's business; who is
-//! woken, `wake.ts`'s.
+//! The POSIX AIO lane: maps operations to control blocks (aiocb), and their events to results. One
+//! lio_listio(2) for each run. The engine resubmits and continues.
 //!
-//! All that differs between systems is below `Os.Aio`. What this file needs of it (types from
-//! `os/aio.zig`; a system call returns a count or a negative errno):
+//! `Os.Aio` hides the differences between systems. It has (types from `os/aio.zig`; a system call
+//! returns a count or a negative errno):
 //!
 //!   Os.Wake                                  as in os/linux.zig: open, readFd, ring, close
-//!   Os.Aio                                   control blocks, and how one learns of their ends
+//!   Os.Aio                                   control blocks and their completions
 //!     Block                                  one control block; never moved, never copied
-//!     scan_ms: u32                           0: no notification is ever lost. Else: look after so
-//!                                            many ms while operations run, a ring may be missing
+//!     scan_ms: u32                           0: no notification is ever lost. Else: poll every
+//!                                            scan_ms while operations run
 //!     open(self: *Aio, count: u32, wake: Os.Wake) ?aio.Refusal
 //!                                            in place; makes `count` blocks, the kqueue, the waiter
 //!     close(self: *Aio) void                 only when no block runs; no ring comes afterwards
 //!     limits(self: *Aio) aio.Limits
 //!     wakes(self: *Aio) u64                  times the wake descriptor was rung
-//!     block(self: *Aio, index: u32) *Block   its fixed place
+//!     block(self: *Aio, index: u32) *Block   at its fixed address
 //!     prepare(self: *Aio, block: *Block, request: aio.Request) void
 //!                                            clears and fills a block that does not run
 //!     submitList(self: *Aio, blocks: []const *Block) isize
@@ -35,10 +34,10 @@
 //!                                            blocking (kevent with a zero timeout; where there is
 //!                                            no queue of events, a scan of `running` by status)
 //!     arm(self: *Aio, running: []const *Block) bool
-//!                                            let the next end ring the wake descriptor. False: one
-//!                                            is there already and may never ring. (FreeBSD:
+//!                                            let the next completion ring the wake descriptor.
+//!                                            False: one is there already and may never ring. (FreeBSD:
 //!                                            always true, EV_ENABLE fires for what is pending)
-//!     disarm(self: *Aio) void                a reap is about to happen anyhow; need not ring
+//!     disarm(self: *Aio) void                stop ringing: a reap is about to happen
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -54,7 +53,7 @@ const E = os.E;
 
 /// Events taken by one call.
 const events_max = 64;
-/// Memory that starts within a page touches one page more than its size says.
+/// Memory that starts within a page spans one page more.
 const page_bytes = 4096;
 
 pub fn PosixAio(comptime Os: type) type {
@@ -67,31 +66,31 @@ pub fn PosixAio(comptime Os: type) type {
 
         aio: Aio,
         limits: aio.Limits,
-        /// One for each operation of the engine, at the operation's index, as are the blocks.
+        /// One slot for each operation of the engine, at the same index, like the blocks.
         slots: []Slot,
-        /// Blocks the kernel has and whose slots' `position` is their place here; no order.
+        /// Blocks in the kernel, in no order. `position` of a slot is its index here.
         running: []*Block,
         running_slots: []u16,
         running_count: u32 = 0,
-        /// Ended within the call that submitted them: handed out by the next reap.
+        /// Operations that ended during submission: returned by the next reap.
         ended: []lane.Reaped,
         ended_count: u32 = 0,
-        /// The list being submitted, and where in the run each entry stands.
+        /// The list being submitted, and the index in the run of each entry.
         list: []*Block,
         list_places: []u16,
         memory: []align(std.heap.page_size_min) u8,
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
-        /// A block belongs to the kernel from its submission to its aio_return: `running`. Until
-        /// then nothing touches it.
+        /// A block belongs to the kernel from its submission to its aio_return (`running`).
+        /// Nothing touches it until then.
         const Slot = struct {
             phase: enum { idle, running } = .idle,
             fd: i32 = -1,
             position: u32 = 0,
-            /// Bytes asked for.
+            /// Bytes requested.
             bytes: u64 = 0,
-            /// The incarnation that runs or ran last: an event with another one is stale.
+            /// The token that is running or ran last: an event with another one is stale.
             token: u64 = 0,
         };
 
@@ -179,7 +178,8 @@ pub fn PosixAio(comptime Os: type) type {
                 count += 1;
             }
             var room = self.submitLists(operations, verdicts, count);
-            // No list carries a sync. It needs no order: the engine has held it behind its writes.
+            // A list cannot hold a sync. It needs no order: the engine has held it behind its
+            // writes.
             for (operations, verdicts) |operation, *verdict| {
                 if (operation.isTransfer()) continue;
                 verdict.* = if (room) self.submitSync(operation) else .not_now;
@@ -200,8 +200,8 @@ pub fn PosixAio(comptime Os: type) type {
             return block;
         }
 
-        /// Gives the kernel the first `count` entries of `list`, as few lists as it takes. False
-        /// when it ran out of room.
+        /// Submits the first `count` entries of `list`, in as few lists as possible. Returns
+        /// false if the kernel ran out of room.
         fn submitLists(
             self: *Self,
             operations: []const *Operation,
@@ -235,8 +235,8 @@ pub fn PosixAio(comptime Os: type) type {
             return true;
         }
 
-        /// EINVAL for a whole list, with nothing attempted, is what FreeBSD says when somebody
-        /// lowered `vfs.aio.max_aio_queue_per_proc` below its length (lio_listio, vfs_aio.c).
+        /// EINVAL for a whole list, with nothing attempted: FreeBSD answers this if
+        /// `vfs.aio.max_aio_queue_per_proc` was lowered below its length (lio_listio, vfs_aio.c).
         fn listTooLong(self: *Self, length: u32) bool {
             self.readLimits();
             return self.limits.list_max < length;
@@ -254,8 +254,9 @@ pub fn PosixAio(comptime Os: type) type {
             return .accepted;
         }
 
-        /// A list failed with `list_errno`: what became of this entry? Siblings of a refused one
-        /// always run (FreeBSD), or were never looked at (musl stops at the first refusal).
+        /// What happened to this entry of a list that failed with `list_errno`? Siblings of a
+        /// refused entry always run (FreeBSD), or were never tried (musl stops at the first
+        /// refusal).
         fn fate(
             self: *Self,
             operation: *const Operation,
@@ -266,8 +267,8 @@ pub fn PosixAio(comptime Os: type) type {
             const errno = self.aio.status(block);
             if (plant.is(.aio_give_up_list)) return .not_now;
             if (errno == @intFromEnum(E.INPROGRESS)) return self.started(operation, block);
-            // It has ended already, or it never was queued. Only aio_return tells the two apart;
-            // for the first it is due anyhow, exactly once, and takes the event with it.
+            // It has ended, or it never was queued. Only aio_return tells these apart; for the
+            // first it is due anyway, exactly once, and removes the event.
             self.system_calls += 1;
             const result = self.aio.finish(block);
             if (errno == 0 and result >= 0) {
@@ -276,12 +277,13 @@ pub fn PosixAio(comptime Os: type) type {
                 self.ended_count += 1;
                 return .accepted;
             }
-            // FreeBSD before 14 leaves aio_error at 0 for some early refusals; then aio_return's
-            // EINVAL is what there is to know.
+            // FreeBSD before 14 leaves aio_error at 0 for some early refusals; then the EINVAL of
+            // aio_return is the only information.
             const own: i32 = if (errno == 0) @intCast(-result) else errno;
             return switch (@as(E, @enumFromInt(own))) {
                 .AGAIN, .INTR => if (plant.is(.aio_report_room)) .{ .failed = own } else .not_now,
-                // Also what a block says that was not attempted: then the list's own error counts.
+                // A block that was not attempted reports this, too: then the error of the list
+                // counts.
                 .INVAL => switch (@as(E, @enumFromInt(list_errno))) {
                     .IO, .AGAIN => failed(.INVAL),
                     else => .{ .failed = list_errno },
@@ -338,8 +340,8 @@ pub fn PosixAio(comptime Os: type) type {
             return count;
         }
 
-        /// The one aio_return of a block. An event of an earlier incarnation is passed on as it is:
-        /// its token matches no running operation, and the engine counts it.
+        /// The single aio_return of a block. An event of an earlier incarnation is passed on: its
+        /// token matches no running operation, and the engine counts it.
         fn end(self: *Self, token: u64) lane.Reaped {
             const index: u32 = @truncate(token);
             assert(index < self.slots.len);
@@ -365,12 +367,12 @@ pub fn PosixAio(comptime Os: type) type {
             self.slots[self.running_slots[last]].position = slot.position;
         }
 
-        /// Whatever the kernel says, the block ends through an event and its aio_return, with
+        /// Whatever the kernel answers, the block ends through an event and its aio_return, with
         /// ECANCELED or as it would have.
         pub fn cancel(self: *Self, operation: *Operation) lane.Cancellation {
             operation.assertPhase(.in_kernel);
             const slot = &self.slots[operation.index];
-            // Not running: it ended while it was submitted and waits to be reaped.
+            // Not running: it ended during submission and waits to be reaped.
             if (slot.phase == .running) self.cancelSlot(slot, operation.index);
             return .requested;
         }
@@ -383,7 +385,7 @@ pub fn PosixAio(comptime Os: type) type {
             }
         }
 
-        /// Teardown: asks for everything once more; the engine waits.
+        /// Teardown: requests all cancellations once more; the engine waits.
         pub fn cancelAll(self: *Self, _: u32) void {
             for (self.running_slots[0..self.running_count]) |index| {
                 self.cancelSlot(&self.slots[index], index);
@@ -401,14 +403,14 @@ pub fn PosixAio(comptime Os: type) type {
     };
 }
 
-/// What one control block asks for: the operation's piece, or as much of its beginning as the
-/// system takes at once. The rest is a short transfer, which the engine continues. Null: no control
-/// block can ask for it.
+/// The request of one control block: the operation's piece, or as much of its start as the system
+/// takes at once. The rest is a short transfer, which the engine continues. Null: no control
+/// block can do it.
 ///
-/// Where there are no vectors in AIO (Linux; FreeBSD before 13), a vector goes piece by piece, each
-/// buffer an entry of the next list. Several blocks for one operation would run at once, but their
-/// ends come in any order, and what is there after a failure has to be a contiguous prefix; one
-/// after the other it always is, without any state here.
+/// Where AIO has no vectors (Linux; FreeBSD before 13), each buffer of a vector is an entry of
+/// the next list. Several blocks for one operation could run at once, but they would end in any
+/// order, and the data before a failure must be a contiguous prefix; in sequence it always is,
+/// without any state here.
 fn requestOf(operation: *const Operation, limits: aio.Limits) ?aio.Request {
     const piece = operation.piece;
     const is_read = operation.kind == .read or operation.kind == .readv;
@@ -426,7 +428,7 @@ fn requestOf(operation: *const Operation, limits: aio.Limits) ?aio.Request {
         return request;
     }
     const pointer: [*]const Iovec = @ptrFromInt(piece.address);
-    // Empty buffers would look like the end of the file, or be empty requests to a disk.
+    // An empty buffer would look like the end of the file, or be an empty request to a disk.
     const iovecs = withoutEmptyHead(pointer[0..piece.iovec_count]);
     const taken = if (limits.vectors) wholeBuffers(iovecs, alignment, limits) else 0;
     if (taken > 1) {
@@ -437,14 +439,15 @@ fn requestOf(operation: *const Operation, limits: aio.Limits) ?aio.Request {
     }
     request.address = if (iovecs.len > 0) iovecs[0].base else 0;
     request.length = if (iovecs.len > 0) iovecs[0].len else 0;
-    // The engine would take an end within a sector for the end of the file. preadv can do it.
+    // The engine would take an end within a sector for the end of the file. preadv can do this
+    // one.
     if (request.length % alignment != 0) return null;
     request.length = diskBytes(request.address, request.length, alignment, limits);
     return request;
 }
 
-/// Only disks have an alignment here. Their requests become bios, at most maxphys bytes each, and a
-/// page less where the memory starts within one (aio_qbio, vfs_aio.c).
+/// Only disks have an alignment here. Their requests become bios of at most maxphys bytes, one
+/// page less if the memory starts within a page (aio_qbio, vfs_aio.c).
 fn diskBytes(address: u64, bytes: u64, alignment: u32, limits: aio.Limits) u64 {
     if (alignment == 1) return bytes;
     const most = limits.disk_bytes_max - @as(u32, if (address % page_bytes == 0) 0 else page_bytes);
@@ -459,7 +462,7 @@ fn withoutEmptyHead(iovecs: []const Iovec) []const Iovec {
     return iovecs[iovecs.len..];
 }
 
-/// How many buffers from the head fit one vectored request.
+/// How many buffers from the head fit into one vectored request.
 fn wholeBuffers(iovecs: []const Iovec, alignment: u32, limits: aio.Limits) u32 {
     assert(iovecs.len <= abi.iovecs_max);
     if (alignment == 1) return @intCast(iovecs.len);

@@ -1,17 +1,17 @@
-//! Registered buffers of io_uring: memory of a few slabs whose pages are pinned once, when they are first
-//! used, instead of for each request. For the io_uring lane alone.
+//! Registered buffers of io_uring: memory of a few slabs whose pages are pinned once, at first
+//! use, instead of for each request.
 //!
-//! A slab is held for as long as a place of the kernel's table stands for it: no place can ever stand for
-//! memory that somebody else has got since.
+//! A slab is retained while an index of the kernel's table refers to it: no index can ever refer
+//! to reused memory.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
 const plant = @import("../engine/plant.zig");
 const Slab = @import("../engine/slab.zig").Slab;
 
-/// Few: each request on a slab looks through them.
+/// Few: each request on a slab searches them.
 const slabs_max = 16;
-/// Registered one by one: none of them may take long, as all of their pages become resident.
+/// Chunks are registered one by one, so that none takes long: all of its pages become resident.
 const chunks_max = abi.registered_chunks_max;
 
 pub fn RegisteredBuffers(comptime Os: type) type {
@@ -26,17 +26,17 @@ pub fn RegisteredBuffers(comptime Os: type) type {
             refused: std.StaticBitSet(chunks_max) = .initEmpty(),
         };
 
-        /// The chunks of entry `i` have the places from `i * chunks_max` on.
+        /// The chunks of entry `i` have the indexes from `i * chunks_max`.
         entries: [slabs_max]Entry = @splat(.{}),
         count: u32 = 0,
         table: enum { unknown, made, refused } = .unknown,
 
-        /// The ring has been closed.
+        /// Call when the ring has been closed.
         pub fn deinit(self: *Self) void {
             for (&self.entries) |*entry| if (entry.slab) |slab| slab.release();
         }
 
-        /// False where that is impossible: no room, a kernel before 5.19.
+        /// Returns false if it is impossible: no room, or a kernel before 5.19.
         pub fn add(self: *Self, ring: *Os.uring.Ring, slab: *Slab, chunk_bytes: u32) bool {
             if (!available or chunk_bytes == 0) return false;
             if (slab.memory.len > @as(u64, chunk_bytes) * chunks_max) return false;
@@ -55,13 +55,14 @@ pub fn RegisteredBuffers(comptime Os: type) type {
             return false;
         }
 
-        /// What is on its way on this memory stays as it is. The slab may be gone: only its address counts.
+        /// Operations in flight on this memory are not affected. The slab may be freed already:
+        /// only its address is used.
         pub fn remove(self: *Self, ring: *Os.uring.Ring, address: u64) void {
             if (!available) return;
             const index = self.find(address) orelse return;
             const entry = &self.entries[index];
             if (entry.registered.count() > 0) {
-                // Refused by a sandbox: the places keep the memory until the ring's end.
+                // Refused by a sandbox: the table keeps the memory until the ring ends.
                 if (Os.uring.clearBuffers(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
             }
             entry.slab.?.release();
@@ -81,8 +82,8 @@ pub fn RegisteredBuffers(comptime Os: type) type {
             return null;
         }
 
-        /// The place of the chunk that holds all of this memory, if there is one. It is registered now if
-        /// need be: a request would pin its pages anyhow.
+        /// The index of the chunk that holds all of this memory, if there is one. Registers it if
+        /// needed: a request would pin its pages anyway.
         pub fn place(self: *Self, ring: *Os.uring.Ring, slab: *Slab, address: u64, bytes: u64) ?u16 {
             if (!available) return null;
             const index = self.find(@intFromPtr(slab)) orelse return null;
@@ -97,7 +98,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
                 const begin = chunk * entry.chunk_bytes;
                 const end = @min(begin + entry.chunk_bytes, slab.memory.len);
                 if (Os.uring.updateBuffer(ring, number, slab.memory[begin..end]) < 0) {
-                    // RLIMIT_MEMLOCK, or no memory: requests do without.
+                    // RLIMIT_MEMLOCK or no memory: requests work without.
                     entry.refused.set(chunk);
                     return null;
                 }

@@ -1,13 +1,13 @@
-//! The pool lane: a few real threads that make blocking system calls. It serves every engine with
-//! what the kernel lane lacks, and is all there is in the backend `threads`.
+//! The pool lane: a few threads that make blocking system calls. It does what a kernel lane
+//! lacks, and everything in the backend `threads`.
 //!
 //! The hand-over is one mutex, one condition and two lists. The owner (JavaScript) thread appends
-//! to `waiting` and takes `finished` whole; threads move operations from one to the other. An
-//! operation belongs to the pool from `submit` until it is taken from `finished`.
+//! to `waiting` and takes `finished` as a whole; threads move operations from one to the other.
+//! An operation belongs to the pool from `submit` until it is taken from `finished`.
 //!
-//! Waking a thread costs as much as a cached read. So `submit` wakes one, and a thread that was woken wakes the
-//! next one if more is waiting: calls that take long have all threads soon, short ones are done by few of them.
-//! While something waits and a thread is idle, one is on its way.
+//! Waking a thread costs as much as a cached read. So `submit` wakes one thread, and a woken
+//! thread wakes the next one if more operations wait: a few threads do short calls, and long ones
+//! soon have all threads. While an operation waits and a thread is idle, a thread is waking up.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -26,21 +26,21 @@ pub fn Pool(comptime Os: type) type {
         work: os.pthread.Condition,
         waiting: List = .{},
         finished: List = .{},
-        /// Threads that exist, and those of them blocked in `work.wait`.
+        /// Threads that exist, and how many of them are blocked in `work.wait`.
         threads: u32 = 0,
         idle: u32 = 0,
         threads_max: u32,
-        /// Operations a thread is working on right now.
+        /// Operations that threads are working on.
         running: u32 = 0,
         stopping: bool = false,
-        /// Reaping is about to happen anyhow: threads need not ring.
+        /// The engine is about to reap: threads need not ring.
         quiet: bool = false,
         wake: Os.Wake,
         /// Counted by threads, under the mutex.
         calls_made: u64 = 0,
         rings_made: u64 = 0,
         calls_of_owner: u64 = 0,
-        /// The owner's copies, as of its last look: it reads these without the mutex.
+        /// Copies for the owner, which reads them without the mutex.
         system_calls: u64 = 0,
         wakes: u64 = 0,
         /// Keeps the memory of ring and pool alive; called by each thread on its way out.
@@ -71,15 +71,15 @@ pub fn Pool(comptime Os: type) type {
             pool.work.init();
         }
 
-        /// Only when no thread is left.
+        /// Call only when no thread is left.
         pub fn deinit(pool: *Self) void {
             assert(pool.threads == 0);
             pool.work.deinit();
             pool.mutex.deinit();
         }
 
-        /// Takes the whole run. Returns false when there is no thread and none can be started: the
-        /// caller waits and tries again.
+        /// Takes the whole run. Returns false if there is no thread and none can be started: the
+        /// caller must try again later.
         pub fn submit(pool: *Self, operations: []const *Operation) bool {
             const taken = pool.take(operations);
             if (taken) pool.work.signal();
@@ -108,7 +108,7 @@ pub fn Pool(comptime Os: type) type {
             return true;
         }
 
-        /// Without a thread.
+        /// Reads at once, without a thread.
         pub fn readNow(pool: *Self, operation: *const Operation, way: read_now.Way) read_now.Outcome {
             const before = pool.calls_of_owner;
             const outcome = read_now.readNow(Os, operation, way, &pool.calls_of_owner);
@@ -116,7 +116,7 @@ pub fn Pool(comptime Os: type) type {
             return outcome;
         }
 
-        /// Hands out everything that is finished.
+        /// Returns everything that is finished.
         pub fn reap(pool: *Self) List {
             pool.mutex.lock();
             defer pool.mutex.unlock();
@@ -127,7 +127,7 @@ pub fn Pool(comptime Os: type) type {
             return taken;
         }
 
-        /// Back to ringing; false when something finished meanwhile.
+        /// Turns ringing on again; returns false if something finished meanwhile.
         pub fn arm(pool: *Self) bool {
             pool.mutex.lock();
             defer pool.mutex.unlock();
@@ -141,14 +141,14 @@ pub fn Pool(comptime Os: type) type {
             pool.quiet = true;
         }
 
-        /// A thread inside a system call cannot be called back; what still waits can.
+        /// Removes an operation that waits. A thread inside a system call cannot be interrupted.
         pub fn cancel(pool: *Self, operation: *Operation) lane.Cancellation {
             pool.mutex.lock();
             defer pool.mutex.unlock();
             return if (pool.waiting.remove(operation)) .removed else .requested;
         }
 
-        /// No thread takes anything new; idle ones leave. Returns what still waited.
+        /// Threads take no more operations, and idle ones exit. Returns the waiting operations.
         pub fn stop(pool: *Self) List {
             pool.mutex.lock();
             defer pool.mutex.unlock();
@@ -171,7 +171,7 @@ pub fn Pool(comptime Os: type) type {
 
         fn run(argument: ?*anyopaque) callconv(.c) ?*anyopaque {
             const pool: *Self = @ptrCast(@alignCast(argument.?));
-            // What `release` needs is read first: it may free the pool.
+            // Read what `release` needs first: it may free the pool.
             const owner = pool.owner;
             const release = pool.release;
             pool.serve();
@@ -203,7 +203,7 @@ pub fn Pool(comptime Os: type) type {
                 pool.calls_made += 1;
                 const was_empty = pool.finished.count == 0;
                 pool.finished.push(operation);
-                // Only the first one rings: the owner takes all that is there when it comes.
+                // Only the first one rings: the owner takes everything that is there.
                 if (was_empty and !pool.quiet and !pool.stopping) {
                     pool.rings_made += 1;
                     pool.wake.ring();
