@@ -1,9 +1,9 @@
 //! The medium of a simulated device: what reads see, what a power cut would leave, and the writes
-//! that make the difference, in order.
+//! in between, in order.
 //!
-//! A crash decides for each of these writes by itself: nothing of it survives, all of it, or some of
-//! its sectors. So a later write may survive without an earlier one, and an older version of a sector
-//! without the newer one, as with a drive that orders its cache as it likes.
+//! A crash decides for each of these writes independently: none of it survives, all of it, or
+//! some of its sectors. So a later write may survive without an earlier one, and an older version
+//! of a sector without the newer one, as with a drive that reorders its cache.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -13,21 +13,21 @@ const SectorMap = @import("sector_map.zig").SectorMap;
 
 const Mapping = []align(std.heap.page_size_min) u8;
 
-/// A cache that is full writes everything back.
+/// A full cache is written back.
 const cache_bytes_min = abi.piece_bytes_max;
 const cache_bytes_max = 64 * 1024 * 1024;
 const cache_writes_max = 65536;
-/// Memory is looked at in such steps when it is zeroed, so that what was never used stays unused.
+/// Step in which memory is checked before it is zeroed, so that unused pages stay unused.
 const zero_step = 4096;
 const header_bytes = @sizeOf(abi.ImageRange);
-/// One in so many writes of several sectors is torn by a crash.
+/// A crash tears one in this many writes of several sectors.
 const torn_one_in = 4;
 
 const Write = struct {
     sequence: u64,
     offset: u64,
     length: u64,
-    /// Where its data is in the cache; zeroes have none.
+    /// Position of its data in the cache; zeroes have none.
     data: u64,
     zeroes: bool,
 };
@@ -39,7 +39,7 @@ pub const Drive = struct {
     bytes: Mapping,
     /// What is on the medium for sure.
     durable: Mapping,
-    /// Sectors in which either may have anything but zeroes: nothing else is ever looked at.
+    /// Sectors that may hold anything but zeroes in either; no others are ever read.
     written: SectorMap,
     cache: Mapping,
     cache_used: u64 = 0,
@@ -108,7 +108,7 @@ pub const Drive = struct {
         drive.append(offset, length).zeroes = true;
     }
 
-    /// Zeroes what is not zero anyhow.
+    /// Zeroes the range, without touching sectors that were never written.
     fn clear(drive: *const Drive, medium: Mapping, offset: u64, length: u64) void {
         const end = offset + length;
         var from = offset;
@@ -118,14 +118,14 @@ pub const Drive = struct {
         }
     }
 
-    /// Puts bytes there from the beginning of time.
+    /// Stores initial contents.
     fn preload(drive: *Drive, offset: u64, data: []const u8) void {
         var done: u64 = 0;
         while (done < data.len) {
             const at = offset + done;
             const part = data[done..][0..@min(data.len - done, drive.sector_size - at % drive.sector_size)];
             done += part.len;
-            // Of an image that is mostly empty only the rest is there to be looked at later.
+            // Skip empty parts: only the rest of a mostly empty image is read later.
             const is_empty = std.mem.allEqual(u8, part, 0);
             if (is_empty and !drive.written.isMarked(at / drive.sector_size)) continue;
             drive.written.mark(at, part.len);
@@ -134,8 +134,8 @@ pub const Drive = struct {
         }
     }
 
-    /// Writes into `out` what was ever written at `from` or behind it, as far as it fits: runs of bytes, before
-    /// each its `abi.ImageRange`. Returns how much of `out` is used; 0: there is no more.
+    /// Writes what was ever written from `from` on into `out`, as far as it fits: runs of bytes,
+    /// each after its `abi.ImageRange`. Returns how much of `out` is used; 0: there is no more.
     pub fn pack(drive: *const Drive, from: u64, out: []u8) u64 {
         var at = from;
         var used: u64 = 0;
@@ -155,7 +155,8 @@ pub const Drive = struct {
         return used;
     }
 
-    /// Puts there, from the beginning of time, what `pack` has written. False where it cannot have.
+    /// Loads what `pack` has written as initial contents. Returns false if `pack` cannot have
+    /// written it.
     pub fn unpack(drive: *Drive, in: []const u8) bool {
         var rest = in;
         while (rest.len > 0) {
@@ -179,7 +180,7 @@ pub const Drive = struct {
     fn append(drive: *Drive, offset: u64, length: u64) *Write {
         assert(offset + length <= drive.size);
         if (drive.count == cache_writes_max) drive.sync(drive.sequence);
-        // A sync may have kept the end of the list.
+        // A sync may have left entries at the end of the list.
         if (drive.count == cache_writes_max) drive.compact();
         drive.sequence += 1;
         const entry = &drive.list()[drive.count];
@@ -206,8 +207,8 @@ pub const Drive = struct {
         drive.first = 0;
     }
 
-    /// Makes durable what was written up to `sequence`, and nothing more: that is the least that a
-    /// device may do, so that nobody comes to rely on more.
+    /// Makes durable what was written up to `sequence`, and nothing more: the least that a device
+    /// may do, so that nothing relies on more.
     pub fn sync(drive: *Drive, sequence: u64) void {
         while (drive.first < drive.count) : (drive.first += 1) {
             const entry = &drive.list()[drive.first];
@@ -219,16 +220,16 @@ pub const Drive = struct {
         drive.cache_used = 0;
     }
 
-    /// `length` bytes of a write, from `from` on, reach the medium.
+    /// Moves `length` bytes of a write from `from` on to the medium.
     fn keep(drive: *Drive, entry: *const Write, from: u64, length: u64) void {
         const at = entry.offset + from;
         if (entry.zeroes) return drive.clear(drive.durable, at, length);
         @memcpy(drive.durable[at..][0..length], drive.cache[entry.data + from ..][0..length]);
     }
 
-    /// The power is cut. Afterwards reads see what survived.
+    /// Cuts the power. Afterwards reads see what survived.
     pub fn crash(drive: *Drive, random: std.Random) void {
-        // Anything from hardly a write to nearly all, not always about half.
+        // Any rate from hardly a write to nearly all, not always about half.
         const rate = random.int(u8);
         const lost = drive.list()[drive.first..drive.count];
         for (lost) |*entry| {
@@ -245,7 +246,7 @@ pub const Drive = struct {
         drive.cache_used = 0;
     }
 
-    /// Reads see what is on the medium.
+    /// Resets what reads see to the medium.
     fn forget(drive: *Drive, entry: *const Write) void {
         const end = entry.offset + entry.length;
         var from = entry.offset;
@@ -260,7 +261,8 @@ pub const Drive = struct {
         return last - entry.offset / drive.sector_size + 1;
     }
 
-    /// A sector is written whole or not at all. Of what holds nothing but zeroes there is nothing to decide.
+    /// Keeps some sectors of a write. A sector is written whole or not at all. Sectors of zeroes
+    /// over zeroes need no decision.
     fn keepSome(drive: *Drive, entry: *const Write, random: std.Random) void {
         const end = entry.offset + entry.length;
         var from = entry.offset;
@@ -275,7 +277,7 @@ pub const Drive = struct {
     }
 };
 
-/// Leaves pages alone that hold zeroes already.
+/// Zeroes memory, without touching pages that hold zeroes already.
 pub fn zeroMemory(memory: []u8) void {
     var done: usize = 0;
     while (done < memory.len) {

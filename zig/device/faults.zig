@@ -1,5 +1,5 @@
-//! What goes wrong in the fake kernel. `Rules` are a user's plan for one device (`bun-aio/testing`);
-//! `Weather` is the kernel's mood, rates out of 256 drawn from the seed (the fuzzer).
+//! Injected faults. `Rules` are a user's plan for one device (`bun-aio/testing`). `Weather` are
+//! rates out of 256 for the fake kernel, drawn from the seed (the fuzzer).
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -8,11 +8,11 @@ pub const E = std.posix.E;
 
 /// Rates are out of 256.
 pub const Weather = struct {
-    /// A transfer moves only a part.
+    /// A transfer is short.
     short: u8 = 0,
-    /// A write reports success and moved nothing.
+    /// A write reports success and transfers nothing.
     idle_write: u8 = 0,
-    /// A completion says EINTR, EAGAIN.
+    /// A completion reports EINTR or EAGAIN.
     interrupted: u8 = 0,
     again: u8 = 0,
     /// A transfer fails with EIO, a write with ENOSPC, anything with another errno.
@@ -25,41 +25,42 @@ pub const Weather = struct {
     unresponsive: u8 = 0,
     /// A thread of the pool cannot be started.
     refuse_thread: u8 = 0,
-    /// Completes within the system call that submits it.
+    /// The request completes within the system call that submits it.
     immediate: u8 = 0,
-    /// Never completes unless it is cancelled.
+    /// The request never completes unless it is cancelled.
     stuck: u8 = 0,
-    /// A request to cancel comes too late, or is not possible.
+    /// A cancel request comes too late, or is impossible.
     uncancellable: u8 = 0,
     /// The kernel reports a submission a second time, later.
     stale: u8 = 0,
-    /// Other processes take and give back all room of the system.
+    /// Other processes take and release all room of the system.
     others: u8 = 0,
-    /// What a read wants is not in the page cache.
+    /// The data of a read is not in the page cache.
     uncached: u8 = 0,
     latency_ns_max: u64 = 1_000_000,
 };
 
 pub const Operation = enum(u32) { read = 0, write = 1, sync = 2, discard = 3, any = 4 };
 
-/// One line of a fault plan. Counts matching requests from 1.
+/// One rule of a fault plan. Counts matching requests from 1.
 pub const Rule = struct {
     operation: Operation = .any,
-    /// The range it watches; everything, when the length is 0.
+    /// The range that it matches; the whole device if the length is 0.
     offset: u64 = 0,
     length: u64 = 0,
-    /// Which matching requests: the nth, every nth, a part of 65536; all, when all are 0.
+    /// Which matching requests it affects: the nth, every nth, a share in 1/65536; all if all are
+    /// 0.
     nth: u32 = 0,
     every: u32 = 0,
     probability: u32 = 0,
-    /// Fires so many times at most; 0 for ever.
+    /// Affects at most so many requests; 0: no limit.
     times: u32 = 0,
 
     errno: i32 = 0,
-    /// Bytes moved before a short end; needs `is_short`.
+    /// Bytes transferred by a short request; needs `is_short`.
     short: u64 = 0,
     is_short: bool = false,
-    /// A write stops in the middle and fails: so many bytes have reached the medium.
+    /// A write stops and fails after this many bytes have reached the medium.
     torn: u64 = 0,
     is_torn: bool = false,
     latency_ns: u64 = 0,
@@ -74,13 +75,13 @@ pub const Rule = struct {
         if (!rule.active) return false;
         if (rule.operation != .any and rule.operation != operation) return false;
         if (rule.length == 0) return true;
-        // A sync has no range: it meets only rules without one.
+        // A sync has no range: it matches only rules without one.
         if (operation == .sync) return false;
         return offset < rule.offset +| rule.length and rule.offset < offset +| @max(length, 1);
     }
 };
 
-/// What all rules together ask of one request.
+/// The combined effect of all rules on one request.
 pub const Verdict = struct {
     errno: i32 = 0,
     limit: u64 = std.math.maxInt(u64),
@@ -95,7 +96,7 @@ pub const rules_max = 64;
 pub const Rules = struct {
     rules: [rules_max]Rule = @splat(.{}),
 
-    /// The handle for `remove`, or null when the plan is full.
+    /// Returns the handle for `remove`, or null if the plan is full.
     pub fn add(rules: *Rules, rule: Rule) ?u32 {
         for (&rules.rules, 0..) |*place, index| {
             if (place.active) continue;
@@ -113,7 +114,7 @@ pub const Rules = struct {
         rules.rules[handle].active = false;
     }
 
-    /// Counts the request and says what happens to it.
+    /// Counts the request and returns what happens to it.
     pub fn consult(rules: *Rules, random: std.Random, operation: Operation, offset: u64, length: u64) Verdict {
         var verdict: Verdict = .{};
         for (&rules.rules) |*rule| {

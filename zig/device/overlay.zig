@@ -1,5 +1,5 @@
-//! Copy-on-write over a file or device that is only ever read: changed sectors live in memory, the
-//! rest comes from below.
+//! Copy-on-write over a file or device that is only read: changed sectors are in memory, the rest
+//! comes from the base.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -12,16 +12,16 @@ const Mapping = []align(std.heap.page_size_min) u8;
 pub const Overlay = struct {
     size: u64,
     sector_size: u32,
-    /// Ours, open for reading at least; nothing here writes to it.
+    /// A descriptor of our own, open for reading; never written to.
     fd: i32,
-    /// The changed sectors, where they belong; pages that are never used cost no memory.
+    /// The changed sectors, at their offsets; unused pages cost no memory.
     bytes: Mapping,
     changed: SectorMap,
 
     pub fn init(fd: i32, size: u64, sector_size: u32) ?Overlay {
         assert(size > 0);
         const sectors = std.math.divCeil(u64, size, sector_size) catch unreachable;
-        // Whole sectors, also where the base ends within one.
+        // Whole sectors, even if the base ends within one.
         const bytes = os.mapMemory(sectors * sector_size) orelse return null;
         var changed = SectorMap.init(size, sector_size) orelse {
             os.unmapMemory(bytes);
@@ -49,7 +49,7 @@ pub const Overlay = struct {
         overlay.* = undefined;
     }
 
-    /// 0, or a negative errno of the base.
+    /// Returns 0, or a negative errno of the base.
     pub fn read(overlay: *const Overlay, offset: u64, out: []u8) isize {
         assert(offset + out.len <= overlay.size);
         const end = offset + out.len;
@@ -75,7 +75,7 @@ pub const Overlay = struct {
             const result = os.native.pread(overlay.fd, address, out.len - done, offset + done);
             if (result == os.negative(.INTR)) continue;
             if (result < 0) return result;
-            // The base has become shorter: what is missing reads as zeroes.
+            // The base has shrunk: what is missing reads as zeroes.
             if (result == 0) {
                 @memset(out[done..], 0);
                 return 0;
@@ -85,7 +85,7 @@ pub const Overlay = struct {
         return 0;
     }
 
-    /// 0, or a negative errno: a sector that is changed in part is read from the base first.
+    /// Returns 0, or a negative errno: a partly changed sector is read from the base first.
     pub fn write(overlay: *Overlay, offset: u64, data: []const u8) isize {
         const result = overlay.own(offset, data.len);
         if (result < 0) return result;
@@ -100,7 +100,7 @@ pub const Overlay = struct {
         return 0;
     }
 
-    /// Makes every sector of the range ours.
+    /// Copies every sector of the range from the base that was not copied before.
     fn own(overlay: *Overlay, offset: u64, length: u64) isize {
         if (length == 0) return 0;
         assert(offset + length <= overlay.size);
@@ -126,8 +126,8 @@ pub const Overlay = struct {
         return overlay.readBase(start, overlay.bytes[start..][0..bytes]);
     }
 
-    /// Writes runs of changed sectors that begin at `from` or later, as offset and length in bytes;
-    /// returns how many.
+    /// Writes runs of changed sectors that begin at `from` or later, as offset and length in
+    /// bytes; returns how many.
     pub fn changes(overlay: *const Overlay, from: u64, out: [][2]f64) u32 {
         var at = from - from % overlay.sector_size;
         var count: u32 = 0;

@@ -1,5 +1,5 @@
-//! Which sectors of a medium in memory hold something of their own: one bit for each. What was never marked
-//! is passed over 64 sectors at a time, and costs no memory.
+//! A bitmap of the sectors of a medium in memory that were written. Runs of other sectors are
+//! skipped 64 at a time, and cost no memory.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -8,7 +8,7 @@ const os = @import("../os/os.zig");
 const Word = u64;
 const word_bits = @bitSizeOf(Word);
 
-/// Bytes of a medium.
+/// A range of bytes of a medium.
 pub const Range = struct { offset: u64, length: u64 };
 
 pub const SectorMap = struct {
@@ -35,7 +35,7 @@ pub const SectorMap = struct {
         return pointer[0 .. map.memory.len / @sizeOf(Word)];
     }
 
-    /// Sectors of `bytes` bytes: the last of them may be a part.
+    /// Number of sectors in `bytes` bytes; the last one may be partial.
     fn countOf(bytes: u64, sector_size: u32) u64 {
         return std.math.divCeil(u64, bytes, sector_size) catch unreachable;
     }
@@ -45,7 +45,7 @@ pub const SectorMap = struct {
         return map.words()[sector / word_bits] & bit != 0;
     }
 
-    /// Every sector that the range touches.
+    /// Marks every sector that the range touches.
     pub fn mark(map: *SectorMap, offset: u64, length: u64) void {
         if (length == 0) return;
         assert(offset + length <= map.size);
@@ -55,7 +55,8 @@ pub const SectorMap = struct {
         }
     }
 
-    /// The first run of marked sectors that ends behind `from`, cut to what lies from there to `end`.
+    /// The first run of marked sectors that ends after `from`, cut to the range from there to
+    /// `end`.
     pub fn next(map: *const SectorMap, from: u64, end: u64) ?Range {
         assert(end <= map.size);
         if (from >= end) return null;
@@ -67,7 +68,7 @@ pub const SectorMap = struct {
         return .{ .offset = start, .length = @min(behind * map.sector_size, end) - start };
     }
 
-    /// The first sector from `from` on that is marked, or is not; `total` if there is none.
+    /// The first sector from `from` on that is (or is not) marked; `total` if there is none.
     fn find(map: *const SectorMap, from: u64, total: u64, marked: bool) u64 {
         const uniform: Word = if (marked) 0 else std.math.maxInt(Word);
         var sector = from;

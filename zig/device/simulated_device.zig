@@ -1,8 +1,9 @@
-//! The kernel lane of `bun-aio/testing`: one device in memory that obeys a fault plan, under the real
-//! engine. One seed decides in which order requests end that could end at the same time, and what a
-//! crash leaves: the same calls see the same run. Only latencies take real time.
+//! The simulated device of `bun-aio/testing`: a kernel lane over one device in memory with a
+//! fault plan, under the real engine. One seed decides in which order requests end that could end
+//! at the same time, and what a crash leaves: the same calls give the same run. Only latencies
+//! take real time.
 //!
-//! Nothing goes wrong that the user did not ask for. (The fuzzer has a kernel of its own, with virtual
+//! Nothing fails that the user did not request. (The fuzzer has a kernel of its own, with virtual
 //! time: `fake/kernel.zig`.)
 
 const std = @import("std");
@@ -19,22 +20,22 @@ const Operation = operation_file.Operation;
 const E = std.posix.E;
 const negative = os.negative;
 
-/// No process can have a descriptor of this number (fs.nr_open is 2^30 at most), so that a mistake
-/// with it never meets somebody's file.
+/// No process can have a descriptor with this number (fs.nr_open is 2^30 at most), so a mistake
+/// with it never affects another file.
 const fd: i32 = 0x7000_0000;
 
-/// MAX_ERRNO of Linux (include/linux/err.h); others' numbers are all smaller.
+/// MAX_ERRNO of Linux (include/linux/err.h); the numbers of other systems are smaller.
 const errno_max = 4095;
 
-/// A request that the device has and that has not ended.
+/// A request in flight on the device.
 const Request = struct {
     operation: *Operation,
     verdict: faults.Verdict = .{},
-    /// Not before; 0 for those that can end at once.
+    /// Earliest time to end; 0 for requests that can end at once.
     due_ns: u64 = 0,
     /// Syncs: the last write they cover.
     sequence: u64 = 0,
-    /// Commands have been obeyed when they came.
+    /// The result of a command, which is executed on submission.
     result: ?isize = null,
 };
 
@@ -47,7 +48,7 @@ pub const SimulatedDevice = struct {
     medium: Medium,
     size: u64,
     sector_size: u32,
-    /// What offsets and lengths, and addresses, have to be multiples of.
+    /// Alignment of offsets and lengths, and of addresses, in bytes.
     alignment: u32,
     memory_alignment: u32,
     prng: std.Random.DefaultPrng,
@@ -55,13 +56,13 @@ pub const SimulatedDevice = struct {
     rules: faults.Rules,
     rule_count: u32,
     memory: []align(std.heap.page_size_min) u8,
-    /// Can end, in any order.
+    /// Requests that can end, in any order.
     ready: []Request,
     ready_count: u32,
-    /// Have to wait, in the order of submission.
+    /// Requests that must wait, in order of submission.
     delayed: []Request,
     delayed_count: u32,
-    /// Without power, or pulled out: nothing brings this one back.
+    /// Without power, or unplugged: permanent.
     gone: bool,
     system_calls: u64,
     submit_calls: u64,
@@ -145,7 +146,7 @@ pub const SimulatedDevice = struct {
         var request: Request = .{ .operation = operation };
         if (operation.kind == .device_command) {
             request.result = self.obey(operation);
-            // Answers in order, and costs the seed nothing.
+            // Answers in order, and draws nothing from the seed.
             return self.delay(request);
         } else if (operation.isSync() and self.medium == .drive) {
             request.sequence = self.medium.drive.sequence;
@@ -206,7 +207,7 @@ pub const SimulatedDevice = struct {
         return request;
     }
 
-    /// The one that has been due for longest.
+    /// The request that has been due for longest.
     fn popDue(self: *SimulatedDevice, now_ns: u64) ?Request {
         if (self.delayed_count == 0) return null;
         var index: u32 = 0;
@@ -248,7 +249,7 @@ pub const SimulatedDevice = struct {
 
     pub fn cancelAll(_: *SimulatedDevice, _: u32) void {}
 
-    /// Nothing rings: in so many ms the next delayed request is due.
+    /// Milliseconds until the next delayed request is due: nothing rings for it.
     pub fn dueMs(self: *const SimulatedDevice, now_ns: u64) ?u32 {
         if (self.delayed_count == 0) return null;
         var due_ns: u64 = std.math.maxInt(u64);
@@ -287,7 +288,7 @@ pub const SimulatedDevice = struct {
         if (!self.isAligned(operation)) return negative(.INVAL);
         const piece = operation.piece;
         const is_read = operation.kind == .read or operation.kind == .readv;
-        // Of a rule for any operation: reads are not torn.
+        // From a rule for any operation: reads cannot be torn.
         if (verdict.torn != null and !is_read) {
             const result = self.move(operation, verdict.torn.?);
             if (result < 0) return result;
@@ -302,7 +303,7 @@ pub const SimulatedDevice = struct {
         return operation.piece.isAligned(self.alignment, self.memory_alignment);
     }
 
-    /// Moves at most `limit` bytes between memory and medium, as far as the device goes.
+    /// Transfers at most `limit` bytes between memory and medium, up to the end of the device.
     fn move(self: *SimulatedDevice, operation: *const Operation, limit: u64) isize {
         const piece = operation.piece;
         const is_read = operation.kind == .read or operation.kind == .readv;
@@ -315,7 +316,8 @@ pub const SimulatedDevice = struct {
             const memory = @as([*]u8, @ptrFromInt(buffer.base))[0..bytes];
             const offset = piece.offset + done;
             const result = if (is_read) self.read(offset, memory) else self.write(offset, memory);
-            // As a kernel would: what was moved before the failure counts, the next request meets it.
+            // Like a kernel: bytes transferred before the failure count, and the next request
+            // fails.
             if (result < 0) return if (done > 0 and self.alignment == 1) @intCast(done) else result;
             done += bytes;
         }
@@ -340,7 +342,7 @@ pub const SimulatedDevice = struct {
     }
 
     fn sync(self: *SimulatedDevice, request: *const Request) isize {
-        // What a failed sync was to save stays unsafe.
+        // A failed sync makes nothing durable.
         if (request.verdict.errno != 0) return -@as(isize, request.verdict.errno);
         switch (self.medium) {
             .drive => |*drive| drive.sync(request.sequence),
@@ -371,8 +373,8 @@ pub const SimulatedDevice = struct {
         return 0;
     }
 
-    /// Everything in flight ends now. Writes among it may have reached the medium like any other
-    /// that was not synced.
+    /// Ends everything in flight. Writes among it may have reached the medium like any other
+    /// unsynced write.
     fn cutPower(self: *SimulatedDevice, cause: ?*const Request) void {
         if (self.gone) return;
         while (self.delayed_count > 0) self.push(self.removeDelayed(0));
@@ -435,7 +437,7 @@ pub const SimulatedDevice = struct {
         out.minor = -1;
         const model = if (self.medium == .overlay) "overlay" else "simulated";
         @memcpy(out.model[0..model.len], model);
-        // An overlay has nothing to do with a seed.
+        // An overlay does not depend on the seed.
         if (self.medium == .overlay) return 0;
         _ = std.fmt.bufPrint(&out.serial, "seed {d}", .{self.seed}) catch unreachable;
         return 0;
@@ -502,7 +504,8 @@ pub const SimulatedDevice = struct {
         return 0;
     }
 
-    /// 0 or a number of the system's, but none after which the engine would ask again for ever.
+    /// Whether an error is valid: 0, or an errno of the system that the engine does not retry for
+    /// ever.
     fn mayFailWith(errno: i32) bool {
         return switch (errno) {
             @intFromEnum(E.AGAIN), @intFromEnum(E.INTR) => false,

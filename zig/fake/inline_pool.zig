@@ -1,5 +1,6 @@
-//! The pool lane in simulation: the interface of `lanes/thread_pool.zig`, but jobs run inline when
-//! the virtual clock says so. `test/pool_stress.zig` tests the real hand-over with real threads.
+//! The pool lane over the fake kernel: the interface of `lanes/thread_pool.zig`, but jobs run
+//! inline when the virtual clock says so. `test/pool_stress.zig` tests the real hand-over with
+//! real threads.
 
 const std = @import("std");
 const assert = std.debug.assert;

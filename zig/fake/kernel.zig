@@ -1,7 +1,8 @@
-//! A deterministic kernel: one seed decides everything. Media in memory, descriptors, a virtual
-//! clock, and requests that complete later, in any order, with whatever `faults.zig` says. It knows
-//! nothing of submission interfaces: those are `lane.zig` (a lane of its own), `uring.zig` and
-//! `posix_aio.zig` (the systems under the real lanes), and `inline_pool.zig`. It does not ship.
+//! A deterministic fake kernel: one seed decides everything. It has media in memory, descriptors,
+//! a virtual clock, and requests that complete later, in any order, with the faults of
+//! `device/faults.zig`. It has no submission interface: those are `lane.zig` (a lane of its own),
+//! `uring.zig` and `posix_aio.zig` (under the real lanes), and `inline_pool.zig`. It does not
+//! ship.
 
 const std = @import("std");
 const assert = std.debug.assert;

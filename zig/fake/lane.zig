@@ -1,5 +1,5 @@
-//! The lane of the fake kernel itself: what every kernel lane has in common, without any
-//! real interface's detail.
+//! A lane directly over the fake kernel: what all kernel lanes have in common, without the
+//! details of a real interface.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,8 +1,8 @@
 //! A fake io_uring in plain memory under `lanes/io_uring.zig`: submission and completion rings,
-//! and an enter of its own over the fake kernel. It gives no more than Linux promises (the
-//! sources are io_uring/io_uring.c and eventfd.c, 6.12): deferred completions run at most 20 an
-//! enter and ring only when they find an empty list; a full completion ring overflows; eventfd
-//! signals that meet IORING_CQ_EVENTFD_DISABLED are lost.
+//! and an enter over the fake kernel. It guarantees no more than Linux does (sources:
+//! io_uring/io_uring.c and eventfd.c, 6.12): an enter runs at most 20 deferred completions, which
+//! ring only when they find an empty list; a full completion ring overflows; eventfd signals
+//! under IORING_CQ_EVENTFD_DISABLED are lost.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,4 +1,4 @@
-//! Lanes that tell the oracle what passes through them. The engine under test is
+//! Lane wrappers that report to the oracle what passes through them. The engine under test is
 //! `Engine(Checked(Lane), CheckedPool)`.
 
 const abi = @import("core").abi;

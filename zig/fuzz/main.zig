@@ -1,6 +1,7 @@
-//! The fuzzer: one seed is one run of the engine over each lane over the fake kernel, against an
-//! oracle. `zig build fuzz -- [seed]`, `zig build fuzz -- --seeds 2000 [--from N] [--lane NAME] [--trace]`;
-//! `zig build test` runs a few seeds, `zig build plants` shows that planted bugs are found.
+//! The fuzzer. One seed is one run of the engine over each lane over the fake kernel, checked by
+//! an oracle. `zig build fuzz -- [seed]`, `zig build fuzz -- --seeds 2000 [--from N] [--lane
+//! NAME] [--trace]`. `zig build test` runs a few seeds; `zig build plants` shows that planted
+//! bugs are found.
 
 const std = @import("std");
 const plant = @import("core").plant;

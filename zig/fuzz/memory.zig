@@ -1,5 +1,5 @@
-//! The buffers of the fuzzer's calls: a few slabs, several slots in each, and room for the vectors.
-//! Made once for all seeds.
+//! The buffers of the fuzzer's calls: a few slabs with several slots each, and room for the
+//! vectors. Made once for all seeds.
 
 const std = @import("std");
 const assert = std.debug.assert;

@@ -1,4 +1,4 @@
-//! The byte array that stands for one file, and what a crash may do to it.
+//! The model of one file: a byte array, and what a crash may do to it.
 
 const std = @import("std");
 const abi = @import("core").abi;

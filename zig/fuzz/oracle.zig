@@ -1,6 +1,6 @@
-//! What must be true, kept beside the engine: every call that was made, a byte array for every file,
-//! and rules. It sees the engine from both sides: rows of the completion table above, runs and
-//! results of the lanes below (`checked.zig`).
+//! The oracle: every call made, a byte array for every file, and rules. It sees both sides of the
+//! engine: rows of the completion table above, runs and results of the lanes below
+//! (`checked.zig`).
 
 const std = @import("std");
 const abi = @import("core").abi;

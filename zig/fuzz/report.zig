@@ -1,5 +1,5 @@
-//! How a fuzz run ends: which seed is running, what to print when it fails, and whether a failure
-//! is what was wanted (a planted bug).
+//! The end of a fuzz run: which seed is running, what to print when it fails, and whether a
+//! failure is expected (a planted bug).
 
 const std = @import("std");
 

@@ -1,4 +1,4 @@
-//! How each lane is put over the fake kernel.
+//! Assembles each lane over the fake kernel.
 
 const std = @import("std");
 const fail = @import("report.zig").fail;

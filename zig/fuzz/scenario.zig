@@ -1,6 +1,7 @@
-//! One seed on one lane: plays JavaScript. It calls into the engine only for the reasons `ring.ts`
-//! has: new calls, a ring of the wake descriptor, the retry timer, `more`, a cancel. Whatever is
-//! still outstanding when none of these can come any more would hang for ever.
+//! One seed on one lane, in the role of JavaScript. It calls the engine only for the reasons
+//! `src/ring/proactor.ts` has: new calls, a ring of the wake descriptor, the retry timer, `more`,
+//! a cancel. Operations still in flight when none of these can happen any more would hang for
+//! ever.
 
 const std = @import("std");
 const abi = @import("core").abi;

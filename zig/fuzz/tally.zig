@@ -1,5 +1,5 @@
-//! What the statistics and the clock must say, counted by the oracle from what passes through the
-//! lanes and the table. Every member of `abi.Stats` is compared after every call.
+//! The expected statistics and clock, counted by the oracle from what passes through the lanes
+//! and the table. Every member of `abi.Stats` is compared after every call.
 
 const std = @import("std");
 const abi = @import("core").abi;

@@ -1,6 +1,6 @@
-//! What a seed makes the caller do: files, sizes, kinds of calls, and how bad the weather is. Each
-//! kind of accident is either off or at some rate, so that every one also meets runs without the
-//! others (swarm testing).
+//! The workload of a seed: files, sizes, kinds of calls, and fault rates. Each kind of fault is
+//! either off or at some rate, so that each one is also tested without the others (swarm
+//! testing).
 
 const std = @import("std");
 const abi = @import("core").abi;

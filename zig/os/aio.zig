@@ -3,31 +3,31 @@
 
 const abi = @import("../abi.zig");
 
-/// What a control block asks for. `readv` and `writev` only where `Limits.vectors` is set.
+/// Operations of a control block. `readv` and `writev` only if `Limits.vectors` is set.
 pub const Opcode = enum { read, write, readv, writev };
 
-/// One transfer, or, with `length` 0 and no address, the descriptor and token of a sync.
+/// One transfer; with `length` 0 and no address, the descriptor and token of a sync.
 pub const Request = struct {
     opcode: Opcode,
     fd: i32,
-    /// The memory, or for vectors an array of `Iovec`.
+    /// The memory; for vectors an array of `Iovec`.
     address: u64,
-    /// Bytes, or for vectors the number of `Iovec`s.
+    /// Bytes; for vectors the number of `Iovec`s.
     length: u64,
     offset: u64,
-    /// Comes back with the completion.
+    /// Returned with the completion.
     token: u64,
 };
 
-/// What aio_cancel(2) said. In each case the block still ends through `take` and `finish`.
+/// The answer of aio_cancel(2). In each case the block still ends through `take` and `finish`.
 pub const Cancel = enum {
-    /// AIO_CANCELED: it ends with ECANCELED.
+    /// AIO_CANCELED: the block ends with ECANCELED.
     canceled,
-    /// AIO_NOTCANCELED, AIO_ALLDONE or an error: it ends as it ends.
+    /// AIO_NOTCANCELED, AIO_ALLDONE or an error: the block ends as if it had not been cancelled.
     runs_on,
 };
 
-/// Read when the lane starts, and again when the system says that a list is too long.
+/// Limits, read when the lane starts and again when a list is too long.
 pub const Limits = struct {
     /// Entries in one lio_listio; at least 1.
     list_max: u32,
@@ -37,9 +37,9 @@ pub const Limits = struct {
     disk_iovecs_max: u32,
     /// Whether the kernel has LIO_READV and LIO_WRITEV.
     vectors: bool,
-    /// Whether aio_fsync may be asked at all: it has to refuse disks, whose caches it does not flush.
+    /// Whether aio_fsync may be used: it must refuse disks, whose caches it does not flush.
     syncs: bool,
-    /// Whether aio_fsync knows O_DSYNC; else a data sync is a whole one.
+    /// Whether aio_fsync supports O_DSYNC; else a data sync is a full sync.
     data_sync: bool,
 };
 

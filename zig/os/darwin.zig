@@ -1,4 +1,4 @@
-//! macOS through its libc. There is no AIO here: the backend is `threads`.
+//! macOS through its libc. AIO is not used: the backend is `threads`.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -58,8 +58,8 @@ comptime {
     std.debug.assert(@sizeOf(Unmap) == 16);
 }
 
-/// fsync(2) on macOS leaves the drive's cache as it is: F_FULLFSYNC empties it too. Where a file
-/// system lacks that (network), an fsync with a barrier, then a plain one, is the best there is.
+/// fsync(2) on macOS does not flush the drive's cache; F_FULLFSYNC does. If a file system lacks
+/// that (network), an fsync with a barrier, then a plain one, is the best available.
 pub fn syncAll(fd: i32) isize {
     if (isDisk(fd)) return syncDisk(fd);
     const full = fcntlPlain(fd, F_FULLFSYNC);
@@ -69,7 +69,7 @@ pub fn syncAll(fd: i32) isize {
     return unix.fsync(fd);
 }
 
-/// There is nothing between a barrier, which promises only order, and the whole.
+/// macOS has nothing between a barrier, which guarantees only order, and a full sync.
 pub fn syncData(fd: i32) isize {
     return syncAll(fd);
 }
@@ -93,8 +93,8 @@ fn fcntlPlain(fd: i32, command: c_int) isize {
     return unix.signed(c.fcntl(fd, command, @as(c_int, 0)));
 }
 
-/// F_PREALLOCATE reserves behind the file's blocks and leaves its size (fcntl(2)). The size is read
-/// again right before it is set, so that a file which has grown meanwhile is not cut.
+/// F_PREALLOCATE reserves space after the file's blocks and keeps its size (fcntl(2)). The size
+/// is read again right before it is set, so that a file that has grown meanwhile is not cut.
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     const wanted: i64 = @intCast(offset + length);
     var stat: c.Stat = undefined;
@@ -122,7 +122,7 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
     const fd: i32 = @intCast(result);
     const refused = unix.opened(fd, info, fileInfo);
     if (refused < 0 or flags & abi.OpenFlag.direct == 0) return refused;
-    // It asks nothing of memory or offsets: what does not fit goes through the cache.
+    // No alignment is required: unaligned requests go through the cache.
     _ = c.fcntl(fd, F_NOCACHE, @as(c_int, 1));
     info.direct = 1;
     return 0;

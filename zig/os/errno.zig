@@ -1,4 +1,4 @@
-//! How a system call's failure travels: as the negative errno.
+//! The result of a failed system call: the negative errno.
 
 const E = @import("std").posix.E;
 

@@ -1,8 +1,8 @@
-//! The real system with accidents, for tests (`zig build -Dfaults=true`): transfers that are truly
-//! short, because the length is cut before the real call; EAGAIN, EBUSY and EINTR at submission;
-//! completions in another order. What the caller sees is always something a kernel may do.
+//! The real system with injected faults, for tests (`zig build -Dfaults=true`): transfers that
+//! are really short, because the length is cut before the real call; EAGAIN, EBUSY and EINTR at
+//! submission; reordered completions. The caller only sees what a kernel may do.
 //!
-//! The seed and the rates are the process's, set by the ring opened last.
+//! Seed and rates are global to the process; the ring opened last sets them.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -58,7 +58,7 @@ pub fn FaultOs(comptime Real: type) type {
             return random() & 0xffff < rate;
         }
 
-        /// A shorter length, where the descriptor allows one.
+        /// A shorter length, if the descriptor allows one.
         fn cut(fd: i32, bytes: u64) u64 {
             if (bytes < 2 or !happens(rates.fault_short)) return bytes;
             const unit: u64 = if (Real.isDirect(fd)) 4096 else 1;
@@ -128,7 +128,7 @@ pub fn FaultOs(comptime Real: type) type {
             pub const registerBuffers = Real.uring.registerBuffers;
             pub const updateBuffer = Real.uring.updateBuffer;
             pub const clearBuffers = Real.uring.clearBuffers;
-            // No registered files: `cut` wants to see descriptors.
+            // No registered files: `cut` needs descriptors.
 
             pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
                 if (to_submit > 0 and happens(rates.fault_refuse)) {
@@ -159,7 +159,7 @@ pub fn FaultOs(comptime Real: type) type {
                 }
             }
 
-            /// Entries between head and tail are ours until the head moves past them.
+            /// Entries between head and tail are ours until the head passes them.
             fn shuffle(ring: *Ring) void {
                 const head = ring.cq.head.*;
                 const ready = @atomicLoad(u32, ring.cq.tail, .acquire) -% head;
@@ -176,13 +176,13 @@ pub fn FaultOs(comptime Real: type) type {
         // POSIX AIO ----------------------------------------------------------------------------
 
         /// Entries refused here never reach the real system, whose own refusals are too rare to
-        /// test with; everything else does.
+        /// test with. All others do.
         pub const Aio = struct {
             pub const Block = Real.Aio.Block;
             pub const scan_ms = Real.Aio.scan_ms;
 
             real: Real.Aio,
-            /// Blocks that status and finish answer for without asking the system.
+            /// Blocks that status and finish answer for without the system.
             refused: [refused_max]Refused,
             refused_count: u32,
 
@@ -233,7 +233,7 @@ pub fn FaultOs(comptime Real: type) type {
                 return null;
             }
 
-            /// All of a list, or some of its entries in any place.
+            /// Refuses a whole list, or some of its entries.
             pub fn submitList(self: *Aio, blocks: []const *Block) isize {
                 if (!happens(rates.fault_refuse)) return self.real.submitList(blocks);
                 const errno: E = if (random() & 3 == 0) .INTR else .AGAIN;

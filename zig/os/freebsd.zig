@@ -1,5 +1,5 @@
-//! FreeBSD through its libc. Numbers name their header; `check_freebsd.zig` compares them with the
-//! headers that Zig bundles.
+//! FreeBSD through its libc. Comments name the header of each number; `check_freebsd.zig`
+//! compares them with the headers that Zig bundles.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -94,9 +94,9 @@ pub fn setSysctl(name: [*:0]const u8, value: i32) bool {
     return sysctl(&oid.numbers, oid.len, null, null, &value, @sizeOf(i32)) == 0;
 }
 
-/// A disk's own cache is not fsync's business (devfs), DIOCGFLUSH empties it. It is refused without
-/// write access (EPERM, g_io_check), where there is nothing of ours to flush, and by disks that
-/// have no such command (EOPNOTSUPP).
+/// fsync(2) does not flush the cache of a disk (devfs); DIOCGFLUSH does. It fails without write
+/// access (EPERM, g_io_check), where nothing of ours needs flushing, and on disks without such a
+/// command (EOPNOTSUPP).
 pub fn syncAll(fd: i32) isize {
     const synced = unix.fsync(fd);
     if (synced < 0) return synced;
@@ -112,7 +112,7 @@ pub fn syncData(fd: i32) isize {
     return unix.signed(c.fdatasync(fd));
 }
 
-/// posix_fallocate(2) returns the errno; EINVAL from file systems that cannot, like ZFS.
+/// posix_fallocate(2) returns the errno; EINVAL on file systems without it, such as ZFS.
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     const errno: E = @enumFromInt(posix_fallocate(fd, @intCast(offset), @intCast(length)));
     return switch (errno) {
@@ -158,13 +158,13 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     info.direct = @intFromBool(disk or flags.DIRECT);
     if (disk) {
         info.size = @floatFromInt(diskSize(fd) orelse 0);
-        // A disk is always raw here: it takes whole sectors from any memory.
+        // A disk is always raw here: it takes whole sectors, from any memory.
         info.offset_alignment = ioctlNumber(u32, fd, DIOCGSECTORSIZE) orelse 512;
     }
     return 0;
 }
 
-/// Disks have no cache in the kernel. Of a file only clean pages are dropped.
+/// The kernel does not cache disks. Of a file only clean pages are dropped.
 pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     if (kind == .disk) return 0;
     const synced = unix.fsync(fd);
@@ -186,7 +186,7 @@ pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     out.size = @floatFromInt(size);
     out.logical_sector_size = known(u32, fd, DIOCGSECTORSIZE);
     const stripe = known(i64, fd, DIOCGSTRIPESIZE);
-    // 0: the disk does not say (sys/disk.h).
+    // 0: the disk does not report it (sys/disk.h).
     out.physical_sector_size = if (stripe > 0) stripe else -1;
     out.minimum_io_size = out.physical_sector_size;
     out.optimal_io_size = -1;
@@ -239,8 +239,8 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
     return deallocate(fd, offset, length);
 }
 
-/// fspacectl(2) is missing before 14: both the symbol and the kernel are asked, because a call the
-/// kernel lacks kills the process (SIGSYS).
+/// fspacectl(2) is missing before 14: both the symbol and the kernel version are checked, because
+/// an unknown call kills the process (SIGSYS).
 fn deallocate(fd: i32, offset: u64, length: u64) isize {
     const fspacectl = @extern(?*const FSpaceCtl, .{ .name = "fspacectl", .linkage = .weak });
     const release = sysctlNumber("kern.osreldate") orelse 0;
@@ -258,7 +258,7 @@ fn deallocate(fd: i32, offset: u64, length: u64) isize {
     return 0;
 }
 
-/// DIOCGDELETE promises nothing about what is read afterwards: on a disk the caller writes.
+/// DIOCGDELETE guarantees nothing about later reads, so the caller writes zeroes to a disk.
 pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
     if (kind == .regular) {
         method.* = .punch;
@@ -269,7 +269,7 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
     return 0;
 }
 
-/// GEOM tastes a disk again when the last writer closes it; nothing asks it to do so before.
+/// GEOM tastes a disk again when its last writer closes it; no call triggers that earlier.
 pub fn rereadPartitions(_: i32) isize {
     return negative(.OPNOTSUPP);
 }

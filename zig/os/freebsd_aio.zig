@@ -1,10 +1,10 @@
-//! POSIX AIO of FreeBSD's kernel with kqueue notification.
+//! POSIX AIO of FreeBSD's kernel, with kqueue notification.
 //!
 //! Each block has its own SIGEV_KEVENT with EV_ONESHOT on the AIO kqueue, which the JavaScript
-//! thread reads without blocking. A waiter thread blocks on an outer kqueue only, in which the AIO
-//! kqueue is an EVFILT_READ with EV_DISPATCH: it fires once and is silent until it is enabled
-//! again. (poll(2) on a kqueue with an event in it returns at once, over and over, and nobody but
-//! the JavaScript thread may take the event.) EVFILT_USER ends the thread.
+//! thread reads without blocking. A waiter thread blocks only on an outer kqueue, in which the
+//! AIO kqueue is an EVFILT_READ with EV_DISPATCH: it fires once, then stays disabled until it is
+//! enabled again. (poll(2) on a kqueue with a pending event would return at once again and again,
+//! and only the JavaScript thread may take the event.) EVFILT_USER ends the thread.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -30,7 +30,7 @@ pub const Aiocb = extern struct {
     sigevent: Sigevent = .{},
 };
 
-/// struct sigevent (sys/signal.h), the union as SIGEV_KEVENT has it.
+/// struct sigevent (sys/signal.h), with the union as for SIGEV_KEVENT.
 pub const Sigevent = extern struct {
     notify: c_int = 0,
     /// `sigev_signo`.
@@ -95,7 +95,7 @@ const page_bytes = 4096;
 /// Events taken by one kevent(2); the lane asks for no more.
 const events_max = 64;
 
-/// What the waiter shares with the JavaScript thread; freed by whoever is last.
+/// State shared by the waiter and the JavaScript thread; the last one frees it.
 const Shared = struct {
     references: std.atomic.Value(u32),
     mutex: pthread.Mutex,
@@ -107,7 +107,7 @@ const Shared = struct {
     /// The AIO kqueue is enabled in the outer one.
     armed: bool = true,
     wakes: u64 = 0,
-    /// Times the waiter came back from kevent(2): shows that it does not spin.
+    /// Times that the waiter returned from kevent(2): shows that it does not spin.
     turns: u64 = 0,
     memory: []align(std.heap.page_size_min) u8,
 
@@ -127,7 +127,7 @@ const Shared = struct {
         return null;
     }
 
-    /// False at the end.
+    /// Returns false at the end.
     fn wait(shared: *Shared) bool {
         var event: [1]Kevent = undefined;
         const count = kevent(shared.outer, null, 0, &event, 1, null);
@@ -136,7 +136,8 @@ const Shared = struct {
         shared.mutex.lock();
         defer shared.mutex.unlock();
         shared.turns += 1;
-        // Whoever is quiet now will find the kqueue disarmed, enable it, and it fires again.
+        // If ringing is off now, the owner later finds the kqueue disarmed and enables it, and it
+        // fires again.
         shared.armed = false;
         if (shared.closed) return false;
         if (!shared.quiet) {
@@ -195,7 +196,7 @@ pub const Aio = struct {
         self.queue = kqueue();
         shared.outer = kqueue();
         if (self.queue < 0 or shared.outer < 0) return refused(.kqueue);
-        // A kqueue is not inherited by fork(2), but by exec(2) alone it would be.
+        // fork(2) does not inherit a kqueue, but exec(2) alone would.
         system.closeOnExec(self.queue);
         system.closeOnExec(shared.outer);
         const changes = [_]Kevent{
@@ -245,7 +246,7 @@ pub const Aio = struct {
             )),
             .disk_iovecs_max = @intCast(std.math.clamp(buffers, 1, 1024)),
             .vectors = since_13_0,
-            // With enable_unsafe aio_fsync takes raw disks, and does not flush their caches.
+            // With enable_unsafe aio_fsync accepts raw disks without flushing their caches.
             .syncs = unsafe == 0,
             .data_sync = since_13_0,
         };
@@ -257,7 +258,7 @@ pub const Aio = struct {
         return self.shared.wakes;
     }
 
-    /// For tests: how often the waiter came back from kevent(2).
+    /// For tests: how often the waiter returned from kevent(2).
     pub fn turns(self: *Aio) u64 {
         self.shared.mutex.lock();
         defer self.shared.mutex.unlock();
@@ -268,7 +269,7 @@ pub const Aio = struct {
         return &self.blocks[index];
     }
 
-    /// The kernel reads members that have no meaning for us: all are zero (aio_read(2)).
+    /// The kernel also reads members that we do not use: all are zero (aio_read(2)).
     pub fn prepare(self: *Aio, made: *Block, request: aio.Request) void {
         made.* = .{
             .fildes = request.fd,
@@ -302,7 +303,7 @@ pub const Aio = struct {
         return if (result >= 0) result else negative(system.lastErrno());
     }
 
-    /// aio_error fails with EINVAL for a block the kernel never saw.
+    /// aio_error fails with EINVAL for a block that the kernel never got.
     pub fn status(_: *Aio, made: *const Block) i32 {
         const errno = aio_error(made);
         return if (errno >= 0) errno else @intFromEnum(system.lastErrno());
@@ -321,7 +322,7 @@ pub const Aio = struct {
         const wanted: c_int = @intCast(@min(out.len, events.len));
         const now: Timespec = .{};
         const count = kevent(self.queue, null, 0, &events, wanted, &now);
-        // EINTR: the next reap sees them.
+        // EINTR: the next reap takes them.
         if (count <= 0) return 0;
         for (events[0..@intCast(count)], out[0..@intCast(count)]) |event, *token| {
             assert(event.filter == EVFILT_AIO);
@@ -330,7 +331,7 @@ pub const Aio = struct {
         return @intCast(count);
     }
 
-    /// Enabling fires at once for what is there already, so the answer is always yes.
+    /// Enabling fires at once for pending events, so this always returns true.
     pub fn arm(self: *Aio, _: []const *Block) bool {
         const shared = self.shared;
         shared.mutex.lock();

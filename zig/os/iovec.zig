@@ -1,4 +1,4 @@
-//! One buffer of a vector, as readv(2) and its relatives take them.
+//! One buffer of a vector, as in readv(2).
 
 pub const Iovec = extern struct {
     base: u64,

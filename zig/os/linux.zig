@@ -1,5 +1,5 @@
-//! Linux system calls, raw: the library has no libc of its own, so that one file serves glibc and
-//! musl. Numbers that std lacks name their header.
+//! Raw Linux system calls: the library does not use a libc, so that one file works with glibc and
+//! musl. Comments name the header of numbers that std lacks.
 
 const builtin = @import("builtin");
 const std = @import("std");
@@ -10,8 +10,8 @@ const negative = @import("errno.zig").negative;
 
 const page_align = std.heap.page_size_min;
 
-/// ThreadSanitizer has to see memory come and go, or it takes what is mapped anew for what was there
-/// before: under it, and only there, libc makes the calls.
+/// ThreadSanitizer must see memory mapped and unmapped, or it takes new memory for old: only
+/// under it libc makes these calls.
 const watched = builtin.sanitize_thread and builtin.link_libc;
 
 pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
@@ -26,8 +26,8 @@ pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
     return pointer[0..bytes];
 }
 
-/// Asks for huge pages (madvise(2)): direct I/O pins every page of a request, and a huge one at once.
-/// What the system makes of it is its business.
+/// Requests huge pages (madvise(2)), as a hint: direct I/O pins every page of a request, and a
+/// huge page at once.
 pub fn preferHugePages(memory: []align(page_align) u8) void {
     _ = linux.madvise(memory.ptr, memory.len, linux.MADV.HUGEPAGE);
 }
@@ -46,7 +46,7 @@ fn signed(result: usize) isize {
 
 // Wake descriptor ------------------------------------------------------------------------------
 
-/// One descriptor to read and to ring; eventfd(2).
+/// One descriptor to read and to ring: eventfd(2).
 pub const Wake = struct {
     fd: i32,
 
@@ -62,7 +62,7 @@ pub const Wake = struct {
         return wake.fd;
     }
 
-    /// EAGAIN means that the counter is full: it is readable, which is all we want.
+    /// EAGAIN means that the counter is full: the descriptor is readable, which is enough.
     pub fn ring(wake: Wake) void {
         const one: u64 = 1;
         _ = linux.write(wake.fd, @ptrCast(&one), 8);
@@ -73,7 +73,7 @@ pub const Wake = struct {
     }
 };
 
-/// libc's POSIX AIO.
+/// POSIX AIO of libc.
 pub const Aio = @import("linux_aio.zig").Aio;
 
 // Transfers ------------------------------------------------------------------------------------
@@ -90,12 +90,12 @@ pub fn preadv(fd: i32, iovecs: []const Iovec, offset: u64) isize {
     return signed(linux.preadv(fd, @ptrCast(iovecs.ptr), iovecs.len, @intCast(offset)));
 }
 
-/// preadv2(2) with RWF_NOWAIT (4.14): what is in the page cache, else EAGAIN; EOPNOTSUPP on file systems
-/// that do not know.
+/// preadv2(2) with RWF_NOWAIT (4.14): reads cached data, else EAGAIN; EOPNOTSUPP on file systems
+/// without support.
 pub fn readNow(fd: i32, iovecs: []const Iovec, offset: u64) isize {
     const rwf_nowait = 0x8;
     const position: usize = @intCast(offset);
-    // 64-bit systems take the position in one register, and nothing in the one behind it.
+    // 64-bit systems pass the position in one register, and nothing in the next.
     return signed(linux.syscall6(.preadv2, @as(u32, @bitCast(fd)), @intFromPtr(iovecs.ptr), iovecs.len, position, 0, rwf_nowait));
 }
 
@@ -103,7 +103,7 @@ pub fn isTmpfs(fd: i32) bool {
     return fileSystemType(fd) == TMPFS_MAGIC;
 }
 
-/// cachestat(2) (6.5): 1 if every page of the range is in memory, 0 if not.
+/// cachestat(2) (6.5): 1 if every page of the range is in memory, else 0.
 pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
     // linux/mman.h: struct cachestat_range; struct cachestat, of which nr_cache is the first.
     const range = [2]u64{ offset, bytes };
@@ -131,7 +131,7 @@ pub fn truncate(fd: i32, length: u64) isize {
     return signed(linux.ftruncate(fd, @intCast(length)));
 }
 
-/// fallocate(2) with mode 0. Where the file system cannot, EOPNOTSUPP.
+/// fallocate(2) with mode 0; EOPNOTSUPP on file systems without support.
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     return signed(linux.fallocate(fd, 0, @intCast(offset), @intCast(length)));
 }
@@ -141,21 +141,22 @@ pub fn duplicate(fd: i32) isize {
     return signed(linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0));
 }
 
-/// Where the descriptor stands, after it was moved to `offset` if that is given; lseek(2).
+/// The offset of the descriptor, after moving it to `offset` if that is given; lseek(2).
 pub fn seek(fd: i32, offset: ?i64) isize {
     return signed(linux.lseek(fd, offset orelse 0, if (offset == null) linux.SEEK.CUR else linux.SEEK.SET));
 }
 
 pub fn close(fd: i32) isize {
     const result = signed(linux.close(fd));
-    // The descriptor is gone even after EINTR (close(2)); calling again might close another's.
+    // The descriptor is closed even after EINTR (close(2)); another call might close a reused
+    // one.
     return if (result == negative(.INTR)) 0 else result;
 }
 
 // Opening and asking ---------------------------------------------------------------------------
 
-/// Opens without ever blocking on a FIFO, and refuses what has no positions. A relative path begins at
-/// `directory`, or, if that is -1, at the current one.
+/// Opens without blocking on a FIFO, and refuses files without positions. A relative path is
+/// resolved against `directory`, or the current one if that is -1.
 pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
     const bits = abi.OpenFlag;
     const wants_write = flags & bits.write != 0;
@@ -171,7 +172,7 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
         .NONBLOCK = true,
         .CLOEXEC = true,
     }, mode));
-    // A FIFO without a reader and a socket say ENXIO here; so may a device that is gone.
+    // A FIFO without a reader and a socket report ENXIO here; so may a removed device.
     if (result == negative(.NXIO) and !hasPositions(start, path)) {
         return negative(.SPIPE);
     }
@@ -204,7 +205,8 @@ const STATX_ATTR_IMMUTABLE = 0x10;
 const STATX_ATTR_APPEND = 0x20;
 const STATX_ATTR_VERITY = 0x100000;
 
-/// Bits of `abi.Refusal`: what of the file itself forbids changes; null if there is no such file.
+/// Bits of `abi.Refusal`: attributes that forbid changes of the file; null if there is no such
+/// file.
 pub fn whyRefused(directory: i32, path: [*:0]const u8) ?u32 {
     const start = if (directory < 0) linux.AT.FDCWD else directory;
     var buffer: linux.Statx = undefined;
@@ -234,7 +236,8 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
         else => return negative(.SPIPE),
     };
     if (kind == .character) {
-        // A terminal, among others, has no positions: lseek(2) says ESPIPE, of the kernel's log EINVAL.
+        // A terminal, for example, has no positions: lseek(2) reports ESPIPE, and EINVAL for the
+        // kernel log.
         const position = signed(linux.lseek(fd, 0, linux.SEEK.CUR));
         if (position == negative(.INVAL)) return negative(.SPIPE);
         if (position < 0) return position;
@@ -242,7 +245,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
     if (status < 0) return status;
     const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
-    // Such a descriptor only names the file: read(2) and write(2) would say the same (open(2)).
+    // An O_PATH descriptor: read(2) and write(2) would report the same (open(2)).
     if (flags.PATH) return negative(.BADF);
     info.* = std.mem.zeroes(abi.FileInfo);
     info.fd = fd;
@@ -281,8 +284,8 @@ fn fillStat(info: *abi.FileInfo, stat: *const linux.Statx) void {
 /// linux/fs.h: _IOR('v', 1, long), though file systems write an int.
 const FS_IOC_GETVERSION = 0x80087601;
 
-/// An inode is used again by another file (born later, of another generation), and a loop device or a card reader
-/// for another medium (BLKGETDISKSEQ, Linux 5.15).
+/// Tells apart files that reuse an inode (by birth time or generation), and media that reuse a
+/// loop device or card reader (BLKGETDISKSEQ, Linux 5.15).
 fn instanceOf(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) u64 {
     if (kind == .disk) return ioctlNumber(u64, fd, BLKGETDISKSEQ) orelse 0;
     if (kind != .regular) return 0;
@@ -294,7 +297,7 @@ fn unixNanoseconds(seconds: i64, nanoseconds: u32) u64 {
     return @bitCast(seconds *% std.time.ns_per_s +% nanoseconds);
 }
 
-/// glibc's encoding of dev_t (makedev(3)), the one Node shows.
+/// The dev_t encoding of glibc (makedev(3)), as Node shows it.
 fn deviceNumber(major: u64, minor: u64) u64 {
     return (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~@as(u64, 0xff)) << 12) |
         ((major & ~@as(u64, 0xfff)) << 32);
@@ -306,9 +309,9 @@ fn milliseconds(time: linux.statx_timestamp) f64 {
 
 const Alignment = struct { memory: u32, offset: u32 };
 
-/// STATX_DIOALIGN (Linux 6.1) where the file system answers. A device's own sector size is always
-/// known. tmpfs takes O_DIRECT since 6.6 and ignores it. Otherwise a page, which every file system
-/// accepts.
+/// STATX_DIOALIGN (Linux 6.1) if the file system answers. The sector size of a device is always
+/// known. tmpfs accepts O_DIRECT since 6.6 and ignores it. Otherwise a page, which every file
+/// system accepts.
 fn directAlignment(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) Alignment {
     const sector: u32 = if (kind == .disk) ioctlNumber(u32, fd, BLKSSZGET) orelse 4096 else 4096;
     if (stat.mask.DIOALIGN and stat.dio_offset_align != 0) return .{
@@ -330,12 +333,12 @@ fn fileSystemType(fd: i32) u64 {
     return if (linux.errno(result) == .SUCCESS) buffer[0] else 0;
 }
 
-/// Tells the kernel to forget cached pages, so that later reads come from the medium.
+/// Drops cached pages, so that later reads come from the medium.
 pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     if (kind == .disk) {
         const flushed = signed(linux.ioctl(fd, BLKFLSBUF, 0));
         if (flushed == 0) return 0;
-        // BLKFLSBUF wants CAP_SYS_ADMIN (EACCES); the advice below serves everybody else.
+        // BLKFLSBUF needs CAP_SYS_ADMIN (EACCES); otherwise the advice below is used.
     }
     // POSIX_FADV_DONTNEED keeps dirty pages (posix_fadvise(2)).
     const synced = signed(linux.fdatasync(fd));
@@ -482,7 +485,7 @@ comptime {
     std.debug.assert(@sizeOf(LoopConfig) == 304);
 }
 
-/// Times another process may take the free loop device from under us.
+/// Attempts to get a free loop device that other processes may take first.
 const loop_attempts_max = 64;
 
 /// Shows the file `fd` as a loop device. It detaches itself when its last descriptor is closed

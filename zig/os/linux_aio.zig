@@ -1,17 +1,19 @@
-//! POSIX AIO of glibc and musl: the control blocks and lists of FreeBSD over a real implementation,
-//! on every contributor's machine. Never chosen automatically: it is a thread pool in libc (aio(7)).
+//! POSIX AIO of glibc and musl: the control blocks and lists of FreeBSD over a real
+//! implementation, on every contributor's machine. Never chosen automatically: it is a thread
+//! pool in libc (aio(7)).
 //!
-//! There is no queue of events: the lane's running blocks are scanned by aio_error. Each block is
-//! notified by SIGEV_THREAD, whose function rings the wake descriptor. glibc does not notice when
-//! it could not start that thread (aio_notify.c), hence `scan_ms`.
+//! There is no queue of events: the running blocks of the lane are scanned with aio_error. Each
+//! block is notified by SIGEV_THREAD, whose function rings the wake descriptor. glibc does not
+//! notice if it could not start that thread (aio_notify.c), hence `scan_ms`.
 //!
-//! glibc's aio_cancel of the first request in a descriptor's queue takes it off the list of what is
-//! to run without putting the next one there: all behind it stay EINPROGRESS for ever (seen on 2.36;
-//! __aio_remove_request, aio_misc.c). So there nothing is cancelled, it ends as it ends.
+//! glibc's aio_cancel of the first request in a descriptor's queue removes it from the run list
+//! without putting the next one there: all requests behind it stay EINPROGRESS for ever (seen on
+//! 2.36; __aio_remove_request, aio_misc.c). So nothing is cancelled there; requests just end.
 //!
-//! glibc reads `aio_sigevent` of a block, and calls the function, after aio_error has become 0. So
-//! `aio_sigevent` is written once, and blocks and the state the function uses stay mapped until
-//! every notification has come: each holds a reference. One that got lost leaks its ring's blocks.
+//! glibc reads `aio_sigevent` of a block, and calls the function, after aio_error has become 0.
+//! So `aio_sigevent` is written once, and blocks and the state that the function uses stay mapped
+//! until every notification has arrived: each holds a reference. A lost one leaks the blocks of
+//! its ring.
 
 const builtin = @import("builtin");
 const std = @import("std");

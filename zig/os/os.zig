@@ -1,5 +1,5 @@
-//! The operating system this library is built for. Each file below has the same declarations, the
-//! thinnest possible: system calls return a count or a negative errno and keep no state.
+//! The operating system that the library is built for. Each file below has the same declarations,
+//! as thin as possible: system calls return a count or a negative errno and keep no state.
 
 const builtin = @import("builtin");
 const std = @import("std");

@@ -1,7 +1,7 @@
-//! POSIX threads as the host process's libc provides them (pthread.h). The objects' sizes differ
-//! between C libraries, so room for the largest is kept and only their functions touch it:
-//! pthread_mutex_t is 40 bytes on glibc and musl x86-64, 48 on glibc arm64, 64 on macOS, a pointer
-//! on FreeBSD; pthread_cond_t is 48 at most; pthread_attr_t 64 at most.
+//! POSIX threads of the host process's libc (pthread.h). The sizes of its objects differ between
+//! C libraries, so there is room for the largest, and only libc functions touch them:
+//! pthread_mutex_t is 40 bytes on glibc and musl x86-64, 48 on glibc arm64, 64 on macOS, a
+//! pointer on FreeBSD; pthread_cond_t is 48 at most; pthread_attr_t 64 at most.
 
 const std = @import("std");
 const assert = std.debug.assert;

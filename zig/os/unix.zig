@@ -1,4 +1,4 @@
-//! What FreeBSD and macOS have in common, through libc.
+//! The parts that FreeBSD and macOS share, through libc.
 
 const std = @import("std");
 const abi = @import("../abi.zig");

@@ -1,6 +1,4 @@
-//! One case of `aio_cases.zig`, and what it is run with.
-//!
-//! A `Context` is that system and what the machine offers:
+//! One case of `aio_cases.zig`, and its `Context`: a system, and what the machine offers:
 //!   Os, Pool                         types; Pool is `thread_pool.Pool(Os)`, or one that runs jobs inline
 //!   kernel_rules: bool               FreeBSD's semantics without accidents, not libc's
 //!   faults: bool                     accidents are injected: counts of calls mean nothing

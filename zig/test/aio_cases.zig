@@ -1,6 +1,7 @@
-//! What the POSIX AIO backend does, and what it relies on the kernel to do, as cases that run over
-//! any system that has the interface `lanes/posix_aio.zig` needs: glibc and its faults in `zig build
-//! test`, FreeBSD in `zig build freebsd-test`, the fake kernel. `aio_case.zig` says what a `Context` is.
+//! Test cases of the POSIX AIO backend, and of its assumptions about the kernel. They run over
+//! any system with the interface that `lanes/posix_aio.zig` needs: glibc, also with injected
+//! faults, in `zig build test`; FreeBSD in `zig build freebsd-test`; the fake kernel.
+//! `aio_case.zig` describes a `Context`.
 
 const Case = @import("aio_case.zig").Case;
 const KernelCases = @import("aio_kernel_cases.zig").KernelCases;

@@ -1,5 +1,5 @@
-//! What the POSIX AIO backend relies on FreeBSD's kernel to do, asked of the kernel itself without the
-//! backend: the first of `aio_cases.zig`.
+//! Assumptions of the POSIX AIO backend about FreeBSD's kernel, tested without the backend: the
+//! first of `aio_cases.zig`.
 
 const aio = @import("core").aio;
 const os = @import("core").os;

@@ -1,4 +1,4 @@
-//! The machine this runs on, as `aio_case.zig` wants it: real files in one directory, real limits.
+//! A `Context` of `aio_case.zig` for this machine: real files in one directory, real limits.
 
 const builtin = @import("builtin");
 const std = @import("std");

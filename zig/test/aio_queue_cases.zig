@@ -1,5 +1,4 @@
-//! What stands between a call and its end: the cases of `aio_cases.zig` about room, refusals, cancellation, closing
-//! and wake-ups.
+//! Cases of `aio_cases.zig` about queueing: room, refusals, cancellation, closing and wake-ups.
 
 const std = @import("std");
 const abi = @import("core").abi;

@@ -1,4 +1,4 @@
-//! One of `aio_cases.zig` within a unit test: says on standard error why it failed, or why it was skipped.
+//! Runs one of `aio_cases.zig` as a unit test; prints why it failed or was skipped.
 
 const std = @import("std");
 const Case = @import("aio_case.zig").Case;

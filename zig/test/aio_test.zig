@@ -1,4 +1,5 @@
-//! `zig build test`: the cases over this machine's POSIX AIO, and again with accidents.
+//! `zig build test`: the cases over the POSIX AIO of this machine, without and with injected
+//! faults.
 
 const std = @import("std");
 const abi = @import("core").abi;

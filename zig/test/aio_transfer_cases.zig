@@ -1,5 +1,4 @@
-//! What is moved and how: the cases of `aio_cases.zig` about transfers, syncs and disks, and the random one against an
-//! oracle.
+//! Cases of `aio_cases.zig` about transfers, syncs and disks, and a random one against an oracle.
 
 const std = @import("std");
 const abi = @import("core").abi;

@@ -1,5 +1,5 @@
-//! Tests through the C ABI: what a row of the submission table says may be wrong in any way but one, that
-//! memory it names is not there. A status comes back, on every backend.
+//! Tests through the C ABI: a row of the submission table may be wrong in any way, except for
+//! naming unmapped memory. A status is returned, on every backend.
 
 const std = @import("std");
 const abi = @import("core").abi;

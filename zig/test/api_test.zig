@@ -1,4 +1,4 @@
-//! Tests through the C ABI: what JavaScript could get wrong is a status, never a crash.
+//! Tests through the C ABI: mistakes of JavaScript are a status, never a crash.
 
 const std = @import("std");
 const abi = @import("core").abi;

@@ -1,5 +1,6 @@
-//! Compiled by `zig build check-targets` for macOS only: what we declare is what the C headers that
-//! Zig bundles say. They lack sys/disk.h, so the DKIOC* requests are checked by their encoding only.
+//! Compiled by `zig build check-targets` for macOS: compares our declarations with the C headers
+//! that Zig bundles. They lack sys/disk.h, so the DKIOC* requests are checked only by their
+//! encoding.
 
 const std = @import("std");
 const assert = std.debug.assert;

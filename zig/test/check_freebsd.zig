@@ -1,5 +1,5 @@
-//! Compiled by `zig build check-targets` for FreeBSD only: what we declare is what the C headers
-//! that Zig bundles say.
+//! Compiled by `zig build check-targets` for FreeBSD: compares our declarations with the C
+//! headers that Zig bundles.
 
 const std = @import("std");
 const assert = std.debug.assert;

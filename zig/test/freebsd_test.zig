@@ -1,8 +1,10 @@
-//! `zig build freebsd-test -Dtarget=x86_64-freebsd`: the cases of `aio_cases.zig` as a program for a
-//! real FreeBSD kernel. docs/freebsd-test.md says how to run it. Each case runs in a child of its
-//! own, so that one that dies, hangs or leaves operations running does no harm to the next.
+//! `zig build freebsd-test -Dtarget=x86_64-freebsd`: the cases of `aio_cases.zig` as a program
+//! for a real FreeBSD kernel. docs/freebsd-test.md describes how to run it. Each case runs in its
+//! own child process, so that one that dies, hangs or leaves operations running does not affect
+//! the next.
 //!
-//! It is also one object file that needs libc and libthr only: `main` is C's, no start code of Zig's.
+//! It is also one object file that needs only libc and libthr: `main` is C's, without start code
+//! of Zig.
 
 const std = @import("std");
 const Case = @import("aio_case.zig").Case;

@@ -1,4 +1,4 @@
-//! What it costs to count a latency: a test of its own, because it is built as the library is.
+//! The cost of counting a latency. A separate test, because it is built like the library.
 
 const std = @import("std");
 const abi = @import("core").abi;

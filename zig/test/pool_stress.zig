@@ -1,7 +1,7 @@
-//! Stress of the real pool's hand-over with real threads: `zig build stress`, and with
-//! `-Dsanitize-thread` under ThreadSanitizer. The engine has no kernel lane, so that everything goes
-//! through the pool; the owner sleeps until the wake descriptor rings, as JavaScript does. A lost
-//! ring is a hang, and a hang is a failure.
+//! Stress test of the thread pool's hand-over with real threads: `zig build stress`, and with
+//! `-Dsanitize-thread` under ThreadSanitizer. The engine has no kernel lane, so that everything
+//! goes through the pool. The owner sleeps until the wake descriptor rings, as JavaScript does: a
+//! lost wake-up hangs, and fails the test.
 
 const std = @import("std");
 const abi = @import("core").abi;
