@@ -1,7 +1,7 @@
-// `npm run soak -- --minutes N [--backend B] [--seed S] [--no-faults]`: everything that the library does,
-// mixed, for as long as one likes, against oracles (scripts/soak/work.ts). By default over the library
-// that injects faults: short transfers, refused submissions, completions in another order. Reports what
-// was done and what was survived, memory and descriptors at begin and end; exits with 1 on a problem.
+// `npm run soak -- --minutes N [--backend B] [--seed S] [--no-faults]`: all features of the library at once, for as
+// long as wanted, checked by oracles (scripts/soak/work.ts). By default over the library that injects faults: short
+// transfers, refused submissions, reordered completions. Reports the work done, the faults survived, and memory and
+// descriptors at begin and end; exits with 1 on a problem.
 
 import fs from "node:fs";
 import { tmpdir } from "node:os";

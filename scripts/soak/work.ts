@@ -1,5 +1,5 @@
-// What a soak does, each piece of work against an oracle of its own: a range of a file that nobody else
-// writes, and the bytes that should be in it.
+// The tasks of a soak. Each has an oracle of its own: a range of a file that no other task writes, and its expected
+// bytes.
 
 import { join } from "node:path";
 import {

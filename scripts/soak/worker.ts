@@ -1,4 +1,4 @@
-// A worker that reads without end, until it is terminated in the middle of it.
+// A worker that reads without end until it is terminated.
 
 import { allocBuffer, BufferPool, File } from "../../src/index.ts";
 

@@ -1,4 +1,4 @@
-// Runs files of tests, each in a process of its own and several at a time.
+// Runs test files, each in a process of its own and several at a time.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";

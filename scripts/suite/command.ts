@@ -1,4 +1,4 @@
-// Runs a command of the project, and finds in what it printed what went wrong.
+// Runs a command of the project, and finds failures in its output.
 
 import { dirname } from "node:path";
 

@@ -1,4 +1,4 @@
-// What a step of `npm test` counts.
+// The counts of a step of `npm test`.
 
 /** One test of a report, as it ended. */
 export interface Case {

@@ -1,5 +1,4 @@
-// Reads the JUnit report of `bun test`: of its output, bun leaves out skipped tests where it takes a program for the
-// reader.
+// Reads the JUnit report of `bun test`: if bun takes the reader for a program, its output omits skipped tests.
 
 import { type Case, NO_REASON } from "./counts.ts";
 

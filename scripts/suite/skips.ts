@@ -1,5 +1,5 @@
-// Which tests were skipped and why, and whether that was expected: a test that nobody runs any more is lost
-// without a trace otherwise.
+// Which tests were skipped and why, and whether that was expected: otherwise a test that never runs is lost
+// silently.
 
 import { type Counts, fail } from "./counts.ts";
 

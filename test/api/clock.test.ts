@@ -1,5 +1,5 @@
-// `jest.useFakeTimers()` stops every clock and every timer of JavaScript, setTimeout, performance.now and
-// Bun.nanoseconds among them. The kernel and the library go on.
+// `jest.useFakeTimers()` stops every clock and timer of JavaScript, including setTimeout, performance.now and
+// Bun.nanoseconds. The kernel and the library must continue.
 
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 import { allocBuffer, BufferPool, type CopyProgress, copy, File, Ring } from "../../src/index.ts";

@@ -1,4 +1,4 @@
-// Whatever is wrong with the descriptor or the ring: every call says so with an IoError and its code.
+// Broken descriptors and closed rings: every call rejects with an IoError and its code.
 
 import { expect, test } from "bun:test";
 import { type ChildResult, runCode } from "../support/child.ts";

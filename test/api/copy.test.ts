@@ -1,4 +1,4 @@
-// `copy`: every pair of sides, every length, holes, verification, failures and how to go on after them.
+// `copy`: every pair of sides, every length, holes, verification, failures and how to resume after them.
 
 import { describe, expect, test } from "bun:test";
 import {

@@ -1,4 +1,4 @@
-// The examples that come with tests of their own.
+// Runs the tests of the examples.
 
 import "../../examples/gpt/gpt.test.ts";
 import "../../examples/scrubber/scrub.test.ts";

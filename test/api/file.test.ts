@@ -1,5 +1,5 @@
-// `File`: what tokio-file tests of reading, writing and asking, and the defects of its code that must
-// not come back.
+// `File`: the tests of tokio-file for reading, writing and metadata, and the defects of its code that must not come
+// back.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

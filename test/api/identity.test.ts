@@ -1,5 +1,5 @@
-// One file is told from another by exact numbers, also where inodes are above 2^53, and from what had the same
-// inode or device number before.
+// Files are identified by exact numbers, also where inodes are above 2^53, and told apart from earlier files with
+// the same inode or device number.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// Finding the native library: one error that lists what was tried and says what to do.
+// Finding the native library: one error lists what was tried and says what to do.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// Promise 3: a buffer is the kernel's until the promise settles, and never after. Whatever becomes of
+// Promise 3: a buffer belongs to the kernel until the promise settles, and never afterwards, whatever happens to
 // the view meanwhile: collected, transferred, shrunk, grown.
 
 import { expect, test } from "bun:test";

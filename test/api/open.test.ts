@@ -1,4 +1,4 @@
-// What can be opened and what is refused, from a path and from a descriptor, without ever blocking.
+// What can be opened and what is refused, from a path and from a descriptor, without blocking.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

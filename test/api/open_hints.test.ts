@@ -1,4 +1,4 @@
-// Why a path could not be opened: hints say what is so, and advise nothing that nobody asked for.
+// Why a path could not be opened: hints are true, and advise nothing that was not asked for.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// What a path names: the file of the call, whatever its bytes are.
+// Paths: the file that is current at the call, whatever its bytes.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

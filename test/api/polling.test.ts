@@ -1,4 +1,4 @@
-// src/ring/polling.ts: when a ring looks for completions by itself, and when it lets itself be told.
+// src/ring/polling.ts: when a ring polls for completions, and when it sleeps on the wake descriptor.
 
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, BlockDevice, File, Ring } from "../../src/index.ts";

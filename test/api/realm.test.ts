@@ -1,4 +1,4 @@
-// Buffers of another realm (node:vm) are buffers like any other, and no error shows what a buffer holds.
+// Buffers of another realm (node:vm) work like any other. No error shows the contents of a buffer.
 
 import { expect, test } from "bun:test";
 import { createContext, runInContext } from "node:vm";

@@ -1,4 +1,4 @@
-// Memory of buffer pools that io_uring registers: right data whatever comes and goes, and nothing stays
+// Memory of buffer pools that io_uring registers: data stays right while pools come and go, and nothing stays
 // pinned. The other backends run the same code and pin nothing.
 
 import { expect } from "bun:test";

@@ -1,4 +1,4 @@
-// `Ring`: opening, choosing a backend, the default one, closing.
+// `Ring`: opening, choice of backend, the default ring, closing.
 
 import { expect, test } from "bun:test";
 import { BlockDevice, File, Ring } from "../../src/index.ts";

@@ -1,4 +1,4 @@
-// `ring.stats()`: what was counted, and latencies within the promised width.
+// `ring.stats()`: counters, and latencies within the promised width.
 
 import { expect, test } from "bun:test";
 import { allocBuffer, File, type LatencyHistogram, Ring } from "../../src/index.ts";

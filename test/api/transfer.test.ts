@@ -1,5 +1,5 @@
-// Promise 4: short transfers are continued, vectored totals are contiguous, and what is above the
-// kernel's limits is split. The truly short transfers come from the fault library (npm test -- *-faults).
+// Promise 4: short transfers are continued, vectored totals are contiguous, and requests above the kernel's limits
+// are split. The fault library makes really short transfers (npm test -- *-faults).
 
 import { expect } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// Promise 8: a write that was aborted or timed out is told of once, to whoever did not know of it.
+// Promise 8: a write that was aborted or timed out is reported once, to a caller that did not know of it.
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

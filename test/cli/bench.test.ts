@@ -1,4 +1,4 @@
-// `bun-aio bench`: numbers that can be, refusals, and the chart.
+// `bun-aio bench`: plausible numbers, refusals, and the chart.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, symlinkSync } from "node:fs";

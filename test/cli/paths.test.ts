@@ -1,4 +1,4 @@
-// Paths on the command line: of any bytes, missing, and of what is no file; hints are for who types commands.
+// Paths on the command line: any bytes, missing files, files without positions; hints for users of the command.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

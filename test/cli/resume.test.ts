@@ -1,4 +1,4 @@
-// What `bun-aio copy` prints when it ends early is pasted into a shell, and must do the rest.
+// The command that `bun-aio copy` prints when it ends early can be pasted into a shell, and does the rest.
 
 import { describe, expect, test } from "bun:test";
 import {

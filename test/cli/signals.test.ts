@@ -1,4 +1,4 @@
-// Signals to the `bun-aio` command: asked twice, ignored, asked how far it is.
+// Signals to the `bun-aio` command: repeated, ignored, asking for progress.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Unaligned access to devices, images and direct files: reads always work, vectors are joined, writes
-// are refused or read, modified and written back.
+// Unaligned access to devices, images and direct files: reads always work, vectors are gathered, and writes are
+// refused or done by read-modify-write.
 
 import { describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";

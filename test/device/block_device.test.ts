@@ -1,4 +1,4 @@
-// `BlockDevice` on images and on real loop devices: what it knows, its end, discarding, zeroing, misuse.
+// `BlockDevice` on images and on real loop devices: geometry, end, discarding, zeroing, misuse.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";

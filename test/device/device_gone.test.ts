@@ -1,4 +1,4 @@
-// A device that was unplugged is ERR_DEVICE_GONE whatever was tried, and whoever closes the file meanwhile.
+// An unplugged device is ERR_DEVICE_GONE for every operation, even if the file is closed meanwhile.
 
 import { expect, test } from "bun:test";
 import { truncateSync } from "node:fs";

@@ -1,5 +1,5 @@
-// What is in use is not written over, whatever it is called: images under loop devices, swap files; and what
-// is said where nobody can know. By the library and by the command.
+// Files and devices in use are not overwritten, under any name: images under loop devices, swap files. Also the
+// messages where their use is unknown. By the library and by the command.
 
 import { describe, expect, test } from "bun:test";
 import {

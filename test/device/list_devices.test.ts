@@ -1,5 +1,4 @@
-// `listBlockDevices` and the hints for busy devices, on trees like those that /sys and /proc show; and
-// once on this system.
+// `listBlockDevices` and the hints for busy devices, on recorded trees of /sys and /proc, and once on this system.
 
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Streams and copies that begin or end within a unit (a sector of a device, what `direct` asks for) read, change
-// and write back that unit. Whoever writes the rest of it at the same time, or makes the file longer, loses nothing.
+// Streams and copies that begin or end within a unit (a sector of a device, the unit of `direct`) read, modify and
+// write back that unit. Concurrent writers of its other bytes, or of a growing file, lose nothing.
 
 import { describe, expect, test } from "bun:test";
 import { linkSync, readFileSync, symlinkSync } from "node:fs";

@@ -1,5 +1,5 @@
-// The suite about itself: no test leaves it in silence, and `npm test` counts what it says it counts.
-// Runs once: `npm test -- suite`.
+// The suite tests itself: no test is lost silently, and `npm test` counts correctly. Runs once: `npm test --
+// suite`.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";

@@ -1,4 +1,5 @@
-// Promise 3: an abort is a wish. It rejects when the kernel has let go, or the true outcome is told.
+// Promise 3: an abort is a request. The call rejects when the kernel has let go of the buffer, or settles with its
+// true outcome.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

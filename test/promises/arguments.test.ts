@@ -1,5 +1,5 @@
-// Wrong arguments: each rejects with Node's code and names the argument and the value; nothing that
-// returns a promise throws at the call (promise 5). And the partialSectors that are right.
+// Wrong arguments: each rejects with Node's code and names the argument and the value; a function that returns a
+// promise never throws (promise 5). Also valid values at the limits.
 
 import { expect, test } from "bun:test";
 import { allocBuffer, BufferPool, File, type IoData, Ring } from "../../src/index.ts";

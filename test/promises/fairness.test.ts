@@ -1,7 +1,7 @@
-// Nobody waits for long because of others: streams beside streams, small reads beside copies and huge vectors. No
-// clock is in these tests: how long somebody waits is counted in bytes that others had moved meanwhile. On a
-// simulated device every request takes the same time, so that what is measured is the library's own queueing; a loop
-// device shows what is left of it on a real one. Times are in the benchmark (bench/rows/reads_beside_copy.ts).
+// No operation waits for long because of others: streams beside streams, small reads beside copies and huge
+// vectors. These tests use no clock: waiting is measured in bytes that others have transferred meanwhile. On a
+// simulated device every request takes the same time, so that only the library's own queueing is measured; a loop
+// device shows the effect on a real one. Times are in the benchmark (bench/rows/reads_beside_copy.ts).
 
 import { expect, test } from "bun:test";
 import { allocBuffer, BlockDevice, copy, File } from "../../src/index.ts";

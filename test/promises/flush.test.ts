@@ -1,5 +1,5 @@
-// Promise 6: all operations of one turn of the event loop reach the kernel in one native flush; and
-// what `stats()` says.
+// Promise 6: all operations of one turn of the event loop reach the kernel in one native flush. Also what `stats()`
+// reports.
 
 import { expect, test } from "bun:test";
 import { allocBuffer, File, Ring, type RingStats } from "../../src/index.ts";

@@ -1,5 +1,5 @@
-// Promise 7: the process lives while operations are in flight and exits by itself when none is. And
-// importing opens nothing.
+// Promise 7: the process stays alive while operations are in flight and exits by itself when none are. Importing
+// opens nothing.
 
 import { expect, test } from "bun:test";
 import { indexPath, runCode } from "../support/child.ts";

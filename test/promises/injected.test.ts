@@ -1,5 +1,5 @@
-// Real errors from the kernel's side, injected into real system calls by strace(1), each in a process of
-// its own. (A missing strace is said in the names of the skipped tests.) And the limits of a process.
+// Real errors from the kernel, injected into real system calls by strace(1), and limits of a process. Each case in
+// a process of its own.
 
 import { expect } from "bun:test";
 import fs from "node:fs";

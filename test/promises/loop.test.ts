@@ -1,5 +1,5 @@
-// Promise 9: no operation blocks the JavaScript thread for long. Times are in the benchmark: what these tests find is a
-// loop that starves.
+// Promise 9: no operation blocks the JavaScript thread for long. Times are in the benchmark; these tests detect an
+// event loop that starves.
 
 import { expect } from "bun:test";
 import { allocBuffer, File, Ring } from "../../src/index.ts";

@@ -1,5 +1,5 @@
-// What a caller's own kind of view says of itself, by getters, methods or properties, is never asked: its memory is
-// looked at by the language's own. So nothing of the caller's runs in the middle of the library's work.
+// Getters, methods and properties of a caller's own view class are never called: its memory is read by the built-in
+// getters. So no code of the caller runs inside of the library.
 
 import { expect, test } from "bun:test";
 import { allocBuffer, copy, File } from "../../src/index.ts";

@@ -1,4 +1,4 @@
-// A process that sandboxes itself: io_uring is forbidden after rings have been opened, or while they work.
+// A process that sandboxes itself: io_uring is forbidden after rings were opened, or while they work.
 
 import { describe, expect } from "bun:test";
 import { indexPath, runCode } from "../support/child.ts";

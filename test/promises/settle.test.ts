@@ -1,5 +1,4 @@
-// Promises 1 and 2: every call settles exactly once, and a full kernel queue is never the caller's
-// problem.
+// Promises 1 and 2: every call settles exactly once, and a full kernel queue is handled by the library.
 
 import { expect } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// Promise 8: a sync covers every write on the same file that was called before it, awaited or not.
+// Promise 8: a sync covers every write called before it on the same file, awaited or not.
 
 import { expect, test } from "bun:test";
 import fs from "node:fs";

@@ -1,5 +1,5 @@
-// Promise 3 at the end of a thread or a process with operations in flight: no crash, no corruption, no
-// hang, no descriptor left. Each scenario has a process of its own.
+// Promise 3 when a thread or process ends with operations in flight: no crash, no corruption, no hang, no leaked
+// descriptor. Each case in a process of its own.
 
 import { expect } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// Timeouts end operations like aborts do, with ERR_TIMEOUT; one timer serves them all.
+// Timeouts cancel operations as aborts do, with ERR_TIMEOUT; all share one timer.
 
 import { expect, test } from "bun:test";
 import { allocBuffer, File, Ring } from "../../src/index.ts";

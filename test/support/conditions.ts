@@ -1,8 +1,8 @@
-// What this run can do, and tests that say why they do not run: the only place that skips any (test/once/suite.ts).
+// Conditions of this run, and tests that say why they are skipped: the only place that skips tests
+// (test/once/suite.ts).
 //
-// A condition asks the system, never the feature under test: a feature that has gone would take its tests with it.
-// `npm test` ends with the reasons and their counts; where CI runs, no other ones are accepted than those of
-// .ci/expected_skips.txt.
+// A condition asks the system, never the feature under test: otherwise a broken feature would skip its own tests.
+// `npm test` ends with the reasons and their counts. CI accepts only the reasons in .ci/expected_skips.txt.
 
 import { describe, test } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// What the tests of abort, timeout, batches, streams and copies share.
+// Shared by the tests of abort, timeout, batches, streams and copies.
 
 import { IoError } from "../../src/index.ts";
 import { noRoot, without } from "./conditions.ts";

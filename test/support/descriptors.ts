@@ -1,4 +1,4 @@
-// Open descriptors of this process, by what they point to.
+// Open descriptors of this process, by target.
 
 import fs from "node:fs";
 

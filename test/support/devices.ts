@@ -1,4 +1,4 @@
-// What the tests of devices run on: images in regular files, and real loop devices where there are any.
+// Targets for tests of devices: images in regular files, and real loop devices where available.
 
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// What tests say about promises that reject.
+// Expectations about promises that reject.
 
 import { expect } from "bun:test";
 import { IoError } from "../../src/index.ts";

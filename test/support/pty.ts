@@ -1,4 +1,4 @@
-// A pseudo-terminal, for tests of what has no positions.
+// A pseudo-terminal, for tests of files without positions.
 
 import { dlopen } from "bun:ffi";
 import fs from "node:fs";

@@ -1,4 +1,4 @@
-// A ring that is none: it answers requests of the library itself as a test says. For unit tests of what asks it.
+// A stand-in for a ring: answers requests of the library as the test says.
 
 import { FileInfo, Status } from "../../src/native/abi.gen.ts";
 import type { Outcome, Request, Requests } from "../../src/ring/request.ts";

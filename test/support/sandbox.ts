@@ -1,4 +1,4 @@
-// A process that forbids itself io_uring, for code run by `runCode`.
+// Makes a process forbid itself io_uring, for code run by `runCode`.
 
 /** Defines `forbid()`, a filter of seccomp(2): from its call on io_uring_enter and io_uring_register,
  * or the calls of these numbers, give EPERM. */

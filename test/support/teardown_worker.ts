@@ -1,5 +1,5 @@
-// A worker that is terminated while it reads and writes: run by test/promises/teardown.test.ts.
-// It says "running" when operations are in flight and goes on until it is terminated.
+// A worker that is terminated while it reads and writes (test/promises/teardown.test.ts). It says "running" when
+// operations are in flight, and continues until it is terminated.
 
 import { allocBuffer, BufferPool, File, Ring } from "../../src/index.ts";
 

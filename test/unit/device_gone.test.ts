@@ -1,5 +1,5 @@
-// Units of what tells an unplugged device from a failure of the medium: errors/device_gone.ts (after which errors
-// to ask) and ring/device_gone.ts (which asks).
+// Telling an unplugged device from a failure of the medium: errors/device_gone.ts (after which errors to ask) and
+// ring/device_gone.ts (which asks).
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";

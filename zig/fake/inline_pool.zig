@@ -74,7 +74,7 @@ pub const InlinePool = struct {
         pool.quiet = true;
     }
 
-    /// A job that has begun cannot be called back; the seed says which have.
+    /// A job that has begun cannot be cancelled; the seed decides which have.
     pub fn cancel(pool: *InlinePool, operation: *Operation) lane.Cancellation {
         const request = pool.find(operation) orelse return .requested;
         if (!request.cancellable) return .requested;

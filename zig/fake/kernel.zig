@@ -14,7 +14,7 @@ pub const Disk = @import("disk.zig").Disk;
 const E = std.posix.E;
 const negative = @import("../os/os.zig").negative;
 
-/// Descriptors start here, so that an index is never taken for one.
+/// Descriptors start here, so that an index is never mistaken for one.
 const fd_first = 1000;
 const never: u64 = std.math.maxInt(u64);
 const path_prefix = "fake:";
@@ -30,7 +30,7 @@ pub const Ask = struct {
     bytes: u64 = 0,
     iovec_count: u32 = 0,
     offset: u64 = 0,
-    /// The submitter's own.
+    /// Data of the submitter.
     user: u64 = 0,
 
     fn piece(ask: *const Ask) Piece {
@@ -38,7 +38,7 @@ pub const Ask = struct {
     }
 };
 
-/// Who hears of a request's end.
+/// The receiver of completed requests.
 pub const Owner = struct {
     context: *anyopaque,
     finish: *const fn (*anyopaque, *Request) void,
@@ -105,7 +105,7 @@ pub const Kernel = struct {
 
     // Time -------------------------------------------------------------------------------------
 
-    /// Each system call takes a little time, and things end meanwhile.
+    /// Each system call takes a little time; requests end meanwhile.
     pub fn tick(kernel: *Kernel) void {
         kernel.advance(kernel.now_ns + kernel.random().uintLessThan(u64, 20_000));
     }
@@ -134,7 +134,7 @@ pub const Kernel = struct {
         return request.state == .running and request.due_ns <= kernel.now_ns;
     }
 
-    /// When something will happen by itself, or null: nothing ever will.
+    /// When the next event is due, or null if there is none.
     pub fn nextEventNs(kernel: *const Kernel) ?u64 {
         var next: u64 = never;
         for (kernel.requests) |*request| {
@@ -219,7 +219,7 @@ pub const Kernel = struct {
         return true;
     }
 
-    /// Takes a task back without telling anybody.
+    /// Removes a task silently.
     pub fn withdraw(kernel: *Kernel, request: *Request) void {
         assert(request.state == .running);
         assert(request.task);
@@ -263,8 +263,8 @@ pub const Kernel = struct {
         return fd;
     }
 
-    /// Power is lost: everything in flight on it ends with ENXIO, and may have reached the medium like any other write
-    /// that was not synced.
+    /// Cuts the power: everything in flight on it ends with ENXIO, and some of it may have
+    /// reached the medium.
     pub fn crash(kernel: *Kernel, disk: *Disk) void {
         for (kernel.requests) |*request| {
             if (request.state != .running or request.task) continue;
@@ -292,7 +292,7 @@ pub const Kernel = struct {
         return disk.rules.consult(kernel.random(), operation, ask.offset, ask.bytes);
     }
 
-    /// Does it, now. Bytes, or a negative errno.
+    /// Executes the request now. Returns bytes, or a negative errno.
     fn execute(kernel: *Kernel, disk: *Disk, ask: *const Ask, verdict: *const faults.Verdict, sequence: u64) isize {
         switch (disk.nature) {
             .medium => {},
@@ -340,7 +340,7 @@ pub const Kernel = struct {
         return negative(choices[kernel.random().uintLessThan(usize, choices.len)]);
     }
 
-    /// How much of it is done this time; at least something.
+    /// Bytes transferred this time; at least one.
     fn shorten(kernel: *Kernel, disk: *const Disk, ask: *const Ask) u64 {
         if (ask.bytes < 2 or !kernel.happens(kernel.weather.short)) return ask.bytes;
         const part = 1 + kernel.random().uintLessThan(u64, ask.bytes - 1);
@@ -353,7 +353,7 @@ pub const Kernel = struct {
         return part;
     }
 
-    /// Moves at most `limit` bytes between memory and medium.
+    /// Transfers at most `limit` bytes between memory and medium.
     fn move(disk: *Disk, ask: *const Ask, limit: u64) u64 {
         const is_read = ask.kind == .read or ask.kind == .readv;
         const possible = if (is_read) disk.readable(ask.offset, ask.bytes) else disk.writable(ask.offset, ask.bytes);

@@ -13,7 +13,7 @@ const fail = @import("report.zig").fail;
 
 /// Operations an engine under test has at most.
 pub const operations_max = 64;
-/// More lane calls than that in one call into the engine, and it spins.
+/// More lane calls than this in one call into the engine mean that it spins.
 const calls_max = 20_000;
 
 pub fn Checked(comptime Inner: type) type {

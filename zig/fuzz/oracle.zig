@@ -20,7 +20,7 @@ const E = std.posix.E;
 pub const slots_max = 64;
 pub const files_max = 4;
 
-/// One call as JavaScript made it.
+/// One call of JavaScript.
 pub const Call = struct {
     state: enum { free, waiting, native, lost } = .free,
     slot: u32,
@@ -42,7 +42,7 @@ pub const Call = struct {
     in_lane: enum { none, kernel, pool } = .none,
     cancel_forwarded: bool = false,
     accepted_once: bool = false,
-    /// This lane said "not now" and has not taken it since.
+    /// This lane had no room and has not taken the operation since.
     refused: ?Route = null,
     /// In this order.
     refused_at: u64 = 0,
@@ -132,7 +132,7 @@ pub const Oracle = struct {
         return null;
     }
 
-    /// Whether a call may touch this range now without making results depend on chance.
+    /// Whether a call may touch this range now without making results random.
     pub fn lockable(oracle: *const Oracle, file: u32, start: u64, end: u64, changes: bool) bool {
         for (&oracle.calls) |*call| {
             if (call.state == .free or call.file != file) continue;
@@ -224,7 +224,7 @@ pub const Oracle = struct {
         if (oracle.lost_errno != 0) oracle.dropWaiting();
     }
 
-    /// Another file takes over the record.
+    /// Another file reuses the record.
     pub fn opened(oracle: *Oracle, file: u32) void {
         oracle.transfers_refused[file] = 0;
         oracle.syncs_refused[file] = 0;
@@ -475,7 +475,8 @@ pub const Oracle = struct {
         call.* = .{ .slot = call.slot, .generation = call.generation +% 1 };
     }
 
-    /// After a promise settles its buffer is the caller's: no request of the kernel may use it.
+    /// After a promise settles its buffer belongs to the caller: no request of the kernel may use
+    /// it.
     fn checkMemory(oracle: *const Oracle, call: *const Call) void {
         for (oracle.kernel.requests) |*request| {
             if (request.state == .running and oracle.memory.uses(&request.ask, call.slot)) {

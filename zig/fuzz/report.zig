@@ -5,11 +5,11 @@ const std = @import("std");
 
 pub var seed: u64 = 0;
 pub var lane: []const u8 = "";
-/// The name of a planted bug; its discovery is a success.
+/// The name of a planted bug: finding it is a success.
 pub var planted: ?[]const u8 = null;
 /// Seeds finished in this run, for the report of a planted bug.
 pub var seeds_done: u64 = 0;
-/// Prints every event: for looking at one seed.
+/// Prints every event, for debugging one seed.
 pub var tracing = false;
 var reported = false;
 

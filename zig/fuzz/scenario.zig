@@ -23,12 +23,12 @@ const trace = report.trace;
 
 const operations_max = checked.operations_max;
 const files_max = oracle_file.files_max;
-/// No run takes longer than that, in virtual time, after its last call.
+/// Limit of virtual time after the last call of a run.
 const patience_ns = 600 * std.time.ns_per_s;
 const shutdown_ms = 1000;
 const steps_max = 100_000;
 
-/// All memory of a run, made once for all seeds.
+/// All memory of a run, allocated once for all seeds.
 pub const World = struct {
     memory: Memory,
     disks: [files_max]fake.Disk,
