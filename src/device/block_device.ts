@@ -36,7 +36,7 @@ import type { Proactor } from "../ring/proactor.ts";
 import { proactorOf } from "../ring/ring.ts";
 import type { Geometry } from "../system/device_info.ts";
 import { busyHint, explainUses, usesOf } from "../system/holders.ts";
-import { askOn, keyOfFd } from "../system/loop_devices.ts";
+import { askOn } from "../system/loop_devices.ts";
 import { SYSTEM_PATHS } from "../system/sysfs.ts";
 import type { Change } from "../transfer/request.ts";
 import { writeZeroChunks } from "../transfer/zeroes.ts";
@@ -396,7 +396,8 @@ async function refuseUsed({ state, ring }: FileInit): Promise<void> {
 
 async function usedHint(proactor: Proactor, state: FileState): Promise<string | undefined> {
   if (state.kind !== abi.FileKind.regular && state.kind !== abi.FileKind.disk) return undefined;
-  const key = await keyOfFd(state.fd);
+  const key = state.identity?.name;
+  if (key === undefined) return undefined;
   const uses = await usesOf(SYSTEM_PATHS, key, askOn(proactor));
   const use = await explainUses(SYSTEM_PATHS, "It", key, uses);
   return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;

@@ -4,6 +4,7 @@ import fs from "node:fs";
 import type { Identity } from "../locks/identity.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
+import { diskKey, fileKey, numbersText } from "../system/loop_devices.ts";
 
 /** The native answer to `open`, `probe` or `stat`, copied out of the bounce block. */
 export function copiedInfo(proactor: Proactor, block: number): DataView {
@@ -17,8 +18,8 @@ export function identityOf(proactor: Proactor, info: DataView): Identity | undef
   const { FileInfo, FileKind } = abi;
   const isDisk = info.getUint32(FileInfo.kind, true) === FileKind.disk;
   const name = isDisk
-    ? `disk ${u64(FileInfo.rdev)}`
-    : `file ${u64(FileInfo.dev)} ${u64(FileInfo.ino)}`;
+    ? diskKey(numbersText(u64(FileInfo.rdev)))
+    : fileKey(u64(FileInfo.dev), u64(FileInfo.ino));
   return { name, instance: u64(FileInfo.instance) };
 }
 

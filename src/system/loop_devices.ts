@@ -63,11 +63,11 @@ function keyOf(stats: BigIntStats): Key {
 }
 
 /** Bun returns inodes above 2^63 (overlayfs makes some) as negative numbers. */
-function fileKey(dev: bigint, ino: bigint): Key {
+export function fileKey(dev: bigint, ino: bigint): Key {
   return `file ${numbersText(dev)} ${BigInt.asUintN(64, ino)}`;
 }
 
-function numbersText(device: bigint): string {
+export function numbersText(device: bigint): string {
   const { major, minor } = deviceNumbers(device);
   return `${major}:${minor}`;
 }

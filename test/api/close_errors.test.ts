@@ -155,3 +155,18 @@ test("a good descriptor is closed after its ring", async () => {
   );
   expect(saidBy(child).map(({ kind }) => kind)).toEqual(["fine", "GONE"]);
 });
+
+test("a copy of a source whose descriptor was closed outside", async () => {
+  using dir = new TempDir();
+  const child = await inOwnProcess(
+    dir.file("data", "abcdef"),
+    `
+    const source = await File.fromFd(fd);
+    await using target = await File.open(args[0] + ".copy", { write: true, create: true });
+    fs.closeSync(fd);
+    // With a length nothing asks how long the source is.
+    await said({ copy: () => copy(source, target, { length: 4 }) });
+    `,
+  );
+  expect(saidBy(child)).toMatchObject([{ kind: expect.stringMatching(/^(EBADF|fine)$/) }]);
+});

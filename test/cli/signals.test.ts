@@ -145,7 +145,7 @@ describe("a signal that was ignored when the command began", () => {
       const target = dir.file("target", "old");
       const under = ["sh", "-c", line, "sh"];
       await using fed = new Fed(["copy", "-", target, "--yes"], { under });
-      await fed.until(/bytes {2}from 0 on/);
+      await fed.until(/bytes {2}from 0 to the end/);
       // The kernel drops what is ignored in kill(2) itself.
       fed.kill(signal);
       fed.write(pattern(10_000));
@@ -164,7 +164,7 @@ describe("a signal that was ignored when the command began", () => {
     ];
     for (const [signal, code] of ends) {
       await using fed = new Fed(["copy", "-", dir.file("target", "old"), "--yes"]);
-      await fed.until(/bytes {2}from 0 on/);
+      await fed.until(/bytes {2}from 0 to the end/);
       fed.kill(signal);
       await fed.until(/stopping/);
       expect([signal, await fed.end()]).toEqual([signal, code]);
