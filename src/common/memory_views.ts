@@ -29,7 +29,15 @@ const isDataView = (view: ArrayBufferView): boolean => kindOf.call(view) === und
 
 /** Length in bytes; 0 for a view that has lost its memory. */
 export function byteLengthOf(view: ArrayBufferView): number {
-  if (!isDataView(view)) return typedLength.call(view);
+  // Not by `isDataView`: each getter costs some nanoseconds of every call.
+  try {
+    return typedLength.call(view);
+  } catch {
+    return dataViewLength(view);
+  }
+}
+
+function dataViewLength(view: ArrayBufferView): number {
   try {
     return viewLength.call(view);
   } catch {
@@ -39,11 +47,19 @@ export function byteLengthOf(view: ArrayBufferView): number {
 
 /** Bytes from the start of its buffer. The view must have memory. */
 export function byteOffsetOf(view: ArrayBufferView): number {
-  return isDataView(view) ? viewOffset.call(view) : typedOffset.call(view);
+  try {
+    return typedOffset.call(view);
+  } catch {
+    return viewOffset.call(view);
+  }
 }
 
 export function bufferOf(view: ArrayBufferView): ArrayBufferLike {
-  return isDataView(view) ? viewBuffer.call(view) : typedBuffer.call(view);
+  try {
+    return typedBuffer.call(view);
+  } catch {
+    return viewBuffer.call(view);
+  }
 }
 
 export function isDetachedBuffer(buffer: ArrayBuffer): boolean {

@@ -74,9 +74,10 @@ export class OpenFile implements EntryStarter {
     try {
       const state = this.state;
       this.#checkOpen(kind);
-      const isPlain = ArrayBuffer.isView(data) && byteLengthOf(data) > 0;
-      const view = isPlain ? data : checkData("data", data);
-      const length = byteLengthOf(view);
+      const given = ArrayBuffer.isView(data) ? data : undefined;
+      let length = given === undefined ? 0 : byteLengthOf(given);
+      const view = given === undefined || length === 0 ? checkData("data", data) : given;
+      if (length === 0) length = byteLengthOf(view);
       const slab = slabOf(view);
       const slabOffset = slab === undefined ? 0 : byteOffsetOf(view);
       const from =
