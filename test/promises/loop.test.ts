@@ -9,7 +9,7 @@ import {
   blockingReadMissing,
   blockingTest,
   endlessFusePath,
-  letGo,
+  letGoUntilSettled,
   untilBlocked,
 } from "../support/endless.ts";
 import { TempDir } from "../support/temp.ts";
@@ -116,7 +116,7 @@ describeUnless(blockingReadMissing, "promise 9, a file of FUSE", () => {
     const read = blockingRead(file, data, {});
     // In turns of the event loop, of which there are none while a submission waits for the server.
     await untilBlocked();
-    letGo();
+    await letGoUntilSettled(read);
     expect(await read).toBe(64);
     expect(data).not.toContain(0);
   });
