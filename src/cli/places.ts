@@ -12,7 +12,7 @@ import { PathName } from "../file/path.ts";
 import { proactorOf, Ring } from "../ring/ring.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { explainUses, overlappingKeys, type Uses, usesOf, writersOf } from "../system/holders.ts";
-import { askOn, keyOfFd, keyOfPath } from "../system/loop_devices.ts";
+import { askOn, keyOfFd, keyOfPath, numbersOfKey } from "../system/loop_devices.ts";
 import { nodePath, SYSTEM_PATHS } from "../system/sysfs.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
@@ -96,7 +96,9 @@ async function closedToUs(
 /** What the system lists of a device, if it does. Its node may be anywhere. */
 async function listed(path: string, identity: string): Promise<BlockDeviceInfo | undefined> {
   const all = await listBlockDevices().catch(() => []);
-  const name = (await nodePath(SYSTEM_PATHS, identity.replace("disk ", ""))) ?? path;
+  const numbers = numbersOfKey(identity)?.join(":");
+  const node = numbers === undefined ? undefined : await nodePath(SYSTEM_PATHS, numbers);
+  const name = node ?? path;
   return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === name);
 }
 

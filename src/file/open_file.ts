@@ -271,7 +271,7 @@ export class OpenFile implements EntryStarter {
     const outcome = await this.proactor.start({ kind, fd: state.fd, file: state, scope });
     if (outcome.error !== undefined) throw outcome.error;
     if (outcome.status === abi.Status.ok) return;
-    const error = this.#outcomeError(kind, outcome, undefined, undefined);
+    const error = statusError(outcome.status, outcome.errno, this.#context(kind));
     state.reports.lasting ??= error;
     throw await this.#orGone(error);
   }
@@ -339,7 +339,8 @@ export class OpenFile implements EntryStarter {
       if (outcome.status === abi.Status.ok) return outcome;
       proactor.releaseBlock(outcome.block);
       if (outcome.error !== undefined) throw outcome.error;
-      throw await this.#orGone(this.#outcomeError(kind, outcome, offset, length));
+      const context = this.#context(kind, offset, length);
+      throw await this.#orGone(statusError(outcome.status, outcome.errno, context));
     });
   }
 
@@ -369,26 +370,12 @@ export class OpenFile implements EntryStarter {
 
   #context(
     kind: number,
-    offset: Offset | undefined,
-    length: number | undefined,
-    transferred: number | undefined,
+    offset?: Offset | undefined,
+    length?: number | undefined,
+    transferred?: number | undefined,
   ): ErrorContext {
     const file = this.state;
     return { kind, file, syscall: syscallName(kind), path: file.path, offset, length, transferred };
-  }
-
-  #outcomeError(
-    kind: number,
-    outcome: Outcome,
-    offset: Offset | undefined,
-    length: number | undefined,
-  ): IoError {
-    if (outcome.error !== undefined) return outcome.error;
-    return statusError(
-      outcome.status,
-      outcome.errno,
-      this.#context(kind, offset, length, undefined),
-    );
   }
 
   /** Resolves with `error`, or with ERR_DEVICE_GONE if the device is gone. */

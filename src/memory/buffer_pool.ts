@@ -5,6 +5,7 @@ import { type CancelScope, cancelError, cancelScope } from "../cancellation/scop
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
 import { type Bytes, checkInteger, checkIoOptions, checkOptions } from "../common/arguments.ts";
 import { noteClosed, noteHeld, noteOpened } from "../common/leaks.ts";
+import { isDetachedBuffer } from "../common/memory_views.ts";
 import { IoError } from "../errors/io_error.ts";
 import { REGISTERED_CHUNKS_MAX } from "../native/abi.gen.ts";
 import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOfBuffer } from "./slab.ts";
@@ -140,7 +141,7 @@ class Loans implements Lender {
   acquire(scope: CancelScope | undefined): Promise<Lease> {
     if (this.#disposed) throw disposedError();
     scope?.throwIfCancelled(ACQUIRE);
-    if (this.slab.detached) throw detachedError();
+    if (isDetachedBuffer(this.slab)) throw detachedError();
     if (this.#areAllLost) throw lostError();
     const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
     return index === undefined ? this.#wait(scope) : Promise.resolve(this.#lend(index));
@@ -212,7 +213,7 @@ class Loans implements Lender {
     }
     this.#waiters.delete(waiter);
     waiter.registration?.end();
-    if (this.slab.detached) waiter.reject(detachedError());
+    if (isDetachedBuffer(this.slab)) waiter.reject(detachedError());
     else waiter.resolve(this.#lend(index));
   }
 

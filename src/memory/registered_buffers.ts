@@ -2,6 +2,7 @@
 // at its first use on the ring, and unregistered when the pool is disposed of (buffer_pool.ts) or collected, or the
 // ring ends.
 
+import { isDetachedBuffer } from "../common/memory_views.ts";
 import * as abi from "../native/abi.gen.ts";
 import { library } from "../native/library.ts";
 import type { Lender, Registrar, Slab } from "./slab.ts";
@@ -37,7 +38,7 @@ export class RegisteredBuffers implements Registrar {
    * refused, nothing changes.
    */
   meet(slab: Slab, lender: Lender): void {
-    if (!this.#enabled || this.#met.has(slab) || slab.buffer.detached) return;
+    if (!this.#enabled || this.#met.has(slab) || isDetachedBuffer(slab.buffer)) return;
     this.#met.add(slab);
     const { header, chunkBytes, registrars } = slab;
     if (chunkBytes === 0) return;

@@ -235,11 +235,10 @@ export class Operations implements OperationSource {
         transferred,
       );
     }
-    let error: IoError;
-    if (status === abi.Status.canceled) error = this.cancelError(slot, transferred);
-    else if (this.#slabs[slot]?.buffer.detached === true && status === abi.Status.invalid)
-      error = detachedError(this.#describe(slot, 0));
-    else error = statusError(status, errno, this.#describe(slot, transferred));
+    const error =
+      status === abi.Status.canceled
+        ? this.cancelError(slot, transferred)
+        : statusError(status, errno, this.#describe(slot, transferred));
     const file = slots.owner[slot];
     const suspect =
       file !== undefined && (isSuspect(file, error.code) || this.#endsTooEarly(slot, transferred));

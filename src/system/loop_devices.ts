@@ -3,7 +3,7 @@
 // the path in sysfs is resolved instead.
 
 import { type BigIntStats, fstat } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { systemError } from "../errors/io_error.ts";
@@ -15,6 +15,7 @@ import {
   diskNames,
   nodeNumbers,
   numberOf,
+  numbersOf,
   partitionNames,
   type SystemPaths,
 } from "./sysfs.ts";
@@ -139,7 +140,7 @@ async function describeLoop(
   if (sectors !== null && (await numberOf(join(directory, "loop", "offset"))) === null)
     return undefined;
   const path = join(paths.dev, `loop${number}`);
-  const numbers = (await numbersIn(directory)) ?? (await nodeNumbers(path));
+  const numbers = (await numbersOf(directory)) ?? (await nodeNumbers(path));
   const backing = await backingOf(ask, directory, number);
   if (backing === "nothing") return undefined;
   return {
@@ -150,13 +151,6 @@ async function describeLoop(
     bytes: sectors === null ? Infinity : sectors * 512,
     readOnly: (await numberOf(join(directory, "ro"))) === 1,
   };
-}
-
-async function numbersIn(directory: string): Promise<string | null> {
-  return readFile(join(directory, "dev"), "utf8").then(
-    (text) => text.trim(),
-    () => null,
-  );
 }
 
 /** The backing of the loop device of a sysfs directory; undefined if unknown. */

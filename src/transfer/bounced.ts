@@ -225,13 +225,14 @@ function scatter(
   for (let i = index; i < views.length && start < end; i++) {
     const view = views[i] as Uint8Array;
     const length = lengths[i] as number;
-    if (byteLengthOf(view) < length) throw detached(transfer, Math.max(0, from));
+    const bytes = byteLengthOf(view);
+    if (bytes < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {
       const at = start + within - from;
       const source = memory.subarray(at, at + count);
-      setBytes(bytesOf(view, byteLengthOf(view)), source, within);
+      setBytes(bytesOf(view, bytes), source, within);
     }
     start += length;
   }

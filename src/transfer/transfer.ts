@@ -130,7 +130,6 @@ async function runVector(transfer: Transfer, regions: readonly Region[]): Promis
     transfer.proactor.releaseBlock(outcome.block);
     done += outcome.transferred;
     if (outcome.status === abi.Status.outcomeUnknown) loseRegions(group);
-    if (outcome.status === abi.Status.invalid) throw detached(transfer, done);
     if (outcome.status !== abi.Status.ok) throw await settledBadly(transfer, outcome, done);
     if (outcome.transferred < length) break;
   }
