@@ -16,7 +16,7 @@ import { absolute, folderOf, pathOf } from "./raw_words.ts";
 import { print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
-export const BENCH_OPTIONS: Spec = {
+const BENCH_OPTIONS: Spec = {
   bs: { value: true },
   buffered: {},
   depth: { value: true },

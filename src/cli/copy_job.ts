@@ -5,7 +5,7 @@ import { usage } from "./exit.ts";
 import type { Place } from "./places.ts";
 import { quoted } from "./terminal.ts";
 
-export const COPY_OPTIONS: Spec = {
+const COPY_OPTIONS: Spec = {
   bs: { value: true },
   depth: { value: true },
   direct: {},

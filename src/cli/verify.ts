@@ -9,7 +9,7 @@ import { openSide, type Side } from "./side.ts";
 import { print, printable, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
-export const VERIFY_OPTIONS: Spec = {
+const VERIFY_OPTIONS: Spec = {
   all: {},
   bs: { value: true },
   depth: { value: true },

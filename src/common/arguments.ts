@@ -105,7 +105,7 @@ export function checkOptions(
 }
 
 /** An object may have the prototype of AbortSignal without being one; its getters throw then. */
-export function isSignal(value: unknown): value is AbortSignal {
+function isSignal(value: unknown): value is AbortSignal {
   if (!(value instanceof AbortSignal)) return false;
   try {
     return typeof value.aborted === "boolean";
