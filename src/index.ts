@@ -2,9 +2,11 @@
 // use.
 
 export type { Bytes, IoData, IoOptions, Offset } from "./common/arguments.ts";
+export type { ByteRange } from "./common/byte_range.ts";
 export { copy } from "./copy/copy.ts";
 export type { CopyOptions } from "./copy/plan.ts";
 export type { CopyProgress } from "./copy/progress.ts";
+export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
 export {
   BlockDevice,
   type BlockDeviceFromFdOptions,

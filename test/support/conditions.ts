@@ -38,6 +38,8 @@ export function unless(condition: boolean, reason: string): string | undefined {
 const PACKAGES: Record<string, string> = {
   addpart: "util-linux",
   blockdev: "util-linux",
+  ddrescue: "gddrescue",
+  ddrescuelog: "gddrescue",
   fsfreeze: "util-linux",
   jq: "jq",
   "fsck.ext4": "e2fsprogs",

@@ -1,0 +1,25 @@
+// A range of bytes, and its check as an argument.
+
+import { argumentRange, argumentType } from "./argument_errors.ts";
+import { checkInteger } from "./arguments.ts";
+
+export interface ByteRange {
+  /** Bytes from the start. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** The range, as it was checked: a getter may return something else next time. */
+export function checkByteRange(name: string, value: unknown): ByteRange {
+  if (typeof value !== "object" || value === null) {
+    throw argumentType(name, "an object with offset and length", value);
+  }
+  const { offset, length } = value as Partial<ByteRange>;
+  const from = checkInteger(`${name}.offset`, offset, 0, Number.MAX_SAFE_INTEGER);
+  const bytes = checkInteger(`${name}.length`, length, 0, Number.MAX_SAFE_INTEGER);
+  if (from + bytes > Number.MAX_SAFE_INTEGER) {
+    throw argumentRange(`${name}.length`, "so that offset + length is at most 2^53 - 1", bytes);
+  }
+  return { offset: from, length: bytes };
+}
