@@ -6,6 +6,7 @@ import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
 import { addOffset, type Bytes, type Offset, remainder, roundUp } from "../common/arguments.ts";
 import { setImmediate } from "../common/intrinsics.ts";
+import { traced } from "../errors/call_site.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import { IoError, setResult } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
@@ -38,10 +39,18 @@ const HASH_SLICE_BYTES = 2 ** 20;
  * the ranges overlap, or when the target can never be synced again because a write or sync of it has failed (see
  * `syncAll`). A failure or abort later is an IoError whose `result` says what was copied.
  */
-export async function copy(
+export function copy(
   source: File | ReadableStream<Uint8Array>,
   target: File,
   options: CopyOptions = {},
+): Promise<CopyResult> {
+  return traced(checkedCopy(source, target, options));
+}
+
+async function checkedCopy(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  options: CopyOptions,
 ): Promise<CopyResult> {
   const scope = checkCopy(source, target, options);
   const { reason } = scope;

@@ -13,6 +13,7 @@ import {
   lowBits,
   type Offset,
 } from "../common/arguments.ts";
+import { traced } from "../errors/call_site.ts";
 import { syscallName } from "../errors/hints.ts";
 import { errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
 import { statusError } from "../errors/status.ts";
@@ -97,7 +98,7 @@ export class BlockDevice extends File {
    * there is no such disk in /dev: `create` makes images, but not there.
    */
   static override async open(path: Path, options: BlockDeviceOptions = {}): Promise<BlockDevice> {
-    return new BlockDevice(await openInit(path, options));
+    return new BlockDevice(await traced(openInit(path, options)));
   }
 
   /** Adopts an open descriptor of a device or image, like `File.fromFd`. */
@@ -108,7 +109,7 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return new BlockDevice(await examined(await adoptFd(fd, rest), sector, { adopted: true }));
+    return new BlockDevice(await traced(adoptInit(fd, rest, sector)));
   }
 
   /** The geometry; null where the system does not tell. Its `size` is updated by `size()` and `truncate`. */
@@ -177,7 +178,7 @@ export class BlockDevice extends File {
     const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);
     const scope = this.#open.begin(abi.Kind.writeZeroes, options, from, length);
     const change: Change = { hasBegun: false };
-    const running = this.#zero(from, length, mask, scope, change);
+    const running = traced(this.#zero(from, length, mask, scope, change));
     const state = this.#state;
     const order = ++state.order;
     holdSyncs(state, running);
@@ -195,7 +196,13 @@ export class BlockDevice extends File {
    * Makes the system read the partition table again. Rejects with EBUSY while a partition is mounted or held; the
    * hint names it.
    */
-  async rereadPartitions(): Promise<void> {
+  rereadPartitions(): Promise<void> {
+    return traced(this.#reread());
+  }
+
+  // -------------------------------------------------------------------------------------------------
+
+  async #reread(): Promise<void> {
     try {
       this.#open.begin(abi.Kind.rereadPartitions, undefined, undefined, undefined);
       await this.#open.run(abi.Kind.rereadPartitions, {});
@@ -204,8 +211,6 @@ export class BlockDevice extends File {
       throw await withHint(error, this.#place(), REREAD_HINTS, proactorOf(this.ring));
     }
   }
-
-  // -------------------------------------------------------------------------------------------------
 
   /** A path to it that is valid even if the one it was opened by is not. */
   #place(): string {
@@ -318,6 +323,14 @@ export async function openInit(path: Path, options: BlockDeviceOptions): Promise
   using name = new PathName("path", path);
   name.hold(proactorOf(checkRing(rest.ring)));
   return await examined(await openDevice(name, rest, { exclusive: asked }), sector);
+}
+
+async function adoptInit(
+  fd: number,
+  options: FromFdOptions,
+  sectorSize: number | undefined,
+): Promise<DeviceInit> {
+  return examined(await adoptFd(fd, options), sectorSize, { adopted: true });
 }
 
 /** How the disk is held. */

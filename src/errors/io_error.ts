@@ -2,6 +2,8 @@
 
 import { constants } from "node:os";
 import * as util from "node:util";
+import { shown } from "../common/shown.ts";
+import type { IoErrorCode } from "./codes.ts";
 import type { CopyResult } from "./copy_result.ts";
 
 export interface IoErrorInit {
@@ -24,7 +26,7 @@ export interface IoErrorInit {
 export class IoError extends Error {
   override name = "IoError";
   /** `EIO`, `ENOSPC`, ... as in Node, or one of the library: `ERR_...`, `ABORT_ERR`. */
-  readonly code: string;
+  readonly code: IoErrorCode;
   /** The system's error number, negative as in Node; undefined if the error is not the system's. */
   readonly errno: number | undefined;
   /** What was tried: `read`, `write`, `fsync`, `open`, ... */
@@ -40,7 +42,7 @@ export class IoError extends Error {
   /** `copy` only: what was copied before the failure. */
   declare readonly result?: CopyResult;
 
-  constructor(code: string, init: IoErrorInit = {}) {
+  constructor(code: IoErrorCode, init: IoErrorInit = {}) {
     super(message(code, init), "cause" in init ? { cause: init.cause } : undefined);
     this.code = code;
     this.errno = init.errno;
@@ -52,6 +54,39 @@ export class IoError extends Error {
     this.hint = init.hint;
     if (code === "ABORT_ERR") this.name = "AbortError";
   }
+
+  /**
+   * For `JSON.stringify`: the message and all fields, without the stack. An offset above 2^53 is a string, and an
+   * Error as `cause` an object with its name, message and code.
+   */
+  toJSON(): Record<string, unknown> {
+    return errorJson(this, CAUSES_MAX);
+  }
+}
+
+/** Limit for causes of causes: they may go in a circle. */
+const CAUSES_MAX = 8;
+
+function errorJson(error: Error, causesMax: number): Record<string, unknown> {
+  const { name, message, cause } = error;
+  const fields = { name, message, ...(error instanceof IoError ? fieldsOf(error) : codeOf(error)) };
+  return cause === undefined ? fields : { ...fields, cause: causeJson(cause, causesMax) };
+}
+
+function fieldsOf(error: IoError): object {
+  const { code, errno, syscall, path, length, transferred, hint, result } = error;
+  const offset = typeof error.offset === "bigint" ? String(error.offset) : error.offset;
+  return { code, errno, syscall, path, offset, length, transferred, hint, result };
+}
+
+function codeOf(error: Error): object {
+  return "code" in error && typeof error.code === "string" ? { code: error.code } : {};
+}
+
+/** Never throws: the reason of an abort may be anything. */
+function causeJson(cause: unknown, causesMax: number): unknown {
+  if (!(cause instanceof Error)) return typeof cause === "string" ? cause : shown(cause);
+  return causesMax === 0 ? cause.message : errorJson(cause, causesMax - 1);
 }
 
 /** For `copy`: attaches the result so far to the error. */

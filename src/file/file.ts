@@ -14,6 +14,7 @@ import {
   type Offset,
 } from "../common/arguments.ts";
 import { noteClosed, noteOpened } from "../common/leaks.ts";
+import { traced } from "../errors/call_site.ts";
 import { emptiedError } from "../errors/device_gone.ts";
 import * as abi from "../native/abi.gen.ts";
 import { setEntryStarter } from "../ring/batch.ts";
@@ -67,7 +68,7 @@ export class File implements AsyncDisposable {
   static async open(path: Path, options: OpenOptions = {}): Promise<File> {
     checkOptions("File.open", options, OPEN_OPTION_NAMES);
     using name = new PathName("path", path);
-    return new File(await openFile(name, options, 0));
+    return new File(await traced(openFile(name, options, 0)));
   }
 
   /**
@@ -76,7 +77,7 @@ export class File implements AsyncDisposable {
    */
   static async fromFd(fd: number, options: FromFdOptions = {}): Promise<File> {
     checkOptions("File.fromFd", options, ["path", "ownsFd", "ring"]);
-    return new File(await adoptFd(fd, options));
+    return new File(await traced(adoptFd(fd, options)));
   }
 
   /** The descriptor; -1 after `close`. */
@@ -103,12 +104,12 @@ export class File implements AsyncDisposable {
    * file. The kernel owns the buffer until the promise settles.
    */
   readAt(data: IoData, offset: Offset, options?: IoOptions): Promise<number> {
-    return this.#open.transfer(abi.Kind.read, data, offset, options, Reply.bytes);
+    return traced(this.#open.transfer(abi.Kind.read, data, offset, options, Reply.bytes));
   }
 
   /** Like `readAt`, but the end of the file rejects with `ERR_END_OF_FILE`. */
   readExactAt(data: IoData, offset: Offset, options?: IoOptions): Promise<void> {
-    return this.#open.transfer(abi.Kind.read, data, offset, options, Reply.exact);
+    return traced(this.#open.transfer(abi.Kind.read, data, offset, options, Reply.exact));
   }
 
   /**
@@ -116,17 +117,17 @@ export class File implements AsyncDisposable {
    * many bytes were written. The buffer must not change until the promise settles.
    */
   writeAt(data: IoData, offset: Offset, options?: IoOptions): Promise<number> {
-    return this.#open.transfer(abi.Kind.write, data, offset, options, Reply.bytes);
+    return traced(this.#open.transfer(abi.Kind.write, data, offset, options, Reply.bytes));
   }
 
   /** Reads into several buffers in turn, as if they were one. */
   readvAt(data: readonly IoData[], offset: Offset, options?: IoOptions): Promise<number> {
-    return this.#open.vector(abi.Kind.read, data, offset, options);
+    return traced(this.#open.vector(abi.Kind.read, data, offset, options));
   }
 
   /** Writes several buffers in turn, as if they were one. */
   writevAt(data: readonly IoData[], offset: Offset, options?: IoOptions): Promise<number> {
-    return this.#open.vector(abi.Kind.write, data, offset, options);
+    return traced(this.#open.vector(abi.Kind.write, data, offset, options));
   }
 
   /**
@@ -137,12 +138,12 @@ export class File implements AsyncDisposable {
    * `ERR_WRITE_ABORTED`.
    */
   syncAll(options?: IoOptions): Promise<void> {
-    return this.#open.sync(abi.Kind.syncAll, options);
+    return traced(this.#open.sync(abi.Kind.syncAll, options));
   }
 
   /** Like `syncAll`, without metadata that is not needed to read the data back: fdatasync(2). */
   syncData(options?: IoOptions): Promise<void> {
-    return this.#open.sync(abi.Kind.syncData, options);
+    return traced(this.#open.sync(abi.Kind.syncData, options));
   }
 
   /**

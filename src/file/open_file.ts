@@ -16,6 +16,7 @@ import {
   remainder,
 } from "../common/arguments.ts";
 import { byteLengthOf, byteOffsetOf, bytesOf, checkData } from "../common/memory_views.ts";
+import { traced } from "../errors/call_site.ts";
 import { syscallName } from "../errors/hints.ts";
 import { IoError, wasAsked } from "../errors/io_error.ts";
 import {
@@ -60,7 +61,7 @@ export class OpenFile implements EntryStarter {
    * promise.
    */
   close(): Promise<void> {
-    this.#closing ??= closeState(this.proactor, this.state);
+    this.#closing ??= traced(closeState(this.proactor, this.state));
     return this.#closing;
   }
 
@@ -301,7 +302,7 @@ export class OpenFile implements EntryStarter {
       lock.during({ start, end, exclusive }, { scope, stopped, givenUp }, run),
     );
     holdSyncs(this.state, running);
-    return running;
+    return traced(running);
   }
 
   async info(kind: number): Promise<DataView> {
@@ -334,7 +335,7 @@ export class OpenFile implements EntryStarter {
     const { proactor, state } = this;
     const { offset, length } = request;
     // Open until it is known whether a failure means that the device is gone.
-    return proactor.holding(state, async () => {
+    const running = proactor.holding(state, async () => {
       const outcome = await proactor.start({ ...request, kind, fd: state.fd, file: state });
       if (outcome.status === abi.Status.ok) return outcome;
       proactor.releaseBlock(outcome.block);
@@ -342,6 +343,7 @@ export class OpenFile implements EntryStarter {
       const context = this.#context(kind, offset, length);
       throw await this.#orGone(statusError(outcome.status, outcome.errno, context));
     });
+    return traced(running);
   }
 
   #checkOpen(kind: number): void {

@@ -20,6 +20,7 @@ import {
   roundUp,
 } from "../common/arguments.ts";
 import { checkBytes } from "../common/memory_views.ts";
+import { type CallSite, calledFrom, callSite } from "../errors/call_site.ts";
 import { IoError } from "../errors/io_error.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
@@ -102,6 +103,7 @@ class ReadAhead {
   readonly #concurrency: number;
   readonly #queue: Ahead[] = [];
   readonly #free: Bytes[] = [];
+  readonly #site: CallSite = callSite();
   /** The scope of every read. */
   readonly #scope: ChildScope;
   #controller: ReadableByteStreamController | undefined;
@@ -128,7 +130,7 @@ class ReadAhead {
   }
 
   #cancelled(reason: CancelReason): void {
-    this.#controller?.error(cancelled(reason, "read", this.#file));
+    this.#controller?.error(calledFrom(cancelled(reason, "read", this.#file), this.#site));
     this.#stop(reason.cause);
   }
 
@@ -140,7 +142,7 @@ class ReadAhead {
     if (this.#scope.reason !== undefined) return;
     if (ahead?.failed === true) {
       this.#stop(ahead.error);
-      throw ahead.error;
+      throw calledFrom(ahead.error, this.#site);
     }
     if (ahead === undefined || ahead.taken === ahead.bytes) {
       this.#stop(undefined);
@@ -263,6 +265,7 @@ class WriteBehind {
   readonly #file: OpenFile;
   readonly #sync: boolean;
   readonly #count: number;
+  readonly #site: CallSite = callSite();
   readonly #running = new Set<Promise<void>>();
   /** Exists from the first chunk to the end of the stream. */
   #pool: BufferPool | undefined;
@@ -398,7 +401,7 @@ class WriteBehind {
   /** Errors the stream. */
   #fail(error: unknown): void {
     if (this.#failed) return;
-    this.#controller?.error(error);
+    this.#controller?.error(calledFrom(error, this.#site));
     this.#halt(error);
   }
 

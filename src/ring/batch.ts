@@ -11,6 +11,7 @@ import {
   type IoOptions,
   type Offset,
 } from "../common/arguments.ts";
+import { traced } from "../errors/call_site.ts";
 import { missingError } from "../errors/status.ts";
 import { Kind } from "../native/abi.gen.ts";
 
@@ -75,7 +76,7 @@ export async function runBatch(
       if (operation.kind !== "read" && operation.kind !== "write") syncs++;
       kinds[index] = operation.kind;
       files[index] = operation.file;
-      started.push(start(operation, index, scope));
+      started.push(traced(start(operation, index, scope)));
     } catch (error) {
       started.push(Promise.reject(error));
     }

@@ -8,6 +8,7 @@ import {
   type Tracker,
   trackers,
 } from "../common/leaks.ts";
+import { recordCalls } from "../errors/call_site.ts";
 import { pause } from "../native/clock.ts";
 import { addMark, keptMarks, newMark } from "./reachable.ts";
 
@@ -32,7 +33,7 @@ export class LeakError extends Error {
  * `LeakError` that names each file, ring and lease opened since and not closed, each operation that has not
  * settled, and each buffer of `allocBuffer` or a `BufferPool` that is still referenced after a collection. Local
  * variables of functions that have not returned do not count, nor does `Ring.default()`, which belongs to the
- * thread.
+ * thread. Meanwhile errors have the stack of the call that failed, as with BUN_AIO_TRACE=1.
  *
  * ```ts
  * test("copies", async () => {
@@ -57,6 +58,7 @@ class LeakTracker implements Tracker, AsyncDisposable {
   readonly #marks = new WeakMap<object, string>();
   /** Operations that had begun before tracking. */
   readonly #before = new Map<OperationSource, Set<string>>();
+  readonly #unrecord = recordCalls();
 
   constructor() {
     for (const source of openSources()) {
@@ -86,6 +88,7 @@ class LeakTracker implements Tracker, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!trackers.delete(this)) return;
+    this.#unrecord();
     const leaks = [...this.#open.values(), ...this.#operations()];
     this.#open.clear();
     this.#before.clear();

@@ -92,7 +92,12 @@ test("Ring", () => {
 
 test("IoError", () => {
   expectTypeOf<api.IoError>().toExtend<Error>();
-  expectTypeOf<api.IoError["code"]>().toEqualTypeOf<string>();
+  expectTypeOf<api.IoError["code"]>().toEqualTypeOf<api.IoErrorCode>();
+  expectTypeOf<string>().toExtend<api.IoErrorCode>();
+  // Editors complete the members; `string` itself would swallow them.
+  expectTypeOf<Extract<api.IoErrorCode, "EIO" | "ENOSPC" | "ERR_VERIFY">>().toEqualTypeOf<
+    "EIO" | "ENOSPC" | "ERR_VERIFY"
+  >();
   expectTypeOf<api.IoError["errno"]>().toEqualTypeOf<number | undefined>();
   expectTypeOf<api.IoError["offset"]>().toEqualTypeOf<number | bigint | undefined>();
   expectTypeOf<api.IoError["transferred"]>().toEqualTypeOf<number | undefined>();
