@@ -11,7 +11,6 @@ import {
   checkOffset,
   checkOptions,
   type Offset,
-  remainder,
   roundUp,
 } from "../common/arguments.ts";
 import { BlockDevice } from "../device/block_device.ts";
@@ -20,6 +19,7 @@ import { syncError } from "../errors/status.ts";
 import { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
+import type { Layout } from "./chunks.ts";
 import { extentOf } from "./extent.ts";
 import { knownSize } from "./known_size.ts";
 import type { CopyProgress } from "./progress.ts";
@@ -86,42 +86,68 @@ const LANES_MIN = 2;
 /** Alignment of holes in bytes: a page, a multiple of the sectors of any device. */
 const HOLE_GRID_BYTES = 4096;
 
-export interface Plan {
+/** What is read, and how; the same for every target. */
+export interface Reading extends Layout {
   readonly source: File | ReadableStream<Uint8Array>;
-  readonly target: File;
   readonly sourceOffset: Offset;
-  readonly targetOffset: Offset;
   /** Bytes to copy; undefined: up to the end of the source, where that is unknown. */
   readonly total: number | undefined;
-  readonly chunkSize: number;
+  /** Chunks being read at once, and being written at once to each target. */
   readonly concurrency: number;
-  /** Alignment of the chunks on the target, in bytes. */
-  readonly grid: number;
+  /** Chunks in memory at once. */
+  readonly buffers: number;
+  readonly skipErrors: boolean;
+  readonly hash: boolean;
+  readonly verify: boolean;
+}
+
+/** One target of a reading. */
+export interface Plan extends Reading {
+  readonly target: File;
   /** Bytes from `targetOffset` to the end of a target that cannot grow; Infinity for others. */
   readonly room: number;
   /** Bytes of a regular target before the copy; 0 for others. */
   readonly sizeBefore: number;
   readonly sparse: boolean;
-  readonly verify: boolean;
   readonly sync: boolean;
-  readonly skipErrors: boolean;
-  readonly hash: boolean;
 }
 
-export async function planCopy(
+export async function planReading(
   source: File | ReadableStream<Uint8Array>,
-  target: File,
+  targets: readonly File[],
   options: CopyOptions,
-): Promise<Plan> {
+): Promise<Reading> {
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
-  const sparse = options.sparse === true && (target.kind === "regular" || target.kind === "disk");
-  const grid = Math.max(target.alignment.offset, sparse ? HOLE_GRID_BYTES : 1);
+  const grid = Math.max(...targets.map((target) => gridOf(target, options)));
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
-  const chunkSize = roundUp(options.chunkSize ?? defaultChunk(source, target), unit);
+  const chunkSize = roundUp(options.chunkSize ?? defaultChunk([source, ...targets]), unit);
   const size = source instanceof File ? await knownSize(source) : undefined;
   const total = options.length ?? bytesBehind(sourceOffset, size);
   const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
+  const concurrency = isMadeUp(source, size) ? 1 : lanes(source, targets, wanted, chunkSize);
+  return {
+    source,
+    sourceOffset,
+    targetOffset,
+    spans: [{ begin: 0, end: total ?? Infinity }],
+    total,
+    chunkSize,
+    concurrency,
+    buffers: concurrency,
+    grid,
+    skipErrors: options.onReadError === "skip",
+    hash: options.hash !== undefined,
+    verify: options.verify === true,
+  };
+}
+
+export async function planTarget(
+  reading: Reading,
+  target: File,
+  options: CopyOptions,
+): Promise<Plan> {
+  const { source, sourceOffset, targetOffset, total } = reading;
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
   if (total !== undefined && total > room) throw tooSmall(target, targetOffset, total, room);
@@ -132,23 +158,16 @@ export async function planCopy(
   const sync = options.sync !== false;
   // The sync at the end would reject after everything was written.
   if (sync && lasting !== undefined) throw syncError(Kind.syncAll, target.path, lasting);
-  return {
-    source,
-    target,
-    sourceOffset,
-    targetOffset,
-    total,
-    chunkSize,
-    concurrency: isMadeUp(source, size) ? 1 : lanes(source, target, wanted, chunkSize),
-    grid,
-    room,
-    sizeBefore: target.kind === "regular" ? targetSize : 0,
-    sparse,
-    verify: options.verify === true,
-    sync,
-    skipErrors: options.onReadError === "skip",
-    hash: options.hash !== undefined,
-  };
+  const sizeBefore = target.kind === "regular" ? targetSize : 0;
+  return { ...reading, target, room, sizeBefore, sparse: hasHoles(target, options), sync };
+}
+
+function hasHoles(target: File, options: CopyOptions): boolean {
+  return options.sparse === true && (target.kind === "regular" || target.kind === "disk");
+}
+
+function gridOf(target: File, options: CopyOptions): number {
+  return Math.max(target.alignment.offset, hasHoles(target, options) ? HOLE_GRID_BYTES : 1);
 }
 
 /** Checks whatever can be checked without I/O, and throws. Returns the scope of the copy. */
@@ -212,9 +231,9 @@ function cannotGrow(file: File): boolean {
   return file.kind === "disk" || file instanceof BlockDevice;
 }
 
-function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): number {
+function defaultChunk(sides: readonly (File | ReadableStream<Uint8Array>)[]): number {
   let bytes = CHUNK_BYTES_DEFAULT;
-  for (const side of [source, target]) {
+  for (const side of sides) {
     if (!(side instanceof BlockDevice)) continue;
     const optimal = side.geometry.optimalIoSize ?? 0;
     if (optimal > 0 && optimal <= OPTIMAL_BYTES_MAX) bytes = roundUp(bytes, optimal);
@@ -229,11 +248,12 @@ function defaultChunk(source: File | ReadableStream<Uint8Array>, target: File): 
  */
 function lanes(
   source: File | ReadableStream<Uint8Array>,
-  target: File,
+  targets: readonly File[],
   wanted: number,
   chunkSize: number,
 ): number {
-  const rings = source instanceof File && source.ring !== target.ring ? 2 : 1;
+  const isApart = source instanceof File && targets.every(({ ring }) => ring !== source.ring);
+  const rings = isApart ? 2 : 1;
   const share = (rings * WINDOW_BYTES_DEFAULT) / 2;
   return Math.min(wanted, Math.max(LANES_MIN, Math.ceil(share / chunkSize)));
 }
@@ -281,9 +301,4 @@ async function refuseOverlap(
       ? "is the source"
       : `shares bytes with ${source.path ?? "the source"}`;
   throw argumentValue("target", `${is}, and the ranges overlap`, target.path);
-}
-
-/** Bytes of the first chunk: it ends where the grid of the target begins. */
-export function firstChunkBytes(plan: Plan): number {
-  return plan.chunkSize - remainder(plan.targetOffset, plan.grid);
 }

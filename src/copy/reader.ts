@@ -1,0 +1,189 @@
+// The reading half of a copy: fills buffers from a file or a stream, and hands each over as soon as it is filled.
+
+import type { CancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Bytes, remainder, roundUp } from "../common/arguments.ts";
+import type { ReadError } from "../errors/copy_result.ts";
+import { IoError } from "../errors/io_error.ts";
+import { File } from "../file/file.ts";
+import type { BufferPool } from "../memory/buffer_pool.ts";
+import { type Chunk, chunksOf } from "./chunks.ts";
+import { Gate } from "./gate.ts";
+import { Input } from "./input.ts";
+import type { OrderedDigest, Place } from "./ordered_digest.ts";
+import type { Reading } from "./plan.ts";
+import { isBadPlace, salvage } from "./salvage.ts";
+
+/** A filled buffer. */
+export interface Filled {
+  readonly chunk: Chunk;
+  /** The filled part; empty when the source ended before it. */
+  readonly data: Bytes;
+  readonly buffer: Bytes;
+  readonly place: Place;
+}
+
+/** Whom buffers are handed to. */
+export interface Receiver {
+  /** Nothing more is wanted. */
+  isOver(): boolean;
+  /** Must release the buffer and end its place, in time. */
+  take(filled: Filled): void;
+  fail(error: unknown): void;
+  /** Resolves when all that was taken is done with. */
+  idle(): Promise<void>;
+}
+
+export class Reader {
+  readonly #reading: Reading;
+  readonly #pool: BufferPool;
+  readonly #scope: CancelScope;
+  readonly #digest: OrderedDigest;
+  readonly #receiver: Receiver;
+  /** Filled only with `onReadError: "skip"`. */
+  readonly errors: ReadError[] = [];
+  /** Where the source ended, once that is known. */
+  #end = Infinity;
+  #input: Input | undefined;
+
+  constructor(
+    reading: Reading,
+    tools: { pool: BufferPool; scope: CancelScope; digest: OrderedDigest },
+    receiver: Receiver,
+  ) {
+    this.#reading = reading;
+    this.#pool = tools.pool;
+    this.#scope = tools.scope;
+    this.#digest = tools.digest;
+    this.#receiver = receiver;
+  }
+
+  /** Resolves when the last buffer has been handed over. Never rejects. */
+  async run(): Promise<void> {
+    const { source } = this.#reading;
+    try {
+      if (source instanceof File) await this.#readFile(source);
+      else await this.#readStream(source);
+    } catch (error) {
+      this.#receiver.fail(error);
+    }
+  }
+
+  /** Ends a stream that may never give anything again. */
+  stop(reason: IoError): void {
+    this.#input?.cancel(reason);
+  }
+
+  // Files ---------------------------------------------------------------------------------------------
+
+  async #readFile(source: File): Promise<void> {
+    const reads = new Gate(this.#reading.concurrency);
+    const running = new Set<Promise<void>>();
+    for (const chunk of chunksOf(this.#reading)) {
+      const buffer = await this.#acquire();
+      if (buffer === undefined) break;
+      if (this.#receiver.isOver() || chunk.begin >= this.#end) {
+        this.#pool.release(buffer);
+        break;
+      }
+      const place = this.#digest.takePlace();
+      const filling = reads
+        .run(() => this.#read(source, chunk, buffer))
+        .then((bytes) => {
+          if (bytes < chunk.length) this.#ends(chunk.begin + bytes);
+          this.#receiver.take({ chunk, data: buffer.subarray(0, bytes), buffer, place });
+        })
+        .catch((error) => {
+          this.#receiver.fail(error);
+          place.end();
+          this.#pool.release(buffer);
+        })
+        .finally(() => running.delete(filling));
+      running.add(filling);
+    }
+    await Promise.all(running);
+  }
+
+  async #acquire(): Promise<Bytes | undefined> {
+    try {
+      return await this.#pool.acquire();
+    } catch (error) {
+      // The error that took all buffers away says more.
+      await this.#receiver.idle();
+      this.#receiver.fail(error);
+      return undefined;
+    }
+  }
+
+  async #read(source: File, chunk: Chunk, buffer: Bytes): Promise<number> {
+    const offset = addOffset(this.#reading.sourceOffset, chunk.begin);
+    // A request of whole units needs no bounce copy; the buffer has room for it.
+    const unit = source.alignment.offset;
+    const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
+    try {
+      const bytes = await source.readAt(buffer.subarray(0, wide), offset, this.#scope);
+      return Math.min(bytes, chunk.length);
+    } catch (error) {
+      if (!this.#reading.skipErrors || !isBadPlace(error)) throw error;
+      const rest = buffer.subarray(0, chunk.length);
+      return salvage(source, rest, offset, this.#scope, this.errors);
+    }
+  }
+
+  /** The source ended at `at`, before the end of a chunk. */
+  #ends(at: number): void {
+    this.#end = Math.min(this.#end, at);
+    const { total, source, sourceOffset } = this.#reading;
+    if (total === undefined || at >= total) return;
+    this.#receiver.fail(
+      new IoError("ERR_END_OF_FILE", {
+        reason: `the source ends after ${this.#end} of ${total} bytes`,
+        syscall: "read",
+        path: source instanceof File ? source.path : undefined,
+        offset: sourceOffset,
+        length: total,
+        transferred: this.#end,
+      }),
+    );
+  }
+
+  // Streams -------------------------------------------------------------------------------------------
+
+  /** Fills buffers in turn while the previous ones are written. */
+  async #readStream(source: ReadableStream<Uint8Array>): Promise<void> {
+    const input = new Input(source);
+    this.#input = input;
+    let reason: unknown;
+    try {
+      await input.skip(Number(this.#reading.sourceOffset));
+      await this.#drain(input);
+    } catch (error) {
+      reason = error;
+      throw error;
+    } finally {
+      // It may have more than is wanted.
+      input.cancel(reason);
+    }
+  }
+
+  async #drain(input: Input): Promise<void> {
+    for (const chunk of chunksOf(this.#reading)) {
+      const buffer = await this.#acquire();
+      if (buffer === undefined) break;
+      const data = buffer.subarray(0, chunk.length);
+      const bytes = await input.fill(data).catch((error) => {
+        this.#pool.release(buffer);
+        throw error;
+      });
+      if (this.#receiver.isOver()) {
+        this.#pool.release(buffer);
+        break;
+      }
+      const place = this.#digest.takePlace();
+      this.#receiver.take({ chunk, data: data.subarray(0, bytes), buffer, place });
+      if (bytes < data.byteLength) {
+        this.#ends(chunk.begin + bytes);
+        break;
+      }
+    }
+  }
+}

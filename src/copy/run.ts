@@ -1,0 +1,125 @@
+// A copy as it runs: one reader, and a writer for each target. Reads and writes overlap, and a fixed number of
+// native buffers circulates: each is filled once, written to every target, and filled again.
+
+import { onCancel } from "../cancellation/registry.ts";
+import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
+import type { CopyResult } from "../errors/copy_result.ts";
+import { type IoError, setResult } from "../errors/io_error.ts";
+import type { File } from "../file/file.ts";
+import { openFileOf } from "../file/open_file.ts";
+import { BufferPool } from "../memory/buffer_pool.ts";
+import { OrderedDigest } from "./ordered_digest.ts";
+import type { Plan, Reading } from "./plan.ts";
+import type { CopyProgress } from "./progress.ts";
+import { type Filled, Reader, type Receiver } from "./reader.ts";
+import { Sums } from "./verify.ts";
+import { Writer } from "./writer.ts";
+
+type OnProgress = (progress: CopyProgress & { target: File }) => void;
+
+/** Copies to all targets, each of which fails alone. Never rejects. */
+export function runCopy(
+  reading: Reading,
+  plans: readonly Plan[],
+  scope: CancelScope,
+  onProgress: OnProgress | undefined,
+): Promise<PromiseSettledResult<CopyResult>[]> {
+  return new CopyRun(reading, plans, scope, onProgress).run();
+}
+
+export function cancelled(reason: CancelReason, target: File): IoError {
+  return cancelError(reason, { syscall: "copy", path: target.path });
+}
+
+class CopyRun implements Receiver {
+  /** The scope of every operation. */
+  readonly #scope: CancelScope;
+  readonly #pool: BufferPool;
+  readonly #sums: Sums | undefined;
+  readonly #digest: OrderedDigest;
+  readonly #reader: Reader;
+  readonly #writers: readonly Writer[];
+  readonly #taken = new Set<Promise<void>>();
+
+  constructor(
+    reading: Reading,
+    plans: readonly Plan[],
+    scope: CancelScope,
+    onProgress: OnProgress | undefined,
+  ) {
+    this.#scope = scope;
+    this.#pool = new BufferPool({ size: reading.chunkSize, count: reading.buffers });
+    this.#sums = reading.verify ? new Sums(reading.chunkSize) : undefined;
+    this.#digest = new OrderedDigest(reading.hash);
+    const tools = { pool: this.#pool, scope, digest: this.#digest };
+    this.#reader = new Reader(reading, tools, this);
+    const shared = { ...tools, sums: this.#sums, readErrors: this.#reader.errors };
+    const onFailure = (): void => this.#writerFailed();
+    this.#writers = plans.map((plan) => {
+      const { target } = plan;
+      const tell = onProgress && ((progress: CopyProgress) => onProgress({ ...progress, target }));
+      return new Writer(plan, shared, { onProgress: tell, onFailure });
+    });
+  }
+
+  async run(): Promise<PromiseSettledResult<CopyResult>[]> {
+    const cancel = (reason: CancelReason): void => {
+      for (const writer of this.#writers) writer.fail(cancelled(reason, writer.target));
+    };
+    // Registered before those of its operations, so that the reason is known when they end.
+    const registration = onCancel(this.#scope, cancel);
+    // The copy itself reports failed writes to the caller: syncs need not.
+    const states = this.#writers.map((writer) => openFileOf(writer.target).state);
+    for (const state of states) state.reports.beginTeller(this.#scope);
+    try {
+      const { reason } = this.#scope;
+      if (reason !== undefined) cancel(reason);
+      else await this.#reader.run();
+      return await Promise.all(this.#writers.map((writer) => this.#finish(writer)));
+    } finally {
+      registration.end();
+      for (const state of states) state.reports.endTeller(this.#scope, state.order);
+      this.#pool[Symbol.dispose]();
+    }
+  }
+
+  async #finish(writer: Writer): Promise<PromiseSettledResult<CopyResult>> {
+    await writer.finish();
+    await this.#digest.idle();
+    const { failure } = writer;
+    const result = writer.result();
+    if (failure === undefined) return { status: "fulfilled", value: result };
+    return { status: "rejected", reason: setResult(failure, result) };
+  }
+
+  #writerFailed(): void {
+    const [writer] = this.#writers;
+    if (this.isOver() && writer?.failure !== undefined) this.#reader.stop(writer.failure);
+  }
+
+  // For the reader ------------------------------------------------------------------------------------
+
+  isOver(): boolean {
+    return this.#writers.every((writer) => writer.failure !== undefined);
+  }
+
+  take({ chunk, data, buffer, place }: Filled): void {
+    this.#sums?.note(chunk.index, data);
+    const hashing = this.#digest.update(data, place, () => this.isOver());
+    const work = [hashing, ...this.#writers.map((writer) => writer.put(chunk, data))];
+    const taken = Promise.all(work).then(() => {
+      place.end();
+      this.#pool.release(buffer);
+      this.#taken.delete(taken);
+    });
+    this.#taken.add(taken);
+  }
+
+  fail(error: unknown): void {
+    for (const writer of this.#writers) writer.fail(error);
+  }
+
+  async idle(): Promise<void> {
+    await Promise.all(this.#taken);
+  }
+}

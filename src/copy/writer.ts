@@ -1,0 +1,301 @@
+// The writing half of a copy: one target, and the account of what it has.
+
+import type { CancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Bytes, type Offset, remainder, roundUp } from "../common/arguments.ts";
+import type { CopyResult, ReadError } from "../errors/copy_result.ts";
+import { IoError } from "../errors/io_error.ts";
+import type { File } from "../file/file.ts";
+import { openFileOf } from "../file/open_file.ts";
+import type { BufferPool } from "../memory/buffer_pool.ts";
+import { now } from "../native/clock.ts";
+import { type Chunk, chunksOf } from "./chunks.ts";
+import { Gate } from "./gate.ts";
+import type { OrderedDigest } from "./ordered_digest.ts";
+import { noRoom, type Plan } from "./plan.ts";
+import { type CopyProgress, Meter } from "./progress.ts";
+import { joined } from "./salvage.ts";
+import { differs, narrowDown, type Sums } from "./verify.ts";
+import { isZero, zeroRange } from "./zero_range.ts";
+
+/** Granularity of holes in bytes: a block is left out as a whole or not at all. */
+const HOLE_BYTES = 64 * 1024;
+
+/** What the writers of one copy share. */
+export interface Shared {
+  readonly scope: CancelScope;
+  readonly pool: BufferPool;
+  readonly sums: Sums | undefined;
+  readonly digest: OrderedDigest;
+  readonly readErrors: readonly ReadError[];
+}
+
+export class Writer {
+  readonly #plan: Plan;
+  readonly #shared: Shared;
+  readonly #onProgress: ((progress: CopyProgress) => void) | undefined;
+  readonly #onFailure: () => void;
+  readonly #started: number = now();
+  readonly #gate: Gate;
+  readonly #running = new Set<Promise<void>>();
+  #meter: Meter;
+
+  #bytesCopied = 0;
+  #bytesSkipped = 0;
+  #verified = false;
+  /** Ends of finished chunks beyond the prefix, by where the chunk before each ends. */
+  readonly #done = new Map<number, number>();
+  #prefix = 0;
+  /** End of the last data written: holes after it are not part of the file yet. */
+  #dataEnd = 0;
+  #hasLength = false;
+  #failure: IoError | undefined;
+  /** Chunks beyond this index are left alone. */
+  #lastIndex = Infinity;
+  #latestIndex = -1;
+
+  constructor(
+    plan: Plan,
+    shared: Shared,
+    tell: {
+      onProgress: ((progress: CopyProgress) => void) | undefined;
+      onFailure: () => void;
+    },
+  ) {
+    this.#plan = plan;
+    this.#shared = shared;
+    this.#onProgress = tell.onProgress;
+    this.#onFailure = tell.onFailure;
+    this.#gate = new Gate(plan.concurrency);
+    this.#meter = this.#startMeter("copy", plan.total);
+  }
+
+  get target(): File {
+    return this.#plan.target;
+  }
+
+  get failure(): IoError | undefined {
+    return this.#failure;
+  }
+
+  /** Records the first failure. Chunks before it are still written, so that the prefix gets as far as it can. */
+  fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error instanceof IoError ? error : foreign(error);
+    this.#onFailure();
+  }
+
+  /** Writes one chunk, leaving out its zeroes. Never rejects. */
+  put(chunk: Chunk, data: Bytes): Promise<void> {
+    this.#latestIndex = Math.max(this.#latestIndex, chunk.index);
+    const work = this.#gate
+      .run(() => this.#put(chunk, data))
+      .catch((error) => {
+        this.#lastIndex = Math.min(this.#lastIndex, chunk.index);
+        this.fail(error);
+      })
+      .finally(() => this.#running.delete(work));
+    this.#running.add(work);
+    return work;
+  }
+
+  /** When all has been read: writes what it still has, and ends the target. Never rejects. */
+  async finish(): Promise<void> {
+    const { target, sync, verify } = this.#plan;
+    await Promise.all(this.#running);
+    try {
+      if (this.#failure !== undefined) return;
+      await this.#finishLength();
+      this.#hasLength = true;
+      if (sync) await target.syncAll(this.#shared.scope);
+      this.#meter.end();
+      if (verify && this.#failure === undefined) await this.#verify();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.#meter[Symbol.dispose]();
+    }
+  }
+
+  async #put(chunk: Chunk, data: Bytes): Promise<void> {
+    const { begin, index } = chunk;
+    if (index > this.#lastIndex) return;
+    if (begin + data.byteLength > this.#plan.room) {
+      throw noRoom(this.#plan, begin, data.byteLength);
+    }
+    if (this.#plan.sparse) await this.#putRuns(begin, data);
+    else await this.#putData(begin, data);
+    this.#doneWith(chunk, data.byteLength);
+  }
+
+  /** Writes the chunk's runs of zeroes and data, all at once. */
+  async #putRuns(begin: number, data: Bytes): Promise<void> {
+    const parts: Promise<void>[] = [];
+    // The first block ends on the grid, so that no two parts share a sector.
+    const head = remainder(addOffset(this.#plan.targetOffset, begin), this.#plan.grid);
+    for (let at = 0; at < data.byteLength; ) {
+      let end = at + HOLE_BYTES - (at === 0 ? head : 0);
+      const zero = isZero(data.subarray(at, end));
+      while (end < data.byteLength && isZero(data.subarray(end, end + HOLE_BYTES)) === zero) {
+        end += HOLE_BYTES;
+      }
+      const part = data.subarray(at, end);
+      const put = zero ? this.#putHole(begin + at, part) : this.#putData(begin + at, part);
+      parts.push(put);
+      at = end;
+    }
+    const results = await Promise.allSettled(parts);
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
+
+  async #putData(at: number, data: Bytes): Promise<void> {
+    const { target, targetOffset } = this.#plan;
+    await writeAnywhere(target, data, addOffset(targetOffset, at), this.#shared.scope);
+    this.#bytesCopied += data.byteLength;
+    this.#dataEnd = Math.max(this.#dataEnd, at + data.byteLength);
+  }
+
+  async #putHole(at: number, data: Bytes): Promise<void> {
+    const { target, targetOffset, sizeBefore, grid } = this.#plan;
+    const offset = addOffset(targetOffset, at);
+    // Past the end of a regular file there is nothing to zero.
+    const old = sizeBefore - Number(offset);
+    const length =
+      target.kind === "regular" ? Math.min(data.byteLength, Math.max(0, old)) : data.byteLength;
+    const unaligned = remainder(offset, grid) > 0 || length % grid > 0;
+    if (length > 0 && target.kind === "disk" && unaligned) {
+      await this.#putData(at, data);
+      return;
+    }
+    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#shared.scope);
+    this.#bytesSkipped += data.byteLength;
+  }
+
+  /** Sets the length of a regular target: a hole at its end does not extend it. */
+  async #finishLength(): Promise<void> {
+    const { target, targetOffset } = this.#plan;
+    const { scope } = this.#shared;
+    if (target.kind !== "regular" || this.#prefix === 0) return;
+    const end = addOffset(targetOffset, this.#prefix);
+    if ((await target.size()) >= end) return;
+    // Not by truncate: another writer may extend the file at this moment.
+    const last = addOffset(end, -1);
+    try {
+      await target.allocate(last, 1, scope);
+    } catch (error) {
+      if (!(error instanceof IoError) || error.code !== "ENOTSUP") throw error;
+      await writeAnywhere(target, new Uint8Array(1), last, scope);
+    }
+  }
+
+  async #verify(): Promise<void> {
+    const { target, targetOffset } = this.#plan;
+    const { pool, scope, sums } = this.#shared;
+    const end = this.#prefix;
+    this.#meter = this.#startMeter("verify", this.#bytesCopied + this.#bytesSkipped);
+    await target.invalidateCache();
+    let first = Infinity;
+    const compare = async (chunk: Chunk, buffer: Bytes): Promise<void> => {
+      if (chunk.begin > first || this.#failure !== undefined) return;
+      const offset = addOffset(targetOffset, chunk.begin);
+      const unit = target.alignment.offset;
+      const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
+      const read = await target.readAt(buffer.subarray(0, wide), offset, scope);
+      const bytes = Math.min(read, chunk.length);
+      const at = sums?.compare(chunk.index, buffer.subarray(0, bytes)) ?? -1;
+      if (at >= 0) first = Math.min(first, chunk.begin + at);
+      else if (bytes < chunk.length) first = Math.min(first, chunk.begin + bytes);
+      this.#meter.add(chunk.length);
+    };
+    await this.#eachChunk(pool, end, compare);
+    if (this.#failure !== undefined) return;
+    if (first !== Infinity) {
+      const exact = await narrowDown(this.#plan, first, end, scope);
+      this.#prefix = exact;
+      throw differs(this.#plan, exact);
+    }
+    this.#verified = true;
+    this.#meter.end();
+  }
+
+  /** Runs `use` on every chunk up to `end`, some at a time. Rejects with the first error, when all have settled. */
+  async #eachChunk(
+    pool: BufferPool,
+    end: number,
+    use: (chunk: Chunk, buffer: Bytes) => Promise<void>,
+  ): Promise<void> {
+    const chunks = chunksOf(this.#plan, end);
+    const lane = async (): Promise<void> => {
+      for (const chunk of chunks) {
+        const buffer = await pool.acquire();
+        await use(chunk, buffer).finally(() => pool.release(buffer));
+      }
+    };
+    const lanes = Array.from({ length: this.#plan.concurrency }, lane);
+    const results = await Promise.allSettled(lanes);
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
+
+  // Accounts ------------------------------------------------------------------------------------------
+
+  #startMeter(phase: "copy" | "verify", total: number | undefined): Meter {
+    return new Meter(this.#onProgress, phase, total, (error) => this.#failByCallback(error));
+  }
+
+  #failByCallback(error: unknown): void {
+    this.#lastIndex = Math.min(this.#lastIndex, this.#latestIndex);
+    this.fail(error);
+  }
+
+  #doneWith({ begin, previousEnd }: Chunk, bytes: number): void {
+    this.#done.set(previousEnd, begin + bytes);
+    let next = this.#done.get(this.#prefix);
+    while (next !== undefined) {
+      this.#done.delete(this.#prefix);
+      this.#prefix = next;
+      next = this.#done.get(this.#prefix);
+    }
+    this.#meter.add(bytes);
+  }
+
+  /** The prefix, limited to what the target contains: the copy may have ended before the hole at its end was made. */
+  #contained(): number {
+    const { target, targetOffset, sizeBefore } = this.#plan;
+    if (this.#hasLength || target.kind !== "regular") return this.#prefix;
+    return Math.min(this.#prefix, Math.max(this.#dataEnd, sizeBefore - Number(targetOffset)));
+  }
+
+  result(): CopyResult {
+    return {
+      bytesCopied: this.#bytesCopied,
+      bytesSkipped: this.#bytesSkipped,
+      prefix: this.#contained(),
+      durationMs: now() - this.#started,
+      verified: this.#verified,
+      digest: this.#failure === undefined ? this.#shared.digest.hex : undefined,
+      readErrors: joined(this.#shared.readErrors),
+    };
+  }
+}
+
+/** Wraps what a stream or a callback threw: it becomes the `cause` of an IoError. */
+function foreign(cause: unknown): IoError {
+  const words = cause instanceof Error ? cause.message : String(cause);
+  return new IoError("ERR_COPY", {
+    reason: `the copy was ended: ${words}`,
+    syscall: "copy",
+    cause,
+  });
+}
+
+/** Calls the public method where the write is aligned, because a test may have replaced it. */
+async function writeAnywhere(
+  target: File,
+  data: Uint8Array,
+  offset: Offset,
+  scope: CancelScope,
+): Promise<void> {
+  const unit = target.alignment.offset;
+  const aligned = remainder(offset, unit) === 0 && data.byteLength % unit === 0;
+  if (aligned) await target.writeAt(data, offset, scope);
+  else await openFileOf(target).writeAnywhere(data, offset, scope);
+}
