@@ -10,8 +10,9 @@ import { type Chunk, chunksOf } from "./chunks.ts";
 import { Gate } from "./gate.ts";
 import { Input } from "./input.ts";
 import type { OrderedDigest, Place } from "./ordered_digest.ts";
+import { isBadPlace } from "./pieces.ts";
 import type { Reading } from "./plan.ts";
-import { isBadPlace, salvage } from "./salvage.ts";
+import { salvage } from "./salvage.ts";
 
 /** A filled buffer. */
 export interface Filled {

@@ -2,34 +2,14 @@
 // range.
 
 import type { CancelScope } from "../cancellation/scope.ts";
-import { addOffset, type Bytes, type Offset, remainder } from "../common/arguments.ts";
+import { addOffset, type Bytes, type Offset } from "../common/arguments.ts";
 import type { ReadError } from "../errors/copy_result.ts";
-import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
-
-/** Used if the file has no unit of its own: a page is the least that the kernel reads. */
-const UNIT_BYTES = 4096;
+import { type Part, PieceReader, pieceSizes, sectorBytes } from "./pieces.ts";
 
 /**
- * Errors that concern a range of the medium: EIO, and on Linux ENODATA (medium error), EILSEQ (protection),
- * EREMOTEIO (target) from block/blk-core.c; EBADMSG from checksumming file systems. Any other error, of an
- * unplugged device for example, would repeat for every range.
- */
-const BAD_PLACE: ReadonlySet<string> = new Set([
-  "EIO",
-  "ENODATA",
-  "EILSEQ",
-  "EREMOTEIO",
-  "EBADMSG",
-]);
-
-export function isBadPlace(error: unknown): error is IoError {
-  return error instanceof IoError && BAD_PLACE.has(error.code);
-}
-
-/**
- * Reads in the smallest unit there is. Returns the bytes up to the end of the file. Ranges that cannot be read are
- * zeroes in `buffer` and are added to `errors`.
+ * Reads what could not be read at once, in smaller and smaller pieces. Returns the bytes up to the end of the file.
+ * Ranges that cannot be read are zeroes in `buffer` and are added to `errors`.
  */
 export async function salvage(
   file: File,
@@ -38,22 +18,26 @@ export async function salvage(
   scope: CancelScope,
   errors: ReadError[],
 ): Promise<number> {
-  const unit = file.alignment.offset > 1 ? file.alignment.offset : UNIT_BYTES;
-  for (let done = 0; done < buffer.byteLength; ) {
-    const at = addOffset(offset, done);
-    const length = Math.min(unit - remainder(at, unit), buffer.byteLength - done);
-    const piece = buffer.subarray(done, done + length);
-    try {
-      const bytes = await file.readAt(piece, at, scope);
-      if (bytes < length) return done + bytes;
-    } catch (error) {
-      if (!isBadPlace(error)) throw error;
-      piece.fill(0);
-      errors.push({ offset: Number(at), length, code: error.code });
+  const reader = new PieceReader(file, scope);
+  let length = buffer.byteLength;
+  let bad: Pick<Part, "begin" | "end" | "code">[] = [{ begin: 0, end: length, code: undefined }];
+  for (const size of pieceSizes(length, sectorBytes(file))) {
+    const stillBad: typeof bad = [];
+    for (const { begin, end } of bad) {
+      const range = buffer.subarray(begin, Math.min(end, length));
+      for await (const part of reader.read(range, addOffset(offset, begin), size)) {
+        const [from, to] = [begin + part.begin, begin + part.end];
+        if (part.code !== undefined) stillBad.push({ begin: from, end: to, code: part.code });
+        if (part.isLast) length = to;
+      }
     }
-    done += length;
+    bad = stillBad;
   }
-  return buffer.byteLength;
+  for (const { begin, end, code = "EIO" } of bad) {
+    buffer.fill(0, begin, end);
+    errors.push({ offset: Number(addOffset(offset, begin)), length: end - begin, code });
+  }
+  return length;
 }
 
 /** Sorted, with adjacent ranges of the same code merged. */

@@ -117,8 +117,25 @@ function message(code: string, init: IoErrorInit): string {
   return init.hint === undefined ? text : `${text}. ${init.hint}`;
 }
 
+interface SystemError {
+  readonly code: string;
+  readonly reason: string;
+}
+
+/** Of the numbers seen: the system's table is made anew, in 10 us, whenever it is asked for. */
+const systemErrors = new Map<number, SystemError>();
+
 /** The name and the description of a system error number (positive). */
-export function systemError(errno: number): { code: string; reason: string } {
+export function systemError(errno: number): SystemError {
+  let error = systemErrors.get(errno);
+  if (error === undefined) {
+    error = lookUp(errno);
+    systemErrors.set(errno, error);
+  }
+  return error;
+}
+
+function lookUp(errno: number): SystemError {
   const known = util.getSystemErrorMap().get(-errno);
   // libuv describes ENOTSUP as "operation not supported on socket"; here it never is a socket.
   if (known !== undefined) return { code: known[0], reason: known[1].replace(/ on socket$/, "") };
