@@ -12,7 +12,7 @@ export {
   type BlockDeviceFromFdOptions,
   type BlockDeviceOptions,
 } from "./device/block_device.ts";
-export { listBlockDevices } from "./device/list_devices.ts";
+export { type ListBlockDevicesOptions, listBlockDevices } from "./device/list_devices.ts";
 export type { IoErrorCode } from "./errors/codes.ts";
 export type { CopyResult, ReadError } from "./errors/copy_result.ts";
 export { IoError } from "./errors/io_error.ts";

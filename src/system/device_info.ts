@@ -27,13 +27,18 @@ export interface BlockDeviceInfo extends Geometry {
   readonly removable: boolean | null;
   /** "nvme", "usb", "ata", "virtio", "mmc", "scsi", "sas", "fc", "iscsi"; null for devices without a bus. */
   readonly transport: string | null;
-  /** Whether `/`, `/boot` or swap is on it, also through partitions, volumes and loop devices. */
+  /**
+   * Whether the system runs from it: `/`, `/boot`, `/efi`, `/etc`, `/usr`, `/usr/local`, `/var`, anything mounted below
+   * `/boot` or `/etc`, or swap is on it, also through partitions, volumes and loop devices.
+   */
   readonly system: boolean;
   /**
    * Its mount points, without those of its partitions. A byte that is not UTF-8 is a lone surrogate (U+DC80 to U+DCFF,
    * PEP 383), here and in `backingFile`.
    */
   readonly mounts: readonly string[];
+  /** Its mount points and those of its partitions. Not those of `holders`. */
+  readonly allMounts: readonly string[];
   /** Paths of devices built on it (device-mapper, RAID). */
   readonly holders: readonly string[];
   /**

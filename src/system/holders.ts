@@ -17,10 +17,10 @@ import {
   type Loop,
   numbersOfKey,
 } from "./loop_devices.ts";
+import { type Mount, MountTable, readMounts, readSwaps } from "./mounts.ts";
 import {
   deviceNumbers,
   directoryOf,
-  type Mount,
   namesIn,
   nodeNumbers,
   nodeOf,
@@ -28,8 +28,6 @@ import {
   numbersOf,
   openedBy,
   partitionsOf,
-  readMounts,
-  readSwaps,
   SYSTEM_PATHS,
   type SystemPaths,
   textOf,
@@ -279,11 +277,9 @@ async function mountedOn(
   relatives: readonly string[],
   counts: (entry: Mount) => boolean = () => true,
 ): Promise<{ readonly directory: string; readonly entry: Mount } | undefined> {
-  const mounts = (await readMounts(paths).catch(() => [])).filter(counts);
+  const mounts = new MountTable((await readMounts(paths).catch(() => [])).filter(counts));
   for (const directory of relatives) {
-    const node = nodeOf(paths, directory);
-    const numbers = await numbersOf(directory);
-    const entry = mounts.find((it) => it.numbers === numbers || it.source === node);
+    const [entry] = mounts.of(await numbersOf(directory), nodeOf(paths, directory));
     if (entry !== undefined) return { directory, entry };
   }
   return undefined;

@@ -3,6 +3,7 @@
 // (test/device/list_devices.test.ts).
 
 import type { BlockDeviceInfo } from "./device_info.ts";
+import { isSystemMount } from "./mounts.ts";
 
 /** The output of the three commands. */
 export interface FreebsdAnswers {
@@ -65,6 +66,7 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
   const partitions = context.partitions
     .filter(({ geom }) => geom === provider.name)
     .map((part) => describe(context, part));
+  const mounts = context.mounts.filter(([source]) => source === path).map(([, at = ""]) => at);
   const rotation = number("rotationrate");
   const stripe = number("stripesize");
   return {
@@ -84,7 +86,8 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
     removable: null,
     transport: null,
     system: context.system.has(path) || partitions.some(({ system }) => system),
-    mounts: context.mounts.filter(([source]) => source === path).map(([, at = ""]) => at),
+    mounts,
+    allMounts: [...new Set([...mounts, ...partitions.flatMap((part) => part.allMounts)])],
     holders: [],
     // Present for md(4) over a file.
     backingFile: text("file"),
@@ -95,9 +98,7 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
 function systemNodes(entries: readonly string[][]): Set<string> {
   const nodes = new Set<string>();
   for (const [source = "", target = ""] of entries) {
-    const isMount = target.startsWith("/");
-    const isSystem =
-      !isMount || target === "/" || target === "/boot" || target.startsWith("/boot/");
+    const isSystem = !target.startsWith("/") || isSystemMount(target);
     if (source.startsWith("/dev/") && isSystem) nodes.add(source);
   }
   return nodes;

@@ -1,7 +1,7 @@
 // What Linux reports of block devices in /sys and /proc (Documentation/ABI/stable/sysfs-block). All reads are
 // asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can use a tree of their own.
 
-import { access, readdir, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
+import { readdir, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { bytesOfText, escapedText } from "../common/text_of_bytes.ts";
@@ -83,8 +83,8 @@ export async function partitionNames(paths: SystemPaths): Promise<string[]> {
   return lines.map((line) => line.trim().split(/\s+/)[3] ?? "");
 }
 
-/** The lines of a /proc file after its header. Rejects if there is none. */
-async function linesOf(path: string): Promise<string[]> {
+/** The lines of a /proc file. Rejects if there is none. */
+export async function linesOf(path: string): Promise<string[]> {
   const text = escapedText(await readFile(path));
   if (text === "") throw hidden(path);
   return text.split("\n");
@@ -109,7 +109,7 @@ export async function diskDirectory(paths: SystemPaths, name: string): Promise<s
   return resolved(join(paths.sys, "block", name));
 }
 
-async function resolved(path: string): Promise<string | null> {
+export async function resolved(path: string): Promise<string | null> {
   try {
     return await realpath(path);
   } catch {
@@ -126,6 +126,8 @@ export async function wholeOf(directory: string): Promise<string> {
 export async function partitionsOf(disk: string): Promise<string[]> {
   const found: { number: number; directory: string }[] = [];
   for (const name of await namesIn(disk)) {
+    // Named after it (disk_name() in block/genhd.c): "sda1", "nvme0n1p1".
+    if (!name.startsWith(basename(disk))) continue;
     const directory = join(disk, name);
     const number = await numberOf(join(directory, "partition"));
     if (number !== null) found.push({ number, directory });
@@ -257,72 +259,7 @@ function transportOf(disk: string): string | null {
   return /\/host\d/.test(disk) ? "scsi" : null;
 }
 
-// Mounts, swap, loop backing -----------------------------------------------------------------------------
-
-export interface Mount {
-  /** "major:minor"; of btrfs and the like a number that no device has. */
-  readonly numbers: string;
-  readonly mountPoint: string;
-  readonly source: string;
-  /** Whether the file system is writable, even if this mount of it is read-only. */
-  readonly writes: boolean;
-}
-
-/** The mounts that this process sees. Rejects if /proc does not tell. */
-export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
-  const text = escapedText(await readFile(join(paths.proc, "self", "mountinfo")));
-  return Promise.all(parseMountInfo(text).map((mount) => withNode(paths, mount)));
-}
-
-/** For file systems with device numbers of their own, only the mount source names the device. */
-async function withNode(paths: SystemPaths, mount: Mount): Promise<Mount> {
-  const isOwn = mount.numbers.startsWith("0:") && mount.source.startsWith(`${paths.dev}/`);
-  return isOwn ? { ...mount, source: (await resolved(mount.source)) ?? mount.source } : mount;
-}
-
-/** proc_pid_mountinfo(5) */
-export function parseMountInfo(text: string): Mount[] {
-  const mounts: Mount[] = [];
-  for (const line of text.split("\n")) {
-    const fields = line.split(" ");
-    const separator = fields.indexOf("-");
-    const [, , numbers, , mountPoint] = fields;
-    const source = separator === -1 ? undefined : fields[separator + 2];
-    if (numbers === undefined || mountPoint === undefined || source === undefined) continue;
-    // The options of the file system, not those of the mount before the separator.
-    const writes = fields[separator + 3]?.split(",").includes("ro") !== true;
-    mounts.push({ numbers, mountPoint: unescaped(mountPoint), source: unescaped(source), writes });
-  }
-  return mounts;
-}
-
-/** Blanks and backslashes are written as three octal digits. */
-function unescaped(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
-    String.fromCharCode(Number.parseInt(digits, 8)),
-  );
-}
-
-/** Paths of swap files and devices. Rejects if /proc does not tell. */
-export async function readSwaps(paths: SystemPaths): Promise<string[]> {
-  const path = join(paths.proc, "swaps");
-  const lines = await linesOf(path).catch(async (error: Error) => {
-    // A kernel without swap has no such file; a /proc mounted with subset=pid (proc(5)) has no other file either.
-    await access(join(paths.proc, "partitions"));
-    if (
-      await access(path).then(
-        () => true,
-        () => false,
-      )
-    )
-      throw error;
-    return [];
-  });
-  return lines
-    .slice(1)
-    .map((line) => unescaped(line.split(/[ \t]/)[0] ?? ""))
-    .filter((path) => path !== "");
-}
+// Loop backing -------------------------------------------------------------------------------------------
 
 const DELETED = " (deleted)";
 

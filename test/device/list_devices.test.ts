@@ -8,9 +8,12 @@ import { IoError, listBlockDevices } from "../../src/index.ts";
 import type { BlockDeviceInfo } from "../../src/system/device_info.ts";
 import { explainBusy, explainListed } from "../../src/system/holders.ts";
 import { parseFreebsd } from "../../src/system/list_freebsd.ts";
-import { deviceNumbers, parseMountInfo, type SystemPaths } from "../../src/system/sysfs.ts";
+import { parseMountInfo } from "../../src/system/mounts.ts";
+import { deviceNumbers, type SystemPaths } from "../../src/system/sysfs.ts";
 import { noLinux, testUnless } from "../support/conditions.ts";
+import { LoopDevice, loopMissing } from "../support/control.ts";
 import { Folder } from "../support/devices.ts";
+import { TempDir } from "../support/temp.ts";
 
 /** A system in a folder. */
 class Tree {
@@ -297,6 +300,66 @@ test("a system that does not tell is not one without disks", async () => {
   await expect(listLinuxDevices(paths)).rejects.toThrow("ENOENT");
 });
 
+test("allMounts has the mounts of the partitions, once each", async () => {
+  using folder = new Folder();
+  const tree = laptop(folder);
+  const mountinfo = join(tree.paths.proc, "self", "mountinfo");
+  writeFileSync(
+    mountinfo,
+    `${readFileSync(mountinfo, "utf8")}26 22 259:3 / /data rw - ext4 /dev/nvme0n1p10 rw
+27 22 259:0 / /data rw - ext4 /dev/nvme0n1 rw
+28 22 259:3 /sub /srv/bound rw - ext4 /dev/nvme0n1p10 rw
+29 22 0:50 / /tmp rw - tmpfs ${tree.paths.dev}/nvme0n1 rw
+`,
+  );
+  const list = await listLinuxDevices(tree.paths);
+  expect(named(list, "nvme0n1").mounts).toEqual(["/data"]);
+  expect(named(list, "nvme0n1").allMounts).toEqual(["/data", "/boot/efi", "/srv/bound"]);
+  expect(named(list, "nvme0n1p10").allMounts).toEqual(["/data", "/srv/bound"]);
+  expect(named(list, "nvme0n1p2").allMounts).toEqual([]);
+});
+
+test("in a container, the disk of the host is a system disk", async () => {
+  using folder = new Folder();
+  const tree = new Tree(folder);
+  tree.disk("virtio0/block/vda", "254:0", { ...QUEUE, size: "2048\n" });
+  tree.disk("virtio1/block/vdb", "254:16", { ...QUEUE, size: "2048\n" });
+  tree.write(
+    "proc/self/mountinfo",
+    "1 0 0:30 / / rw - overlay overlay rw\n" +
+      "2 1 254:0 /containers/1/hosts /etc/hosts rw - ext4 /dev/vda rw\n" +
+      "3 1 254:16 / /data rw - ext4 /dev/vdb rw\n",
+  );
+  const list = await listLinuxDevices(tree.paths);
+  expect(list.map(({ system }) => system)).toEqual([true, false]);
+});
+
+/** Milliseconds to list a tree of so many disks, each mounted; the best of three. */
+async function listingMs(disks: number): Promise<number> {
+  using folder = new Folder();
+  const tree = new Tree(folder);
+  const lines = ["1 0 0:1 / / rw - tmpfs none rw"];
+  for (let index = 0; index < disks; index++) {
+    tree.disk(`virtual/block/vd${index}`, `254:${index}`, { ...QUEUE, size: "2048\n" });
+    lines.push(`${index + 2} 1 254:${index} / /mnt/${index} rw - ext4 /dev/vd${index} rw`);
+  }
+  tree.write("proc/self/mountinfo", lines.join("\n"));
+  let best = Infinity;
+  for (let round = 0; round < 3; round++) {
+    const start = performance.now();
+    expect((await listLinuxDevices(tree.paths)).length).toBe(disks);
+    best = Math.min(best, performance.now() - start);
+  }
+  return best;
+}
+
+test("the cost of a list grows with the number of disks, not with its square", async () => {
+  const few = await listingMs(25);
+  const many = await listingMs(200);
+  // Linear is 8, quadratic 64.
+  expect(many / few).toBeLessThan(24);
+});
+
 test("busy hints name the mount, the volume, the swap", async () => {
   using folder = new Folder();
   const { paths } = laptop(folder);
@@ -314,6 +377,7 @@ test("busy hints name the mount, the volume, the swap", async () => {
 test("mount points with blanks and backslashes", () => {
   const [mount] = parseMountInfo("25 22 8:0 / /a\\040b\\134c rw - vfat /dev/sda rw\nnonsense\n");
   expect(mount).toEqual({
+    ...{ id: 25, parent: 22, type: "vfat" },
     numbers: "8:0",
     mountPoint: "/a b\\c",
     source: "/dev/sda",
@@ -382,6 +446,33 @@ test("FreeBSD's GEOM tree", () => {
   expect(explainListed(list, "/dev/ada0p1")).toBeUndefined();
   expect(explainListed(list, "/dev/da0")).toBe("/dev/da0 is used as swap space; see swapctl(8)");
   expect(explainListed(list, "/dev/cd0")).toBeUndefined();
+});
+
+testUnless(loopMissing, "removable, system and loop choose among the disks", async () => {
+  using dir = new TempDir();
+  using loop = new LoopDevice(dir.file("image", new Uint8Array(65536)));
+  const names = (list: readonly BlockDeviceInfo[]): string[] => list.map(({ path }) => path);
+  // Others attach and detach loop devices meanwhile.
+  const own = (list: readonly BlockDeviceInfo[]): string[] =>
+    names(list).filter((path) => !path.startsWith("/dev/loop") || path === loop.path);
+  const all = await listBlockDevices({});
+  expect(names(all)).toContain(loop.path);
+  expect(own(await listBlockDevices({ loop: true }))).toEqual([loop.path]);
+  expect(own(await listBlockDevices({ loop: false }))).not.toContain(loop.path);
+  for (const option of ["removable", "system", "loop"] as const) {
+    const [yes, no] = [
+      await listBlockDevices({ [option]: true }),
+      await listBlockDevices({ [option]: false }),
+    ];
+    expect([...own(yes), ...own(no)].sort()).toEqual(own(all).sort());
+    expect(own(await listBlockDevices({ [option]: undefined }))).toEqual(own(all));
+  }
+  expect(own(await listBlockDevices({ system: false, removable: false, loop: true }))).toEqual([
+    loop.path,
+  ]);
+  const wrong = listBlockDevices({ loops: true } as object);
+  await expect(wrong).rejects.toThrow("is no option of listBlockDevices");
+  await expect(listBlockDevices({ loop: 1 as never })).rejects.toThrow("options.loop");
 });
 
 testUnless(noLinux, "this system", async () => {

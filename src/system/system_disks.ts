@@ -1,0 +1,104 @@
+// The disks that the system runs from.
+
+import { realpath } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { isSystemMount, type Mount } from "./mounts.ts";
+import {
+  backingFile,
+  directoryOf,
+  diskDirectory,
+  namesIn,
+  nodeNumbers,
+  partitionsOf,
+  type SystemPaths,
+  wholeOf,
+} from "./sysfs.ts";
+
+/** Sysfs directories of the devices below system mounts and swap, down to the disks. */
+export async function systemDevices(
+  paths: SystemPaths,
+  mounts: readonly Mount[],
+  swaps: readonly string[],
+): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const mount of mounts) {
+    if (!isSystemMount(mount.mountPoint)) continue;
+    await descend(paths, mounts, await mountedDevice(paths, mount), found);
+  }
+  for (const swap of swaps)
+    await descend(paths, mounts, await deviceOf(paths, mounts, swap), found);
+  return found;
+}
+
+/**
+ * Finds the device by its number. btrfs and others mount under numbers of their own: there only the source names
+ * the device.
+ */
+async function mountedDevice(paths: SystemPaths, mount: Mount): Promise<string | null> {
+  const [major, minor] = mount.numbers.split(":").map(Number);
+  const byNumber =
+    major === undefined || minor === undefined ? null : await directoryOf(paths, major, minor);
+  return byNumber ?? nodeDirectory(paths, mount.source);
+}
+
+/** The device at a path, or the device that holds the file at this path. */
+async function deviceOf(
+  paths: SystemPaths,
+  mounts: readonly Mount[],
+  path: string,
+): Promise<string | null> {
+  const node = (await nodeDirectory(paths, path)) ?? (await numberedDirectory(paths, path));
+  if (node !== null) return node;
+  let closest: Mount | undefined;
+  for (const mount of mounts) {
+    const prefix = mount.mountPoint === "/" ? "/" : `${mount.mountPoint}/`;
+    if (!path.startsWith(prefix)) continue;
+    // Of equal mount points the last covers the others.
+    if (closest === undefined || mount.mountPoint.length >= closest.mountPoint.length) {
+      closest = mount;
+    }
+  }
+  return closest === undefined ? null : mountedDevice(paths, closest);
+}
+
+/** The sysfs directory of a device node outside of /dev (mknod(1)). */
+async function numberedDirectory(paths: SystemPaths, path: string): Promise<string | null> {
+  const [major, minor] = (await nodeNumbers(path))?.split(":").map(Number) ?? [];
+  return major === undefined || minor === undefined ? null : directoryOf(paths, major, minor);
+}
+
+/** The sysfs directory of a node under /dev, also by a link to it. */
+async function nodeDirectory(paths: SystemPaths, path: string): Promise<string | null> {
+  if (!path.startsWith(`${paths.dev}/`)) return null;
+  const real = await realpath(path).catch(() => path);
+  const name = real.slice(paths.dev.length + 1).replaceAll("/", "!");
+  const disk = await diskDirectory(paths, name);
+  if (disk !== null) return disk;
+  for (const candidate of await namesIn(join(paths.sys, "block"))) {
+    if (!name.startsWith(candidate)) continue;
+    const whole = await diskDirectory(paths, candidate);
+    const parts = whole === null ? [] : await partitionsOf(whole);
+    const part = parts.find((directory) => basename(directory) === name);
+    if (part !== undefined) return part;
+  }
+  return null;
+}
+
+/** Adds a device and everything below it. */
+async function descend(
+  paths: SystemPaths,
+  mounts: readonly Mount[],
+  directory: string | null,
+  found: Set<string>,
+): Promise<void> {
+  if (directory === null || found.has(directory)) return;
+  found.add(directory);
+  await descend(paths, mounts, await wholeOf(directory), found);
+  for (const name of await namesIn(join(directory, "slaves"))) {
+    const below = await realpath(join(directory, "slaves", name)).catch(() => null);
+    await descend(paths, mounts, below, found);
+  }
+  const backing = await backingFile(directory);
+  if (backing === null) return;
+  await descend(paths, mounts, await deviceOf(paths, mounts, backing.path), found);
+}
