@@ -3,9 +3,9 @@
 
 export type { Bytes, IoData, IoOptions, Offset } from "./common/arguments.ts";
 export type { ByteRange } from "./common/byte_range.ts";
+export type { HashName } from "./common/digest.ts";
 export { copy } from "./copy/copy.ts";
 export type { CopyOptions } from "./copy/plan.ts";
-export type { CopyProgress } from "./copy/progress.ts";
 export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
 export {
   BlockDevice,
@@ -16,9 +16,12 @@ export { type ListBlockDevicesOptions, listBlockDevices } from "./device/list_de
 export type { IoErrorCode } from "./errors/codes.ts";
 export type { CopyResult, ReadError } from "./errors/copy_result.ts";
 export { IoError } from "./errors/io_error.ts";
+export type { HashOptions } from "./file/contents.ts";
+export type { DataRangesOptions } from "./file/data_ranges.ts";
 export { File, File as FileHandle, type FileKind, open } from "./file/file.ts";
 export type { FromFdOptions, OpenOptions } from "./file/open.ts";
 export type { Path } from "./file/path.ts";
+export type { CopyProgress, Progress } from "./file/progress.ts";
 export type { ReadableOptions, WritableOptions } from "./file/streams.ts";
 export { allocBuffer } from "./memory/alloc_buffer.ts";
 export { BufferPool, type BufferPoolOptions } from "./memory/buffer_pool.ts";

@@ -83,6 +83,10 @@ pub const Kind = enum(u32) {
     /// Linux only: the backing of the loop device numbered `argument`; `address`: room for
     /// `LoopStatus`.
     loop_status = 19,
+    /// Where a regular file has data, from `offset` over `length` bytes. `address`: room for
+    /// `DataRanges`, `argument`: 1 if others may use the offset of the descriptor, which then must
+    /// not move even for a moment.
+    data_ranges = 20,
 };
 
 /// Commands of a simulated device, beside the operations of every device. Executed in the order
@@ -329,6 +333,23 @@ pub const LoopStatus = extern struct {
     offset: u64,
 };
 
+/// Ranges in one answer.
+pub const data_ranges_max = 250;
+
+/// A range of a file in bytes, up to but without `end`.
+pub const DataRange = extern struct {
+    start: u64,
+    end: u64,
+};
+
+/// The answer to `data_ranges`: in order, adjacent ones joined.
+pub const DataRanges = extern struct {
+    /// Where the answer ends; the end of the range asked for, unless there are more than fit.
+    next: u64 = 0,
+    count: u64 = 0,
+    ranges: [data_ranges_max]DataRange = undefined,
+};
+
 /// Latency histograms: log-linear, `histogram_steps` buckets per power of two of nanoseconds.
 pub const histogram_kinds = 4;
 pub const histogram_steps_log2 = 3;
@@ -466,7 +487,8 @@ comptime {
     assert(@sizeOf(RingInfo) == 88);
     for (.{
         Submission, Completion, FileInfo, Geometry,    ImageInfo, LoopStatus, FaultRule,
-        ImageRange, Stats,      Control,  RingOptions, RingInfo,  SlabInfo,
+        ImageRange, Stats,      Control,  RingOptions, RingInfo,  SlabInfo,   DataRange,
+        DataRanges,
     }) |T| {
         assertNoPadding(T);
     }

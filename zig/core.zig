@@ -34,6 +34,7 @@ pub const posix_aio = @import("lanes/posix_aio.zig");
 pub const registered_buffers = @import("lanes/registered_buffers.zig");
 pub const thread_pool = @import("lanes/thread_pool.zig");
 pub const aio = @import("os/aio.zig");
+pub const data_ranges = @import("os/data_ranges.zig");
 pub const darwin = @import("os/darwin.zig");
 pub const fault = @import("os/fault.zig");
 pub const freebsd = @import("os/freebsd.zig");

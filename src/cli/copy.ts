@@ -1,11 +1,11 @@
 // `bun-aio copy`: a safe dd. Checks both sides, asks before it writes, and prints how to resume when it was stopped.
 
 import { copy } from "../copy/copy.ts";
-import type { CopyProgress } from "../copy/progress.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
 import { IoError, setResult } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
+import type { CopyProgress } from "../file/progress.ts";
 import { contentsOf, isCompressed } from "./contents.ts";
 import { hasEarlierPart, type Job, type Origin, readJob } from "./copy_job.ts";
 import { report, resultJson } from "./copy_report.ts";

@@ -2,11 +2,12 @@
 
 import { readlink, realpath, stat } from "node:fs/promises";
 import { escapedText } from "../common/text_of_bytes.ts";
-import { knownSize } from "../copy/known_size.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { listBlockDevices } from "../device/list_devices.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
+import { knownSize } from "../file/known_size.ts";
+import { openFileOf } from "../file/open_file.ts";
 import { isDeviceFolder } from "../file/open_hints.ts";
 import { PathName } from "../file/path.ts";
 import { proactorOf, Ring } from "../ring/ring.ts";
@@ -62,7 +63,11 @@ export async function look(path: string, role: Role = "either"): Promise<Place> 
 
 /** The same for an open file. */
 export async function lookAt(file: File, path: string, realPath: string): Promise<Place> {
-  const [size, end, identity] = await Promise.all([file.size(), knownSize(file), keyOfFd(file.fd)]);
+  const [size, end, identity] = await Promise.all([
+    file.size(),
+    knownSize(openFileOf(file)),
+    keyOfFd(file.fd),
+  ]);
   const { kind } = file;
   const known = kind === "regular" || kind === "disk" ? kind : "other";
   const device = kind === "disk" ? await listed(realPath, identity) : undefined;

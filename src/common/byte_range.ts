@@ -1,7 +1,7 @@
 // A range of bytes, and its check as an argument.
 
 import { argumentRange, argumentType } from "./argument_errors.ts";
-import { checkInteger } from "./arguments.ts";
+import { checkInteger, checkOffset, type Offset } from "./arguments.ts";
 
 export interface ByteRange {
   /** Bytes from the start. */
@@ -22,4 +22,12 @@ export function checkByteRange(name: string, value: unknown): ByteRange {
     throw argumentRange(`${name}.length`, "so that offset + length is at most 2^53 - 1", bytes);
   }
   return { offset: from, length: bytes };
+}
+
+/** The bytes from `start` to `end`; Infinity without an end. */
+export function checkEnd(name: string, end: Offset | undefined, start: Offset): number {
+  if (end === undefined) return Infinity;
+  const checked = checkOffset(name, end);
+  if (checked < start) throw argumentRange(name, `at least start (${start})`, end);
+  return Number(BigInt(checked) - BigInt(start));
 }

@@ -13,16 +13,17 @@ import {
   type Offset,
   roundUp,
 } from "../common/arguments.ts";
+import { checkHashName, type HashName } from "../common/digest.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { syncError } from "../errors/status.ts";
 import { File } from "../file/file.ts";
+import { knownSize } from "../file/known_size.ts";
 import { openFileOf } from "../file/open_file.ts";
+import type { CopyProgress } from "../file/progress.ts";
 import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
 import type { Layout } from "./chunks.ts";
 import { extentOf } from "./extent.ts";
-import { knownSize } from "./known_size.ts";
-import type { CopyProgress } from "./progress.ts";
 
 export interface CopyOptions {
   /**
@@ -62,8 +63,8 @@ export interface CopyOptions {
    * lists them. Default `fail`.
    */
   onReadError?: "fail" | "skip" | undefined;
-  /** Computes a digest of what was written, in hexadecimal. Default: none. */
-  hash?: "sha256" | undefined;
+  /** Computes a digest of what was written, in lower-case hexadecimal. Default: none. */
+  hash?: HashName | undefined;
   /** Cancels the copy: it rejects with an AbortError once the kernel has let go of all buffers. */
   signal?: AbortSignal | undefined;
   /** Called at most ten times a second, and at the end of each phase. An error that it throws ends the copy. */
@@ -97,7 +98,7 @@ export interface Reading extends Layout {
   /** Chunks in memory at once. */
   readonly buffers: number;
   readonly skipErrors: boolean;
-  readonly hash: boolean;
+  readonly hash: HashName | undefined;
   readonly verify: boolean;
 }
 
@@ -122,7 +123,7 @@ export async function planReading(
   const grid = Math.max(...targets.map((target) => gridOf(target, options)));
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
   const chunkSize = roundUp(options.chunkSize ?? defaultChunk([source, ...targets]), unit);
-  const size = source instanceof File ? await knownSize(source) : undefined;
+  const size = source instanceof File ? await knownSize(openFileOf(source)) : undefined;
   const total = options.length ?? bytesBehind(sourceOffset, size);
   const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
   const concurrency = isMadeUp(source, size) ? 1 : lanes(source, targets, wanted, chunkSize);
@@ -137,7 +138,7 @@ export async function planReading(
     buffers: concurrency,
     grid,
     skipErrors: options.onReadError === "skip",
-    hash: options.hash !== undefined,
+    hash: options.hash,
     verify: options.verify === true,
   };
 }
@@ -192,9 +193,7 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
   if (onReadError !== undefined && onReadError !== "fail" && onReadError !== "skip") {
     throw argumentValue("options.onReadError", 'must be "fail" or "skip"', onReadError);
   }
-  if (hash !== undefined && hash !== "sha256") {
-    throw argumentValue("options.hash", 'must be "sha256"', hash);
-  }
+  if (hash !== undefined) checkHashName("options.hash", hash);
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
   if (source instanceof ReadableStream && source.locked) {
     throw argumentValue("source", "is locked: it has a reader already", source);

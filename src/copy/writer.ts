@@ -6,13 +6,13 @@ import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
+import { type CopyProgress, Meter } from "../file/progress.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
 import { now } from "../native/clock.ts";
 import { type Chunk, chunksOf } from "./chunks.ts";
 import { Gate } from "./gate.ts";
 import type { OrderedDigest } from "./ordered_digest.ts";
 import { noRoom, type Plan } from "./plan.ts";
-import { type CopyProgress, Meter } from "./progress.ts";
 import { joined } from "./salvage.ts";
 import { differs, narrowDown, type Sums } from "./verify.ts";
 import { isZero, zeroRange } from "./zero_range.ts";
@@ -37,7 +37,7 @@ export class Writer {
   readonly #started: number = now();
   readonly #gate: Gate;
   readonly #running = new Set<Promise<void>>();
-  #meter: Meter;
+  #meter: Meter<"copy" | "verify">;
 
   #bytesCopied = 0;
   #bytesSkipped = 0;
@@ -237,7 +237,7 @@ export class Writer {
 
   // Accounts ------------------------------------------------------------------------------------------
 
-  #startMeter(phase: "copy" | "verify", total: number | undefined): Meter {
+  #startMeter(phase: "copy" | "verify", total: number | undefined): Meter<"copy" | "verify"> {
     return new Meter(this.#onProgress, phase, total, (error) => this.#failByCallback(error));
   }
 

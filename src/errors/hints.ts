@@ -23,6 +23,7 @@ const SYSCALLS: Readonly<Record<number, string>> = {
   [Kind.rereadPartitions]: "ioctl",
   [Kind.deviceCommand]: "device",
   [Kind.loopStatus]: "ioctl",
+  [Kind.dataRanges]: "lseek",
 };
 
 export function syscallName(kind: number): string {

@@ -13,15 +13,18 @@ import {
   type IoOptions,
   type Offset,
 } from "../common/arguments.ts";
+import type { ByteRange } from "../common/byte_range.ts";
+import type { HashName } from "../common/digest.ts";
 import { noteClosed, noteOpened } from "../common/leaks.ts";
 import { traced } from "../errors/call_site.ts";
-import { emptiedError } from "../errors/device_gone.ts";
 import * as abi from "../native/abi.gen.ts";
 import { setEntryStarter } from "../ring/batch.ts";
 import type { Alignment } from "../ring/file_state.ts";
 import { proactorOf, type Ring } from "../ring/ring.ts";
 import { Reply } from "../ring/slots.ts";
 import { collected } from "./close.ts";
+import { bytesOf, type HashOptions, hashOf } from "./contents.ts";
+import { type DataRangesOptions, dataRangesOf } from "./data_ranges.ts";
 import { statsOf } from "./file_info.ts";
 import {
   adoptFd,
@@ -150,10 +153,8 @@ export class File implements AsyncDisposable {
    * The size in bytes; of a device, its capacity. Rejects with `ERR_DEVICE_GONE` for a disk whose capacity has
    * become 0.
    */
-  async size(): Promise<number> {
-    const size = (await this.#open.info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
-    if (size === 0 && this.#open.state.mediaBytes > 0) throw emptiedError(this.#open.state);
-    return size;
+  size(): Promise<number> {
+    return this.#open.size();
   }
 
   /** The same as `fstat` of `node:fs`. */
@@ -188,6 +189,42 @@ export class File implements AsyncDisposable {
     const kind = abi.Kind.invalidateCache;
     this.#open.begin(kind, undefined, undefined, undefined);
     await this.#open.run(kind, { mode: this.#open.state.kind });
+  }
+
+  /**
+   * Where a regular file has data between `start` and `end`, in ascending order; what lies between the ranges are
+   * holes, which read as zeroes (SEEK_DATA and SEEK_HOLE, lseek(2)). One range where nobody can say: devices, file
+   * systems without holes, and on macOS descriptors that are only borrowed (`fromFd`). None for an empty file.
+   * Space that is reserved but not written may count either way. A character device has no end: without `end` the
+   * length of its range is Infinity. The answer is of the moment; each iteration asks anew. The offset of the
+   * descriptor stays where it is. Positions above 2^53 are rounded.
+   *
+   * @throws TypeError, RangeError for wrong options. Iterating rejects with the IoError of the system.
+   */
+  dataRanges(options?: DataRangesOptions): AsyncIterable<ByteRange> {
+    return dataRangesOf(this.#open, options);
+  }
+
+  /**
+   * The bytes from `start` (default 0) to `end` (exclusive; default: the end of the file), in new memory; fewer if
+   * the file ends before. Holes are not read. At most 4 GiB; use `readable` for more. A character device needs an
+   * `end`.
+   */
+  bytes(start: Offset = 0, end?: Offset, options?: IoOptions): Promise<Bytes> {
+    return traced(bytesOf(this.#open, start, end, options));
+  }
+
+  /**
+   * The digest of the bytes from `start` to `end`, or to the end of the file, in lower-case hexadecimal. The file is
+   * read ahead of the hashing, and holes are not read. At most 4 MiB of memory, and about a millisecond of the
+   * thread at a time.
+   *
+   * ```ts
+   * await file.hash("sha256");  // what sha256sum prints
+   * ```
+   */
+  hash(algorithm: HashName, options?: HashOptions): Promise<string> {
+    return traced(hashOf(this.#open, algorithm, options));
   }
 
   /**

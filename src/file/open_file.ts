@@ -17,6 +17,7 @@ import {
 } from "../common/arguments.ts";
 import { byteLengthOf, byteOffsetOf, bytesOf, checkData } from "../common/memory_views.ts";
 import { traced } from "../errors/call_site.ts";
+import { emptiedError } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
 import { IoError, wasAsked } from "../errors/io_error.ts";
 import {
@@ -303,6 +304,13 @@ export class OpenFile implements EntryStarter {
     );
     holdSyncs(this.state, running);
     return traced(running);
+  }
+
+  /** The size in bytes. Rejects with `ERR_DEVICE_GONE` for a disk whose capacity has become 0. */
+  async size(): Promise<number> {
+    const size = (await this.info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    if (size === 0 && this.state.mediaBytes > 0) throw emptiedError(this.state);
+    return size;
   }
 
   async info(kind: number): Promise<DataView> {

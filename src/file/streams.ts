@@ -5,7 +5,6 @@
 import { ChildScope } from "../cancellation/child_scope.ts";
 import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, CancelScope, cancelError, cancelScope } from "../cancellation/scope.ts";
-import { argumentRange } from "../common/argument_errors.ts";
 import {
   addOffset,
   type Bytes,
@@ -19,6 +18,7 @@ import {
   remainder,
   roundUp,
 } from "../common/arguments.ts";
+import { checkEnd } from "../common/byte_range.ts";
 import { checkBytes } from "../common/memory_views.ts";
 import { type CallSite, calledFrom, callSite } from "../errors/call_site.ts";
 import { IoError } from "../errors/io_error.ts";
@@ -116,7 +116,7 @@ class ReadAhead {
     this.#file = file;
     this.#start = checkOffset("options.start", options.start ?? 0);
     const { end, chunkSize = CHUNK_BYTES_DEFAULT } = options;
-    this.#limit = end === undefined ? Infinity : checkEnd(end, this.#start);
+    this.#limit = checkEnd("options.end", end, this.#start);
     checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
     this.#chunkSize = roundUp(chunkSize, file.state.alignment.offset);
     this.#concurrency = checkConcurrency(options.concurrency);
@@ -245,12 +245,6 @@ class ReadAhead {
     }
     this.#fill();
   }
-}
-
-function checkEnd(end: Offset, start: Offset): number {
-  const checked = checkOffset("options.end", end);
-  if (checked < start) throw argumentRange("options.end", `at least start (${start})`, end);
-  return Number(BigInt(checked) - BigInt(start));
 }
 
 // Writing ---------------------------------------------------------------------------------------------

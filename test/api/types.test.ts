@@ -25,6 +25,11 @@ test("values, and the types of arguments", () => {
   expectTypeOf<api.BackendName>().toEqualTypeOf<
     "io_uring" | "posix_aio" | "threads" | "simulated"
   >();
+  expectTypeOf<api.HashName>().toEqualTypeOf<Bun.SupportedCryptoAlgorithms>();
+  expectTypeOf<api.ByteRange>().toEqualTypeOf<{
+    readonly offset: number;
+    readonly length: number;
+  }>();
   expectTypeOf<api.FileKind>().toEqualTypeOf<"regular" | "disk" | "character" | "other">();
 });
 
@@ -54,11 +59,28 @@ test("File", () => {
   expectTypeOf<File["syncData"]>().toEqualTypeOf<(options?: api.IoOptions) => Promise<void>>();
   expectTypeOf<File["size"]>().toEqualTypeOf<() => Promise<number>>();
   expectTypeOf<File["stat"]>().toEqualTypeOf<() => Promise<Stats>>();
+  expectTypeOf<File["bytes"]>().toEqualTypeOf<
+    (start?: api.Offset, end?: api.Offset, options?: api.IoOptions) => Promise<api.Bytes>
+  >();
+  expectTypeOf<File["hash"]>().returns.toEqualTypeOf<Promise<string>>();
+  expectTypeOf<File["hash"]>().parameter(0).toEqualTypeOf<api.HashName>();
+  expectTypeOf<File["dataRanges"]>().returns.toEqualTypeOf<AsyncIterable<api.ByteRange>>();
   expectTypeOf<File["close"]>().toEqualTypeOf<() => Promise<void>>();
   expectTypeOf<ReturnType<File["readable"]>>().toEqualTypeOf<ReadableStream<api.Bytes>>();
   expectTypeOf<ReturnType<File["writable"]>>().toEqualTypeOf<WritableStream<api.IoData>>();
   const transfers = ["readAt", "readExactAt", "readvAt", "writeAt", "writevAt"];
-  const others = ["close", "readable", "size", "stat", "syncAll", "syncData", "writable"];
+  const others = [
+    "bytes",
+    "close",
+    "dataRanges",
+    "hash",
+    "readable",
+    "size",
+    "stat",
+    "syncAll",
+    "syncData",
+    "writable",
+  ];
   expect(methods(api.File)).toEqual(expect.arrayContaining([...transfers, ...others]));
 });
 

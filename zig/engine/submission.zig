@@ -68,6 +68,7 @@ fn memoryOf(operation: *const Operation) Memory {
         .geometry => .of(abi.Geometry),
         .attach_image => .of(abi.ImageInfo),
         .loop_status => .of(abi.LoopStatus),
+        .data_ranges => .of(abi.DataRanges),
         .device_command => memoryOfCommand(operation),
         .sync_all, .sync_data, .close, .truncate, .allocate, .invalidate_cache => .{},
         .discard, .write_zeroes, .reread_partitions => .{},

@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
+const data_ranges = @import("../os/data_ranges.zig");
 const faults = @import("../device/faults.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
 const Piece = @import("../engine/operation.zig").Piece;
@@ -478,6 +479,10 @@ pub const Kernel = struct {
     pub fn discard(kernel: *Kernel, fd: i32, _: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
         method.* = .discard;
         return kernel.clear(.discard, fd, offset, length);
+    }
+
+    pub fn dataRanges(_: *Kernel, _: i32, _: bool, stop: u64, answer: *abi.DataRanges) isize {
+        return data_ranges.allData(answer, stop);
     }
 
     pub fn writeZeroes(kernel: *Kernel, fd: i32, _: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {

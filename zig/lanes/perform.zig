@@ -30,6 +30,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .reread_partitions => system.rereadPartitions(fd),
         .attach_image => attachImage(system, operation),
         .loop_status => loopStatus(system, operation),
+        .data_ranges => dataRanges(system, operation),
         .device_command => negative(.OPNOTSUPP),
     };
 }
@@ -87,6 +88,13 @@ fn loopStatus(system: anytype, operation: *Operation) isize {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
     if (!@hasDecl(System, "loopStatus")) return negative(.OPNOTSUPP);
     return system.loopStatus(operation.argument, at(abi.LoopStatus, operation));
+}
+
+fn dataRanges(system: anytype, operation: *Operation) isize {
+    const answer = at(abi.DataRanges, operation);
+    answer.* = .{ .next = operation.offset };
+    const end = operation.offset + operation.length;
+    return system.dataRanges(operation.fd, operation.argument != 0, end, answer);
 }
 
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {

@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const data_ranges = @import("data_ranges.zig");
 const unix = @import("unix.zig");
 const c = std.c;
 const negative = @import("errno.zig").negative;
@@ -28,6 +29,9 @@ pub const F_BARRIERFSYNC = 85;
 pub const F_PUNCHHOLE = 99;
 pub const F_ALLOCATEALL = 4;
 pub const F_PEOFPOSMODE = 3;
+/// sys/unistd.h
+pub const SEEK_HOLE = 3;
+pub const SEEK_DATA = 4;
 
 /// fstore_t and fpunchhole_t (sys/fcntl.h).
 pub const Store = extern struct {
@@ -202,6 +206,32 @@ pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     out.major = -1;
     out.minor = -1;
     return 0;
+}
+
+/// lseek(2), and the offset of the descriptor is put back. There is no other way: of a file whose
+/// offset others may use, nothing is known. APFS has called data a hole that was not on the disk yet
+/// (coreutils bug 51857), so that it is written first.
+pub fn dataRanges(fd: i32, shared: bool, end: u64, answer: *abi.DataRanges) isize {
+    if (shared) return data_ranges.allData(answer, end);
+    const start = answer.next;
+    const synced = unix.fsync(fd);
+    if (synced < 0) return synced;
+    const before = unix.seek(fd, null);
+    if (before < 0) return before;
+    const result = data_ranges.collect(seekData, fd, end, answer);
+    _ = unix.seek(fd, before);
+    switch (unix.errnoOf(result)) {
+        .INVAL, .OPNOTSUPP, .NOTTY => answer.next = start,
+        else => return result,
+    }
+    return data_ranges.allData(answer, end);
+}
+
+fn seekData(fd: i32, from: u64, sought: data_ranges.Sought) isize {
+    return unix.signed(c.lseek(fd, @intCast(from), switch (sought) {
+        .data => SEEK_DATA,
+        .hole => SEEK_HOLE,
+    }));
 }
 
 pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {

@@ -24,6 +24,7 @@ pub fn FaultOs(comptime Real: type) type {
         pub const invalidateCache = Real.invalidateCache;
         pub const geometry = Real.geometry;
         pub const discard = Real.discard;
+        pub const dataRanges = Real.dataRanges;
         pub const writeZeroes = Real.writeZeroes;
         pub const rereadPartitions = Real.rereadPartitions;
         pub const sleepMs = Real.sleepMs;

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const data_ranges = @import("data_ranges.zig");
 const unix = @import("unix.zig");
 const c = std.c;
 const E = std.posix.E;
@@ -35,6 +36,9 @@ pub const DIOCGIDENT = 0x41006489;
 pub const DIOCGSTRIPESIZE = 0x4008648b;
 pub const DIOCGSTRIPEOFFSET = 0x4008648c;
 pub const DIOCGATTR = 0xc148648e;
+/// sys/filio.h
+pub const FIOSEEKDATA = 0xc0086661;
+pub const FIOSEEKHOLE = 0xc0086662;
 /// sys/fcntl.h
 pub const POSIX_FADV_DONTNEED = 4;
 pub const SPACECTL_DEALLOC = 1;
@@ -227,6 +231,27 @@ fn copyText(out: []u8, text: []const u8) void {
     const end = std.mem.indexOfScalar(u8, text, 0) orelse text.len;
     const length = @min(out.len, end);
     @memcpy(out[0..length], text[0..length]);
+}
+
+/// By the request that lseek(2) makes of the file system itself (vn_seek() in kern/vfs_vnops.c): it
+/// does not use the offset of the descriptor. ENOTTY: the file system does not know it.
+pub fn dataRanges(fd: i32, _: bool, end: u64, answer: *abi.DataRanges) isize {
+    const start = answer.next;
+    const result = data_ranges.collect(seekData, fd, end, answer);
+    switch (unix.errnoOf(result)) {
+        .NOTTY, .INVAL, .OPNOTSUPP => answer.next = start,
+        else => return result,
+    }
+    return data_ranges.allData(answer, end);
+}
+
+fn seekData(fd: i32, from: u64, sought: data_ranges.Sought) isize {
+    var position: i64 = @intCast(from);
+    const result = unix.control(fd, switch (sought) {
+        .data => FIOSEEKDATA,
+        .hole => FIOSEEKHOLE,
+    }, @intFromPtr(&position));
+    return if (result < 0) result else position;
 }
 
 pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {

@@ -407,6 +407,8 @@ const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const FALLOC_FL_ZERO_RANGE = 16;
 
+pub const dataRanges = @import("linux_data_ranges.zig").dataRanges;
+
 pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
     if (kind == .disk) {
         const range = [2]u64{ offset, length };

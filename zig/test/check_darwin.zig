@@ -10,7 +10,8 @@ const system = @import("core").darwin;
 comptime {
     for (.{
         "F_PREALLOCATE", "F_NOCACHE",     "F_FULLFSYNC",   "F_BARRIERFSYNC",
-        "F_PUNCHHOLE",   "F_ALLOCATEALL", "F_PEOFPOSMODE",
+        "F_PUNCHHOLE",   "F_ALLOCATEALL", "F_PEOFPOSMODE", "SEEK_HOLE",
+        "SEEK_DATA",
     }) |name| {
         if (@field(system, name) != @field(h, name)) @compileError(name ++ " differs from the header");
     }

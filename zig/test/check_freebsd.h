@@ -7,6 +7,7 @@
 #include <signal.h>
 #define WITHOUT_NETDUMP
 #include <sys/disk.h>
+#include <sys/filio.h>
 
 #define CHECK(name) static const unsigned long check_##name = (name)
 CHECK(DIOCGSECTORSIZE);
@@ -19,3 +20,5 @@ CHECK(DIOCGSTRIPEOFFSET);
 CHECK(DIOCGATTR);
 CHECK(POSIX_FADV_DONTNEED);
 CHECK(SPACECTL_DEALLOC);
+CHECK(FIOSEEKDATA);
+CHECK(FIOSEEKHOLE);

@@ -48,6 +48,7 @@ comptime {
     for (.{
         "DIOCGSECTORSIZE", "DIOCGMEDIASIZE",    "DIOCGFLUSH", "DIOCGDELETE",         "DIOCGIDENT",
         "DIOCGSTRIPESIZE", "DIOCGSTRIPEOFFSET", "DIOCGATTR",  "POSIX_FADV_DONTNEED", "SPACECTL_DEALLOC",
+        "FIOSEEKDATA",     "FIOSEEKHOLE",
     }) |name| {
         if (@field(system, name) != @field(h, "check_" ++ name)) @compileError(name ++ " differs from the header");
     }

@@ -83,6 +83,10 @@ const Os = struct {
 
     pub const writeZeroes = discard;
 
+    pub fn dataRanges(_: i32, _: bool, _: u64, _: *abi.DataRanges) isize {
+        return 0;
+    }
+
     pub fn open(_: i32, _: [*:0]const u8, _: u32, _: u32, _: *abi.FileInfo) isize {
         return 0;
     }

@@ -1,9 +1,12 @@
-// Progress of a copy: bytes, rate and time left, reported at most ten times a second.
+// Progress of a long operation: bytes, rate and time left, reported at most ten times a second.
 
 import { now, Timer } from "../native/clock.ts";
 
-export interface CopyProgress {
-  readonly phase: "copy" | "verify";
+/** What is being done. */
+export type Phase = "copy" | "verify" | "compare" | "hash";
+
+export interface Progress<P extends Phase = Phase> {
+  readonly phase: P;
   /** Bytes done in this phase, holes included. */
   readonly bytes: number;
   readonly total: number | undefined;
@@ -11,13 +14,15 @@ export interface CopyProgress {
   readonly secondsLeft: number | undefined;
 }
 
+export type CopyProgress = Progress<"copy" | "verify">;
+
 const INTERVAL_MS = 100;
 /** Weight of the latest interval in the rate, which settles within about a second. */
 const WEIGHT = 0.2;
 
-export class Meter implements Disposable {
-  readonly #tell: ((progress: CopyProgress) => void) | undefined;
-  readonly #phase: "copy" | "verify";
+export class Meter<P extends Phase> implements Disposable {
+  readonly #tell: ((progress: Progress<P>) => void) | undefined;
+  readonly #phase: P;
   readonly #total: number | undefined;
   readonly #failed: (error: unknown) => void;
   readonly #started: number = now();
@@ -29,8 +34,8 @@ export class Meter implements Disposable {
 
   /** `failed` receives what `tell` throws when it is called from a timer. */
   constructor(
-    tell: ((progress: CopyProgress) => void) | undefined,
-    phase: "copy" | "verify",
+    tell: ((progress: Progress<P>) => void) | undefined,
+    phase: P,
     total: number | undefined,
     failed: (error: unknown) => void,
   ) {
