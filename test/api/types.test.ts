@@ -63,7 +63,7 @@ test("File", () => {
     (start?: api.Offset, end?: api.Offset, options?: api.IoOptions) => Promise<api.Bytes>
   >();
   expectTypeOf<File["hash"]>().returns.toEqualTypeOf<Promise<string>>();
-  expectTypeOf<File["hash"]>().parameter(0).toEqualTypeOf<api.HashName>();
+  expectTypeOf<Parameters<File["hash"]>[0]>().toEqualTypeOf<api.HashName>();
   expectTypeOf<File["dataRanges"]>().returns.toEqualTypeOf<AsyncIterable<api.ByteRange>>();
   expectTypeOf<File["close"]>().toEqualTypeOf<() => Promise<void>>();
   expectTypeOf<ReturnType<File["readable"]>>().toEqualTypeOf<ReadableStream<api.Bytes>>();

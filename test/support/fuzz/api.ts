@@ -387,6 +387,20 @@ export class ApiFuzz {
       (f, r) => pour(f.writable(this.#streamOptions(r)) as WritableStream, r),
       false,
     );
+    this.#method("bytes", 2, (f, r) => {
+      const { start, end } = this.#window(r);
+      return f.bytes(start as number, end as number, ioOptions(r));
+    });
+    this.#method("hash", 2, (f, r) => {
+      const names: unknown[] = ["sha256", "md5", "sha3-512", "sha257", odd(r)];
+      const options = { ...this.#window(r), signal: signal(r) } as api.HashOptions;
+      return f.hash(draw(r, names) as api.HashName, options);
+    });
+    this.#method("dataRanges", 2, async (f, r) => {
+      const options = { ...this.#window(r), signal: signal(r) } as api.DataRangesOptions;
+      const ranges = f.dataRanges(options) as AsyncIterable<unknown>;
+      for await (const _ of ranges) if (r.chance(0.1)) break;
+    });
     this.#add("copy", 2, (r) => {
       const files = this.#files.filter((file) => file.kind === "regular");
       const [from, to] = [draw(r, files), draw(r, files)];
@@ -399,6 +413,13 @@ export class ApiFuzz {
       if (from === undefined && to === undefined) return Promise.resolve();
       return copy(source as api.File, target as api.File, this.#copyOptions(r));
     });
+  }
+
+  /** A part of a file that is read soon enough. */
+  #window(random: Random): { start: unknown; end: unknown } {
+    const at = random.below(1 << 20);
+    const end = random.chance(0.1) ? odd(random) : at + random.below(1 << 20);
+    return { start: random.chance(0.1) ? odd(random) : at, end };
   }
 
   #entry(random: Random): unknown {
