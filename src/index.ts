@@ -6,6 +6,7 @@ export type { ByteRange } from "./common/byte_range.ts";
 export type { HashName } from "./common/digest.ts";
 export { copy } from "./copy/copy.ts";
 export type { CopyOptions } from "./copy/plan.ts";
+export type { CopyRange } from "./copy/ranges.ts";
 export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
 export {
   BlockDevice,

@@ -7,6 +7,8 @@ export interface Span {
   readonly begin: number;
   /** Exclusive; Infinity for the end of a source whose size is unknown. */
   readonly end: number;
+  /** The digest it must have, and the index in `options.ranges` of who says so. */
+  readonly digest?: { readonly sha256: string; readonly index: number };
 }
 
 /** What is copied, and in chunks of which size. */
@@ -27,6 +29,7 @@ export interface Chunk {
   readonly length: number;
   /** Where the chunk before it ends: what lies between the two is not copied. */
   readonly previousEnd: number;
+  readonly span: Span;
 }
 
 /** The chunks up to `limit`. Each ends on the grid of the target or at the end of its span. */
@@ -39,7 +42,7 @@ export function* chunksOf(layout: Layout, limit: number = Infinity): Generator<C
     for (let begin = span.begin; begin < end; index++) {
       const room = chunkSize - remainder(addOffset(targetOffset, begin), grid);
       const length = Math.min(room, end - begin);
-      yield { index, begin, length, previousEnd };
+      yield { index, begin, length, previousEnd, span };
       begin += length;
       previousEnd = begin;
     }

@@ -1,7 +1,13 @@
-// The digest of what a copy moves: chunks are hashed in the order of the source, whatever order they are read in.
+// Digests of what a copy moves, of all of it and of its ranges: chunks are hashed in the order of the source, whatever
+// order they are read in.
 
-import type { Bytes } from "../common/arguments.ts";
-import { Digest, type HashName } from "../common/digest.ts";
+import { addOffset, type Bytes } from "../common/arguments.ts";
+import { Digest } from "../common/digest.ts";
+import type { ReadError } from "../errors/copy_result.ts";
+import { IoError } from "../errors/io_error.ts";
+import { File } from "../file/file.ts";
+import type { Chunk, Span } from "./chunks.ts";
+import type { Reading } from "./plan.ts";
 
 /** A chunk's place in the order. It must be ended, whether or not the chunk was hashed. */
 export interface Place {
@@ -10,31 +16,69 @@ export interface Place {
 }
 
 export class OrderedDigest {
+  readonly #reading: Reading;
+  readonly #readErrors: readonly ReadError[];
   readonly #digest: Digest | undefined;
+  /** Resolves when all places taken so far have ended. */
   #last: Promise<void> = Promise.resolve();
   #hex: string | undefined;
+  /** Of the span that is being hashed. */
+  #ofSpan: Digest | undefined;
+  /** Spans with a digest that has not been met, the next one last. */
+  readonly #unmet: Span[];
 
-  constructor(name: HashName | undefined) {
-    this.#digest = name === undefined ? undefined : new Digest(name);
+  constructor(reading: Reading, readErrors: readonly ReadError[]) {
+    this.#reading = reading;
+    this.#readErrors = readErrors;
+    this.#digest = reading.hash === undefined ? undefined : new Digest(reading.hash);
+    this.#unmet = reading.spans.filter(({ digest }) => digest !== undefined).reverse();
   }
 
   takePlace(): Place {
     const before = this.#last;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#last = promise;
+    this.#last = promise.then(() => before);
     return { before, end: resolve };
   }
 
-  /** Hashes a chunk when its place has come. Does nothing from when `isOver`. */
-  async update(data: Bytes, place: Place, isOver: () => boolean): Promise<void> {
-    if (this.#digest === undefined) return;
+  /** Hashes a chunk when its place has come. Rejects if the digest of a span that it ends is not met. */
+  async update(chunk: Chunk, data: Bytes, place: Place, isOver: () => boolean): Promise<void> {
+    const { span, begin } = chunk;
+    if (this.#digest === undefined && span.digest === undefined) return;
     await place.before;
-    await this.#digest.update(data, isOver);
+    await this.#digest?.update(data, isOver);
+    if (span.digest === undefined) return;
+    this.#ofSpan ??= new Digest("sha256");
+    await this.#ofSpan.update(data, isOver);
+    if (begin + data.byteLength === span.end && !isOver()) this.#endSpan(span);
   }
 
-  /** Resolves when all places taken so far have ended. */
+  #endSpan(span: Span): void {
+    const is = this.#ofSpan?.hex();
+    if (span.digest === undefined || is === undefined) return;
+    this.#ofSpan = undefined;
+    if (is !== span.digest.sha256 && !this.#isDamaged(span)) {
+      throw wrongDigest(this.#reading, span, is);
+    }
+    this.#unmet.pop();
+  }
+
+  /** Whether parts of it could not be read: `readErrors` tells of them, and no digest can be met. */
+  #isDamaged({ begin, end }: Span): boolean {
+    const start = Number(this.#reading.sourceOffset);
+    return this.#readErrors.some(
+      ({ offset, length }) => offset < start + end && offset + length > start + begin,
+    );
+  }
+
+  /** Resolves when all chunks that have a place are hashed. */
   idle(): Promise<void> {
     return this.#last;
+  }
+
+  /** What lies from here on is not known to be what was asked for; Infinity if nothing does. */
+  get unmetFrom(): number {
+    return this.#unmet.at(-1)?.begin ?? Infinity;
   }
 
   /** Hexadecimal; undefined if no digest is wanted. Nothing may be hashed afterwards. */
@@ -42,4 +86,16 @@ export class OrderedDigest {
     this.#hex ??= this.#digest?.hex();
     return this.#hex;
   }
+}
+
+function wrongDigest(reading: Reading, { begin, end, digest }: Span, is: string): IoError {
+  const { source, sourceOffset } = reading;
+  return new IoError("ERR_VERIFY", {
+    reason: `the source does not hold what options.ranges[${digest?.index}] promises: its SHA-256 is ${is}, not ${digest?.sha256}`,
+    syscall: "read",
+    path: source instanceof File ? source.path : undefined,
+    offset: addOffset(sourceOffset, begin),
+    length: end - begin,
+    hint: "The source is damaged, or the ranges are those of another one. The target has been written with it",
+  });
 }

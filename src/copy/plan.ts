@@ -22,8 +22,9 @@ import { knownSize } from "../file/known_size.ts";
 import { openFileOf } from "../file/open_file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
-import type { Layout } from "./chunks.ts";
+import type { Layout, Span } from "./chunks.ts";
 import { extentOf } from "./extent.ts";
+import { type CopyRange, checkRanges, spansOf } from "./ranges.ts";
 
 export interface CopyOptions {
   /**
@@ -56,6 +57,21 @@ export interface CopyOptions {
    * Default false.
    */
   verify?: boolean | undefined;
+  /**
+   * Copies these ranges only (a block map): ascending, without overlaps, in bytes from the start of the source, as
+   * `dataRanges` and `RescueMap` give them. A range at `offset` goes to `targetOffset + offset - sourceOffset`; what
+   * lies before `sourceOffset` or beyond `length` is left out. The target keeps what it has between the ranges, and a
+   * regular one ends with the last range if it was shorter. A stream is read on between the ranges, and cancelled
+   * after the last.
+   *
+   * A range with `sha256` must have that digest, or the copy rejects with `ERR_VERIFY` and the range's `offset` and
+   * `length`. Its bytes are on the target by then: they are written as they are read. A digest is not asked of a
+   * range with parts that `onReadError: "skip"` has left out.
+   *
+   * `prefix` counts what lies between the ranges as done, but nothing of a range whose digest is not met.
+   * `bytesCopied`, progress, `verify` and `hash` are of the ranges alone. Default: everything.
+   */
+  ranges?: readonly CopyRange[] | undefined;
   /** Whether the target is synced before it is verified and before this resolves. Default true. */
   sync?: boolean | undefined;
   /**
@@ -73,7 +89,7 @@ export interface CopyOptions {
 
 const OPTION_NAMES: readonly string[] = [
   ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
-  ...["sync", "onReadError", "hash", "signal", "onProgress"],
+  ...["ranges", "sync", "onReadError", "hash", "signal", "onProgress"],
 ];
 
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
@@ -91,8 +107,10 @@ const HOLE_GRID_BYTES = 4096;
 export interface Reading extends Layout {
   readonly source: File | ReadableStream<Uint8Array>;
   readonly sourceOffset: Offset;
-  /** Bytes to copy; undefined: up to the end of the source, where that is unknown. */
+  /** Bytes to copy, as far as known beforehand. */
   readonly total: number | undefined;
+  /** Where the last span ends; undefined: at the end of the source, where that is unknown. */
+  readonly end: number | undefined;
   /** Chunks being read at once, and being written at once to each target. */
   readonly concurrency: number;
   /** Chunks in memory at once. */
@@ -122,17 +140,21 @@ export async function planReading(
   const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
   const grid = Math.max(...targets.map((target) => gridOf(target, options)));
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
-  const chunkSize = roundUp(options.chunkSize ?? defaultChunk([source, ...targets]), unit);
+  const chosen = chosenSpans(options, sourceOffset);
+  const usual = Math.min(defaultChunk([source, ...targets]), longest(chosen));
+  const chunkSize = roundUp(options.chunkSize ?? usual, unit);
   const size = source instanceof File ? await knownSize(openFileOf(source)) : undefined;
-  const total = options.length ?? bytesBehind(sourceOffset, size);
+  const length = options.length ?? bytesBehind(sourceOffset, size);
+  const spans = chosen ?? [{ begin: 0, end: length ?? Infinity }];
   const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
   const concurrency = isMadeUp(source, size) ? 1 : lanes(source, targets, wanted, chunkSize);
   return {
     source,
     sourceOffset,
     targetOffset,
-    spans: [{ begin: 0, end: total ?? Infinity }],
-    total,
+    spans,
+    total: chosen?.reduce((sum, { begin, end }) => sum + end - begin, 0) ?? length,
+    end: chosen === undefined ? length : (chosen.at(-1)?.end ?? 0),
     chunkSize,
     concurrency,
     buffers: concurrency,
@@ -143,17 +165,31 @@ export async function planReading(
   };
 }
 
+/** The spans of `ranges`, if given. */
+function chosenSpans(
+  { ranges, length = Infinity }: CopyOptions,
+  sourceOffset: Offset,
+): readonly Span[] | undefined {
+  return ranges === undefined ? undefined : spansOf(checkRanges(ranges), sourceOffset, length);
+}
+
+/** Bytes of the longest span, at least 1: many short ranges are copied several at once, not in two large buffers. */
+function longest(spans: readonly Span[] | undefined): number {
+  if (spans === undefined) return Infinity;
+  return spans.reduce((most, { begin, end }) => Math.max(most, end - begin), 1);
+}
+
 export async function planTarget(
   reading: Reading,
   target: File,
   options: CopyOptions,
 ): Promise<Plan> {
-  const { source, sourceOffset, targetOffset, total } = reading;
+  const { source, sourceOffset, targetOffset, end } = reading;
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
-  if (total !== undefined && total > room) throw tooSmall(target, targetOffset, total, room);
+  if (end !== undefined && end > room) throw tooSmall(target, targetOffset, end, room);
   if (source instanceof File) {
-    await refuseOverlap(source, sourceOffset, target, targetOffset, total ?? Infinity);
+    await refuseOverlap(source, sourceOffset, target, targetOffset, end ?? Infinity);
   }
   const { lasting } = openFileOf(target).state.reports;
   const sync = options.sync !== false;
@@ -179,14 +215,15 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
   if (!(target instanceof File)) throw argumentType("target", "a File", target);
   checkOptions("copy", options, OPTION_NAMES);
   const { signal } = checkIoOptions({ signal: options.signal });
-  const { length, chunkSize, concurrency, onReadError, hash, onProgress } = options;
-  checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
+  const { length, ranges, chunkSize, concurrency, onReadError, hash, onProgress } = options;
+  const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   checkOffset("options.targetOffset", options.targetOffset ?? 0);
   if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
   if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
   if (concurrency !== undefined) {
     checkInteger("options.concurrency", concurrency, 1, CONCURRENCY_MAX);
   }
+  if (ranges !== undefined) spansOf(checkRanges(ranges), sourceOffset, length ?? Infinity);
   for (const name of ["sparse", "verify", "sync"] as const) {
     if (options[name] !== undefined) checkBoolean(`options.${name}`, options[name]);
   }

@@ -41,20 +41,26 @@ export class Reader {
   readonly #digest: OrderedDigest;
   readonly #receiver: Receiver;
   /** Filled only with `onReadError: "skip"`. */
-  readonly errors: ReadError[] = [];
+  readonly #errors: ReadError[];
   /** Where the source ended, once that is known. */
   #end = Infinity;
   #input: Input | undefined;
 
   constructor(
     reading: Reading,
-    tools: { pool: BufferPool; scope: CancelScope; digest: OrderedDigest },
+    tools: {
+      pool: BufferPool;
+      scope: CancelScope;
+      digest: OrderedDigest;
+      readErrors: ReadError[];
+    },
     receiver: Receiver,
   ) {
     this.#reading = reading;
     this.#pool = tools.pool;
     this.#scope = tools.scope;
     this.#digest = tools.digest;
+    this.#errors = tools.readErrors;
     this.#receiver = receiver;
   }
 
@@ -90,7 +96,7 @@ export class Reader {
       const filling = reads
         .run(() => this.#read(source, chunk, buffer))
         .then((bytes) => {
-          if (bytes < chunk.length) this.#ends(chunk.begin + bytes);
+          if (bytes < chunk.length) this.#ends(chunk, bytes);
           this.#receiver.take({ chunk, data: buffer.subarray(0, bytes), buffer, place });
         })
         .catch((error) => {
@@ -126,22 +132,24 @@ export class Reader {
     } catch (error) {
       if (!this.#reading.skipErrors || !isBadPlace(error)) throw error;
       const rest = buffer.subarray(0, chunk.length);
-      return salvage(source, rest, offset, this.#scope, this.errors);
+      return salvage(source, rest, offset, this.#scope, this.#errors);
     }
   }
 
-  /** The source ended at `at`, before the end of a chunk. */
-  #ends(at: number): void {
+  /** The source ended after `bytes` of a chunk, or somewhere before it. */
+  #ends({ begin, previousEnd }: Chunk, bytes: number): void {
+    const at = begin + bytes;
     this.#end = Math.min(this.#end, at);
-    const { total, source, sourceOffset } = this.#reading;
-    if (total === undefined || at >= total) return;
+    const { end, source, sourceOffset } = this.#reading;
+    if (end === undefined) return;
+    const after = bytes === 0 && begin > previousEnd ? "at most " : "";
     this.#receiver.fail(
       new IoError("ERR_END_OF_FILE", {
-        reason: `the source ends after ${this.#end} of ${total} bytes`,
+        reason: `the source ends after ${after}${this.#end} of ${end} bytes`,
         syscall: "read",
         path: source instanceof File ? source.path : undefined,
         offset: sourceOffset,
-        length: total,
+        length: end,
         transferred: this.#end,
       }),
     );
@@ -168,6 +176,8 @@ export class Reader {
 
   async #drain(input: Input): Promise<void> {
     for (const chunk of chunksOf(this.#reading)) {
+      // The stream is read on between ranges.
+      await input.skip(chunk.begin - chunk.previousEnd);
       const buffer = await this.#acquire();
       if (buffer === undefined) break;
       const data = buffer.subarray(0, chunk.length);
@@ -182,7 +192,7 @@ export class Reader {
       const place = this.#digest.takePlace();
       this.#receiver.take({ chunk, data: data.subarray(0, bytes), buffer, place });
       if (bytes < data.byteLength) {
-        this.#ends(chunk.begin + bytes);
+        this.#ends(chunk, bytes);
         break;
       }
     }

@@ -3,7 +3,7 @@
 
 import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
-import type { CopyResult } from "../errors/copy_result.ts";
+import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import { type IoError, setResult } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
@@ -50,10 +50,10 @@ class CopyRun implements Receiver {
     this.#scope = scope;
     this.#pool = new BufferPool({ size: reading.chunkSize, count: reading.buffers });
     this.#sums = reading.verify ? new Sums(reading.chunkSize) : undefined;
-    this.#digest = new OrderedDigest(reading.hash);
-    const tools = { pool: this.#pool, scope, digest: this.#digest };
-    this.#reader = new Reader(reading, tools, this);
-    const shared = { ...tools, sums: this.#sums, readErrors: this.#reader.errors };
+    const readErrors: ReadError[] = [];
+    this.#digest = new OrderedDigest(reading, readErrors);
+    const shared = { pool: this.#pool, scope, digest: this.#digest, readErrors, sums: this.#sums };
+    this.#reader = new Reader(reading, shared, this);
     const onFailure = (): void => this.#writerFailed();
     this.#writers = plans.map((plan) => {
       const { target } = plan;
@@ -104,8 +104,15 @@ class CopyRun implements Receiver {
   }
 
   take({ chunk, data, buffer, place }: Filled): void {
+    if (data.byteLength === 0) {
+      place.end();
+      this.#pool.release(buffer);
+      return;
+    }
     this.#sums?.note(chunk.index, data);
-    const hashing = this.#digest.update(data, place, () => this.isOver());
+    const hashing = this.#digest
+      .update(chunk, data, place, () => this.isOver())
+      .catch((error) => this.fail(error));
     const work = [hashing, ...this.#writers.map((writer) => writer.put(chunk, data))];
     const taken = Promise.all(work).then(() => {
       place.end();

@@ -194,6 +194,8 @@ export class Writer {
     this.#meter = this.#startMeter("verify", this.#bytesCopied + this.#bytesSkipped);
     await target.invalidateCache();
     let first = Infinity;
+    /** Of the chunk with the first difference. */
+    let chunkEnd = end;
     const compare = async (chunk: Chunk, buffer: Bytes): Promise<void> => {
       if (chunk.begin > first || this.#failure !== undefined) return;
       const offset = addOffset(targetOffset, chunk.begin);
@@ -201,15 +203,18 @@ export class Writer {
       const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
       const read = await target.readAt(buffer.subarray(0, wide), offset, scope);
       const bytes = Math.min(read, chunk.length);
-      const at = sums?.compare(chunk.index, buffer.subarray(0, bytes)) ?? -1;
-      if (at >= 0) first = Math.min(first, chunk.begin + at);
-      else if (bytes < chunk.length) first = Math.min(first, chunk.begin + bytes);
+      const differs = sums?.compare(chunk.index, buffer.subarray(0, bytes)) ?? -1;
+      const at = differs >= 0 || bytes === chunk.length ? differs : bytes;
+      if (at >= 0 && chunk.begin + at < first) {
+        first = chunk.begin + at;
+        chunkEnd = chunk.begin + chunk.length;
+      }
       this.#meter.add(chunk.length);
     };
     await this.#eachChunk(pool, end, compare);
     if (this.#failure !== undefined) return;
     if (first !== Infinity) {
-      const exact = await narrowDown(this.#plan, first, end, scope);
+      const exact = await narrowDown(this.#plan, first, chunkEnd, scope);
       this.#prefix = exact;
       throw differs(this.#plan, exact);
     }
@@ -257,11 +262,15 @@ export class Writer {
     this.#meter.add(bytes);
   }
 
-  /** The prefix, limited to what the target contains: the copy may have ended before the hole at its end was made. */
+  /**
+   * The prefix, limited to what the target contains (the copy may have ended before the hole at its end was made),
+   * and to where the first range begins whose digest is not met.
+   */
   #contained(): number {
     const { target, targetOffset, sizeBefore } = this.#plan;
-    if (this.#hasLength || target.kind !== "regular") return this.#prefix;
-    return Math.min(this.#prefix, Math.max(this.#dataEnd, sizeBefore - Number(targetOffset)));
+    const prefix = Math.min(this.#prefix, this.#shared.digest.unmetFrom);
+    if (this.#hasLength || target.kind !== "regular") return prefix;
+    return Math.min(prefix, Math.max(this.#dataEnd, sizeBefore - Number(targetOffset)));
   }
 
   result(): CopyResult {

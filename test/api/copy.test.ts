@@ -225,6 +225,15 @@ describe("streams as source", () => {
     expect(same(bytesAt(path), contents.subarray(12_345, 212_345))).toBe(true);
   });
 
+  test("of whole chunks: the digest is of all of them", async () => {
+    await using target = await File.open("/dev/null", { write: true });
+    const contents = pattern(32 << 20);
+    const chunkSize = 16 << 20;
+    const options = { chunkSize, hash: "sha256", sync: false } as const;
+    const { digest } = await copy(streamOf(contents, chunkSize), target, options);
+    expect(digest).toBe(new Bun.CryptoHasher("sha256").update(contents).digest("hex"));
+  });
+
   test("an empty one", async () => {
     using folder = new Folder();
     await using target = await open(folder.file("b"));

@@ -38,6 +38,7 @@ export function unless(condition: boolean, reason: string): string | undefined {
 const PACKAGES: Record<string, string> = {
   addpart: "util-linux",
   blockdev: "util-linux",
+  bmaptool: "bmap-tools",
   ddrescue: "gddrescue",
   ddrescuelog: "gddrescue",
   fsfreeze: "util-linux",
