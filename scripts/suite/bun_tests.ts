@@ -63,7 +63,7 @@ export async function bunTests(
       const report = join(folder, `${file.replace(/\W+/g, "-")}.xml`);
       const reporter = ["--reporter=junit", `--reporter-outfile=${report}`];
       const ended = await output([...command, ...reporter, file], environment, "at the end");
-      add(total, counted(ended, report));
+      add(total, counted(ended, existsSync(report) ? readFileSync(report, "utf8") : ""));
     });
   } finally {
     rmSync(folder, { recursive: true });
@@ -71,15 +71,18 @@ export async function bunTests(
   return total;
 }
 
-/** A run that ends badly has failed, even one without a failed test: it crashed. */
-function counted({ text, code }: Output, report: string | undefined): Counts {
+/**
+ * The counts of one run of `bun test`. One that ends badly has failed, even without a failed test: it crashed.
+ * `report`: its JUnit report, empty if it left none, undefined if none was asked for.
+ */
+export function counted({ text, code }: Output, report: string | undefined): Counts {
   const counts = noCounts();
   counts.passed = sum(text, /^\s*(\d+) pass$/gm);
   counts.skipped = sum(text, /^\s*(\d+) (?:skip|todo)$/gm);
   counts.failed = code === 0 ? 0 : Math.max(1, sum(text, /^\s*(\d+) fail$/gm));
   if (counts.failed > 0) counts.failures = failuresIn(text);
   if (report === undefined) return counts;
-  if (existsSync(report)) return reported(readReport(readFileSync(report, "utf8")), counts);
+  if (report !== "") return reported(readReport(report), counts);
   // Without a failure: the process ended in the middle of its tests, with code 0.
   if (counts.failed === 0) fail(counts, `ended without a report:\n${failuresIn(text).join("\n")}`);
   return counts;

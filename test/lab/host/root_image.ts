@@ -1,0 +1,97 @@
+// The root file system of a machine: Bun, the programs that tests call, and their libraries.
+
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { cached, contents, run } from "./cache.ts";
+
+const PROGRAMS = [
+  "lsblk blockdev blkid losetup mount umount mkfs.ext4 sfdisk swapon swapoff mkswap dmsetup mdadm",
+  "prlimit setpriv wipefs partx fsfreeze qemu-nbd nbd-client nvme iscsiadm strace jq xz",
+]
+  .join(" ")
+  .split(" ");
+
+/** What is packed of the project, where it is there. */
+const SOURCES =
+  "src test scripts examples docs native package.json bunfig.toml tsconfig.json README.md";
+const MODULES = [
+  "cli-progress fast-check pure-rand string-width strip-ansi ansi-regex emoji-regex",
+  "is-fullwidth-code-point hdr-histogram-js bun-types",
+]
+  .join(" ")
+  .split(" ");
+
+const START = `
+/bin/busybox --install -s /bin
+export PATH=/usr/bin:/bin HOME=/root TERM=dumb BUN_RUNTIME_TRANSPILER_CACHE_PATH=0
+ip link set lo up
+mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run
+cd /aio
+bun test/lab/guest/agent.ts
+if grep -q lab.keep /proc/cmdline; then echo "A shell; exit ends the machine."; sh -i; fi
+poweroff -f
+`;
+
+/** The path of an ext4 image. */
+export async function rootImage(bun: string): Promise<string> {
+  const busybox = Bun.which("busybox") ?? "busybox";
+  const programs = PROGRAMS.map((name) =>
+    Bun.which(name, { PATH: "/usr/bin:/usr/sbin:/bin:/sbin" }),
+  )
+    .filter((path) => path !== null)
+    .concat(bun);
+  const libraries = [...new Set(programs.flatMap(librariesOf))];
+  const key = [START, busybox, bun, ...[busybox, ...programs, ...libraries].map(contents)];
+  const folder = await cached("root", key, (unfinished) => {
+    const root = join(unfinished, "root");
+    const add = (from: string, to: string): void => {
+      mkdirSync(dirname(join(root, to)), { recursive: true });
+      copyFileSync(from, join(root, to));
+    };
+    for (const name of [
+      "bin",
+      "sbin",
+      "usr/bin",
+      "proc",
+      "sys",
+      "dev",
+      "tmp",
+      "run",
+      "root",
+      "mnt",
+    ])
+      mkdirSync(join(root, name), { recursive: true });
+    add(busybox, "bin/busybox");
+    for (const path of programs) {
+      const name = path === bun ? "bun" : path.replace(/^.*\//, "");
+      add(path, `usr/bin/${name}`);
+    }
+    for (const path of libraries) add(path, path);
+    mkdirSync(join(root, "etc"));
+    writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
+    writeFileSync(join(root, "etc/group"), "root:x:0:\n");
+    writeFileSync(join(root, "etc/hosts"), "127.0.0.1 localhost\n");
+    writeFileSync(join(root, "start"), START);
+    const image = join(unfinished, "root.ext4");
+    run(["truncate", "-s", "1G", image]);
+    run(["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1", "-d", root, image]);
+    run(["rm", "-r", root]);
+  });
+  return join(folder, "root.ext4");
+}
+
+function librariesOf(program: string): string[] {
+  const { stdout } = Bun.spawnSync(["ldd", program]);
+  return stdout.toString().match(/\/\S+\.so\S*/g) ?? [];
+}
+
+/** Packs the project as it stands into `archive`, which a disk can be made of. */
+export function packSources(project: string, archive: string): void {
+  const sources = `for name in ${SOURCES}; do [ ! -e $name ] || echo $name; done`;
+  const modules = `for name in ${MODULES.join(" ")}; do [ ! -e node_modules/$name ] || echo node_modules/$name; done`;
+  const names = run(["sh", "-c", `${sources}; ${modules}`], project)
+    .trim()
+    .split("\n");
+  run(["tar", "--exclude=*.sources", "--exclude=*-faults.*", "-chf", archive, ...names], project);
+  run(["truncate", "-s", "%64K", archive]);
+}
