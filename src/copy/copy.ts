@@ -4,6 +4,7 @@ import { traced } from "../errors/call_site.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
 import { setResult } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
+import type { CopyProgress } from "../file/progress.ts";
 import { type CopyOptions, checkCopy, planReading, planTarget } from "./plan.ts";
 import { cancelled, runCopy } from "./run.ts";
 
@@ -32,7 +33,9 @@ async function checkedCopy(
   if (reason !== undefined) throw setResult(cancelled(reason, target), nothing());
   const reading = await planReading(source, [target], options);
   const plan = await planTarget(reading, target, options);
-  const [settled] = await runCopy(reading, [plan], scope, options.onProgress);
+  const { onProgress } = options;
+  const tell = onProgress && ((progress: CopyProgress) => onProgress(progress));
+  const [settled] = await runCopy(reading, [plan], scope, tell);
   if (settled?.status !== "fulfilled") throw settled?.reason;
   return settled.value;
 }

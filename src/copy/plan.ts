@@ -32,6 +32,13 @@ export interface CopyOptions {
    * where a read ends. A source that ends before `length` rejects with `ERR_END_OF_FILE`.
    */
   length?: number | undefined;
+  /**
+   * Bytes that a stream is expected to have, those that `sourceOffset` skips included: progress has a `total` and
+   * `secondsLeft`, and a target with less room is refused before anything is written. The stream may end earlier or
+   * later: past the expected length `total` is undefined, and the last report has the true one. For a length that
+   * must be met, see `length`. Where the length of the source is known this has no effect. Default: none.
+   */
+  expectedLength?: number | undefined;
   /** Offset in the source in bytes; for a stream, bytes to skip. Default 0. */
   sourceOffset?: Offset | undefined;
   /** Offset in the target in bytes. Default 0. */
@@ -88,7 +95,16 @@ export interface CopyOptions {
 }
 
 const OPTION_NAMES: readonly string[] = [
-  ...["length", "sourceOffset", "targetOffset", "chunkSize", "concurrency", "sparse", "verify"],
+  ...[
+    "length",
+    "expectedLength",
+    "sourceOffset",
+    "targetOffset",
+    "chunkSize",
+    "concurrency",
+    "sparse",
+    "verify",
+  ],
   ...["ranges", "sync", "onReadError", "hash", "signal", "onProgress"],
 ];
 
@@ -107,8 +123,10 @@ const HOLE_GRID_BYTES = 4096;
 export interface Reading extends Layout {
   readonly source: File | ReadableStream<Uint8Array>;
   readonly sourceOffset: Offset;
-  /** Bytes to copy, as far as known beforehand. */
+  /** Bytes to copy, if known beforehand. */
   readonly total: number | undefined;
+  /** Bytes to copy as the caller expects them, where `total` is unknown. */
+  readonly expected: number | undefined;
   /** Where the last span ends; undefined: at the end of the source, where that is unknown. */
   readonly end: number | undefined;
   /** Chunks being read at once, and being written at once to each target. */
@@ -146,6 +164,7 @@ export async function planReading(
   const size = source instanceof File ? await knownSize(openFileOf(source)) : undefined;
   const length = options.length ?? bytesBehind(sourceOffset, size);
   const spans = chosen ?? [{ begin: 0, end: length ?? Infinity }];
+  const total = chosen?.reduce((sum, { begin, end }) => sum + end - begin, 0) ?? length;
   const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
   const concurrency = isMadeUp(source, size) ? 1 : lanes(source, targets, wanted, chunkSize);
   return {
@@ -153,7 +172,8 @@ export async function planReading(
     sourceOffset,
     targetOffset,
     spans,
-    total: chosen?.reduce((sum, { begin, end }) => sum + end - begin, 0) ?? length,
+    total,
+    expected: total === undefined ? bytesBehind(sourceOffset, options.expectedLength) : undefined,
     end: chosen === undefined ? length : (chosen.at(-1)?.end ?? 0),
     chunkSize,
     concurrency,
@@ -184,10 +204,11 @@ export async function planTarget(
   target: File,
   options: CopyOptions,
 ): Promise<Plan> {
-  const { source, sourceOffset, targetOffset, end } = reading;
+  const { source, sourceOffset, targetOffset, end, expected } = reading;
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
-  if (end !== undefined && end > room) throw tooSmall(target, targetOffset, end, room);
+  const needed = end ?? expected ?? 0;
+  if (needed > room) throw tooSmall(target, targetOffset, needed, room);
   if (source instanceof File) {
     await refuseOverlap(source, sourceOffset, target, targetOffset, end ?? Infinity);
   }
@@ -218,7 +239,10 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
   const { length, ranges, chunkSize, concurrency, onReadError, hash, onProgress } = options;
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   checkOffset("options.targetOffset", options.targetOffset ?? 0);
-  if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
+  for (const name of ["length", "expectedLength"] as const) {
+    const bytes = options[name];
+    if (bytes !== undefined) checkInteger(`options.${name}`, bytes, 0, Number.MAX_SAFE_INTEGER);
+  }
   if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
   if (concurrency !== undefined) {
     checkInteger("options.concurrency", concurrency, 1, CONCURRENCY_MAX);

@@ -15,7 +15,7 @@ import { type Filled, Reader, type Receiver } from "./reader.ts";
 import { Sums } from "./verify.ts";
 import { Writer } from "./writer.ts";
 
-type OnProgress = (progress: CopyProgress & { target: File }) => void;
+type OnProgress = (progress: CopyProgress, target: File) => void;
 
 /** Copies to all targets, each of which fails alone. Never rejects. */
 export function runCopy(
@@ -57,7 +57,7 @@ class CopyRun implements Receiver {
     const onFailure = (): void => this.#writerFailed();
     this.#writers = plans.map((plan) => {
       const { target } = plan;
-      const tell = onProgress && ((progress: CopyProgress) => onProgress({ ...progress, target }));
+      const tell = onProgress && ((progress: CopyProgress) => onProgress(progress, target));
       return new Writer(plan, shared, { onProgress: tell, onFailure });
     });
   }

@@ -66,7 +66,7 @@ export class Writer {
     this.#onProgress = tell.onProgress;
     this.#onFailure = tell.onFailure;
     this.#gate = new Gate(plan.concurrency);
-    this.#meter = this.#startMeter("copy", plan.total);
+    this.#meter = this.#startMeter("copy", plan.total ?? plan.expected);
   }
 
   get target(): File {

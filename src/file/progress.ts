@@ -23,13 +23,15 @@ const WEIGHT = 0.2;
 export class Meter<P extends Phase> implements Disposable {
   readonly #tell: ((progress: Progress<P>) => void) | undefined;
   readonly #phase: P;
-  readonly #total: number | undefined;
+  /** As expected: there may be more or less. */
+  #total: number | undefined;
   readonly #failed: (error: unknown) => void;
   readonly #started: number = now();
   #later: Timer | undefined;
   #bytes = 0;
   #toldAt: number = this.#started;
   #toldBytes = -1;
+  #toldTotal: number | undefined;
   #rate = 0;
 
   /** `failed` receives what `tell` throws when it is called from a timer. */
@@ -59,10 +61,12 @@ export class Meter<P extends Phase> implements Disposable {
     this.#report(time);
   }
 
-  /** Ends the phase: its last figures are always reported. */
+  /** Ends the phase: its last figures are always reported, with the true total if one was expected. */
   end(): void {
     this[Symbol.dispose]();
-    if (this.#tell !== undefined && this.#toldBytes !== this.#bytes) this.#report(now());
+    if (this.#total !== undefined) this.#total = this.#bytes;
+    const isTold = this.#toldBytes === this.#bytes && this.#toldTotal === this.#total;
+    if (this.#tell !== undefined && !isTold) this.#report(now());
   }
 
   /** Nothing is reported from here on. */
@@ -82,18 +86,24 @@ export class Meter<P extends Phase> implements Disposable {
   }
 
   #report(time: number): void {
+    if (this.#toldBytes !== this.#bytes) this.#measure(time);
+    const total = (this.#total ?? 0) < this.#bytes ? undefined : this.#total;
+    this.#toldTotal = total;
+    const left = total === undefined ? undefined : total - this.#bytes;
+    this.#tell?.({
+      phase: this.#phase,
+      bytes: this.#bytes,
+      total,
+      bytesPerSecond: this.#rate,
+      secondsLeft: left === undefined ? undefined : this.#rate > 0 ? left / this.#rate : undefined,
+    });
+  }
+
+  #measure(time: number): void {
     const elapsed = Math.max(1, time - this.#toldAt) / 1000;
     const latest = (this.#bytes - Math.max(0, this.#toldBytes)) / elapsed;
     this.#rate = this.#toldBytes < 0 ? latest : this.#rate + WEIGHT * (latest - this.#rate);
     this.#toldAt = time;
     this.#toldBytes = this.#bytes;
-    const left = this.#total === undefined ? undefined : this.#total - this.#bytes;
-    this.#tell?.({
-      phase: this.#phase,
-      bytes: this.#bytes,
-      total: this.#total,
-      bytesPerSecond: this.#rate,
-      secondsLeft: left === undefined ? undefined : this.#rate > 0 ? left / this.#rate : undefined,
-    });
   }
 }

@@ -704,6 +704,78 @@ test("progress: at most ten times a second, and the last figures", async () => {
   }
 });
 
+describe("expectedLength", () => {
+  const SIZE = 300_000;
+  const FIRST = 65_536;
+
+  /** The first chunk of 64 KiB arrives, is reported, and then comes the rest. Returns all reports. */
+  async function reports(options: CopyOptions): Promise<CopyProgress[]> {
+    const all: CopyProgress[] = [];
+    const first = Promise.withResolvers<void>();
+    const contents = pattern(SIZE);
+    const source = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        controller.enqueue(contents.subarray(0, FIRST));
+        await first.promise;
+        controller.enqueue(contents.subarray(FIRST));
+        controller.close();
+      },
+    });
+    await using target = await File.open("/dev/null", { write: true });
+    const onProgress = (step: CopyProgress): void => {
+      all.push(step);
+      first.resolve();
+    };
+    const { prefix } = await copy(source, target, {
+      ...{ chunkSize: FIRST, sync: false, onProgress },
+      ...options,
+    });
+    expect(prefix).toBe(all.at(-1)?.bytes ?? 0);
+    return all;
+  }
+
+  test.each([
+    ["as long as expected", SIZE, SIZE],
+    ["shorter", SIZE + 1, SIZE + 1],
+    ["longer", FIRST - 1, undefined],
+  ])("a stream that is %s: a total, and in the end the true one", async (_, bytes, total) => {
+    const all = await reports({ expectedLength: bytes });
+    expect(all[0]).toMatchObject({ phase: "copy", bytes: FIRST, total });
+    expect(typeof all[0]?.secondsLeft).toBe(typeof total);
+    const last = { phase: "copy", bytes: SIZE, total: SIZE, secondsLeft: 0 } as const;
+    expect(all.at(-1)).toEqual({ ...last, bytesPerSecond: expect.any(Number) });
+    expect(all.at(-1)?.bytesPerSecond).toBeGreaterThan(0);
+  });
+
+  test("it includes what sourceOffset skips", async () => {
+    const options = { expectedLength: SIZE, sourceOffset: 500, chunkSize: FIRST - 500 };
+    const all = await reports(options);
+    expect(new Set(all.map(({ total }) => total))).toEqual(new Set([SIZE - 500]));
+  });
+
+  test("what is known counts more", async () => {
+    for (const options of [{ length: 1000 }, { ranges: [{ offset: 0, length: 1000 }] }]) {
+      const all = await reports({ ...options, expectedLength: 5 });
+      expect(new Set(all.map(({ total }) => total))).toEqual(new Set([1000]));
+    }
+    using folder = new Folder();
+    await using file = await File.open(folder.file("a", pattern(1000)));
+    const all: CopyProgress[] = [];
+    await using target = await open(folder.file("b"));
+    await copy(file, target, { expectedLength: 5, onProgress: (step) => all.push(step) });
+    expect(all.at(-1)?.total).toBe(1000);
+  });
+
+  test("a target without room for it is refused, and the stream left alone", async () => {
+    await using target = await simulatedDevice({ size: 65_536 });
+    const source = streamOf(pattern(1000), 100);
+    const error = await rejection(copy(source, target, { expectedLength: 65_537 }));
+    expect([error.code, error.result, source.locked]).toEqual(["ENOSPC", undefined, false]);
+    expect(error.message).toContain("room for 65536 of 65537 bytes; nothing was written");
+    await copy(source, target, { expectedLength: 65_536 });
+  });
+});
+
 test("a character device without end, up to a length; one of unknown size to its end", async () => {
   using folder = new Folder();
   await using zero = await File.open("/dev/zero");
@@ -844,6 +916,8 @@ testUnless(partitionsMissing, "a partition is a part of its disk", async () => {
 
 test.each<[string, unknown]>([
   ["options.length", { length: -1 }],
+  ["options.expectedLength", { expectedLength: "1" }],
+  ["options.expectedLength", { expectedLength: -1 }],
   ["options.chunkSize", { chunkSize: 0 }],
   ["options.concurrency", { concurrency: 5000 }],
   ["options.sparse", { sparse: "yes" }],

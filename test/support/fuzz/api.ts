@@ -457,6 +457,7 @@ export class ApiFuzz {
       verify: true,
       sync: false,
       onReadError: "skip",
+      expectedLength: random.below(100_000),
       ranges: [
         { offset: random.below(1000), length: random.below(5000) },
         { offset: 6000, length: 5000, sha256: random.chance(0.2) ? "0".repeat(64) : undefined },
