@@ -371,7 +371,7 @@ pub const Stats = extern struct {
     continuations: u64 = 0,
     /// Operations that the kernel lane refused and the pool served.
     fallbacks: u64 = 0,
-    /// Completions available at the end of the flush that submitted them.
+    /// Completions available when the call that submitted them returned.
     inline_completions: u64 = 0,
     completions: u64 = 0,
     cancel_requests: u64 = 0,

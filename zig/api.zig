@@ -77,6 +77,22 @@ fn nextOf(will_poll: u32) engine_file.Next {
     return if (will_poll != 0) .poll else .sleep;
 }
 
+/// Makes a read of data in the page cache at once, past queue and tables, while the ring holds no
+/// operation. Returns the bytes read; 0 if the read must be submitted. `memory` is used during the
+/// call only.
+pub fn read_at_once(ring: ?*Ring, file: u32, fd: i32, memory: ?*anyopaque, bytes: u32, offset: f64) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed or memory == null or file >= abi.files_max) return 0;
+    if (!(offset >= 0) or offset >= 0x1p62) return 0;
+    return @intCast(r.readAtOnce(.{
+        .file = file,
+        .fd = fd,
+        .address = @intFromPtr(memory),
+        .length = bytes,
+        .offset = @intFromFloat(offset),
+    }));
+}
+
 /// Returns 1 if the operation was found: its completion comes with a later flush or drain.
 pub fn cancel(ring: ?*Ring, slot: u32, generation: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;

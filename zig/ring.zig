@@ -273,6 +273,12 @@ pub const Ring = struct {
         };
     }
 
+    pub fn readAtOnce(ring: *Ring, read: engine_file.ReadAtOnce) u32 {
+        return switch (ring.engine) {
+            inline else => |*engine| engine.readAtOnce(read),
+        };
+    }
+
     pub fn cancel(ring: *Ring, slot: u32, generation: u32) bool {
         return switch (ring.engine) {
             inline else => |*engine| engine.cancel(slot, generation),

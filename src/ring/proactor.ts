@@ -37,6 +37,11 @@ const INLINE_MS_MAX = 1;
 /** The same in flushes, for a simulated ring: there no clock may decide which operations share a flush. */
 const INLINE_FLUSHES_MAX = 256;
 
+/** After this many turns of one operation each, the next reads are made at once. */
+const LONE_TURNS_MIN = 32;
+/** Limit of such a read in bytes. */
+const AT_ONCE_BYTES_MAX = 65_536;
+
 export interface ProactorOptions {
   readonly backend: number;
   readonly queueDepth: number;
@@ -75,6 +80,12 @@ export class Proactor implements Host {
   /** Operations that the native side holds. */
   #held = 0;
   #flushScheduled = false;
+  /** Whether there are calls for reads at once here. */
+  readonly #mayReadAtOnce: boolean;
+  /** Flushes in a row that had one operation, which ended at once. */
+  #loneTurns = 0;
+  /** Whether a read was made at once in this turn. */
+  #readsThisTurn = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
   /** Calls the native side again when it asks for it, because the wake descriptor may not ring. */
@@ -93,6 +104,7 @@ export class Proactor implements Host {
     this.backend = opened.backend;
     this.queueDepth = opened.queueDepth;
     this.features = opened.features;
+    this.#mayReadAtOnce = opened.backend !== abi.Backend.simulated;
     this.#ring = opened.ring;
     this.#registered = new RegisteredBuffers(opened.ring, opened.memory, opened.backend);
     this.bounce = new BounceBuffers(opened.memory, opened.bounceOffset, opened.bounceAddress);
@@ -121,6 +133,18 @@ export class Proactor implements Host {
     reply: number,
     scope: CancelScope | undefined,
   ): Promise<never> {
+    if (
+      this.#loneTurns >= LONE_TURNS_MIN &&
+      scope === undefined &&
+      kind === abi.Kind.read &&
+      length <= AT_ONCE_BYTES_MAX &&
+      typeof offset === "number"
+    ) {
+      const memory = slab === undefined ? view : slab.address + slabOffset;
+      if (this.#readAtOnce(file, memory, length, offset)) {
+        return Promise.resolve(reply === Reply.bytes ? length : undefined) as Promise<never>;
+      }
+    }
     const operations = this.#operations;
     const slot = operations.addTransfer(file, kind, view, slab, slabOffset, length, offset, reply);
     return this.#enqueue(slot, scope);
@@ -150,6 +174,35 @@ export class Proactor implements Host {
     const block = NO_BLOCK;
     return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
   }
+
+  /**
+   * Reads from the page cache without slot, row and flush, as the first operation of a turn. Returns whether all
+   * bytes are there; if not, the read must be enqueued.
+   */
+  #readAtOnce(
+    file: FileState,
+    memory: ArrayBufferView | number,
+    length: number,
+    offset: number,
+  ): boolean {
+    if (file.flags !== abi.SubmissionFlag.cached || this.#readsThisTurn) return false;
+    if (this.#held > 0 || this.#head !== NO_SLOT) return false;
+    if (this.#inlineSince !== 0 && this.#needsTurn()) return false;
+    const ring = this.#ring as never;
+    const { index, fd } = file;
+    const bytes = this.#native.ba_read_at_once(ring, index, fd, memory as never, length, offset);
+    if (bytes === 0) return false;
+    if (this.#inlineSince === 0) this.#inlineSince = this.#now();
+    this.#readsThisTurn = true;
+    queueMicrotask(this.#endTurn);
+    return true;
+  }
+
+  readonly #endTurn = (): void => {
+    this.#readsThisTurn = false;
+    // Others were called in the same turn: together they take one flush.
+    if (this.#head !== NO_SLOT) this.#loneTurns = 0;
+  };
 
   #enqueue(slot: number, scope: CancelScope | undefined): Promise<never> {
     const { slots } = this.#operations;
@@ -199,6 +252,8 @@ export class Proactor implements Host {
     if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
     this.#polling.end(this.#now(), count, settled, false);
     this.#finishCall(settled, willPoll);
+    if (count !== 1 || settled !== 1) this.#loneTurns = 0;
+    else if (this.#mayReadAtOnce) this.#loneTurns++;
   };
 
   readonly #drain = (): void => {

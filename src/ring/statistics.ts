@@ -17,7 +17,10 @@ export interface LatencyHistogram {
 }
 
 export interface RingStats {
-  /** Native flushes: one for all operations issued in one turn of the event loop. */
+  /**
+   * Native flushes: one for all operations issued in one turn of the event loop. A single cached read that was made
+   * at the call needs none.
+   */
   readonly flushes: number;
   /** Times completions were fetched because the wake descriptor rang. */
   readonly drains: number;
@@ -33,7 +36,7 @@ export interface RingStats {
   readonly continuations: number;
   /** Operations that the kernel's own AIO refused and the thread pool served. */
   readonly fallbacks: number;
-  /** Completions available at the end of the flush that submitted them. */
+  /** Completions that were there when the call that submitted them returned. */
   readonly inlineCompletions: number;
   readonly completions: number;
   readonly cancelRequests: number;

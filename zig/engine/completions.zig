@@ -36,6 +36,16 @@ pub const Completions = struct {
         return completions.count;
     }
 
+    /// A read that has no row, because the call that made it returns its bytes.
+    pub fn countRead(completions: *Completions, operation: *const Operation, now_ns: u64) void {
+        const s = &completions.control.stats;
+        s.completions += 1;
+        s.inline_completions += 1;
+        s.reads += 1;
+        s.bytes_read += operation.length;
+        Histogram.record(&completions.control.histogram, .read, now_ns -| operation.submitted_ns);
+    }
+
     fn countSettled(completions: *Completions, operation: *const Operation, now_ns: u64) void {
         const s = &completions.control.stats;
         s.completions += 1;

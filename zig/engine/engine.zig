@@ -33,6 +33,12 @@ pub const Limits = struct {
     pool_reads_now: bool = false,
 };
 
+/// A read that takes no place in the tables.
+pub const ReadAtOnce = struct { file: u32, fd: i32, address: u64, length: u64, offset: u64 };
+
+/// `Operation.index` of such a read.
+pub const at_once_index = std.math.maxInt(u16);
+
 /// What JavaScript does after a call.
 pub const Next = enum {
     /// Sleeps until the wake descriptor is readable: completions must ring.
@@ -56,6 +62,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         memory: Memory,
         limits: Limits,
 
+        /// A read at once; never submitted.
+        at_once: Operation,
         free: List = .{},
         /// Operations for the kernel lane, oldest first.
         fifo: List = .{},
@@ -98,6 +106,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(limits.window_bytes >= operation_file.piece_bytes_max);
             engine.memory = memory;
             engine.limits = limits;
+            engine.at_once = .{ .index = at_once_index, .phase = .queued, .cached = true };
             engine.free = .{};
             engine.fifo = .{};
             engine.pool_fifo = .{};
@@ -148,6 +157,27 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         pub fn poll(engine: *Self, next: Next) u32 {
             engine.stats().polls += 1;
             return engine.advance(next);
+        }
+
+        /// Makes a read that needs no device, while no operation is held. Returns its bytes; 0 if it
+        /// must be submitted.
+        pub fn readAtOnce(engine: *Self, read: ReadAtOnce) u32 {
+            if (engine.isLost() or engine.operation_count > 0) return 0;
+            const operation = &engine.at_once;
+            operation.file = read.file;
+            operation.fd = read.fd;
+            operation.address = read.address;
+            operation.length = read.length;
+            operation.offset = read.offset;
+            operation.submitted_ns = engine.pool.nowNs();
+            const result = submit.readAtOnce(engine, operation) orelse return 0;
+            // The lane knows more of a read that fails or falls short.
+            if (result != read.length and !plant.is(.at_once_short)) return 0;
+            engine.now_ns = engine.pool.nowNs();
+            engine.completions.countRead(operation, engine.now_ns);
+            engine.noteTime();
+            engine.syncStats();
+            return @intCast(read.length);
         }
 
         fn advance(engine: *Self, next: Next) u32 {
@@ -250,9 +280,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;
-            control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
+            engine.noteTime();
             engine.syncStats();
             return count;
+        }
+
+        fn noteTime(engine: *Self) void {
+            engine.memory.control.now_ms = @as(f64, @floatFromInt(engine.now_ns)) / std.time.ns_per_ms;
         }
 
         /// An operation counts until its row is taken: a cancel fills rows between two calls, and

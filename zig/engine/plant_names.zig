@@ -10,6 +10,7 @@ pub const Plant = enum {
     read_now_direct,
     read_now_keep,
     read_now_again,
+    at_once_short,
     wait_for_nothing,
     sync_overtakes,
     miscount_sync,

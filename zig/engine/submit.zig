@@ -125,6 +125,15 @@ pub fn Submission(comptime Engine: type) type {
             return null;
         }
 
+        /// The result of a read that has not been submitted; null if it must be.
+        pub fn readAtOnce(engine: *Engine, operation: *Operation) ?isize {
+            engine.readyFile(operation.file);
+            engine.missed_now = false;
+            var share: u64 = read_now.bytes_max;
+            if (readNow(engine, &engine.kernel, operation, &share)) |result| return result;
+            return if (engine.limits.pool_reads_now) readNow(engine, &engine.pool, operation, &share) else null;
+        }
+
         fn endedNow(engine: *Engine, operation: *Operation, result: isize) void {
             engine.now_ns = engine.pool.nowNs();
             operation.place = .nowhere;

@@ -11,6 +11,7 @@ const engine_file = @import("core").engine;
 const model_file = @import("model.zig");
 const operation_file = @import("core").operation;
 const oracle_file = @import("oracle.zig");
+const read_now = @import("core").read_now;
 const fake = @import("core").fake_kernel;
 const workload = @import("workload.zig");
 const Call = oracle_file.Call;
@@ -242,12 +243,33 @@ pub fn Scenario(comptime Rig: type) type {
                 const call = self.oracle.freeCall() orelse break;
                 self.issued += 1;
                 if (!workload.makeCall(&self.plan, random, self.oracle, &self.fds, call)) continue;
+                if (self.readAtOnce(call)) continue;
                 self.oracle.made(call);
                 self.queue[self.queued] = call;
                 self.queued += 1;
             }
             self.last_call_ns = self.kernel.now_ns;
             if (self.queued > 0) self.flush();
+        }
+
+        /// JavaScript's other way to read, while the engine holds nothing.
+        fn readAtOnce(self: *Self, call: *Call) bool {
+            const cached = self.oracle.models[call.file].disk.alignment == 1;
+            if (call.kind != .read or !cached or call.length == 0 or call.length > read_now.bytes_max) return false;
+            if (self.oracle.native > 0 or self.queued > 0 or self.kernel.random().boolean()) return false;
+            const begun_ns = self.kernel.now_ns;
+            const bytes = self.engine.readAtOnce(.{
+                .file = call.file,
+                .fd = call.fd,
+                .address = self.oracle.memory.addressOf(call.slot),
+                .length = call.length,
+                .offset = call.offset,
+            });
+            if (bytes == 0) return false;
+            trace("read at once: {d} bytes at {d}", .{ bytes, call.offset });
+            self.oracle.readAtOnce(call, bytes, self.kernel.now_ns - begun_ns);
+            self.checkStats();
+            return true;
         }
 
         fn room(self: *const Self) u32 {

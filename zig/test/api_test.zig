@@ -256,6 +256,22 @@ test "teardown closes the descriptors that are ours, and no others" {
     }
 }
 
+test "a read at once is for an idle ring that knows the way, and for arguments that make sense" {
+    const opened: Opened = try .open(.threads);
+    var byte: [1]u8 = .{0};
+    try expectEqual(invalid, api.read_at_once(null, 0, 0, &byte, 1, 0));
+    // Threads by name make every read themselves.
+    try expectEqual(@as(i32, 0), api.read_at_once(opened.ring, 0, 0, &byte, 1, 0));
+    try expectEqual(@as(i32, 0), api.read_at_once(opened.ring, abi.files_max, 0, &byte, 1, 0));
+    try expectEqual(@as(i32, 0), api.read_at_once(opened.ring, 0, 0, null, 1, 0));
+    for ([_]f64{ -1, 0x1p63, std.math.nan(f64), std.math.inf(f64) }) |offset| {
+        try expectEqual(@as(i32, 0), api.read_at_once(opened.ring, 0, 0, &byte, 1, offset));
+    }
+    try expectEqual(@as(i32, 0), api.ring_close(opened.ring));
+    try expectEqual(@as(i32, 0), api.read_at_once(opened.ring, 0, 0, &byte, 1, 0));
+    api.ring_release(null, opened.ring);
+}
+
 test "what is unknown cannot be cancelled; what runs keeps a ring from closing" {
     const opened: Opened = try .open(.threads);
     try expectEqual(@as(i32, 0), api.cancel(opened.ring, 3, 7));
