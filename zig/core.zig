@@ -42,6 +42,7 @@ pub const freebsd_aio = @import("os/freebsd_aio.zig");
 pub const iovec = @import("os/iovec.zig");
 pub const linux = @import("os/linux.zig");
 pub const linux_aio = @import("os/linux_aio.zig");
+pub const linux_disk = @import("os/linux_disk.zig");
 pub const linux_uring = @import("os/linux_uring.zig");
 pub const os = @import("os/os.zig");
 pub const pthread = @import("os/pthread.zig");
@@ -59,6 +60,7 @@ test {
     _ = faults;
     _ = sector_map;
     _ = histogram;
+    if (@import("builtin").os.tag == .linux) _ = linux;
     _ = list;
     _ = memory;
     _ = operation;

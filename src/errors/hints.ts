@@ -75,7 +75,9 @@ export function hintFor(
     case "EBADF":
       return "The descriptor was closed outside of bun-aio";
     case "ENOSPC":
-      return "The medium or the quota is full";
+      return fullHint(file);
+    case "EDQUOT":
+      return "The quota of the user or the group is full";
     case "EINVAL":
       return file === undefined ? undefined : invalidHint(kind, file);
     case "EPERM":
@@ -83,8 +85,17 @@ export function hintFor(
       return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
     case "EFBIG":
       return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
+    // What the block layer of Linux makes of a disk's answer (blk_errors in block/blk-core.c).
     case "EIO":
+    case "ENODATA": // medium
+    case "EILSEQ": // protection information
+    case "EREMOTEIO": // target
+    case "ENOLINK": // transport
+    case "ETIMEDOUT":
+    case "ETIME":
       return "The medium or its connection reports an error; the data at this range is not reliable";
+    case "EBADE":
+      return "Another host has reserved the disk (sg_persist(8))";
     // The name that libuv, and so Node, has for EOPNOTSUPP.
     case "ENOTSUP":
       return "This file system or device does not support the operation";
@@ -96,6 +107,11 @@ export function hintFor(
     default:
       return undefined;
   }
+}
+
+function fullHint(file: FileFacts | undefined): string {
+  if ((file?.mediaBytes ?? 0) === 0) return "The medium or the quota is full";
+  return "The device ends there, or the storage behind it (a thin volume, the file of a loop device) is full";
 }
 
 function invalidHint(kind: number, file: FileFacts): string | undefined {

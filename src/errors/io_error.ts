@@ -5,6 +5,7 @@ import * as util from "node:util";
 import { shown } from "../common/shown.ts";
 import type { IoErrorCode } from "./codes.ts";
 import type { CopyResult } from "./copy_result.ts";
+import { LINUX_ERRORS } from "./linux_errors.ts";
 
 export interface IoErrorInit {
   /** The reason in words. The rest of the message is made from the fields below. */
@@ -136,10 +137,9 @@ export function systemError(errno: number): SystemError {
 }
 
 function lookUp(errno: number): SystemError {
-  const known = util.getSystemErrorMap().get(-errno);
+  const known = util.getSystemErrorMap().get(-errno) ?? LINUX_ERRORS.get(errno);
   // libuv describes ENOTSUP as "operation not supported on socket"; here it never is a socket.
   if (known !== undefined) return { code: known[0], reason: known[1].replace(/ on socket$/, "") };
-  // libuv's table lacks some, such as EDQUOT.
   const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
   return { code: name ?? `ERRNO_${errno}`, reason: `system error ${errno}` };
 }

@@ -1,7 +1,7 @@
 // Turns a native status or an errno into the IoError that names what was tried.
 
 import * as abi from "../native/abi.gen.ts";
-import { goneError } from "./device_gone.ts";
+import { goneError, saysGone } from "./device_gone.ts";
 import type { FileFacts } from "./file_facts.ts";
 import { hintFor, syscallName } from "./hints.ts";
 import { errnoOf, IoError, type IoErrorInit, systemError, wasAsked } from "./io_error.ts";
@@ -24,8 +24,7 @@ export function statusError(status: number, errno: number, context: ErrorContext
   if (status === abi.Status.failed) {
     const { code, reason } = systemError(errno);
     const error = { ...context, reason, errno: -errno, hint: hintFor(code, kind, file) };
-    const isGone = (code === "ENXIO" || code === "ENODEV") && (file?.mediaBytes ?? 0) > 0;
-    return isGone ? goneError(new IoError(code, error)) : new IoError(code, error);
+    return saysGone(file, code) ? goneError(new IoError(code, error)) : new IoError(code, error);
   }
   if (status === abi.Status.outcomeUnknown) return unknownError(errno, context);
   if (status === abi.Status.noProgress) {

@@ -184,11 +184,12 @@ export class File implements AsyncDisposable {
     );
   }
 
-  /** Drops the file from the page cache, so that later reads come from the medium. Dirty data is written first. */
-  async invalidateCache(): Promise<void> {
-    const kind = abi.Kind.invalidateCache;
-    this.#open.begin(kind, undefined, undefined, undefined);
-    await this.#open.run(kind, { mode: this.#open.state.kind });
+  /**
+   * Drops the file from the page cache, so that later reads come from the medium. Dirty data is written first. Rejects
+   * with `ERR_DEVICE_GONE` for a disk that is gone, though the kernel has nothing to drop then.
+   */
+  invalidateCache(): Promise<void> {
+    return this.#open.invalidateCache();
   }
 
   /**

@@ -306,22 +306,47 @@ export class OpenFile implements EntryStarter {
     return traced(running);
   }
 
-  /** The size in bytes. Rejects with `ERR_DEVICE_GONE` for a disk whose capacity has become 0. */
-  async size(): Promise<number> {
-    const size = (await this.info(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
-    if (size === 0 && this.state.mediaBytes > 0) throw emptiedError(this.state);
+  info(kind: number): Promise<DataView> {
+    return this.#whileOpen(kind, () => this.#ask(kind));
+  }
+
+  size(): Promise<number> {
+    const kind = abi.Kind.stat;
+    return this.#whileOpen(kind, () => this.#size(kind));
+  }
+
+  invalidateCache(): Promise<void> {
+    const kind = abi.Kind.invalidateCache;
+    const { state } = this;
+    return this.#whileOpen(kind, async () => {
+      await this.run(kind, { mode: state.kind });
+      // Of a disk that is gone the kernel has no pages, and reports success.
+      if (state.mediaBytes > 0) await this.#size(kind);
+    });
+  }
+
+  /** The size in bytes. Throws if the file is a disk that has none any more; `kind`: what was tried. */
+  async #size(kind: number): Promise<number> {
+    const { state } = this;
+    const size = (await this.#ask(abi.Kind.stat)).getFloat64(abi.FileInfo.size, true);
+    if (size === 0 && state.mediaBytes > 0) throw emptiedError(state, syscallName(kind));
     return size;
   }
 
-  async info(kind: number): Promise<DataView> {
+  async #ask(kind: number): Promise<DataView> {
     const { proactor } = this;
-    this.#checkOpen(kind);
     const { block } = await this.run(kind, { blockBytes: abi.FileInfo.SIZE });
     try {
       return copiedInfo(proactor, block);
     } finally {
       proactor.releaseBlock(block);
     }
+  }
+
+  /** Runs operations on the whole file, which stays open meanwhile. */
+  async #whileOpen<T>(kind: number, run: () => Promise<T>): Promise<T> {
+    this.#checkOpen(kind);
+    return this.proactor.holding(this.state, run);
   }
 
   /** Checks the options, and that an operation may begin. */

@@ -1,6 +1,7 @@
-// Asks a device that may have been unplugged for its size. errors/device_gone.ts says after which errors.
+// Asks a device that may have been unplugged, or have shrunk, for its size. errors/device_gone.ts says after which
+// errors.
 
-import { goneError, isSuspect } from "../errors/device_gone.ts";
+import { goneError, isSuspect, orShrunk } from "../errors/device_gone.ts";
 import { type IoError, systemError } from "../errors/io_error.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { FileState } from "./file_state.ts";
@@ -11,7 +12,7 @@ const GONE_CODES: ReadonlySet<string> = new Set(["ENXIO", "ENODEV", "EIO"]);
 
 /**
  * Asks the device for its size. If it is gone, resolves with the error to report in place of `error`, which becomes
- * its cause.
+ * its cause; if `error` reaches past the end that it has now, with one that says so.
  */
 export async function deviceGone(
   requests: Requests,
@@ -30,7 +31,9 @@ export async function deviceGone(
     if (outcome.status === abi.Status.ok) {
       const memory = requests.bounce.memoryOf(outcome.block, abi.FileInfo.SIZE);
       const info = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-      return info.getFloat64(abi.FileInfo.size, true) > 0 ? undefined : goneError(error);
+      const size = info.getFloat64(abi.FileInfo.size, true);
+      const better = size > 0 ? orShrunk(file, size, error) : goneError(error);
+      return better === error ? undefined : better;
     }
     // Other failures (a closed descriptor, a closing ring) say nothing about the device.
     const isGone =

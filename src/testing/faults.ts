@@ -6,6 +6,7 @@ import { getSystemErrorMap } from "node:util";
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
 import { checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts";
 import { IoError } from "../errors/io_error.ts";
+import { LINUX_ERRORS } from "../errors/linux_errors.ts";
 import { closedError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
@@ -169,13 +170,14 @@ function errno(name: string, value: unknown): number {
   return number;
 }
 
-/** node:os has the codes of POSIX; libuv's table adds some of Linux (EREMOTEIO). */
+/** node:os has the codes of POSIX; libuv's table adds some of Linux (EREMOTEIO), and ours the rest (ENOMEDIUM). */
 function numberOf(code: string): number | undefined {
   const numbers: Readonly<Record<string, number>> = constants.errno;
   if (Object.hasOwn(numbers, code)) return numbers[code];
   for (const [negative, [name]] of getSystemErrorMap()) {
     if (name === code && negative > LIBUV_OWN) return -negative;
   }
+  for (const [number, [name]] of LINUX_ERRORS) if (name === code) return number;
   return undefined;
 }
 

@@ -10,8 +10,8 @@ import { ioError } from "../support/expect.ts";
 
 const M = 1 << 20;
 
-/** A loop device that can lose all of its bytes: the kernel sets the capacity of an unplugged disk to 0, too. */
-class Unpluggable extends LoopDevice {
+/** A loop device that can lose bytes, or all: the kernel sets the capacity of an unplugged disk to 0, too. */
+class Shrinkable extends LoopDevice {
   readonly #image: string;
 
   constructor(folder: Folder) {
@@ -21,7 +21,11 @@ class Unpluggable extends LoopDevice {
   }
 
   unplug(): void {
-    truncateSync(this.#image, 0);
+    this.shrink(0);
+  }
+
+  shrink(bytes: number): void {
+    truncateSync(this.#image, bytes);
     const { exitCode, stderr } = Bun.spawnSync(["losetup", "--set-capacity", this.path]);
     if (exitCode !== 0) throw new Error(`losetup: ${stderr}`);
   }
@@ -41,12 +45,13 @@ const calls: Readonly<Record<string, Call>> = {
   "a discard": (device) => device.discard(0, 4096),
   zeroes: (device) => device.writeZeroes(0, 4096),
   "the size": (device) => device.size(),
+  "dropping the cache": (device) => device.invalidateCache(),
 };
 
 testUnless(loopMissing, "a close in the same turn hides nothing", async () => {
   for (const [name, call] of Object.entries(calls)) {
     using folder = new Folder();
-    using loop = new Unpluggable(folder);
+    using loop = new Shrinkable(folder);
     const device = await BlockDevice.open(loop.path, { write: true, unalignedWrites: "rmw" });
     loop.unplug();
     const called = call(device).then(
@@ -58,10 +63,37 @@ testUnless(loopMissing, "a close in the same turn hides nothing", async () => {
   }
 });
 
+testUnless(loopMissing, "what reaches past the end of a disk that shrank says so", async () => {
+  using folder = new Folder();
+  using loop = new Shrinkable(folder);
+  await using device = await BlockDevice.open(loop.path, { write: true, unalignedWrites: "rmw" });
+  loop.shrink(4 * M);
+  for (const write of [
+    () => device.writeAt(allocBuffer(4096), 6 * M),
+    () => device.writeAt(new Uint8Array(4096), 4 * M - 2048),
+    () => device.writevAt([new Uint8Array(100), new Uint8Array(924)], 5 * M),
+  ]) {
+    const error = await ioError(write(), "ENOSPC");
+    expect(error.hint).toBe(
+      `The device has shrunk since it was opened, from ${8 * M} to ${4 * M} bytes`,
+    );
+  }
+  for (const change of [device.discard(6 * M, M), device.writeZeroes(6 * M, M)]) {
+    const error = await change.then(
+      () => undefined,
+      (failure: IoError) => failure,
+    );
+    expect(error?.hint).toStartWith("The device has shrunk");
+  }
+  expect(await device.readAt(allocBuffer(4096), 4 * M)).toBe(0);
+  await device.writeAt(allocBuffer(4096), 0);
+  expect(await device.size()).toBe(4 * M);
+});
+
 testUnless(loopMissing, "a disk that vanishes under a sparse copy", async () => {
   for (const direct of [true, false]) {
     using folder = new Folder();
-    using loop = new Unpluggable(folder);
+    using loop = new Shrinkable(folder);
     await using target = await File.open(loop.path, { write: true, direct });
     const source = new ReadableStream<Uint8Array>(
       {

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { allocBuffer, type IoError } from "../../src/index.ts";
 import { type FaultRule, type SimulatedDevice, simulatedDevice } from "../../src/testing/index.ts";
+import { noLinux, testUnless } from "../support/conditions.ts";
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
   try {
@@ -103,6 +104,21 @@ describe("what happens", () => {
     expect(await codeOf(device.discard(0, 512))).toBe("EREMOTEIO");
     expect(await codeOf(device.readAt(target, 8192))).toBe("ENOMEM");
     expect(await codeOf(device.writeZeroes(8192, 512))).toBe("ENOMEM");
+  });
+
+  testUnless(noLinux, "errors of a disk go by their names, and say what they mean", async () => {
+    for (const [code, errno, reason] of [
+      ["ENODATA", -61, "no data available"],
+      ["EBADE", -52, "invalid exchange"],
+      ["ENOLINK", -67, "link has been severed"],
+      ["ETIME", -62, "timer expired"],
+      ["EUCLEAN", -117, "structure needs cleaning"],
+    ] as const) {
+      await using device = await withRules({ operation: "read", error: code });
+      const failure = await device.readAt(target, 0).catch((error: IoError) => error);
+      expect(failure).toMatchObject({ code, errno });
+      expect((failure as IoError).message).toContain(`${code}: ${reason}, read`);
+    }
   });
 
   test("a failed write moved nothing, and the sync that covers it fails, and all after", async () => {

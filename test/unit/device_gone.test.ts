@@ -3,7 +3,13 @@
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
-import { emptiedError, endsTooEarly, goneError, isSuspect } from "../../src/errors/device_gone.ts";
+import {
+  emptiedError,
+  endsTooEarly,
+  goneError,
+  isSuspect,
+  orShrunk,
+} from "../../src/errors/device_gone.ts";
 import { IoError } from "../../src/errors/io_error.ts";
 import { Kind, Status } from "../../src/native/abi.gen.ts";
 import { deviceGone, orGone } from "../../src/ring/device_gone.ts";
@@ -26,7 +32,7 @@ function failure(code: string): IoError {
 }
 
 test("only what a disk that is gone may say of itself is asked about", () => {
-  for (const code of ["EIO", "ENOSPC", "EINVAL"]) {
+  for (const code of ["EIO", "ENOSPC", "EINVAL", "ENOLINK", "EREMOTEIO", "ETIMEDOUT"]) {
     expect(isSuspect(disk(), code)).toBe(true);
     expect(isSuspect(disk(0), code)).toBe(false);
   }
@@ -57,7 +63,7 @@ test("the error names what was tried, and keeps what the kernel said", () => {
   expect(error).toMatchObject({ code: "ERR_DEVICE_GONE", cause });
   expect(error.message).toContain("(EIO)");
   expect(error.hint).toContain("Plug it in");
-  expect(emptiedError(disk())).toMatchObject({
+  expect(emptiedError(disk(), "fstat")).toMatchObject({
     code: "ERR_DEVICE_GONE",
     path: "/dev/sdz",
     cause: { code: "ENXIO", syscall: "fstat" },
@@ -73,6 +79,26 @@ test("a disk that has bytes is there; one that has none is gone", async () => {
   const empty = new FakeRequests({ block: 4 }, 0);
   expect((await deviceGone(empty.ring, disk(), error))?.cause).toBe(error);
   expect(empty.released).toEqual([4]);
+});
+
+test("a disk that shrank: only what reaches past its new end is told so", async () => {
+  const where = { syscall: "write", path: "/dev/sdz", transferred: 0 };
+  const at = (code: string, offset: number, length: number): IoError =>
+    new IoError(code, { ...where, errno: -constants.errno.ENOSPC, offset, length });
+  const told = "The device has shrunk since it was opened, from 8192 to 4096 bytes";
+  for (const [code, offset, length, isPast] of [
+    ["ENOSPC", 4096, 1, true],
+    ["ENOSPC", 4095, 2, true],
+    ["EINVAL", 4096, 512, true],
+    ["ENOSPC", 0, 4096, false],
+    ["EIO", 4096, 512, false],
+  ] as const) {
+    const error = at(code, offset, length);
+    expect(orShrunk(disk(), 4096, error).hint).toBe(isPast ? told : undefined);
+    expect(orShrunk(disk(), 8192, error)).toBe(error);
+    const asked = await orGone(new FakeRequests({}, 4096).ring, disk(), error);
+    expect(asked.hint).toBe(isPast ? told : undefined);
+  }
 });
 
 test("what asking says: gone, or nothing", async () => {

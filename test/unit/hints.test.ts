@@ -87,6 +87,26 @@ test("a device that is read-only says so; of a file nobody knows why", () => {
   }
 });
 
+test("whatever a disk says of its medium or connection has one hint; none of it when opening", () => {
+  const hint = hintFor("EIO", Kind.read, DISK);
+  expect(hint).toContain("not reliable");
+  for (const code of ["ENODATA", "EILSEQ", "EREMOTEIO", "ETIMEDOUT", "ENOLINK", "ETIME"]) {
+    for (const kind of [...READS, ...WRITES, Kind.syncAll, Kind.syncData]) {
+      for (const file of [DISK, FILE]) expect(hintFor(code, kind, file)).toBe(hint);
+    }
+    for (const kind of [Kind.open, Kind.probe])
+      expect(hintFor(code, kind, undefined)).toBeUndefined();
+  }
+});
+
+test("a full file system may have a quota; a disk has none", () => {
+  for (const kind of WRITES) {
+    expect(hintFor("ENOSPC", kind, FILE)).toContain("quota");
+    expect(hintFor("ENOSPC", kind, DISK)).not.toContain("quota");
+    expect(hintFor("EDQUOT", kind, FILE)).toContain("quota");
+  }
+});
+
 test("a descriptor that is none", () => {
   expect(hintFor("EBADF", Kind.probe, undefined)).toContain("descriptor is not open");
 });
@@ -102,6 +122,7 @@ test("advice about opening is for who opens", () => {
 test("any hint is a sentence to put behind a full stop, without one at its end", () => {
   const codes = [
     ...["EBADF", "ENOSPC", "EINVAL", "EPERM", "EROFS", "EFBIG", "EIO", "ENOTSUP", "ESPIPE"],
+    ...["ENODATA", "ETIMEDOUT", "EBADE", "EDQUOT", "ENOMEDIUM"],
     ...["ENOENT", "EACCES", "EISDIR", "EEXIST", "EBUSY", "EMFILE", "ENFILE", "ETXTBSY"],
   ];
   const facts = fc.record({

@@ -5,6 +5,7 @@ const builtin = @import("builtin");
 const std = @import("std");
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
+const disk = @import("linux_disk.zig");
 const Iovec = @import("iovec.zig").Iovec;
 const negative = @import("errno.zig").negative;
 
@@ -179,15 +180,22 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
     if (result < 0) return result;
     const fd: i32 = @intCast(result);
     const refused = fileInfo(fd, info);
-    if (refused < 0) {
+    const missing = if (refused >= 0 and hasNoMedium(fd, info)) negative(.NOMEDIUM) else refused;
+    if (missing < 0) {
         _ = linux.close(fd);
-        return refused;
+        return missing;
     }
     const status = linux.fcntl(fd, linux.F.GETFL, 0);
     const nonblock: usize = 1 << @bitOffsetOf(linux.O, "NONBLOCK");
     _ = linux.fcntl(fd, linux.F.SETFL, status & ~nonblock);
     info.fd = fd;
     return 0;
+}
+
+/// O_NONBLOCK opens a drive without a medium, too (open(2) of optical drives, card readers, floppies).
+fn hasNoMedium(fd: i32, info: *const abi.FileInfo) bool {
+    if (info.kind != @intFromEnum(abi.FileKind.disk) or info.size > 0) return false;
+    return disk.presence(fd) == negative(.NOMEDIUM);
 }
 
 fn hasPositions(start: i32, path: [*:0]const u8) bool {
@@ -256,7 +264,7 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     info.append = @intFromBool(flags.APPEND);
     info.waits = @intFromBool(kind == .regular and fileSystemType(fd) == FUSE_SUPER_MAGIC);
     fillStat(info, &stat);
-    if (kind == .disk) info.size = @floatFromInt(diskSize(fd) orelse 0);
+    if (kind == .disk) info.size = @floatFromInt(disk.size(fd));
     info.instance = instanceOf(fd, kind, &stat);
     const alignment = if (flags.DIRECT) directAlignment(fd, kind, &stat) else Alignment{ .memory = 1, .offset = 1 };
     info.memory_alignment = alignment.memory;
@@ -285,12 +293,12 @@ fn fillStat(info: *abi.FileInfo, stat: *const linux.Statx) void {
 const FS_IOC_GETVERSION = 0x80087601;
 
 /// Tells apart files that reuse an inode (by birth time or generation), and media that reuse a
-/// loop device or card reader (BLKGETDISKSEQ, Linux 5.15).
+/// loop device or card reader (disk.BLKGETDISKSEQ, Linux 5.15).
 fn instanceOf(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) u64 {
-    if (kind == .disk) return ioctlNumber(u64, fd, BLKGETDISKSEQ) orelse 0;
+    if (kind == .disk) return disk.ioctlNumber(u64, fd, disk.BLKGETDISKSEQ) orelse 0;
     if (kind != .regular) return 0;
     if (stat.mask.BTIME) return unixNanoseconds(stat.btime.sec, stat.btime.nsec);
-    return ioctlNumber(u64, fd, FS_IOC_GETVERSION) orelse 0;
+    return disk.ioctlNumber(u64, fd, FS_IOC_GETVERSION) orelse 0;
 }
 
 fn unixNanoseconds(seconds: i64, nanoseconds: u32) u64 {
@@ -310,15 +318,16 @@ fn milliseconds(time: linux.statx_timestamp) f64 {
 const Alignment = struct { memory: u32, offset: u32 };
 
 /// STATX_DIOALIGN (Linux 6.1) if the file system answers. The sector size of a device is always
-/// known. tmpfs accepts O_DIRECT since 6.6 and ignores it. Otherwise a page, which every file
-/// system accepts.
+/// known. tmpfs accepts O_DIRECT since 6.6 and ignores it; a device node may lie on it, too
+/// (devtmpfs). Otherwise a page, which every file system accepts.
 fn directAlignment(fd: i32, kind: abi.FileKind, stat: *const linux.Statx) Alignment {
-    const sector: u32 = if (kind == .disk) ioctlNumber(u32, fd, BLKSSZGET) orelse 4096 else 4096;
+    const sector: u32 = if (kind == .disk) disk.ioctlNumber(u32, fd, disk.BLKSSZGET) orelse 4096 else 4096;
     if (stat.mask.DIOALIGN and stat.dio_offset_align != 0) return .{
         .memory = @max(stat.dio_mem_align, 1),
         .offset = if (kind == .disk) sector else stat.dio_offset_align,
     };
-    if (kind == .character or isTmpfs(fd)) return .{ .memory = 1, .offset = 1 };
+    const ignores = kind == .character or (kind == .regular and isTmpfs(fd));
+    if (ignores) return .{ .memory = 1, .offset = 1 };
     return .{ .memory = sector, .offset = sector };
 }
 
@@ -336,9 +345,9 @@ fn fileSystemType(fd: i32) u64 {
 /// Drops cached pages, so that later reads come from the medium.
 pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     if (kind == .disk) {
-        const flushed = signed(linux.ioctl(fd, BLKFLSBUF, 0));
+        const flushed = signed(linux.ioctl(fd, disk.BLKFLSBUF, 0));
         if (flushed == 0) return 0;
-        // BLKFLSBUF needs CAP_SYS_ADMIN (EACCES); otherwise the advice below is used.
+        // disk.BLKFLSBUF needs CAP_SYS_ADMIN (EACCES); otherwise the advice below is used.
     }
     // POSIX_FADV_DONTNEED keeps dirty pages (posix_fadvise(2)).
     const synced = signed(linux.fdatasync(fd));
@@ -346,107 +355,11 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     return signed(linux.fadvise(fd, 0, 0, linux.POSIX_FADV.DONTNEED));
 }
 
-// Block devices ---------------------------------------------------------------------------------
-// linux/fs.h
-
-const BLKROSET = 0x125d;
-const BLKROGET = 0x125e;
-const BLKRRPART = 0x125f;
-const BLKFLSBUF = 0x1261;
-const BLKSSZGET = 0x1268;
-const BLKGETSIZE64 = 0x80081272;
-const BLKDISCARD = 0x1277;
-const BLKIOMIN = 0x1278;
-const BLKIOOPT = 0x1279;
-const BLKALIGNOFF = 0x127a;
-const BLKPBSZGET = 0x127b;
-const BLKROTATIONAL = 0x127e;
-const BLKZEROOUT = 0x127f;
-const BLKGETDISKSEQ = 0x80081280;
-
-fn diskSize(fd: i32) ?u64 {
-    return ioctlNumber(u64, fd, BLKGETSIZE64);
-}
-
-fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
-    var value: T = 0;
-    const result = linux.ioctl(fd, request, @intFromPtr(&value));
-    return if (linux.errno(result) == .SUCCESS) value else null;
-}
-
-fn known(comptime T: type, fd: i32, request: u32) f64 {
-    return orUnknown(ioctlNumber(T, fd, request));
-}
-
-fn orUnknown(number: anytype) f64 {
-    return @floatFromInt(number orelse return -1);
-}
-
-pub fn geometry(fd: i32, out: *abi.Geometry) isize {
-    var stat: linux.Statx = undefined;
-    const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &stat));
-    if (result < 0) return result;
-    if (stat.mode & linux.S.IFMT != linux.S.IFBLK) return negative(.NOTBLK);
-    out.* = std.mem.zeroes(abi.Geometry);
-    out.size = orUnknown(diskSize(fd));
-    out.logical_sector_size = known(u32, fd, BLKSSZGET);
-    out.physical_sector_size = known(u32, fd, BLKPBSZGET);
-    out.minimum_io_size = known(u32, fd, BLKIOMIN);
-    out.optimal_io_size = known(u32, fd, BLKIOOPT);
-    out.maximum_transfer_size = -1;
-    out.alignment_offset = known(i32, fd, BLKALIGNOFF);
-    out.rotational = known(u16, fd, BLKROTATIONAL);
-    out.read_only = known(u32, fd, BLKROGET);
-    out.major = @floatFromInt(stat.rdev_major);
-    out.minor = @floatFromInt(stat.rdev_minor);
-    return 0;
-}
-
-/// linux/falloc.h
-const FALLOC_FL_KEEP_SIZE = 1;
-const FALLOC_FL_PUNCH_HOLE = 2;
-const FALLOC_FL_ZERO_RANGE = 16;
-
 pub const dataRanges = @import("linux_data_ranges.zig").dataRanges;
-
-pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
-    if (kind == .disk) {
-        const range = [2]u64{ offset, length };
-        const result = signed(linux.ioctl(fd, BLKDISCARD, @intFromPtr(&range)));
-        method.* = .discard;
-        if (result != negative(.OPNOTSUPP)) return result;
-    }
-    method.* = .punch;
-    return punch(fd, offset, length);
-}
-
-fn punch(fd: i32, offset: u64, length: u64) isize {
-    const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    return signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
-}
-
-pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
-    if (kind == .disk) {
-        const range = [2]u64{ offset, length };
-        const result = signed(linux.ioctl(fd, BLKZEROOUT, @intFromPtr(&range)));
-        method.* = .zeroout;
-        if (result != negative(.OPNOTSUPP)) return result;
-    } else {
-        method.* = .punch;
-        const punched = punch(fd, offset, length);
-        if (punched != negative(.OPNOTSUPP)) return punched;
-        method.* = .zeroout;
-        const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-        const zeroed = signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
-        if (zeroed != negative(.OPNOTSUPP)) return zeroed;
-    }
-    method.* = .unsupported;
-    return 0;
-}
-
-pub fn rereadPartitions(fd: i32) isize {
-    return signed(linux.ioctl(fd, BLKRRPART, 0));
-}
+pub const geometry = disk.geometry;
+pub const discard = disk.discard;
+pub const writeZeroes = disk.writeZeroes;
+pub const rereadPartitions = disk.rereadPartitions;
 
 // Loop devices ----------------------------------------------------------------------------------
 // linux/loop.h
@@ -564,9 +477,9 @@ fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize 
         _ = linux.close(loop);
         return result;
     }
-    // What the last user of this number set with BLKROSET outlives its image.
+    // What the last user of this number set with disk.BLKROSET outlives its image.
     const read_only: u32 = 0;
-    _ = linux.ioctl(loop, BLKROSET, @intFromPtr(&read_only));
+    _ = linux.ioctl(loop, disk.BLKROSET, @intFromPtr(&read_only));
     info.* = .{ .fd = loop, .number = number };
     return 0;
 }
@@ -592,4 +505,16 @@ pub fn isDirect(fd: i32) bool {
     if (status < 0) return false;
     const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
     return flags.DIRECT;
+}
+
+test "a device node has the alignment of its sectors, whatever file system it lies on" {
+    const created = signed(linux.memfd_create("alignment", 0));
+    try std.testing.expect(created >= 0);
+    // A file on tmpfs, as a node on devtmpfs is; and a kernel without STATX_DIOALIGN.
+    const fd: i32 = @intCast(created);
+    defer _ = linux.close(fd);
+    try std.testing.expect(isTmpfs(fd));
+    const stat = std.mem.zeroes(linux.Statx);
+    try std.testing.expectEqual(Alignment{ .memory = 1, .offset = 1 }, directAlignment(fd, .regular, &stat));
+    try std.testing.expectEqual(Alignment{ .memory = 4096, .offset = 4096 }, directAlignment(fd, .disk, &stat));
 }

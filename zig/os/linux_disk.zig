@@ -1,0 +1,139 @@
+//! Block devices of Linux: whether there is a medium, its size and geometry, discarding and zeroing.
+//! Numbers are of linux/fs.h, unless another header is named.
+
+const std = @import("std");
+const linux = std.os.linux;
+const abi = @import("../abi.zig");
+const negative = @import("errno.zig").negative;
+
+fn signed(result: usize) isize {
+    return @bitCast(result);
+}
+
+pub const BLKROSET = 0x125d;
+const BLKROGET = 0x125e;
+const BLKRRPART = 0x125f;
+pub const BLKFLSBUF = 0x1261;
+pub const BLKSSZGET = 0x1268;
+const BLKGETSIZE64 = 0x80081272;
+const BLKDISCARD = 0x1277;
+const BLKIOMIN = 0x1278;
+const BLKIOOPT = 0x1279;
+const BLKALIGNOFF = 0x127a;
+const BLKPBSZGET = 0x127b;
+const BLKROTATIONAL = 0x127e;
+const BLKZEROOUT = 0x127f;
+pub const BLKGETDISKSEQ = 0x80081280;
+
+/// Capacity in bytes; 0 for a device that was unplugged or has no medium.
+pub fn size(fd: i32) u64 {
+    const bytes = ioctlNumber(u64, fd, BLKGETSIZE64) orelse return 0;
+    // An optical drive goes on reporting the size of an ejected disc, and 1 GB if it never had one
+    // (sr_probe() in drivers/scsi/sr.c). So does any device that is gone on kernels before 5.11.
+    return if (bytes > 0 and presence(fd) == 0) bytes else 0;
+}
+
+/// linux/cdrom.h
+const CDROM_DRIVE_STATUS = 0x5326;
+const CDSL_CURRENT = std.math.maxInt(i32);
+const CDS_NO_DISC = 1;
+const CDS_TRAY_OPEN = 2;
+
+/// 0, or why an open of the device fails now: ENOMEDIUM, or ENXIO or ENODEV if it is gone. 0 also
+/// where this cannot be said.
+pub fn presence(fd: i32) isize {
+    const status = signed(linux.ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT));
+    // Another open would close the tray.
+    if (status == CDS_NO_DISC or status == CDS_TRAY_OPEN) return negative(.NOMEDIUM);
+    if (status >= 0) return 0;
+    // With O_NONBLOCK, drivers of removable media do not look for one.
+    var path: [32]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&path, "/proc/self/fd/{d}", .{fd}) catch unreachable; // 25 bytes
+    const opened = signed(linux.openat(linux.AT.FDCWD, name, .{ .CLOEXEC = true }, 0));
+    if (opened >= 0) {
+        _ = linux.close(@intCast(opened));
+        return 0;
+    }
+    for ([_]linux.E{ .NOMEDIUM, .NXIO, .NODEV }) |errno| {
+        if (opened == negative(errno)) return opened;
+    }
+    return 0;
+}
+
+pub fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
+    var value: T = 0;
+    const result = linux.ioctl(fd, request, @intFromPtr(&value));
+    return if (linux.errno(result) == .SUCCESS) value else null;
+}
+
+fn known(comptime T: type, fd: i32, request: u32) f64 {
+    return orUnknown(ioctlNumber(T, fd, request));
+}
+
+fn orUnknown(number: anytype) f64 {
+    return @floatFromInt(number orelse return -1);
+}
+
+pub fn geometry(fd: i32, out: *abi.Geometry) isize {
+    var stat: linux.Statx = undefined;
+    const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &stat));
+    if (result < 0) return result;
+    if (stat.mode & linux.S.IFMT != linux.S.IFBLK) return negative(.NOTBLK);
+    out.* = std.mem.zeroes(abi.Geometry);
+    out.size = @floatFromInt(size(fd));
+    out.logical_sector_size = known(u32, fd, BLKSSZGET);
+    out.physical_sector_size = known(u32, fd, BLKPBSZGET);
+    out.minimum_io_size = known(u32, fd, BLKIOMIN);
+    out.optimal_io_size = known(u32, fd, BLKIOOPT);
+    out.maximum_transfer_size = -1;
+    out.alignment_offset = known(i32, fd, BLKALIGNOFF);
+    out.rotational = known(u16, fd, BLKROTATIONAL);
+    out.read_only = known(u32, fd, BLKROGET);
+    out.major = @floatFromInt(stat.rdev_major);
+    out.minor = @floatFromInt(stat.rdev_minor);
+    return 0;
+}
+
+/// linux/falloc.h
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+const FALLOC_FL_ZERO_RANGE = 16;
+
+pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .disk) {
+        const range = [2]u64{ offset, length };
+        const result = signed(linux.ioctl(fd, BLKDISCARD, @intFromPtr(&range)));
+        method.* = .discard;
+        if (result != negative(.OPNOTSUPP)) return result;
+    }
+    method.* = .punch;
+    return punch(fd, offset, length);
+}
+
+fn punch(fd: i32, offset: u64, length: u64) isize {
+    const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    return signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
+}
+
+pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
+    if (kind == .disk) {
+        const range = [2]u64{ offset, length };
+        const result = signed(linux.ioctl(fd, BLKZEROOUT, @intFromPtr(&range)));
+        method.* = .zeroout;
+        if (result != negative(.OPNOTSUPP)) return result;
+    } else {
+        method.* = .punch;
+        const punched = punch(fd, offset, length);
+        if (punched != negative(.OPNOTSUPP)) return punched;
+        method.* = .zeroout;
+        const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+        const zeroed = signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
+        if (zeroed != negative(.OPNOTSUPP)) return zeroed;
+    }
+    method.* = .unsupported;
+    return 0;
+}
+
+pub fn rereadPartitions(fd: i32) isize {
+    return signed(linux.ioctl(fd, BLKRRPART, 0));
+}
