@@ -8,6 +8,7 @@ export { copy } from "./copy/copy.ts";
 export type { CopyOptions } from "./copy/plan.ts";
 export type { CopyRange } from "./copy/ranges.ts";
 export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
+export { type ScanOptions, type ScanProgress, type ScanResult, scan } from "./copy/scan.ts";
 export {
   BlockDevice,
   type BlockDeviceFromFdOptions,

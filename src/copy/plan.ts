@@ -109,11 +109,11 @@ const OPTION_NAMES: readonly string[] = [
 ];
 
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
-const CHUNK_BYTES_MAX = 2 ** 30;
+export const CHUNK_BYTES_MAX: number = 2 ** 30;
 /** Upper limit for the optimal request size that a device reports, in bytes. */
 const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
-const CONCURRENCY_DEFAULT = 8;
-const CONCURRENCY_MAX = 1024;
+export const CONCURRENCY_DEFAULT: number = 8;
+export const CONCURRENCY_MAX: number = 1024;
 /** At least two: one chunk is read while another is written, however large they are. */
 const LANES_MIN = 2;
 /** Alignment of holes in bytes: a page, a multiple of the sectors of any device. */
@@ -291,7 +291,8 @@ function cannotGrow(file: File): boolean {
   return file.kind === "disk" || file instanceof BlockDevice;
 }
 
-function defaultChunk(sides: readonly (File | ReadableStream<Uint8Array>)[]): number {
+/** Bytes of a chunk: 2 MiB, or the next multiple of the devices' optimal request size. */
+export function defaultChunk(sides: readonly (File | ReadableStream<Uint8Array>)[]): number {
   let bytes = CHUNK_BYTES_DEFAULT;
   for (const side of sides) {
     if (!(side instanceof BlockDevice)) continue;
@@ -306,7 +307,7 @@ function defaultChunk(sides: readonly (File | ReadableStream<Uint8Array>)[]): nu
  * find room without waiting, and few enough to keep the device's own queue short. docs/performance.md has figures
  * for more and fewer, larger and smaller chunks.
  */
-function lanes(
+export function lanes(
   source: File | ReadableStream<Uint8Array>,
   targets: readonly File[],
   wanted: number,

@@ -3,7 +3,7 @@
 import { now, Timer } from "../native/clock.ts";
 
 /** What is being done. */
-export type Phase = "copy" | "verify" | "compare" | "hash";
+export type Phase = "copy" | "verify" | "compare" | "hash" | "scan";
 
 export interface Progress<P extends Phase = Phase> {
   readonly phase: P;

@@ -28,7 +28,8 @@ import {
   vector,
 } from "./values.ts";
 
-const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer, copy, listBlockDevices } = api;
+const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer, copy, listBlockDevices, scan } =
+  api;
 
 type Call = (random: Random) => unknown;
 /** A file as a caller without types sees it. */
@@ -400,6 +401,13 @@ export class ApiFuzz {
       const options = { ...this.#window(r), signal: signal(r) } as api.DataRangesOptions;
       const ranges = f.dataRanges(options) as AsyncIterable<unknown>;
       for await (const _ of ranges) if (r.chance(0.1)) break;
+    });
+    this.#add("scan", 2, (r) => {
+      const file = draw(r, this.#files);
+      if (file === undefined) return Promise.resolve();
+      const rest = r.chance(0.3) ? { chunkSize: 1 + r.below(9000), hash: "md5" } : {};
+      const options = r.chance(0.1) ? odd(r) : { ...this.#window(r), ...rest, signal: signal(r) };
+      return scan((r.chance(0.05) ? odd(r) : file) as api.File, options as api.ScanOptions);
     });
     this.#add("copy", 2, (r) => {
       const files = this.#files.filter((file) => file.kind === "regular");

@@ -1,0 +1,293 @@
+// The passes of a rescue, in the order of GNU ddrescue (manual, "Algorithm"): healthy areas first, the neighbourhoods
+// of bad sectors last, so that what a failing medium can still give is read before it is strained. The map holds the
+// state of the work: a rescue that was stopped goes on where the map says.
+
+import type { CancelScope } from "../cancellation/scope.ts";
+import { type Bytes, remainder, roundUp } from "../common/arguments.ts";
+import type { ByteRange } from "../common/byte_range.ts";
+import type { IoErrorCode } from "../errors/codes.ts";
+import { IoError } from "../errors/io_error.ts";
+import type { File } from "../file/file.ts";
+import { BufferPool } from "../memory/buffer_pool.ts";
+import { isBadPlace, PieceReader, pieceSizes, sectorBytes } from "./pieces.ts";
+import type { RescueMap, RescueStatus } from "./rescue_map.ts";
+
+/** The most that is passed over at once after failures, in bytes and as a share of what is to be read. */
+const SKIP_BYTES_MAX = 2 ** 30;
+const SKIP_SHARE_MAX = 1 / 64;
+
+export interface RescuePlan {
+  readonly file: File;
+  /** Ascending, apart from one another. */
+  readonly ranges: readonly ByteRange[];
+  readonly map: RescueMap;
+  readonly chunkSize: number;
+  /** Chunks in flight at once in healthy areas. */
+  readonly concurrency: number;
+  /** Chunks end where position plus shift is a multiple of their size: on the grid of a target. */
+  readonly shift: number;
+  /** Passes over bad sectors at the end. */
+  readonly retries: number;
+}
+
+/** Who is told of what was read, and what not. The map is changed when a promise resolves, and not if it rejects. */
+export interface RescueReceiver {
+  /** `before` resolves when all chunks before it have settled, read or not. */
+  rescued(range: ByteRange, data: Bytes, before: Promise<void>): Promise<void>;
+  /** Sectors cannot be read that were not known to be bad. */
+  lost(range: ByteRange, code: IoErrorCode): Promise<void>;
+  /** Bad sectors have failed again. */
+  stillBad(range: ByteRange, code: IoErrorCode): void;
+}
+
+export class Passes {
+  readonly #plan: RescuePlan;
+  readonly #scope: CancelScope;
+  readonly #receiver: RescueReceiver;
+  readonly #sector: number;
+  readonly #skipMax: number;
+  readonly #pieces: PieceReader;
+  /** Resolves when all chunks so far have settled. */
+  #settled: Promise<void> = Promise.resolve();
+  #hasFailed = false;
+
+  constructor(plan: RescuePlan, scope: CancelScope, receiver: RescueReceiver) {
+    this.#plan = plan;
+    this.#scope = scope;
+    this.#receiver = receiver;
+    this.#sector = sectorBytes(plan.file);
+    const total = plan.ranges.reduce((sum, { length }) => sum + length, 0);
+    const share = roundUp(total * SKIP_SHARE_MAX, plan.chunkSize);
+    this.#skipMax = Math.min(SKIP_BYTES_MAX, share);
+    this.#pieces = new PieceReader(plan.file, scope);
+  }
+
+  /** Whether any read has failed: from then on, what is rescued is out of order. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
+  /** Rejects with the first error that does not concern a place of the medium, when all reads have settled. */
+  async run(): Promise<void> {
+    const { chunkSize, concurrency, shift } = this.#plan;
+    using pool = new BufferPool({ size: chunkSize, count: concurrency });
+    const grid = { size: chunkSize, shift };
+    const skipping = new Forwards(this.#left("?"), grid, this.#skipMax);
+    await this.#readChunks(pool, () => skipping);
+    if (skipping.hasSkipped) {
+      // From the other end of what was skipped, up to where it is bad; then all the rest.
+      const ranges = this.#left("?").values();
+      await this.#readChunks(pool, () => backwards(ranges, grid));
+      const rest = new Forwards(this.#left("?"), grid, 0);
+      await this.#readChunks(pool, () => rest);
+    }
+    using buffer = await pool.acquire({ signal: this.#scope.signal });
+    await this.#divide(buffer);
+    await this.#scrape(buffer);
+    for (let pass = 0; pass < this.#plan.retries; pass++) await this.#retry(buffer);
+  }
+
+  /** What has this status now. */
+  #left(status: RescueStatus): ByteRange[] {
+    const left: ByteRange[] = [];
+    const all = this.#plan.map.ranges(status)[Symbol.iterator]();
+    let next = all.next();
+    for (const { offset, length } of this.#plan.ranges) {
+      const end = offset + length;
+      while (next.done !== true && next.value.offset < end) {
+        const from = Math.max(offset, next.value.offset);
+        const to = Math.min(end, next.value.offset + next.value.length);
+        if (from < to) left.push({ offset: from, length: to - from });
+        // The rest of it may be in the next range.
+        if (next.value.offset + next.value.length > end) break;
+        next = all.next();
+      }
+    }
+    return left;
+  }
+
+  // In chunks -----------------------------------------------------------------------------------------
+
+  /** Reads the chunks of one source for each lane, or of one that all lanes share. */
+  async #readChunks(pool: BufferPool, source: () => ChunkSource): Promise<void> {
+    let isOver = false;
+    const lane = async (): Promise<void> => {
+      const chunks = source();
+      using buffer = await pool.acquire({ signal: this.#scope.signal });
+      for (let chunk = chunks.next(); chunk !== undefined && !isOver; chunk = chunks.next()) {
+        const before = this.#settled;
+        const { promise, resolve } = Promise.withResolvers<void>();
+        this.#settled = promise.then(() => before);
+        const reading = this.#readChunk(chunk, buffer, before).finally(resolve);
+        chunks.settled(chunk, await reading);
+      }
+    };
+    const lanes = Array.from({ length: this.#plan.concurrency }, () =>
+      lane().catch((error) => {
+        isOver = true;
+        throw error;
+      }),
+    );
+    const results = await Promise.allSettled(lanes);
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
+
+  /** Whether the chunk could be read. */
+  async #readChunk(chunk: ByteRange, buffer: Bytes, before: Promise<void>): Promise<boolean> {
+    const { file, map } = this.#plan;
+    const { offset, length } = chunk;
+    // A request of whole units needs no bounce copy; the buffer has room for it.
+    const unit = file.alignment.offset;
+    const wide = remainder(offset, unit) === 0 ? roundUp(length, unit) : length;
+    let bytes: number;
+    try {
+      bytes = Math.min(await file.readAt(buffer.subarray(0, wide), offset, this.#scope), length);
+    } catch (error) {
+      if (!isBadPlace(error)) throw error;
+      this.#hasFailed = true;
+      if (length > this.#sector) map.set(chunk, "*");
+      else await this.#lose(chunk, error.code);
+      return false;
+    }
+    if (bytes < length) throw endOfFile(file, offset, length, bytes);
+    await this.#keep(chunk, buffer.subarray(0, length), before);
+    return true;
+  }
+
+  // In pieces -----------------------------------------------------------------------------------------
+
+  /** Divides chunks that failed, until their sectors are next. */
+  async #divide(buffer: Bytes): Promise<void> {
+    const sizes = pieceSizes(this.#plan.chunkSize, this.#sector);
+    for (const size of sizes.slice(0, -1)) await this.#readPieces("*", size, buffer, stays);
+    for (const range of this.#left("*")) this.#plan.map.set(range, "/");
+  }
+
+  #scrape(buffer: Bytes): Promise<void> {
+    return this.#readPieces("/", this.#sector, buffer, (range, code) => this.#lose(range, code));
+  }
+
+  #retry(buffer: Bytes): Promise<void> {
+    return this.#readPieces("-", this.#sector, buffer, async (range, code) =>
+      this.#receiver.stillBad(range, code),
+    );
+  }
+
+  async #readPieces(
+    status: RescueStatus,
+    size: number,
+    buffer: Bytes,
+    failed: (range: ByteRange, code: IoErrorCode) => Promise<void>,
+  ): Promise<void> {
+    const grid = { size: this.#plan.chunkSize, shift: 0 };
+    const chunks = new Forwards(this.#left(status), grid, 0);
+    for (let chunk = chunks.next(); chunk !== undefined; chunk = chunks.next()) {
+      const room = buffer.subarray(0, chunk.length);
+      for await (const part of this.#pieces.read(room, chunk.offset, size)) {
+        const { begin, end, code } = part;
+        const range = { offset: chunk.offset + begin, length: end - begin };
+        if (code !== undefined) await failed(range, code);
+        else if (end > begin) await this.#keep(range, buffer.subarray(begin, end), this.#settled);
+        if (part.isLast) throw endOfFile(this.#plan.file, chunk.offset, chunk.length, end);
+      }
+    }
+  }
+
+  async #keep(range: ByteRange, data: Bytes, before: Promise<void>): Promise<void> {
+    await this.#receiver.rescued(range, data, before);
+    this.#plan.map.set(range, "+");
+  }
+
+  async #lose(range: ByteRange, code: IoErrorCode): Promise<void> {
+    await this.#receiver.lost(range, code);
+    this.#plan.map.set(range, "-");
+  }
+}
+
+async function stays(): Promise<void> {}
+
+function endOfFile(file: File, offset: number, length: number, transferred: number): IoError {
+  return new IoError("ERR_END_OF_FILE", {
+    reason: `the file ends at ${offset + transferred}, before the end of what is to be read`,
+    ...{ syscall: "read", path: file.path, offset, length, transferred },
+  });
+}
+
+// Chunks --------------------------------------------------------------------------------------------------
+
+/** Chunks end where position plus shift is a multiple of size. */
+interface Grid {
+  readonly size: number;
+  readonly shift: number;
+}
+
+interface ChunkSource {
+  next(): ByteRange | undefined;
+  settled(chunk: ByteRange, wasRead: boolean): void;
+}
+
+/** The chunks of ranges. After each failure in a row, more is skipped, to get out of a bad area. */
+class Forwards implements ChunkSource {
+  readonly #ranges: readonly ByteRange[];
+  readonly #grid: Grid;
+  readonly #skipMax: number;
+  #index = 0;
+  /** Everything before this has been given out or skipped. */
+  #at = 0;
+  #skip = 0;
+  hasSkipped = false;
+
+  constructor(ranges: readonly ByteRange[], grid: Grid, skipMax: number) {
+    this.#ranges = ranges;
+    this.#grid = grid;
+    this.#skipMax = skipMax;
+  }
+
+  next(): ByteRange | undefined {
+    for (; ; this.#index++) {
+      const range = this.#ranges[this.#index];
+      if (range === undefined) return undefined;
+      const end = range.offset + range.length;
+      const offset = Math.max(this.#at, range.offset);
+      if (offset >= end) continue;
+      const { size, shift } = this.#grid;
+      this.#at = Math.min(offset + size - ((offset + shift) % size), end);
+      return { offset, length: this.#at - offset };
+    }
+  }
+
+  settled(chunk: ByteRange, wasRead: boolean): void {
+    if (wasRead) {
+      this.#skip = 0;
+      return;
+    }
+    this.#skip = Math.min(Math.max(2 * this.#skip, this.#grid.size), this.#skipMax);
+    const to = chunk.offset + chunk.length + this.#skip;
+    if (to <= this.#at) return;
+    this.#at = to;
+    this.hasSkipped = true;
+  }
+}
+
+/** The chunks of ranges from their ends. After a failure, the rest of the range is left out. */
+function backwards(ranges: Iterator<ByteRange>, { size, shift }: Grid): ChunkSource {
+  let begin = 0;
+  let end = 0;
+  return {
+    next() {
+      if (begin === end) {
+        const { value } = ranges.next();
+        if (value === undefined) return undefined;
+        begin = value.offset;
+        end = begin + value.length;
+      }
+      const offset = Math.max(begin, end - ((end + shift) % size || size));
+      const chunk = { offset, length: end - offset };
+      end = offset;
+      return chunk;
+    },
+    settled(_chunk, wasRead) {
+      if (!wasRead) begin = end;
+    },
+  };
+}
