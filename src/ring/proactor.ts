@@ -32,7 +32,7 @@ import { NO_SLOT, Reply, SlotState } from "./slots.ts";
 import { Tables } from "./tables.ts";
 import { Wake } from "./wake.ts";
 
-/** After this long without yielding, in ms, schedule the next flush with setImmediate. */
+/** After this long without yielding, in ms, make the next native call with setImmediate. */
 const INLINE_MS_MAX = 1;
 /** The same in flushes, for a simulated ring: there no clock may decide which operations share a flush. */
 const INLINE_FLUSHES_MAX = 256;
@@ -86,10 +86,11 @@ export class Proactor implements Host {
   #loneTurns = 0;
   /** Whether a read was made at once in this turn. */
   #readsThisTurn = false;
+  #drainScheduled = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
   /** Calls the native side again when it asks for it, because the wake descriptor may not ring. */
-  readonly #retry: RetryTimer = new RetryTimer(() => this.#drain());
+  readonly #retry: RetryTimer = new RetryTimer(() => this.#drainInNewTurn());
   #closed: Promise<void> | undefined;
   #freed = false;
   #onIdle: (() => void) | undefined;
@@ -111,7 +112,7 @@ export class Proactor implements Host {
     this.#operations = new Operations(this, this.bounce, this.#registered);
     this.#operationsMax = opened.operationsMax;
     this.#tables = new Tables(opened);
-    this.#wake = new Wake(opened.wakeFd, this.#drain);
+    this.#wake = new Wake(opened.wakeFd, this.#rang);
     this.#polling = new Polling(options.pollMicroseconds ?? 0);
     this.#forget = addSource(this.#operations);
   }
@@ -256,8 +257,28 @@ export class Proactor implements Host {
     else if (this.#mayReadAtOnce) this.#loneTurns++;
   };
 
-  readonly #drain = (): void => {
+  /**
+   * The wake descriptor rang. An event loop that reads it until it is empty reports ring after ring in one turn, and
+   * a fast kernel always has the next one.
+   */
+  readonly #rang = (): void => {
+    // What is scheduled reaps, too.
+    if (this.#flushScheduled || this.#drainScheduled) return;
+    if (this.#inlineSince === 0 || !this.#needsTurn()) {
+      this.#drain();
+      return;
+    }
+    this.#drainScheduled = true;
+    setImmediate(this.#drainInNewTurn);
+  };
+
+  readonly #drainInNewTurn = (): void => {
+    this.#drainScheduled = false;
     this.#inlineSince = 0;
+    this.#drain();
+  };
+
+  #drain(): void {
     if (this.#freed) return;
     if (this.#head !== NO_SLOT) {
       this.#flush();
@@ -265,9 +286,10 @@ export class Proactor implements Host {
     }
     const willPoll = this.#polling.begin(this.#now(), 0, this.#held, true);
     const settled = this.#native.ba_drain(this.#ring as never, willPoll ? 1 : 0);
+    if (this.#inlineSince === 0) this.#inlineSince = this.#now();
     this.#polling.end(this.#now(), 0, settled, true);
     this.#finishCall(settled, willPoll);
-  };
+  }
 
   /** The poll that was announced to the native side, in a turn of its own. */
   readonly #poll = (): void => {
@@ -287,11 +309,18 @@ export class Proactor implements Host {
     this.#finishCall(settled, willPoll);
   };
 
-  #flushLater(): void {
-    if (this.#flushScheduled) return;
+  /**
+   * A call has used up its share of bytes: a turn has one such call. What an I/O callback schedules still runs in its
+   * own turn.
+   */
+  #flushInTurnAfter(): void {
     this.#flushScheduled = true;
-    setImmediate(this.#flushInNewTurn);
+    setImmediate(this.#flushAfterTurn);
   }
+
+  readonly #flushAfterTurn = (): void => {
+    setImmediate(this.#flushInNewTurn);
+  };
 
   /** Time of the last native call in ms; reads no clock. */
   #now(): number {
@@ -315,7 +344,7 @@ export class Proactor implements Host {
       this.#wake.rest();
     }
     if (this.#tables.hasMore && !this.#flushScheduled) {
-      this.#flushLater();
+      this.#flushInTurnAfter();
     } else if (this.#head !== NO_SLOT && this.#held < this.#operationsMax && settled > 0) {
       this.#schedule();
     }
