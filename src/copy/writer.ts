@@ -1,24 +1,20 @@
 // The writing half of a copy: one target, and the account of what it has.
 
 import type { CancelScope } from "../cancellation/scope.ts";
-import { addOffset, type Bytes, type Offset, remainder, roundUp } from "../common/arguments.ts";
+import { addOffset, type Bytes, remainder, roundUp } from "../common/arguments.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
-import { openFileOf } from "../file/open_file.ts";
 import { type CopyProgress, Meter } from "../file/progress.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
 import { now } from "../native/clock.ts";
 import { type Chunk, chunksOf } from "./chunks.ts";
+import { Destination } from "./destination.ts";
 import { Gate } from "./gate.ts";
 import type { OrderedDigest } from "./ordered_digest.ts";
-import { noRoom, type Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import { joined } from "./salvage.ts";
 import { differs, narrowDown, type Sums } from "./verify.ts";
-import { isZero, zeroRange } from "./zero_range.ts";
-
-/** Granularity of holes in bytes: a block is left out as a whole or not at all. */
-const HOLE_BYTES = 64 * 1024;
 
 /** What the writers of one copy share. */
 export interface Shared {
@@ -35,19 +31,15 @@ export class Writer {
   readonly #onProgress: ((progress: CopyProgress) => void) | undefined;
   readonly #onFailure: () => void;
   readonly #started: number = now();
+  readonly #destination: Destination;
   readonly #gate: Gate;
   readonly #running = new Set<Promise<void>>();
   #meter: Meter<"copy" | "verify">;
 
-  #bytesCopied = 0;
-  #bytesSkipped = 0;
   #verified = false;
   /** Ends of finished chunks beyond the prefix, by where the chunk before each ends. */
   readonly #done = new Map<number, number>();
   #prefix = 0;
-  /** End of the last data written: holes after it are not part of the file yet. */
-  #dataEnd = 0;
-  #hasLength = false;
   #failure: IoError | undefined;
   /** Chunks beyond this index are left alone. */
   #lastIndex = Infinity;
@@ -65,6 +57,7 @@ export class Writer {
     this.#shared = shared;
     this.#onProgress = tell.onProgress;
     this.#onFailure = tell.onFailure;
+    this.#destination = new Destination(plan, shared.scope);
     this.#gate = new Gate(plan.concurrency);
     this.#meter = this.#startMeter("copy", plan.total ?? plan.expected);
   }
@@ -104,8 +97,7 @@ export class Writer {
     await Promise.all(this.#running);
     try {
       if (this.#failure !== undefined) return;
-      await this.#finishLength();
-      this.#hasLength = true;
+      await this.#destination.extendTo(this.#prefix);
       if (sync) await target.syncAll(this.#shared.scope);
       this.#meter.end();
       if (verify && this.#failure === undefined) await this.#verify();
@@ -119,79 +111,15 @@ export class Writer {
   async #put(chunk: Chunk, data: Bytes): Promise<void> {
     const { begin, index } = chunk;
     if (index > this.#lastIndex) return;
-    if (begin + data.byteLength > this.#plan.room) {
-      throw noRoom(this.#plan, begin, data.byteLength);
-    }
-    if (this.#plan.sparse) await this.#putRuns(begin, data);
-    else await this.#putData(begin, data);
+    await this.#destination.put(begin, data);
     this.#doneWith(chunk, data.byteLength);
-  }
-
-  /** Writes the chunk's runs of zeroes and data, all at once. */
-  async #putRuns(begin: number, data: Bytes): Promise<void> {
-    const parts: Promise<void>[] = [];
-    // The first block ends on the grid, so that no two parts share a sector.
-    const head = remainder(addOffset(this.#plan.targetOffset, begin), this.#plan.grid);
-    for (let at = 0; at < data.byteLength; ) {
-      let end = at + HOLE_BYTES - (at === 0 ? head : 0);
-      const zero = isZero(data.subarray(at, end));
-      while (end < data.byteLength && isZero(data.subarray(end, end + HOLE_BYTES)) === zero) {
-        end += HOLE_BYTES;
-      }
-      const part = data.subarray(at, end);
-      const put = zero ? this.#putHole(begin + at, part) : this.#putData(begin + at, part);
-      parts.push(put);
-      at = end;
-    }
-    const results = await Promise.allSettled(parts);
-    for (const result of results) if (result.status === "rejected") throw result.reason;
-  }
-
-  async #putData(at: number, data: Bytes): Promise<void> {
-    const { target, targetOffset } = this.#plan;
-    await writeAnywhere(target, data, addOffset(targetOffset, at), this.#shared.scope);
-    this.#bytesCopied += data.byteLength;
-    this.#dataEnd = Math.max(this.#dataEnd, at + data.byteLength);
-  }
-
-  async #putHole(at: number, data: Bytes): Promise<void> {
-    const { target, targetOffset, sizeBefore, grid } = this.#plan;
-    const offset = addOffset(targetOffset, at);
-    // Past the end of a regular file there is nothing to zero.
-    const old = sizeBefore - Number(offset);
-    const length =
-      target.kind === "regular" ? Math.min(data.byteLength, Math.max(0, old)) : data.byteLength;
-    const unaligned = remainder(offset, grid) > 0 || length % grid > 0;
-    if (length > 0 && target.kind === "disk" && unaligned) {
-      await this.#putData(at, data);
-      return;
-    }
-    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#shared.scope);
-    this.#bytesSkipped += data.byteLength;
-  }
-
-  /** Sets the length of a regular target: a hole at its end does not extend it. */
-  async #finishLength(): Promise<void> {
-    const { target, targetOffset } = this.#plan;
-    const { scope } = this.#shared;
-    if (target.kind !== "regular" || this.#prefix === 0) return;
-    const end = addOffset(targetOffset, this.#prefix);
-    if ((await target.size()) >= end) return;
-    // Not by truncate: another writer may extend the file at this moment.
-    const last = addOffset(end, -1);
-    try {
-      await target.allocate(last, 1, scope);
-    } catch (error) {
-      if (!(error instanceof IoError) || error.code !== "ENOTSUP") throw error;
-      await writeAnywhere(target, new Uint8Array(1), last, scope);
-    }
   }
 
   async #verify(): Promise<void> {
     const { target, targetOffset } = this.#plan;
     const { pool, scope, sums } = this.#shared;
     const end = this.#prefix;
-    this.#meter = this.#startMeter("verify", this.#bytesCopied + this.#bytesSkipped);
+    this.#meter = this.#startMeter("verify", this.#destination.bytes);
     await target.invalidateCache();
     let first = Infinity;
     /** Of the chunk with the first difference. */
@@ -262,21 +190,16 @@ export class Writer {
     this.#meter.add(bytes);
   }
 
-  /**
-   * The prefix, limited to what the target contains (the copy may have ended before the hole at its end was made),
-   * and to where the first range begins whose digest is not met.
-   */
+  /** The prefix, limited to what the target contains and to where the first range begins whose digest is not met. */
   #contained(): number {
-    const { target, targetOffset, sizeBefore } = this.#plan;
     const prefix = Math.min(this.#prefix, this.#shared.digest.unmetFrom);
-    if (this.#hasLength || target.kind !== "regular") return prefix;
-    return Math.min(prefix, Math.max(this.#dataEnd, sizeBefore - Number(targetOffset)));
+    return Math.min(prefix, this.#destination.end);
   }
 
   result(): CopyResult {
     return {
-      bytesCopied: this.#bytesCopied,
-      bytesSkipped: this.#bytesSkipped,
+      bytesCopied: this.#destination.bytesCopied,
+      bytesSkipped: this.#destination.bytesSkipped,
       prefix: this.#contained(),
       durationMs: now() - this.#started,
       verified: this.#verified,
@@ -294,17 +217,4 @@ function foreign(cause: unknown): IoError {
     syscall: "copy",
     cause,
   });
-}
-
-/** Calls the public method where the write is aligned, because a test may have replaced it. */
-async function writeAnywhere(
-  target: File,
-  data: Uint8Array,
-  offset: Offset,
-  scope: CancelScope,
-): Promise<void> {
-  const unit = target.alignment.offset;
-  const aligned = remainder(offset, unit) === 0 && data.byteLength % unit === 0;
-  if (aligned) await target.writeAt(data, offset, scope);
-  else await openFileOf(target).writeAnywhere(data, offset, scope);
 }

@@ -1,0 +1,127 @@
+// The place that a copy writes to: a range of one target, where zeroes may become holes.
+
+import type { CancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Bytes, type Offset, remainder } from "../common/arguments.ts";
+import { IoError } from "../errors/io_error.ts";
+import type { File } from "../file/file.ts";
+import { openFileOf } from "../file/open_file.ts";
+import { noRoom, type Plan } from "./plan.ts";
+import { isZero, zeroRange } from "./zero_range.ts";
+
+/** Granularity of holes in bytes: a block is left out as a whole or not at all. */
+const HOLE_BYTES = 64 * 1024;
+
+/** Positions are relative to the offset in the target. */
+export class Destination {
+  readonly #plan: Plan;
+  readonly #scope: CancelScope;
+  /** Written. */
+  bytesCopied = 0;
+  /** Left out as holes. */
+  bytesSkipped = 0;
+  /** End of the last data written: holes after it are not part of the file yet. */
+  #dataEnd = 0;
+  #hasLength = false;
+
+  constructor(plan: Plan, scope: CancelScope) {
+    this.#plan = plan;
+    this.#scope = scope;
+  }
+
+  get bytes(): number {
+    return this.bytesCopied + this.bytesSkipped;
+  }
+
+  /** Where a regular file ends that is not extended yet; Infinity for others. */
+  get end(): number {
+    const { target, targetOffset, sizeBefore } = this.#plan;
+    if (this.#hasLength || target.kind !== "regular") return Infinity;
+    return Math.max(this.#dataEnd, sizeBefore - Number(targetOffset));
+  }
+
+  /** Writes data, leaving out its zeroes if the target is to have holes. */
+  async put(begin: number, data: Bytes): Promise<void> {
+    if (begin + data.byteLength > this.#plan.room) {
+      throw noRoom(this.#plan, begin, data.byteLength);
+    }
+    if (this.#plan.sparse) await this.#putRuns(begin, data);
+    else await this.#putData(begin, data);
+  }
+
+  /** Writes the runs of zeroes and data, all at once. */
+  async #putRuns(begin: number, data: Bytes): Promise<void> {
+    const parts: Promise<void>[] = [];
+    // The first block ends on the grid, so that no two parts share a sector.
+    const head = remainder(addOffset(this.#plan.targetOffset, begin), this.#plan.grid);
+    for (let at = 0; at < data.byteLength; ) {
+      let end = at + HOLE_BYTES - (at === 0 ? head : 0);
+      const zero = isZero(data.subarray(at, end));
+      while (end < data.byteLength && isZero(data.subarray(end, end + HOLE_BYTES)) === zero) {
+        end += HOLE_BYTES;
+      }
+      const part = data.subarray(at, end);
+      const put = zero ? this.#putHole(begin + at, part) : this.#putData(begin + at, part);
+      parts.push(put);
+      at = end;
+    }
+    const results = await Promise.allSettled(parts);
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
+
+  async #putData(at: number, data: Bytes): Promise<void> {
+    const { target, targetOffset } = this.#plan;
+    await writeAnywhere(target, data, addOffset(targetOffset, at), this.#scope);
+    this.bytesCopied += data.byteLength;
+    this.#dataEnd = Math.max(this.#dataEnd, at + data.byteLength);
+  }
+
+  async #putHole(at: number, data: Bytes): Promise<void> {
+    const { target, targetOffset, sizeBefore, grid } = this.#plan;
+    const offset = addOffset(targetOffset, at);
+    // Past the end of a regular file there is nothing to zero.
+    const old = sizeBefore - Number(offset);
+    const length =
+      target.kind === "regular" ? Math.min(data.byteLength, Math.max(0, old)) : data.byteLength;
+    const unaligned = remainder(offset, grid) > 0 || length % grid > 0;
+    if (length > 0 && target.kind === "disk" && unaligned) {
+      await this.#putData(at, data);
+      return;
+    }
+    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#scope);
+    this.bytesSkipped += data.byteLength;
+  }
+
+  /** Makes a regular target at least this long: a hole at its end does not extend it. */
+  async extendTo(length: number): Promise<void> {
+    await this.#extendTo(length);
+    this.#hasLength = true;
+  }
+
+  async #extendTo(length: number): Promise<void> {
+    const { target, targetOffset } = this.#plan;
+    if (target.kind !== "regular" || length === 0) return;
+    const end = addOffset(targetOffset, length);
+    if ((await target.size()) >= end) return;
+    // Not by truncate: another writer may extend the file at this moment.
+    const last = addOffset(end, -1);
+    try {
+      await target.allocate(last, 1, this.#scope);
+    } catch (error) {
+      if (!(error instanceof IoError) || error.code !== "ENOTSUP") throw error;
+      await writeAnywhere(target, new Uint8Array(1), last, this.#scope);
+    }
+  }
+}
+
+/** Calls the public method where the write is aligned, because a test may have replaced it. */
+async function writeAnywhere(
+  target: File,
+  data: Uint8Array,
+  offset: Offset,
+  scope: CancelScope,
+): Promise<void> {
+  const unit = target.alignment.offset;
+  const aligned = remainder(offset, unit) === 0 && data.byteLength % unit === 0;
+  if (aligned) await target.writeAt(data, offset, scope);
+  else await openFileOf(target).writeAnywhere(data, offset, scope);
+}
