@@ -4,6 +4,7 @@
 export type { Bytes, IoData, IoOptions, Offset } from "./common/arguments.ts";
 export type { ByteRange } from "./common/byte_range.ts";
 export type { HashName } from "./common/digest.ts";
+export { type CompareOptions, type CompareResult, compare } from "./copy/compare.ts";
 export { copy } from "./copy/copy.ts";
 export type { CopyOptions } from "./copy/plan.ts";
 export type { CopyRange } from "./copy/ranges.ts";

@@ -32,6 +32,14 @@ export class Input {
     return done;
   }
 
+  /** The next bytes, at most `most`, in memory of the stream; none at its end. */
+  async take(most: number): Promise<Uint8Array> {
+    await this.#more();
+    const part = this.#rest.subarray(0, most);
+    this.#rest = this.#rest.subarray(part.byteLength);
+    return part;
+  }
+
   async skip(bytes: number): Promise<void> {
     let left = bytes;
     while (left > 0 && (await this.#more())) {

@@ -25,6 +25,7 @@ import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
 import type { Layout, Span } from "./chunks.ts";
 import { extentOf } from "./extent.ts";
 import { type CopyRange, checkRanges, spansOf } from "./ranges.ts";
+import { checkSource } from "./sides.ts";
 
 export interface CopyOptions {
   /**
@@ -230,9 +231,7 @@ function gridOf(target: File, options: CopyOptions): number {
 
 /** Checks whatever can be checked without I/O, and throws. Returns the scope of the copy. */
 export function checkCopy(source: unknown, target: unknown, options: CopyOptions): CancelScope {
-  if (!(source instanceof File) && !(source instanceof ReadableStream)) {
-    throw argumentType("source", "a File or a ReadableStream", source);
-  }
+  checkSource(source);
   if (!(target instanceof File)) throw argumentType("target", "a File", target);
   checkOptions("copy", options, OPTION_NAMES);
   const { signal } = checkIoOptions({ signal: options.signal });
@@ -256,17 +255,11 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
   }
   if (hash !== undefined) checkHashName("options.hash", hash);
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
-  if (source instanceof ReadableStream && source.locked) {
-    throw argumentValue("source", "is locked: it has a reader already", source);
-  }
-  checkAccess(source, target, options);
+  checkAccess(target, options);
   return new CancelScope(signal);
 }
 
-function checkAccess(source: unknown, target: File, options: CopyOptions): void {
-  if (source instanceof File && !openFileOf(source).state.readable) {
-    throw argumentValue("source", "was opened for writing only", source.path);
-  }
+function checkAccess(target: File, options: CopyOptions): void {
   const { writable, readable } = openFileOf(target).state;
   if (!writable) throw argumentValue("target", "was opened for reading only", target.path);
   if (options.verify === true && !readable) {

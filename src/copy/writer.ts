@@ -3,13 +3,14 @@
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes, remainder, roundUp } from "../common/arguments.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
-import { IoError } from "../errors/io_error.ts";
+import type { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { type CopyProgress, Meter } from "../file/progress.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
 import { now } from "../native/clock.ts";
 import { type Chunk, chunksOf } from "./chunks.ts";
 import { Destination } from "./destination.ts";
+import { endedBy } from "./ended_by.ts";
 import { Gate } from "./gate.ts";
 import type { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan } from "./plan.ts";
@@ -73,7 +74,7 @@ export class Writer {
   /** Records the first failure. Chunks before it are still written, so that the prefix gets as far as it can. */
   fail(error: unknown): void {
     if (this.#failure !== undefined) return;
-    this.#failure = error instanceof IoError ? error : foreign(error);
+    this.#failure = endedBy(error, "copy");
     this.#onFailure();
   }
 
@@ -207,14 +208,4 @@ export class Writer {
       readErrors: joined(this.#shared.readErrors),
     };
   }
-}
-
-/** Wraps what a stream or a callback threw: it becomes the `cause` of an IoError. */
-function foreign(cause: unknown): IoError {
-  const words = cause instanceof Error ? cause.message : String(cause);
-  return new IoError("ERR_COPY", {
-    reason: `the copy was ended: ${words}`,
-    syscall: "copy",
-    cause,
-  });
 }

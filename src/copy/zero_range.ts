@@ -8,7 +8,7 @@ import { allocBuffer } from "../memory/alloc_buffer.ts";
 import * as abi from "../native/abi.gen.ts";
 
 const ZERO_BYTES = 64 * 1024;
-const zeroes = Buffer.alloc(ZERO_BYTES);
+export const zeroes: Uint8Array = new Uint8Array(ZERO_BYTES);
 
 /** Comparing with zeroes runs at 25 GB/s and stops at the first other byte. */
 export function isZero(bytes: Uint8Array): boolean {

@@ -38,6 +38,7 @@ type OwnCode =
   | "ABORT_ERR"
   | "ERR_APPEND_MODE"
   | "ERR_BUFFER_DETACHED"
+  | "ERR_COMPARE"
   | "ERR_COPY"
   | "ERR_DEVICE_GONE"
   | "ERR_END_OF_FILE"

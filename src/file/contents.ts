@@ -16,9 +16,9 @@ import {
 import { checkEnd } from "../common/byte_range.ts";
 import { checkHashName, Digest, type HashName } from "../common/digest.ts";
 import { FileKind, Kind } from "../native/abi.gen.ts";
-import type { OpenFile } from "./open_file.ts";
-import { piecesOf, type Span, spanOf } from "./pieces.ts";
+import { openFileOf } from "./open_file.ts";
 import { Meter, type Progress } from "./progress.ts";
+import { piecesOf, type Region, regionOf, type Source, spanBytes } from "./read_ahead.ts";
 
 export interface HashOptions {
   /** Position of the first byte. Default 0. */
@@ -32,7 +32,7 @@ export interface HashOptions {
 }
 
 export async function bytesOf(
-  file: OpenFile,
+  file: Source,
   start: Offset,
   end: Offset | undefined,
   options: IoOptions = {},
@@ -41,42 +41,43 @@ export async function bytesOf(
   const length = checkEnd("end", end, from);
   checkOptions("File.bytes", options, IO_OPTION_NAMES);
   const scope = cancelScope(checkIoOptions(options));
-  file.begin(Kind.read, scope, from, undefined);
-  if (length === Infinity && file.state.kind === FileKind.character) {
+  const open = openFileOf(file);
+  open.begin(Kind.read, scope, from, undefined);
+  if (length === Infinity && open.state.kind === FileKind.character) {
     throw argumentType("end", "given for a character device, which has no end of its own", end);
   }
-  const span = await spanOf(file, from, length);
-  const sized = span.length === Infinity ? 0 : span.length;
-  if (sized > constants.MAX_LENGTH) {
+  const region = await regionOf(file, from, [{ begin: 0, end: length }]);
+  const bytes = spanBytes(region.spans);
+  if (bytes !== Infinity && bytes > constants.MAX_LENGTH) {
     const most = `at most ${constants.MAX_LENGTH} bytes after start; readable() has no such limit`;
-    throw argumentRange("end", most, end ?? span.length);
+    throw argumentRange("end", most, end ?? bytes);
   }
-  return gathered(file, span, span.isKnown ? sized : 0, scope);
+  return gathered(file, region, region.isKnown ? bytes : 0, scope);
 }
 
 /** `room` bytes at first, and more as they come. */
 async function gathered(
-  file: OpenFile,
-  span: Span,
+  file: Source,
+  region: Region,
   room: number,
   scope: CancelScope | undefined,
 ): Promise<Bytes> {
   let bytes = new Uint8Array(room);
   let end = 0;
-  for await (const { begin, length, data } of piecesOf(file, span, scope)) {
-    end = begin + length;
+  for await (const { part, length, data } of piecesOf(file, region, scope)) {
+    end = part.begin + length;
     if (end > bytes.byteLength) {
       const larger = new Uint8Array(end * 2);
       larger.set(bytes);
       bytes = larger;
     }
-    if (data !== undefined) bytes.set(data, begin);
+    if (data !== undefined) bytes.set(data, part.begin);
   }
   return end === bytes.byteLength ? bytes : bytes.slice(0, end);
 }
 
 export async function hashOf(
-  file: OpenFile,
+  file: Source,
   algorithm: HashName,
   options: HashOptions = {},
 ): Promise<string> {
@@ -87,17 +88,19 @@ export async function hashOf(
   const length = checkEnd("options.end", options.end, start);
   const scope = cancelScope(checkIoOptions({ signal: options.signal }));
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
-  file.begin(Kind.read, scope, start, undefined);
-  const span = await spanOf(file, start, length);
-  const total = span.length === Infinity ? undefined : span.length;
+  const open = openFileOf(file);
+  open.begin(Kind.read, scope, start, undefined);
+  const region = await regionOf(file, start, [{ begin: 0, end: length }]);
+  const bytes = spanBytes(region.spans);
+  const total = bytes === Infinity ? undefined : bytes;
   const failed = new AbortController();
   using meter = new Meter(onProgress, "hash", total, (error) => failed.abort(error));
   const isOver = (): boolean => failed.signal.aborted || scope?.reason !== undefined;
   const digest = new Digest(name);
-  for await (const piece of piecesOf(file, span, scope)) {
+  for await (const piece of piecesOf(file, region, scope)) {
     if (piece.data !== undefined) await digest.update(piece.data, isOver);
     else await digest.zeroes(piece.length, isOver);
-    scope?.throwIfCancelled({ syscall: "read", path: file.state.path });
+    scope?.throwIfCancelled({ syscall: "read", path: open.state.path });
     failed.signal.throwIfAborted();
     meter.add(piece.length);
   }

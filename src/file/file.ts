@@ -212,7 +212,7 @@ export class File implements AsyncDisposable {
    * `end`.
    */
   bytes(start: Offset = 0, end?: Offset, options?: IoOptions): Promise<Bytes> {
-    return traced(bytesOf(this.#open, start, end, options));
+    return traced(bytesOf(this, start, end, options));
   }
 
   /**
@@ -225,7 +225,7 @@ export class File implements AsyncDisposable {
    * ```
    */
   hash(algorithm: HashName, options?: HashOptions): Promise<string> {
-    return traced(hashOf(this.#open, algorithm, options));
+    return traced(hashOf(this, algorithm, options));
   }
 
   /**

@@ -13,7 +13,7 @@ function methods({ prototype }: { readonly prototype: object }): string[] {
 test("values, and the types of arguments", () => {
   expect(Object.keys(api).sort()).toEqual([
     ...["BlockDevice", "BufferPool", "File", "FileHandle", "IoError", "RescueMap"],
-    ...["Ring", "allocBuffer", "copy", "listBlockDevices", "open", "scan"],
+    ...["Ring", "allocBuffer", "compare", "copy", "listBlockDevices", "open", "scan"],
   ]);
   expectTypeOf<api.Offset>().toEqualTypeOf<number | bigint>();
   expectTypeOf<api.IoData>().toEqualTypeOf<ArrayBufferView | ArrayBuffer | SharedArrayBuffer>();
@@ -90,6 +90,21 @@ test("BlockDevice", () => {
   expectTypeOf<api.BlockDevice["geometry"]>().toEqualTypeOf<api.Geometry>();
   expectTypeOf(api.listBlockDevices).returns.toEqualTypeOf<Promise<api.BlockDeviceInfo[]>>();
   expect(methods(api.BlockDevice)).toContain("geometry");
+});
+
+test("compare", () => {
+  expectTypeOf<Parameters<typeof api.compare>[0]>().toEqualTypeOf<
+    api.File | ReadableStream<Uint8Array>
+  >();
+  expectTypeOf<Awaited<ReturnType<typeof api.compare>>>().toExtend<{
+    identical: boolean;
+    bytesCompared: number;
+    firstDifference: number | undefined;
+    differences: api.ByteRange[];
+    digest: string | undefined;
+    durationMs: number;
+  }>();
+  expect(api.compare.length).toBe(2);
 });
 
 test("buffers", () => {

@@ -28,8 +28,8 @@ import {
   vector,
 } from "./values.ts";
 
-const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer, copy, listBlockDevices, scan } =
-  api;
+const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer } = api;
+const { compare, copy, listBlockDevices, scan } = api;
 
 type Call = (random: Random) => unknown;
 /** A file as a caller without types sees it. */
@@ -53,7 +53,14 @@ const FILES_MAX = 24;
 const OWN_CODES = new Set([
   ...["ABORT_ERR", "ERR_TIMEOUT", "ERR_END_OF_FILE", "ERR_MISALIGNED", "ERR_BUFFER_DETACHED"],
   ...["ERR_RING_CLOSED", "ERR_POOL_DISPOSED", "ERR_APPEND_MODE"],
-  ...["ERR_VERIFY", "ERR_COPY", "ERR_DEVICE_GONE", "ERR_OUTCOME_UNKNOWN", "ERR_WRITE_ABORTED"],
+  ...[
+    "ERR_VERIFY",
+    "ERR_COMPARE",
+    "ERR_COPY",
+    "ERR_DEVICE_GONE",
+    "ERR_OUTCOME_UNKNOWN",
+    "ERR_WRITE_ABORTED",
+  ],
 ]);
 const ARGUMENT_CODES =
   /^ERR_(INVALID_ARG_TYPE|INVALID_ARG_VALUE|OUT_OF_RANGE|INVALID_(FILE_)?URL_\w+)$/;
@@ -409,6 +416,12 @@ export class ApiFuzz {
       const options = r.chance(0.1) ? odd(r) : { ...this.#window(r), ...rest, signal: signal(r) };
       return scan((r.chance(0.05) ? odd(r) : file) as api.File, options as api.ScanOptions);
     });
+    this.#add("compare", 2, (r) => {
+      const [a, b] = [draw(r, this.#files), draw(r, this.#files)];
+      if (a === undefined || b === undefined) return Promise.resolve();
+      const source = r.chance(0.1) ? odd(r) : r.chance(0.2) ? new Blob(["x"]).stream() : a;
+      return compare(source as api.File, b, this.#compareOptions(r));
+    });
     this.#add("copy", 2, (r) => {
       const files = this.#files.filter((file) => file.kind === "regular");
       const [from, to] = [draw(r, files), draw(r, files)];
@@ -448,6 +461,27 @@ export class ApiFuzz {
       const name = draw(random, names);
       const likely = name === "signal" ? signal(random) : name === "sync" ? true : position(random);
       options[name] = random.chance(0.15) ? odd(random) : likely;
+    }
+    return options;
+  }
+
+  #compareOptions(random: Random): object {
+    if (random.chance(0.1)) return odd(random) as object;
+    const range = { offset: random.below(1 << 20), length: random.below(1 << 20) };
+    const likely: Record<string, unknown> = {
+      ranges: [range],
+      sourceOffset: random.below(5000),
+      targetOffset: random.below(5000),
+      all: true,
+      hash: "sha256",
+      signal: signal(random),
+      onProgress: random.chance(0.2) ? () => odd(random) : plantedProgress,
+      misspelled: 1,
+    };
+    const options: Record<string, unknown> = { length: random.below(1 << 20) };
+    for (let i = random.below(4); i > 0; i--) {
+      const name = draw(random, Object.keys(likely));
+      options[name] = random.chance(0.15) ? odd(random) : likely[name];
     }
     return options;
   }

@@ -1,0 +1,24 @@
+// Checks of the sides of a copy or comparison.
+
+import { argumentType, argumentValue } from "../common/argument_errors.ts";
+import { File } from "../file/file.ts";
+import { openFileOf } from "../file/open_file.ts";
+
+/** Throws unless it is a readable file, or a stream without a reader. */
+export function checkSource(source: unknown): void {
+  if (source instanceof File) {
+    if (openFileOf(source).state.readable) return;
+    throw argumentValue("source", "was opened for writing only", source.path);
+  }
+  if (!(source instanceof ReadableStream)) {
+    throw argumentType("source", "a File or a ReadableStream", source);
+  }
+  if (source.locked) throw argumentValue("source", "is locked: it has a reader already", source);
+}
+
+/** Throws unless it is a file that can be read. */
+export function checkCompared(target: unknown): void {
+  if (!(target instanceof File)) throw argumentType("target", "a File", target);
+  if (openFileOf(target).state.readable) return;
+  throw argumentValue("target", "must be opened for reading, to compare it", target.path);
+}
