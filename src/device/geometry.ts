@@ -5,8 +5,9 @@ import * as abi from "../native/abi.gen.ts";
 import { orGone } from "../ring/device_gone.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
+import { readFacts, type SysfsFacts } from "../system/device_facts.ts";
 import type { Geometry } from "../system/device_info.ts";
-import { directoryOf, readFacts, SYSTEM_PATHS, type SysfsFacts } from "../system/sysfs.ts";
+import { directoryOf, SYSTEM_PATHS } from "../system/sysfs.ts";
 
 export async function readGeometry(proactor: Proactor, file: FileState): Promise<Geometry> {
   const info = await askDevice(proactor, file);

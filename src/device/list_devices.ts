@@ -4,6 +4,7 @@
 import { join } from "node:path";
 import { checkBoolean, checkOptions } from "../common/arguments.ts";
 import { errnoOf, IoError, systemError } from "../errors/io_error.ts";
+import { readFacts } from "../system/device_facts.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { listFreebsdDevices } from "../system/list_freebsd.ts";
 import { MountTable, readMounts, readSwaps } from "../system/mounts.ts";
@@ -15,12 +16,12 @@ import {
   nodeOf,
   numbersOf,
   partitionsOf,
-  readFacts,
   SYSTEM_PATHS,
   type SystemPaths,
   wholeOf,
 } from "../system/sysfs.ts";
 import { systemDevices } from "../system/system_disks.ts";
+import { hasMedium } from "./medium.ts";
 
 /** Which disks to list; by default all. */
 export interface ListBlockDevicesOptions {
@@ -36,7 +37,8 @@ const FILTERS = ["removable", "system", "loop"] as const;
 
 /**
  * The disks of this system with their partitions, sorted by path. Devices without a medium are listed only if they
- * are removable. Needs no privileges, but serial numbers may be hidden without. Options choose among the disks:
+ * are removable. Needs no privileges, but serial numbers may be hidden without, and `hasMedium` of an optical drive is
+ * null for those who may not open it: it is asked, through the default ring. Options choose among the disks:
  * `{ system: false, loop: false }` are those to offer for writing.
  *
  * Rejects with ENOTSUP on systems other than Linux and FreeBSD, and with ENOENT or EACCES where /sys or /proc is
@@ -128,22 +130,29 @@ interface Context {
 
 const collator = new Intl.Collator("en", { numeric: true });
 
-async function describe(context: Context, directory: string): Promise<BlockDeviceInfo> {
+/** `medium`: whether the disk of a partition has one. */
+async function describe(
+  context: Context,
+  directory: string,
+  medium?: boolean | null,
+): Promise<BlockDeviceInfo> {
   const { paths, mounts, system } = context;
   const path = nodeOf(paths, directory);
-  const [{ size, ...facts }, numbers, holders, parts, backing] = await Promise.all([
+  const [facts, numbers, holders, parts, backing] = await Promise.all([
     readFacts(directory),
     numbersOf(directory),
     namesIn(join(directory, "holders")),
     partitionsOf(directory),
     wholeOf(directory).then(backingFile),
   ]);
-  const partitions = await Promise.all(parts.map((part) => describe(context, part)));
+  const present = medium ?? (await hasMedium(path, facts));
+  const partitions = await Promise.all(parts.map((part) => describe(context, part, present)));
   const here = mounts.of(numbers, path).map(({ mountPoint }) => mountPoint);
   return {
     path,
-    size: size ?? 0,
     ...facts,
+    size: present === false ? 0 : (facts.size ?? 0),
+    hasMedium: present,
     system: system.has(directory),
     mounts: [...new Set(here)],
     allMounts: [...new Set([...here, ...partitions.flatMap((part) => part.allMounts)])],

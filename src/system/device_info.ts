@@ -16,6 +16,7 @@ export interface Geometry {
   readonly rotational: boolean | null;
   readonly readOnly: boolean | null;
   readonly model: string | null;
+  /** The disk's own, or that of the USB device in which it is. */
   readonly serial: string | null;
 }
 
@@ -23,8 +24,17 @@ export interface Geometry {
 export interface BlockDeviceInfo extends Geometry {
   /** For `BlockDevice.open`. */
   readonly path: string;
+  /** The maker, as SCSI, ATA and USB disks name it: "ATA", "SanDisk". */
+  readonly vendor: string | null;
+  /**
+   * Whether it has zones that want to be written from start to end (SMR disks, ZNS; `blkzone report`). A host-managed
+   * one fails writes elsewhere in a zone with EIO; the library does not order writes.
+   */
+  readonly zoned: boolean | null;
   /** Whether the medium or the device is removable. */
   readonly removable: boolean | null;
+  /** Whether there is a medium in the drive; true of disks that are one. */
+  readonly hasMedium: boolean | null;
   /** "nvme", "usb", "ata", "virtio", "mmc", "scsi", "sas", "fc", "iscsi"; null for devices without a bus. */
   readonly transport: string | null;
   /**

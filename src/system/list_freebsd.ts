@@ -83,7 +83,11 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
     readOnly: null,
     model: text("descr"),
     serial: text("ident"),
+    vendor: null,
+    zoned: null,
     removable: null,
+    // A drive without a medium is listed with 0 bytes.
+    hasMedium: (number("mediasize") ?? 0) > 0,
     transport: null,
     system: context.system.has(path) || partitions.some(({ system }) => system),
     mounts,

@@ -14,23 +14,6 @@ export interface SystemPaths {
 
 export const SYSTEM_PATHS: SystemPaths = { sys: "/sys", proc: "/proc", dev: "/dev" };
 
-/** What /sys reports of one device; null where it does not. */
-export interface SysfsFacts {
-  readonly size: number | null;
-  readonly logicalSectorSize: number | null;
-  readonly physicalSectorSize: number | null;
-  readonly minimumIoSize: number | null;
-  readonly optimalIoSize: number | null;
-  readonly maximumTransferSize: number | null;
-  readonly alignmentOffset: number | null;
-  readonly rotational: boolean | null;
-  readonly readOnly: boolean | null;
-  readonly removable: boolean | null;
-  readonly model: string | null;
-  readonly serial: string | null;
-  readonly transport: string | null;
-}
-
 /** The text of a small file without surrounding blanks; null if it cannot be read or is empty. */
 export async function textOf(path: string): Promise<string | null> {
   try {
@@ -49,7 +32,7 @@ export async function numberOf(path: string): Promise<number | null> {
   return Number.isFinite(number) ? number : null;
 }
 
-async function flagOf(path: string): Promise<boolean | null> {
+export async function flagOf(path: string): Promise<boolean | null> {
   const number = await numberOf(path);
   return number === null ? null : number !== 0;
 }
@@ -169,94 +152,6 @@ export async function nodeNumbers(path: string): Promise<string | null> {
   } catch {
     return null;
   }
-}
-
-export async function readFacts(directory: string): Promise<SysfsFacts> {
-  const disk = await wholeOf(directory);
-  const queue = (name: string): string => join(disk, "queue", name);
-  const [
-    sectors,
-    logicalSectorSize,
-    physicalSectorSize,
-    minimumIoSize,
-    optimalIoSize,
-    maximumKilobytes,
-    alignmentOffset,
-    rotational,
-    readOnly,
-    removable,
-    model,
-    serial,
-  ] = await Promise.all([
-    numberOf(join(directory, "size")),
-    numberOf(queue("logical_block_size")),
-    numberOf(queue("physical_block_size")),
-    numberOf(queue("minimum_io_size")),
-    numberOf(queue("optimal_io_size")),
-    numberOf(queue("max_sectors_kb")),
-    numberOf(join(directory, "alignment_offset")),
-    flagOf(queue("rotational")),
-    flagOf(join(directory, "ro")),
-    flagOf(join(disk, "removable")),
-    modelOf(disk),
-    serialOf(disk),
-  ]);
-  return {
-    // Always in units of 512 bytes, whatever the sector size.
-    size: sectors === null ? null : sectors * 512,
-    logicalSectorSize,
-    physicalSectorSize,
-    minimumIoSize,
-    // 0 means that the device reports none.
-    optimalIoSize: optimalIoSize === 0 ? null : optimalIoSize,
-    maximumTransferSize: maximumKilobytes === null ? null : maximumKilobytes * 1024,
-    alignmentOffset,
-    rotational,
-    readOnly,
-    removable,
-    model,
-    serial,
-    transport: transportOf(disk),
-  };
-}
-
-/** SCSI and NVMe have `model`, memory cards `name`. */
-async function modelOf(disk: string): Promise<string | null> {
-  return (await textOf(join(disk, "device", "model"))) ?? textOf(join(disk, "device", "name"));
-}
-
-/** virtio has it in the disk's directory, NVMe and memory cards in `device`, SCSI in page 0x80. */
-async function serialOf(disk: string): Promise<string | null> {
-  const said =
-    (await textOf(join(disk, "serial"))) ?? (await textOf(join(disk, "device", "serial")));
-  if (said !== null) return said;
-  try {
-    return unitSerialNumber(await readFile(join(disk, "device", "vpd_pg80")));
-  } catch {
-    return null;
-  }
-}
-
-/** SPC-4, 7.8.15: four bytes of header, the last two the length, then ASCII. */
-function unitSerialNumber(page: Buffer): string | null {
-  if (page.byteLength < 4 || page[1] !== 0x80) return null;
-  const text = page.toString("latin1", 4, 4 + page.readUInt16BE(2));
-  return text.replaceAll("\0", "").trim() || null;
-}
-
-/** From the path in the device tree; null for devices without a bus. */
-function transportOf(disk: string): string | null {
-  if (disk.includes("/devices/virtual/")) return null;
-  const name = basename(disk);
-  if (name.startsWith("nvme")) return "nvme";
-  if (name.startsWith("mmcblk")) return "mmc";
-  if (/\/usb\d/.test(disk)) return "usb";
-  if (/\/session\d/.test(disk)) return "iscsi";
-  if (/\/rport-/.test(disk)) return "fc";
-  if (/\/end_device-/.test(disk)) return "sas";
-  if (/\/ata\d/.test(disk)) return "ata";
-  if (/\/virtio\d/.test(disk)) return "virtio";
-  return /\/host\d/.test(disk) ? "scsi" : null;
 }
 
 // Loop backing -------------------------------------------------------------------------------------------

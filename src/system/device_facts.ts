@@ -1,0 +1,138 @@
+// What /sys reports of one block device: sizes and limits, and how it is called.
+
+import { readFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { flagOf, numberOf, textOf, wholeOf } from "./sysfs.ts";
+
+/** What /sys reports of one device; null where it does not. */
+export interface SysfsFacts {
+  readonly size: number | null;
+  readonly logicalSectorSize: number | null;
+  readonly physicalSectorSize: number | null;
+  readonly minimumIoSize: number | null;
+  readonly optimalIoSize: number | null;
+  readonly maximumTransferSize: number | null;
+  readonly alignmentOffset: number | null;
+  readonly rotational: boolean | null;
+  readonly zoned: boolean | null;
+  readonly readOnly: boolean | null;
+  readonly removable: boolean | null;
+  readonly vendor: string | null;
+  readonly model: string | null;
+  readonly serial: string | null;
+  readonly transport: string | null;
+}
+
+export async function readFacts(directory: string): Promise<SysfsFacts> {
+  const disk = await wholeOf(directory);
+  const queue = (name: string): string => join(disk, "queue", name);
+  const [
+    sectors,
+    logicalSectorSize,
+    physicalSectorSize,
+    minimumIoSize,
+    optimalIoSize,
+    maximumKilobytes,
+    alignmentOffset,
+    rotational,
+    zoned,
+    readOnly,
+    removable,
+    vendor,
+    model,
+    serial,
+  ] = await Promise.all([
+    numberOf(join(directory, "size")),
+    numberOf(queue("logical_block_size")),
+    numberOf(queue("physical_block_size")),
+    numberOf(queue("minimum_io_size")),
+    numberOf(queue("optimal_io_size")),
+    numberOf(queue("max_sectors_kb")),
+    numberOf(join(directory, "alignment_offset")),
+    flagOf(queue("rotational")),
+    textOf(queue("zoned")),
+    flagOf(join(directory, "ro")),
+    flagOf(join(disk, "removable")),
+    vendorOf(disk),
+    modelOf(disk),
+    serialOf(disk),
+  ]);
+  return {
+    // Always in units of 512 bytes, whatever the sector size.
+    size: sectors === null ? null : sectors * 512,
+    logicalSectorSize,
+    physicalSectorSize,
+    minimumIoSize,
+    // 0 means that the device reports none.
+    optimalIoSize: optimalIoSize === 0 ? null : optimalIoSize,
+    maximumTransferSize: maximumKilobytes === null ? null : maximumKilobytes * 1024,
+    alignmentOffset,
+    rotational,
+    // host-managed, host-aware or none (Documentation/ABI/stable/sysfs-block).
+    zoned: zoned === null ? null : zoned !== "none",
+    readOnly,
+    removable,
+    vendor,
+    model,
+    serial,
+    transport: transportOf(disk),
+  };
+}
+
+/** SCSI disks name theirs; elsewhere the file holds a number (that of PCI, for virtio), or is missing. */
+async function vendorOf(disk: string): Promise<string | null> {
+  const text = await textOf(join(disk, "device", "vendor"));
+  return text === null || /^0x[0-9a-f]+$/i.test(text) ? null : text;
+}
+
+/** SCSI and NVMe have `model`, memory cards `name`. */
+async function modelOf(disk: string): Promise<string | null> {
+  return (await textOf(join(disk, "device", "model"))) ?? textOf(join(disk, "device", "name"));
+}
+
+/**
+ * virtio has it in the disk's directory, NVMe and memory cards in `device`, SCSI in page 0x80, USB sticks in the
+ * directory of the USB device.
+ */
+async function serialOf(disk: string): Promise<string | null> {
+  const said =
+    (await textOf(join(disk, "serial"))) ?? (await textOf(join(disk, "device", "serial")));
+  if (said !== null) return said;
+  const page = await readFile(join(disk, "device", "vpd_pg80")).catch(() => undefined);
+  return (page && unitSerialNumber(page)) ?? usbSerial(disk);
+}
+
+/** Of the nearest USB device above the disk: its directory is the one with `idVendor`. */
+async function usbSerial(disk: string): Promise<string | null> {
+  if (!USB.test(disk)) return null;
+  for (let directory = disk; USB.test(directory); directory = dirname(directory)) {
+    if ((await textOf(join(directory, "idVendor"))) !== null)
+      return textOf(join(directory, "serial"));
+  }
+  return null;
+}
+
+/** A bus is usb1, a device below it 1-2 or, behind a hub, 1-2.3. */
+const USB = /\/usb\d+(\/|$)/;
+
+/** SPC-4, 7.8.15: four bytes of header, the last two the length, then ASCII. */
+function unitSerialNumber(page: Buffer): string | null {
+  if (page.byteLength < 4 || page[1] !== 0x80) return null;
+  const text = page.toString("latin1", 4, 4 + page.readUInt16BE(2));
+  return text.replaceAll("\0", "").trim() || null;
+}
+
+/** From the path in the device tree; null for devices without a bus. */
+function transportOf(disk: string): string | null {
+  if (disk.includes("/devices/virtual/")) return null;
+  const name = basename(disk);
+  if (name.startsWith("nvme")) return "nvme";
+  if (name.startsWith("mmcblk")) return "mmc";
+  if (USB.test(disk)) return "usb";
+  if (/\/session\d/.test(disk)) return "iscsi";
+  if (/\/rport-/.test(disk)) return "fc";
+  if (/\/end_device-/.test(disk)) return "sas";
+  if (/\/ata\d/.test(disk)) return "ata";
+  if (/\/virtio\d/.test(disk)) return "virtio";
+  return /\/host\d/.test(disk) ? "scsi" : null;
+}
