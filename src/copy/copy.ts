@@ -5,8 +5,9 @@ import type { CopyResult } from "../errors/copy_result.ts";
 import { setResult } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
-import { type CopyOptions, checkCopy, planReading, planTarget } from "./plan.ts";
-import { cancelled, runCopy } from "./run.ts";
+import { refuseOverlap } from "./overlap.ts";
+import { type CopyOptions, checkCopy, planReading, planTarget, sidesOf } from "./plan.ts";
+import { cancelled, nothing, runCopy } from "./run.ts";
 
 /**
  * Copies `source` to `target`; both stay open. Bytes of the target after the last one copied stay as they are.
@@ -28,22 +29,16 @@ async function checkedCopy(
   target: File,
   options: CopyOptions,
 ): Promise<CopyResult> {
-  const scope = checkCopy(source, target, options);
+  const named = [["target", target]] as const;
+  const scope = checkCopy("copy", source, named, options);
   const { reason } = scope;
   if (reason !== undefined) throw setResult(cancelled(reason, target), nothing());
   const reading = await planReading(source, [target], options);
   const plan = await planTarget(reading, target, options);
+  await refuseOverlap(sidesOf(reading, named), reading.end ?? Infinity);
   const { onProgress } = options;
   const tell = onProgress && ((progress: CopyProgress) => onProgress(progress));
   const [settled] = await runCopy(reading, [plan], scope, tell);
   if (settled?.status !== "fulfilled") throw settled?.reason;
   return settled.value;
-}
-
-/** With a signal aborted before the call, no I/O is done: the files are not even examined. */
-function nothing(): CopyResult {
-  return {
-    ...{ bytesCopied: 0, bytesSkipped: 0, prefix: 0, durationMs: 0 },
-    ...{ verified: false, digest: undefined, readErrors: [] },
-  };
 }

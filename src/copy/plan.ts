@@ -23,7 +23,7 @@ import { openFileOf } from "../file/open_file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
 import type { Layout, Span } from "./chunks.ts";
-import { extentOf } from "./extent.ts";
+import type { Side } from "./overlap.ts";
 import { type CopyRange, checkRanges, spansOf } from "./ranges.ts";
 import { checkSource } from "./sides.ts";
 
@@ -110,7 +110,11 @@ const OPTION_NAMES: readonly string[] = [
 ];
 
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
+/** The default for many targets. */
+const CHUNK_BYTES_LEAST = 2 ** 19;
 export const CHUNK_BYTES_MAX: number = 2 ** 30;
+/** How far apart targets may be, in bytes. */
+const AHEAD_BYTES = 16 * 2 ** 20;
 /** Upper limit for the optimal request size that a device reports, in bytes. */
 const OPTIMAL_BYTES_MAX = 16 * 2 ** 20;
 export const CONCURRENCY_DEFAULT: number = 8;
@@ -153,14 +157,14 @@ export interface Plan extends Reading {
 export async function planReading(
   source: File | ReadableStream<Uint8Array>,
   targets: readonly File[],
-  options: CopyOptions,
+  options: CommonOptions,
 ): Promise<Reading> {
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
   const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
   const grid = Math.max(...targets.map((target) => gridOf(target, options)));
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
   const chosen = chosenSpans(options, sourceOffset);
-  const usual = Math.min(defaultChunk([source, ...targets]), longest(chosen));
+  const usual = Math.min(defaultChunk([source, ...targets], targets.length), longest(chosen));
   const chunkSize = roundUp(options.chunkSize ?? usual, unit);
   const size = source instanceof File ? await knownSize(openFileOf(source)) : undefined;
   const length = options.length ?? bytesBehind(sourceOffset, size);
@@ -178,7 +182,7 @@ export async function planReading(
     end: chosen === undefined ? length : (chosen.at(-1)?.end ?? 0),
     chunkSize,
     concurrency,
-    buffers: concurrency,
+    buffers: targets.length === 1 ? concurrency : ahead(concurrency, chunkSize),
     grid,
     skipErrors: options.onReadError === "skip",
     hash: options.hash,
@@ -188,7 +192,7 @@ export async function planReading(
 
 /** The spans of `ranges`, if given. */
 function chosenSpans(
-  { ranges, length = Infinity }: CopyOptions,
+  { ranges, length = Infinity }: CommonOptions,
   sourceOffset: Offset,
 ): readonly Span[] | undefined {
   return ranges === undefined ? undefined : spansOf(checkRanges(ranges), sourceOffset, length);
@@ -203,16 +207,13 @@ function longest(spans: readonly Span[] | undefined): number {
 export async function planTarget(
   reading: Reading,
   target: File,
-  options: CopyOptions,
+  options: CommonOptions,
 ): Promise<Plan> {
-  const { source, sourceOffset, targetOffset, end, expected } = reading;
+  const { targetOffset, end, expected } = reading;
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
   const needed = end ?? expected ?? 0;
   if (needed > room) throw tooSmall(target, targetOffset, needed, room);
-  if (source instanceof File) {
-    await refuseOverlap(source, sourceOffset, target, targetOffset, end ?? Infinity);
-  }
   const { lasting } = openFileOf(target).state.reports;
   const sync = options.sync !== false;
   // The sync at the end would reject after everything was written.
@@ -221,19 +222,42 @@ export async function planTarget(
   return { ...reading, target, room, sizeBefore, sparse: hasHoles(target, options), sync };
 }
 
-function hasHoles(target: File, options: CopyOptions): boolean {
+/** The sides of a copy, as far as they are files. */
+export function sidesOf(
+  { source, sourceOffset, targetOffset }: Reading,
+  targets: readonly Named[],
+): readonly Side[] {
+  const sides = targets.map(([name, file]) => ({ name, file, offset: targetOffset }));
+  if (!(source instanceof File)) return sides;
+  return [{ name: "source", file: source, offset: sourceOffset }, ...sides];
+}
+
+function hasHoles(target: File, options: CommonOptions): boolean {
   return options.sparse === true && (target.kind === "regular" || target.kind === "disk");
 }
 
-function gridOf(target: File, options: CopyOptions): number {
+function gridOf(target: File, options: CommonOptions): number {
   return Math.max(target.alignment.offset, hasHoles(target, options) ? HOLE_GRID_BYTES : 1);
 }
 
+/** A target, and the name of the argument. */
+type Named = readonly [name: string, target: File];
+
+/** The options of all that copies. */
+type CommonOptions = Omit<CopyOptions, "onProgress"> & { readonly onProgress?: unknown };
+
 /** Checks whatever can be checked without I/O, and throws. Returns the scope of the copy. */
-export function checkCopy(source: unknown, target: unknown, options: CopyOptions): CancelScope {
+export function checkCopy(
+  where: "copy" | "copyToAll",
+  source: unknown,
+  targets: readonly Named[],
+  options: CommonOptions,
+): CancelScope {
   checkSource(source);
-  if (!(target instanceof File)) throw argumentType("target", "a File", target);
-  checkOptions("copy", options, OPTION_NAMES);
+  for (const [name, target] of targets) {
+    if (!(target instanceof File)) throw argumentType(name, "a File", target);
+  }
+  checkOptions(where, options, OPTION_NAMES);
   const { signal } = checkIoOptions({ signal: options.signal });
   const { length, ranges, chunkSize, concurrency, onReadError, hash, onProgress } = options;
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
@@ -255,15 +279,15 @@ export function checkCopy(source: unknown, target: unknown, options: CopyOptions
   }
   if (hash !== undefined) checkHashName("options.hash", hash);
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
-  checkAccess(target, options);
+  for (const each of targets) checkTarget(each, options.verify === true);
   return new CancelScope(signal);
 }
 
-function checkAccess(target: File, options: CopyOptions): void {
+function checkTarget([name, target]: Named, verify: boolean): void {
   const { writable, readable } = openFileOf(target).state;
-  if (!writable) throw argumentValue("target", "was opened for reading only", target.path);
-  if (options.verify === true && !readable) {
-    throw argumentValue("target", "must be opened for reading too, to verify it", target.path);
+  if (!writable) throw argumentValue(name, "was opened for reading only", target.path);
+  if (verify && !readable) {
+    throw argumentValue(name, "must be opened for reading too, to verify it", target.path);
   }
 }
 
@@ -284,9 +308,13 @@ function cannotGrow(file: File): boolean {
   return file.kind === "disk" || file instanceof BlockDevice;
 }
 
-/** Bytes of a chunk: 2 MiB, or the next multiple of the devices' optimal request size. */
-export function defaultChunk(sides: readonly (File | ReadableStream<Uint8Array>)[]): number {
+/** Bytes of a chunk: 2 MiB, less for several targets, or the next multiple of the devices' optimal request size. */
+export function defaultChunk(
+  sides: readonly (File | ReadableStream<Uint8Array>)[],
+  targets: number = 1,
+): number {
   let bytes = CHUNK_BYTES_DEFAULT;
+  while (bytes > CHUNK_BYTES_LEAST && bytes * targets > CHUNK_BYTES_DEFAULT) bytes /= 2;
   for (const side of sides) {
     if (!(side instanceof BlockDevice)) continue;
     const optimal = side.geometry.optimalIoSize ?? 0;
@@ -309,7 +337,12 @@ export function lanes(
   const isApart = source instanceof File && targets.every(({ ring }) => ring !== source.ring);
   const rings = isApart ? 2 : 1;
   const share = (rings * WINDOW_BYTES_DEFAULT) / 2;
-  return Math.min(wanted, Math.max(LANES_MIN, Math.ceil(share / chunkSize)));
+  return Math.min(wanted, Math.max(LANES_MIN, Math.ceil(share / targets.length / chunkSize)));
+}
+
+/** Chunks in memory for several targets. */
+function ahead(concurrency: number, chunkSize: number): number {
+  return Math.max(2 * concurrency, Math.floor(AHEAD_BYTES / chunkSize));
 }
 
 function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {
@@ -334,25 +367,4 @@ export function noRoom(plan: Plan, at: number, length: number): IoError {
     length,
     transferred: 0,
   });
-}
-
-/** Refuses overlapping ranges of one medium: chunks are copied in any order. */
-async function refuseOverlap(
-  source: File,
-  sourceOffset: Offset,
-  target: File,
-  targetOffset: Offset,
-  length: number,
-): Promise<void> {
-  const [from, to] = await Promise.all([extentOf(source), extentOf(target)]);
-  if (from === undefined || to === undefined || from.medium !== to.medium) return;
-  const first = BigInt(sourceOffset) + BigInt(from.start);
-  const second = BigInt(targetOffset) + BigInt(to.start);
-  const distance = Math.abs(Number(first - second));
-  if (distance >= length) return;
-  const is =
-    source.path === target.path
-      ? "is the source"
-      : `shares bytes with ${source.path ?? "the source"}`;
-  throw argumentValue("target", `${is}, and the ranges overlap`, target.path);
 }

@@ -4,7 +4,7 @@
 import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
-import { type IoError, setResult } from "../errors/io_error.ts";
+import { IoError, setResult, twin } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import type { CopyProgress } from "../file/progress.ts";
@@ -25,6 +25,14 @@ export function runCopy(
   onProgress: OnProgress | undefined,
 ): Promise<PromiseSettledResult<CopyResult>[]> {
   return new CopyRun(reading, plans, scope, onProgress).run();
+}
+
+/** With a signal aborted before the call, no I/O is done: the files are not even examined. */
+export function nothing(): CopyResult {
+  return {
+    ...{ bytesCopied: 0, bytesSkipped: 0, prefix: 0, durationMs: 0 },
+    ...{ verified: false, digest: undefined, readErrors: [] },
+  };
 }
 
 export function cancelled(reason: CancelReason, target: File): IoError {
@@ -123,7 +131,10 @@ class CopyRun implements Receiver {
   }
 
   fail(error: unknown): void {
-    for (const writer of this.#writers) writer.fail(error);
+    for (const [index, writer] of this.#writers.entries()) {
+      // Each has an error of its own, with its own result.
+      writer.fail(index > 0 && error instanceof IoError ? twin(error) : error);
+    }
   }
 
   async idle(): Promise<void> {

@@ -42,6 +42,7 @@ export class Writer {
   readonly #done = new Map<number, number>();
   #prefix = 0;
   #failure: IoError | undefined;
+  #failedAt: number | undefined;
   /** Chunks beyond this index are left alone. */
   #lastIndex = Infinity;
   #latestIndex = -1;
@@ -75,6 +76,7 @@ export class Writer {
   fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = endedBy(error, "copy");
+    this.#failedAt = now();
     this.#onFailure();
   }
 
@@ -202,7 +204,7 @@ export class Writer {
       bytesCopied: this.#destination.bytesCopied,
       bytesSkipped: this.#destination.bytesSkipped,
       prefix: this.#contained(),
-      durationMs: now() - this.#started,
+      durationMs: (this.#failedAt ?? now()) - this.#started,
       verified: this.#verified,
       digest: this.#failure === undefined ? this.#shared.digest.hex : undefined,
       readErrors: joined(this.#shared.readErrors),

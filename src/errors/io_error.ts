@@ -98,12 +98,20 @@ export function setResult(error: IoError, result: CopyResult): IoError {
 /** The same system error with another hint. */
 export function hinted(error: IoError, hint: string | undefined): IoError {
   if (hint === error.hint) return error;
-  const { code, errno, syscall, path, offset, length, transferred } = error;
-  const { reason } = systemError(-(errno ?? 0));
-  return new IoError(code, {
-    ...{ reason, errno, syscall, path, offset, length, transferred, hint },
-    ...("cause" in error ? { cause: error.cause } : {}),
-  });
+  const { reason } = systemError(-(error.errno ?? 0));
+  return new IoError(error.code, { ...initOf(error), reason, hint });
+}
+
+/** The same error once more, to tell another of it. */
+export function twin(error: IoError): IoError {
+  const { message, stack } = error;
+  return Object.assign(new IoError(error.code, initOf(error)), { message, stack });
+}
+
+function initOf(error: IoError): IoErrorInit {
+  const { errno, syscall, path, offset, length, transferred, hint } = error;
+  const init = { errno, syscall, path, offset, length, transferred, hint };
+  return "cause" in error ? { ...init, cause: error.cause } : init;
 }
 
 function message(code: string, init: IoErrorInit): string {

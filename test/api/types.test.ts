@@ -13,7 +13,7 @@ function methods({ prototype }: { readonly prototype: object }): string[] {
 test("values, and the types of arguments", () => {
   expect(Object.keys(api).sort()).toEqual([
     ...["BlockDevice", "BufferPool", "File", "FileHandle", "IoError", "RescueMap"],
-    ...["Ring", "allocBuffer", "compare", "copy", "listBlockDevices", "open", "scan"],
+    ...["Ring", "allocBuffer", "compare", "copy", "copyToAll", "listBlockDevices", "open", "scan"],
   ]);
   expectTypeOf<api.Offset>().toEqualTypeOf<number | bigint>();
   expectTypeOf<api.IoData>().toEqualTypeOf<ArrayBufferView | ArrayBuffer | SharedArrayBuffer>();

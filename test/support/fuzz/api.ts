@@ -29,7 +29,7 @@ import {
 } from "./values.ts";
 
 const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer } = api;
-const { compare, copy, listBlockDevices, scan } = api;
+const { compare, copy, copyToAll, listBlockDevices, scan } = api;
 
 type Call = (random: Random) => unknown;
 /** A file as a caller without types sees it. */
@@ -434,6 +434,7 @@ export class ApiFuzz {
       if (from === undefined && to === undefined) return Promise.resolve();
       return copy(source as api.File, target as api.File, this.#copyOptions(r));
     });
+    this.#add("copyToAll", 1, (r) => this.#copyToAll(r));
   }
 
   /** A part of a file that is read soon enough. */
@@ -441,6 +442,16 @@ export class ApiFuzz {
     const at = random.below(1 << 20);
     const end = random.chance(0.1) ? odd(random) : at + random.below(1 << 20);
     return { start: random.chance(0.1) ? odd(random) : at, end };
+  }
+
+  #copyToAll(random: Random): Promise<unknown> {
+    const files = this.#files.filter((file) => file.kind === "regular");
+    const targets = Array.from({ length: random.below(4) }, () =>
+      random.chance(0.05) ? odd(random) : draw(random, files),
+    );
+    const source = random.chance(0.2) ? new Blob(["x".repeat(9000)]).stream() : draw(random, files);
+    const given = random.chance(0.05) ? odd(random) : targets;
+    return copyToAll(source as api.File, given as api.File[], this.#copyOptions(random));
   }
 
   #entry(random: Random): unknown {
