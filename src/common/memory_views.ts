@@ -1,7 +1,6 @@
 // Reads length, offset and buffer of a caller's view with the built-in getters captured at load. Overrides in a
 // subclass or on the view itself are ignored, so none of the caller's code runs here.
 
-import { types } from "node:util";
 import { argumentType, argumentValue } from "./argument_errors.ts";
 
 type Getter<T> = { call(self: unknown): T };
@@ -24,6 +23,24 @@ const bufferLength = getterOf<number>(ArrayBuffer.prototype, "byteLength");
 const sharedLength = getterOf<number>(SharedArrayBuffer.prototype, "byteLength");
 const bufferDetached = getterOf<boolean>(ArrayBuffer.prototype, "detached");
 const { copyWithin, set } = Uint8Array.prototype;
+
+function has(getter: Getter<unknown>, value: unknown): boolean {
+  try {
+    getter.call(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// Not `instanceof`: it refuses buffers of another realm (node:vm), and accepts objects that only have the prototype.
+const isArrayBuffer = (value: unknown): value is ArrayBuffer => has(bufferLength, value);
+const isSharedArrayBuffer = (value: unknown): value is SharedArrayBuffer =>
+  has(sharedLength, value);
+
+export function isUint8Array(value: unknown): value is Uint8Array {
+  return kindOf.call(value) === "Uint8Array";
+}
 
 const isDataView = (view: ArrayBufferView): boolean => kindOf.call(view) === undefined;
 
@@ -108,16 +125,14 @@ export function checkData(name: string, value: unknown): ArrayBufferView {
   if (ArrayBuffer.isView(value)) {
     if (!isDetached(value)) return value;
     const buffer = bufferOf(value);
-    const detached = !types.isArrayBuffer(buffer) || isDetachedBuffer(buffer);
+    const detached = !isArrayBuffer(buffer) || isDetachedBuffer(buffer);
     throw argumentValue(name, detached ? DETACHED : OUTSIDE, value);
   }
-  // Not `instanceof`: it refuses buffers of another realm (node:vm), and accepts objects that only have the
-  // prototype.
-  if (types.isArrayBuffer(value)) {
+  if (isArrayBuffer(value)) {
     if (isDetachedBuffer(value)) throw argumentValue(name, DETACHED, value);
     return new Uint8Array(value, 0, bufferLength.call(value));
   }
-  if (types.isSharedArrayBuffer(value)) return new Uint8Array(value, 0, sharedLength.call(value));
+  if (isSharedArrayBuffer(value)) return new Uint8Array(value, 0, sharedLength.call(value));
   throw argumentType(name, "an ArrayBufferView, ArrayBuffer or SharedArrayBuffer", value);
 }
 

@@ -1,7 +1,7 @@
 // Formats a wrong argument for an error message: its kind and length, never the contents of a buffer or a list,
 // which may be private. Runs none of the caller's code.
 
-import { inspect, types } from "node:util";
+import { util } from "./util.ts";
 
 const TEXT_LENGTH_MAX = 60;
 const PROPERTIES_MAX = 6;
@@ -17,13 +17,14 @@ export function shown(value: unknown): string {
 }
 
 function shownAt(value: unknown, isOutermost: boolean): string {
-  if (typeof value === "string") return inspect(value, { maxStringLength: TEXT_LENGTH_MAX });
+  if (typeof value === "string") return util().inspect(value, { maxStringLength: TEXT_LENGTH_MAX });
   if (typeof value === "function") return "[Function]";
-  if (typeof value !== "object" || value === null) return inspect(value);
-  if (types.isProxy(value)) return "[Proxy]";
+  if (typeof value !== "object" || value === null) return util().inspect(value);
+  if (util().types.isProxy(value)) return "[Proxy]";
   if (ArrayBuffer.isView(value)) return shownView(value);
-  if (types.isArrayBuffer(value)) return `ArrayBuffer(${get(ArrayBuffer, "byteLength", value)})`;
-  if (types.isSharedArrayBuffer(value)) {
+  if (util().types.isArrayBuffer(value))
+    return `ArrayBuffer(${get(ArrayBuffer, "byteLength", value)})`;
+  if (util().types.isSharedArrayBuffer(value)) {
     return `SharedArrayBuffer(${get(SharedArrayBuffer, "byteLength", value)})`;
   }
   if (Array.isArray(value)) return `Array(${value.length})`;
@@ -53,9 +54,9 @@ function shownView(view: ArrayBufferView): string {
 /** The name of the nearest constructor that has one. */
 function className(value: object): string {
   let prototype: unknown = Object.getPrototypeOf(value);
-  while (typeof prototype === "object" && prototype !== null && !types.isProxy(prototype)) {
+  while (typeof prototype === "object" && prototype !== null && !util().types.isProxy(prototype)) {
     const made: unknown = Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
-    if (typeof made === "function" && !types.isProxy(made)) {
+    if (typeof made === "function" && !util().types.isProxy(made)) {
       const name: unknown = Object.getOwnPropertyDescriptor(made, "name")?.value;
       if (typeof name === "string" && name !== "") return name.slice(0, TEXT_LENGTH_MAX);
     }

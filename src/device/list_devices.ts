@@ -99,9 +99,8 @@ async function allLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
       return directory === null ? undefined : describe({ paths, mounts, system }, directory);
     }),
   );
-  return listed
-    .filter((device) => device !== undefined)
-    .sort((a, b) => collator.compare(a.path, b.path));
+  const { compare } = new Intl.Collator("en", { numeric: true });
+  return listed.filter((device) => device !== undefined).sort((a, b) => compare(a.path, b.path));
 }
 
 /** Awaits `answer`, or throws an error that names what is missing. */
@@ -127,8 +126,6 @@ interface Context {
   /** Sysfs directories of the devices that the system runs from. */
   readonly system: ReadonlySet<string>;
 }
-
-const collator = new Intl.Collator("en", { numeric: true });
 
 /** `medium`: whether the disk of a partition has one. */
 async function describe(

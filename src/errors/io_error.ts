@@ -1,8 +1,8 @@
 // `IoError`: failures of the system or of circumstances. Errors of wrong arguments are in argument_errors.ts.
 
 import { constants } from "node:os";
-import * as util from "node:util";
 import { shown } from "../common/shown.ts";
+import { util } from "../common/util.ts";
 import type { IoErrorCode } from "./codes.ts";
 import type { CopyResult } from "./copy_result.ts";
 import { LINUX_ERRORS } from "./linux_errors.ts";
@@ -145,7 +145,7 @@ export function systemError(errno: number): SystemError {
 }
 
 function lookUp(errno: number): SystemError {
-  const known = util.getSystemErrorMap().get(-errno) ?? LINUX_ERRORS.get(errno);
+  const known = util().getSystemErrorMap().get(-errno) ?? LINUX_ERRORS.get(errno);
   // libuv describes ENOTSUP as "operation not supported on socket"; here it never is a socket.
   if (known !== undefined) return { code: known[0], reason: known[1].replace(/ on socket$/, "") };
   const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];

@@ -2,9 +2,8 @@
 // copied, and resolved against the directory that is current at the call.
 
 import { closeSync, constants, existsSync, openSync, statSync } from "node:fs";
-import { types } from "node:util";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
-import { checkBytes } from "../common/memory_views.ts";
+import { checkBytes, isUint8Array } from "../common/memory_views.ts";
 import { shellWord } from "../common/shell_word.ts";
 import { textOf } from "../common/text_of_bytes.ts";
 import { hintFor } from "../errors/hints.ts";
@@ -112,7 +111,7 @@ function bytesIn(name: string, path: unknown): Buffer {
   }
   if (path instanceof URL) return bytesOfUrl(name, path);
   // A copy: the caller may change the bytes.
-  if (types.isUint8Array(path)) return Buffer.from(checkBytes(name, path));
+  if (isUint8Array(path)) return Buffer.from(checkBytes(name, path));
   throw argumentType(name, "a string, a file: URL or a Uint8Array", path);
 }
 

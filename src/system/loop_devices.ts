@@ -5,7 +5,6 @@
 import { type BigIntStats, fstat } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { systemError } from "../errors/io_error.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
@@ -44,7 +43,11 @@ export interface Loop {
   readonly readOnly: boolean;
 }
 
-const fstatBig = promisify(fstat) as (fd: number, options: object) => Promise<BigIntStats>;
+function fstatBig(fd: number): Promise<BigIntStats> {
+  return new Promise((resolve, reject) => {
+    fstat(fd, { bigint: true }, (error, stats) => (error ? reject(error) : resolve(stats)));
+  });
+}
 
 export function diskKey(numbers: string): Key {
   return `disk ${numbers}`;
@@ -75,7 +78,7 @@ export function numbersText(device: bigint): string {
 
 /** Rejects as fstat(2) does. */
 export async function keyOfFd(fd: number): Promise<Key> {
-  return keyOf(await fstatBig(fd, { bigint: true }));
+  return keyOf(await fstatBig(fd));
 }
 
 /** Undefined if there is no such file. */
