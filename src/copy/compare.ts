@@ -133,18 +133,23 @@ function checkCompare(source: unknown, target: unknown, options: CompareOptions)
   if (hash !== undefined) checkHashName("options.hash", hash);
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
   const end = length ?? Infinity;
-  const whole = [{ begin: 0, end }];
-  const chosen = ranges && checkRanges(ranges).map(({ offset, length }) => ({ offset, length }));
+  const spans = ranges === undefined ? [{ begin: 0, end }] : plainSpans(ranges, sourceOffset, end);
   return {
     sourceOffset,
     targetOffset,
-    spans: chosen === undefined ? whole : spansOf(chosen, sourceOffset, end),
+    spans,
     isWhole: length === undefined && ranges === undefined,
     all,
     hash,
     scope: cancelScope(checkIoOptions({ signal })),
     onProgress,
   };
+}
+
+/** Without the digests that a block map may have: they are for `copy`. */
+function plainSpans(ranges: unknown, sourceOffset: Offset, length: number): Region["spans"] {
+  const plain = checkRanges(ranges).map(({ offset, length }) => ({ offset, length }));
+  return spansOf(plain, sourceOffset, length);
 }
 
 class Comparison {
