@@ -32,13 +32,13 @@ export interface Chunk {
   readonly span: Span;
 }
 
-/** The chunks up to `limit`. Each ends on the grid of the target or at the end of its span. */
-export function* chunksOf(layout: Layout, limit: number = Infinity): Generator<Chunk> {
+/** The chunks. Each ends on the grid of the target or at the end of its span. */
+export function* chunksOf(layout: Layout): Generator<Chunk> {
   const { spans, chunkSize, targetOffset, grid } = layout;
   let index = 0;
   let previousEnd = 0;
   for (const span of spans) {
-    const end = Math.min(span.end, limit);
+    const { end } = span;
     for (let begin = span.begin; begin < end; index++) {
       const room = chunkSize - remainder(addOffset(targetOffset, begin), grid);
       const length = Math.min(room, end - begin);

@@ -12,7 +12,7 @@ import { BufferPool } from "../memory/buffer_pool.ts";
 import { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan, Reading } from "./plan.ts";
 import { type Filled, Reader, type Receiver } from "./reader.ts";
-import { Sums } from "./verify.ts";
+import { Sums } from "./sums.ts";
 import { Writer } from "./writer.ts";
 
 type OnProgress = (progress: CopyProgress, target: File) => void;
@@ -117,7 +117,7 @@ class CopyRun implements Receiver {
       this.#pool.release(buffer);
       return;
     }
-    this.#sums?.note(chunk.index, data);
+    this.#sums?.note(chunk.index, chunk.begin, data);
     const hashing = this.#digest
       .update(chunk, data, place, () => this.isOver())
       .catch((error) => this.fail(error));

@@ -1,26 +1,28 @@
 // The writing half of a copy: one target, and the account of what it has.
 
 import type { CancelScope } from "../cancellation/scope.ts";
-import { addOffset, type Bytes, remainder, roundUp } from "../common/arguments.ts";
+import type { Bytes } from "../common/arguments.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import type { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { type CopyProgress, Meter } from "../file/progress.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
 import { now } from "../native/clock.ts";
-import { type Chunk, chunksOf } from "./chunks.ts";
+import type { Chunk } from "./chunks.ts";
 import { Destination } from "./destination.ts";
 import { endedBy } from "./ended_by.ts";
 import { Gate } from "./gate.ts";
 import type { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan } from "./plan.ts";
 import { joined } from "./salvage.ts";
-import { differs, narrowDown, type Sums } from "./verify.ts";
+import type { Sums } from "./sums.ts";
+import { differs, firstDifference } from "./verify.ts";
 
 /** What the writers of one copy share. */
 export interface Shared {
   readonly scope: CancelScope;
   readonly pool: BufferPool;
+  /** To verify. */
   readonly sums: Sums | undefined;
   readonly digest: OrderedDigest;
   readonly readErrors: readonly ReadError[];
@@ -96,14 +98,15 @@ export class Writer {
 
   /** When all has been read: writes what it still has, and ends the target. Never rejects. */
   async finish(): Promise<void> {
-    const { target, sync, verify } = this.#plan;
+    const { target, sync } = this.#plan;
+    const { scope, sums } = this.#shared;
     await Promise.all(this.#running);
     try {
       if (this.#failure !== undefined) return;
       await this.#destination.extendTo(this.#prefix);
-      if (sync) await target.syncAll(this.#shared.scope);
+      if (sync) await target.syncAll(scope);
       this.#meter.end();
-      if (verify && this.#failure === undefined) await this.#verify();
+      if (sums !== undefined && this.#failure === undefined) await this.#verify(sums);
     } catch (error) {
       this.fail(error);
     } finally {
@@ -118,57 +121,19 @@ export class Writer {
     this.#doneWith(chunk, data.byteLength);
   }
 
-  async #verify(): Promise<void> {
-    const { target, targetOffset } = this.#plan;
-    const { pool, scope, sums } = this.#shared;
-    const end = this.#prefix;
+  async #verify(sums: Sums): Promise<void> {
     this.#meter = this.#startMeter("verify", this.#destination.bytes);
-    await target.invalidateCache();
-    let first = Infinity;
-    /** Of the chunk with the first difference. */
-    let chunkEnd = end;
-    const compare = async (chunk: Chunk, buffer: Bytes): Promise<void> => {
-      if (chunk.begin > first || this.#failure !== undefined) return;
-      const offset = addOffset(targetOffset, chunk.begin);
-      const unit = target.alignment.offset;
-      const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
-      const read = await target.readAt(buffer.subarray(0, wide), offset, scope);
-      const bytes = Math.min(read, chunk.length);
-      const differs = sums?.compare(chunk.index, buffer.subarray(0, bytes)) ?? -1;
-      const at = differs >= 0 || bytes === chunk.length ? differs : bytes;
-      if (at >= 0 && chunk.begin + at < first) {
-        first = chunk.begin + at;
-        chunkEnd = chunk.begin + chunk.length;
-      }
-      this.#meter.add(chunk.length);
-    };
-    await this.#eachChunk(pool, end, compare);
+    const first = await firstDifference(this.#plan, { ...this.#shared, sums }, (bytes) => {
+      this.#meter.add(bytes);
+      return this.#failure === undefined;
+    });
     if (this.#failure !== undefined) return;
-    if (first !== Infinity) {
-      const exact = await narrowDown(this.#plan, first, chunkEnd, scope);
-      this.#prefix = exact;
-      throw differs(this.#plan, exact);
+    if (first !== undefined) {
+      this.#prefix = first;
+      throw differs(this.#plan, first);
     }
     this.#verified = true;
     this.#meter.end();
-  }
-
-  /** Runs `use` on every chunk up to `end`, some at a time. Rejects with the first error, when all have settled. */
-  async #eachChunk(
-    pool: BufferPool,
-    end: number,
-    use: (chunk: Chunk, buffer: Bytes) => Promise<void>,
-  ): Promise<void> {
-    const chunks = chunksOf(this.#plan, end);
-    const lane = async (): Promise<void> => {
-      for (const chunk of chunks) {
-        const buffer = await pool.acquire();
-        await use(chunk, buffer).finally(() => pool.release(buffer));
-      }
-    };
-    const lanes = Array.from({ length: this.#plan.concurrency }, lane);
-    const results = await Promise.allSettled(lanes);
-    for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
   // Accounts ------------------------------------------------------------------------------------------
