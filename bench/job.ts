@@ -11,7 +11,7 @@ export type ProbeKind = "delay" | "ticks";
 
 export interface Job {
   readonly path: string;
-  /** What is written to, in the rows that write; else "". */
+  /** What is written to, in the rows that write (several paths are separated by commas); else "". */
   readonly onto: string;
   /** Open with O_DIRECT. */
   readonly direct: boolean;

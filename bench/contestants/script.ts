@@ -81,6 +81,20 @@ export const bunAioCopy: Contestant = new ScriptContestant({
   seconds: 60,
 });
 
+export const bunAioCopyToAll: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_copy_to_all.ts",
+  seconds: 60,
+});
+
+/** The same targets, one after the other. */
+export const bunAioCopies: Contestant = new ScriptContestant({
+  name: "bun-aio, four copies",
+  script: "bun_aio_copy_to_all.ts",
+  change: { buffers: "foreign" },
+  seconds: 60,
+});
+
 export const bunAioBeside: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "bun_aio_beside.ts",

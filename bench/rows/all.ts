@@ -2,7 +2,7 @@
 
 import { batches } from "./batches.ts";
 import { cachedRandom } from "./cached_random.ts";
-import { deviceCopy, fileCopy } from "./copies.ts";
+import { copyToFour, deviceCopy, fileCopy } from "./copies.ts";
 import { eventLoopDelay } from "./event_loop_delay.ts";
 import { foreignViews } from "./foreign_views.ts";
 import { gatheredWrites } from "./gathered_writes.ts";
@@ -28,6 +28,7 @@ export const allRows: readonly Row[] = [
   gatheredWrites,
   fileCopy,
   deviceCopy,
+  copyToFour,
   readsBesideCopy,
   streams,
   batches,

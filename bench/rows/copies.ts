@@ -4,7 +4,7 @@
 
 import { dd } from "../contestants/dd.ts";
 import { fioBatch, fioWrite } from "../contestants/fio.ts";
-import { bunAioCopy } from "../contestants/script.ts";
+import { bunAioCopies, bunAioCopy, bunAioCopyToAll } from "../contestants/script.ts";
 import type { TargetName } from "../targets/targets.ts";
 import { mebibytesPerSecond } from "./metrics.ts";
 import type { Bar, Row } from "./row.ts";
@@ -44,6 +44,17 @@ export const fileCopy: Row = copies(
   "file",
   "scratch",
 );
+export const copyToFour: Row = {
+  name: "copy-to-all",
+  title: "copyToAll: file to four loop devices, O_DIRECT",
+  target: "file",
+  onto: "scratches",
+  metric: mebibytesPerSecond,
+  job: fileCopy.job,
+  cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCopyToAll, bunAioCopies] }],
+  bars: [{ case: LABEL, of: "bun-aio", against: "bun-aio, four copies", atLeast: 2 }],
+  charted: false,
+};
 export const deviceCopy: Row = copies(
   "copy-device",
   "copy: loop device to loop device, O_DIRECT",

@@ -5,7 +5,15 @@ import { attachLoopDevice, createMemoryDevice } from "./loop_device.ts";
 import { type Target, Unavailable } from "./target.ts";
 import { createZramDevice } from "./zram_device.ts";
 
-export type TargetName = "file" | "loop" | "scratch" | "zram" | "large" | "largeScratch";
+export type TargetName =
+  | "file"
+  | "loop"
+  | "scratch"
+  /** Four of them; their paths are separated by commas. */
+  | "scratches"
+  | "zram"
+  | "large"
+  | "largeScratch";
 
 /** The large ones, for what is over too soon otherwise. */
 const TIMES_LARGER = 4;
@@ -63,6 +71,7 @@ export class Targets implements AsyncDisposable {
     if (name === "file") this.#made.set(name, await createImageFile(bytes));
     else if (name === "scratch" || name === "largeScratch")
       this.#made.set(name, await createMemoryDevice(bytes));
+    else if (name === "scratches") this.#made.set(name, await createScratches(4, bytes));
     else if (name === "large") this.#made.set(name, await createMemoryDevice(bytes, fill));
     else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
     else {
@@ -70,4 +79,12 @@ export class Targets implements AsyncDisposable {
       this.#made.set(name, await attachLoopDevice(this.path("file")));
     }
   }
+}
+
+async function createScratches(count: number, bytes: number): Promise<Target> {
+  await using made = new AsyncDisposableStack();
+  const paths: string[] = [];
+  for (let i = 0; i < count; i++) paths.push(made.use(await createMemoryDevice(bytes)).path);
+  const kept = made.move();
+  return { path: paths.join(","), [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
