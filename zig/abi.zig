@@ -87,6 +87,9 @@ pub const Kind = enum(u32) {
     /// `DataRanges`, `argument`: 1 if others may use the offset of the descriptor, which then must
     /// not move even for a moment.
     data_ranges = 20,
+    /// Takes a file system off. `address`: the NUL-terminated path it is mounted at, `argument`: the
+    /// number of the mount (proc_pid_mountinfo(5)), where the system numbers them.
+    unmount = 21,
 };
 
 /// Commands of a simulated device, beside the operations of every device. Executed in the order

@@ -21,6 +21,7 @@ import { closeState, holdSyncs } from "../file/close.ts";
 import { File } from "../file/file.ts";
 import {
   adoptFd,
+  checkOpen,
   checkRing,
   type FileInit,
   type FromFdOptions,
@@ -32,6 +33,7 @@ import { type OpenFile, openFileOf } from "../file/open_file.ts";
 import { isDeviceFolder, noDevice } from "../file/open_hints.ts";
 import { type Path, PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
+import { now } from "../native/clock.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
 import { proactorOf } from "../ring/ring.ts";
@@ -41,7 +43,8 @@ import { askOn } from "../system/loop_devices.ts";
 import { SYSTEM_PATHS } from "../system/sysfs.ts";
 import type { Change } from "../transfer/request.ts";
 import { writeZeroChunks } from "../transfer/zeroes.ts";
-import { imageGeometry, readGeometry } from "./geometry.ts";
+import { imageGeometry, readGeometry, readOnlyError } from "./geometry.ts";
+import { type Target, toldOf, unmountAll } from "./unmount.ts";
 
 export interface BlockDeviceOptions extends OpenOptions {
   /**
@@ -51,6 +54,16 @@ export interface BlockDeviceOptions extends OpenOptions {
    * when writing. An image cannot be held: it can still be attached later.
    */
   exclusive?: boolean | undefined;
+  /**
+   * First unmounts the file systems on the device and on its partitions (umount2(2), never lazily and never by force).
+   * Default false. Rejects with EBUSY, and leaves all of them mounted, if the system runs from the device
+   * (`BlockDeviceInfo.system`), if a volume, RAID or loop device is built on it or on a file of it (that takes more
+   * than unmounting), or if something else is mounted in or over one of them. If one is in use, it rejects with EBUSY
+   * and names the processes; what was unmounted before that stays so, and the error says it. `signal` and `timeout`
+   * take effect between two of them. Other mount namespaces are not touched: a file system that is mounted in one of
+   * them, too, keeps the device busy. Images are not unmounted. Needs root; Linux and FreeBSD.
+   */
+  unmount?: boolean | undefined;
   /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
   sectorSize?: number | undefined;
 }
@@ -314,15 +327,37 @@ export function checkSectorSize(size: unknown): number | undefined {
 
 /** Opens what `BlockDevice.open` wraps. */
 export async function openInit(path: Path, options: BlockDeviceOptions): Promise<DeviceInit> {
-  const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize"];
+  const known = [...OPEN_OPTION_NAMES, "exclusive", "sectorSize", "unmount"];
   checkOptions("BlockDevice.open", options, known);
-  const { exclusive, sectorSize, ...rest } = options;
+  const { exclusive, sectorSize, unmount = false, ...rest } = options;
   const asked =
     exclusive === undefined ? options.write === true : checkBoolean("options.exclusive", exclusive);
+  const unmounts = checkBoolean("options.unmount", unmount);
   const sector = checkSectorSize(sectorSize);
   using name = new PathName("path", path);
-  name.hold(proactorOf(checkRing(rest.ring)));
-  return await examined(await openDevice(name, rest, { exclusive: asked }), sector);
+  const proactor = proactorOf(checkRing(rest.ring));
+  name.hold(proactor);
+  const open = async (given: OpenOptions): Promise<DeviceInit> =>
+    examined(await openDevice(name, given, { exclusive: asked }), sector);
+  return await (unmounts ? openUnmounted({ name, proactor }, rest, open) : open(rest));
+}
+
+async function openUnmounted(
+  device: Pick<Target, "name" | "proactor">,
+  options: OpenOptions,
+  open: (options: OpenOptions) => Promise<DeviceInit>,
+): Promise<DeviceInit> {
+  // Nothing is unmounted for a call that is refused anyway.
+  const { scope } = checkOpen(device.name, options, 0);
+  const unmounted = await unmountAll({ ...device, scope, writes: options.write === true });
+  // What is left of the timeout.
+  const deadline = scope?.deadline ?? Infinity;
+  const left = deadline === Infinity ? {} : { timeout: Math.max(0, deadline - now()) };
+  try {
+    return await open({ ...options, ...left });
+  } catch (error) {
+    throw toldOf(error, unmounted);
+  }
 }
 
 async function adoptInit(
@@ -486,13 +521,7 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
     );
   }
   if (state.writable && geometry.readOnly === true) {
-    throw new IoError("EROFS", {
-      reason: "the device is read-only",
-      errno: -errnoOf("EROFS"),
-      syscall: "open",
-      path: state.path,
-      hint: "It is write-protected, or was made read-only (blockdev(8) --setro)",
-    });
+    throw readOnlyError(state.path);
   }
   state.setLimit(geometry.size);
   return geometry;

@@ -24,6 +24,7 @@ const SYSCALLS: Readonly<Record<number, string>> = {
   [Kind.deviceCommand]: "device",
   [Kind.loopStatus]: "ioctl",
   [Kind.dataRanges]: "lseek",
+  [Kind.unmount]: "umount",
 };
 
 export function syscallName(kind: number): string {

@@ -95,6 +95,12 @@ export function setResult(error: IoError, result: CopyResult): IoError {
   return Object.assign(error, { result });
 }
 
+/** Adds a sentence to the hint and the message. */
+export function addHint(error: IoError, sentence: string): IoError {
+  const hint = error.hint === undefined ? sentence : `${error.hint}. ${sentence}`;
+  return Object.assign(error, { hint, message: `${error.message}. ${sentence}` });
+}
+
 /** The same system error with another hint. */
 export function hinted(error: IoError, hint: string | undefined): IoError {
   if (hint === error.hint) return error;

@@ -1,6 +1,6 @@
 // Opens a path or adopts a descriptor: makes the record and the native file index behind a `File`.
 
-import { cancelScope } from "../cancellation/scope.ts";
+import { type CancelScope, cancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import {
   checkBoolean,
@@ -85,21 +85,7 @@ export async function openFile(
   flags: number,
   as: Asked["as"] = "file",
 ): Promise<FileInit> {
-  const argument = openFlags(options) | flags;
-  const mode =
-    options.mode === undefined ? 0o666 : checkInteger("options.mode", options.mode, 0, 0o7777);
-  const unaligned = checkUnalignedWrites(options.unalignedWrites);
-  if (unaligned === "rmw" && (argument & READ_AND_WRITE) !== READ_AND_WRITE) {
-    throw argumentValue("options.unalignedWrites", "needs { read: true, write: true }", unaligned);
-  }
-  const context: ErrorContext = {
-    kind: abi.Kind.open,
-    file: undefined,
-    syscall: "open",
-    path: name.text,
-  };
-  const scope = cancelScope(checkIoOptions(options));
-  scope?.throwIfCancelled({ ...context, transferred: 0 });
+  const { argument, mode, unaligned, context, scope } = checkOpen(name, options, flags);
   // Last: getters of the other options are the caller's code and may close the ring.
   const ring = checkRing(options.ring);
   if (ring.backend !== "simulated") name.hold(proactorOf(ring));
@@ -129,6 +115,36 @@ export async function openFile(
       ...{ as, flags: argument, refusal, ask: askOn(proactorOf(ring)) },
     });
   }
+}
+
+/** What an open needs of its options. */
+interface CheckedOpen {
+  /** Bits of `abi.OpenFlag`. */
+  readonly argument: number;
+  readonly mode: number;
+  readonly unaligned: "reject" | "rmw";
+  readonly context: ErrorContext;
+  readonly scope: CancelScope | undefined;
+}
+
+/** Throws for wrong options, and if the open is cancelled already. */
+export function checkOpen(name: PathName, options: OpenOptions, flags: number): CheckedOpen {
+  const argument = openFlags(options) | flags;
+  const mode =
+    options.mode === undefined ? 0o666 : checkInteger("options.mode", options.mode, 0, 0o7777);
+  const unaligned = checkUnalignedWrites(options.unalignedWrites);
+  if (unaligned === "rmw" && (argument & READ_AND_WRITE) !== READ_AND_WRITE) {
+    throw argumentValue("options.unalignedWrites", "needs { read: true, write: true }", unaligned);
+  }
+  const context: ErrorContext = {
+    kind: abi.Kind.open,
+    file: undefined,
+    syscall: "open",
+    path: name.text,
+  };
+  const scope = cancelScope(checkIoOptions(options));
+  scope?.throwIfCancelled({ ...context, transferred: 0 });
+  return { argument, mode, unaligned, context, scope };
 }
 
 const READ_AND_WRITE = abi.OpenFlag.read | abi.OpenFlag.write;

@@ -18,6 +18,7 @@ import {
   numbersOfKey,
 } from "./loop_devices.ts";
 import { type Mount, MountTable, readMounts, readSwaps } from "./mounts.ts";
+import { mountedElsewhere, openedBy } from "./processes.ts";
 import {
   deviceNumbers,
   directoryOf,
@@ -26,7 +27,6 @@ import {
   nodeOf,
   nodePath,
   numbersOf,
-  openedBy,
   partitionsOf,
   SYSTEM_PATHS,
   type SystemPaths,
@@ -258,6 +258,7 @@ export async function explainBusy(
     (await swappedTo(paths, relatives)) ??
     (await heldBy(relatives)) ??
     (await loopedOver(paths, relatives, ask)) ??
+    (await mountedOutside(paths, relatives)) ??
     (await openIn(paths, relatives))
   );
 }
@@ -285,7 +286,7 @@ async function mountedOn(
   return undefined;
 }
 
-async function swappedTo(
+export async function swappedTo(
   paths: SystemPaths,
   relatives: readonly string[],
 ): Promise<string | undefined> {
@@ -302,7 +303,7 @@ async function swappedTo(
   return undefined;
 }
 
-async function heldBy(relatives: readonly string[]): Promise<string | undefined> {
+export async function heldBy(relatives: readonly string[]): Promise<string | undefined> {
   for (const directory of relatives) {
     for (const holder of await namesIn(join(directory, "holders"))) {
       const name = await textOf(join(directory, "holders", holder, "dm", "name"));
@@ -325,6 +326,17 @@ async function loopedOver(
     if (loop !== undefined) return `${nodeOf(paths, directory)} is held by ${loop.path}`;
   }
   return undefined;
+}
+
+async function mountedOutside(
+  paths: SystemPaths,
+  relatives: readonly string[],
+): Promise<string | undefined> {
+  const mount = await mountedElsewhere(paths, relatives);
+  if (mount === undefined) return undefined;
+  const { node, pid, seenBy } = mount;
+  const place = shellWord(bytesOfText(mount.mountPoint));
+  return `${node} is mounted in the mount namespace of ${seenBy}; unmount it there first (nsenter -m -t ${pid} umount ${place})`;
 }
 
 async function openIn(

@@ -23,7 +23,7 @@ export async function listFreebsdDevices(): Promise<BlockDeviceInfo[]> {
   return parseFreebsd({ confxml, mounts, swaps });
 }
 
-async function printed(command: string[]): Promise<string> {
+export async function printed(command: string[]): Promise<string> {
   const child = Bun.spawn(command, { stdout: "pipe", stderr: "ignore", stdin: "ignore" });
   return (await new Response(child.stdout).text()).replaceAll("\0", "");
 }

@@ -1,7 +1,7 @@
 // What Linux reports of block devices in /sys and /proc (Documentation/ABI/stable/sysfs-block). All reads are
 // asynchronous: sysfs may wait for a device. The roots are parameters, so that tests can use a tree of their own.
 
-import { readdir, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
+import { readdir, readFile, realpath, stat, statfs } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { bytesOfText, escapedText } from "../common/text_of_bytes.ts";
@@ -178,21 +178,4 @@ export async function backingFile(directory: string): Promise<BackingFile | null
   const exists = !text.endsWith(DELETED);
   const bytes = exists ? line : line.subarray(0, -DELETED.length);
   return { text, path: bytes.toString(), bytes, exists };
-}
-
-/** Processes that have `node` open, as far as this user may see: "name (pid)". */
-export async function openedBy(paths: SystemPaths, node: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const pid of await namesIn(paths.proc)) {
-    if (!/^\d+$/.test(pid)) continue;
-    const folder = join(paths.proc, pid, "fd");
-    for (const fd of await namesIn(folder)) {
-      const target = await readlink(join(folder, fd)).catch(() => "");
-      if (target !== node) continue;
-      const name = (await textOf(join(paths.proc, pid, "comm"))) ?? "process";
-      found.push(Number(pid) === process.pid ? "this process" : `${name} (pid ${pid})`);
-      break;
-    }
-  }
-  return found;
 }

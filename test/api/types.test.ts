@@ -89,6 +89,7 @@ test("BlockDevice", () => {
   expectTypeOf(api.BlockDevice.open).returns.toEqualTypeOf<Promise<api.BlockDevice>>();
   expectTypeOf<api.BlockDevice["geometry"]>().toEqualTypeOf<api.Geometry>();
   expectTypeOf(api.listBlockDevices).returns.toEqualTypeOf<Promise<api.BlockDeviceInfo[]>>();
+  expectTypeOf<api.BlockDeviceOptions["unmount"]>().toEqualTypeOf<boolean | undefined>();
   expect(methods(api.BlockDevice)).toContain("geometry");
 });
 

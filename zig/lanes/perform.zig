@@ -31,6 +31,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .attach_image => attachImage(system, operation),
         .loop_status => loopStatus(system, operation),
         .data_ranges => dataRanges(system, operation),
+        .unmount => unmount(system, operation),
         .device_command => negative(.OPNOTSUPP),
     };
 }
@@ -95,6 +96,13 @@ fn dataRanges(system: anytype, operation: *Operation) isize {
     answer.* = .{ .next = operation.offset };
     const end = operation.offset + operation.length;
     return system.dataRanges(operation.fd, operation.argument != 0, end, answer);
+}
+
+fn unmount(system: anytype, operation: *Operation) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, "unmount")) return negative(.OPNOTSUPP);
+    const path: [*:0]const u8 = @ptrFromInt(operation.address);
+    return system.unmount(path, operation.argument);
 }
 
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {

@@ -157,6 +157,7 @@ pub fn PosixAio(comptime Os: type) type {
                 .open, .close, .stat, .truncate, .allocate, .invalidate_cache => .no,
                 .probe, .geometry, .discard, .write_zeroes => .no,
                 .reread_partitions, .attach_image, .device_command, .loop_status, .data_ranges => .no,
+                .unmount => .no,
             };
         }
 

@@ -39,6 +39,11 @@ pub fn FaultOs(comptime Real: type) type {
             return Real.loopStatus(number, status);
         }
 
+        pub fn unmount(path: [*:0]const u8, id: u32) isize {
+            if (!@hasDecl(Real, "unmount")) return negative(.OPNOTSUPP);
+            return Real.unmount(path, id);
+        }
+
         var state: std.atomic.Value(u64) = .init(1);
         var rates: abi.RingOptions = std.mem.zeroes(abi.RingOptions);
 

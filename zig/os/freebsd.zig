@@ -294,6 +294,15 @@ pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method
     return 0;
 }
 
+const mounts = struct {
+    extern "c" fn unmount(path: [*:0]const u8, flags: c_int) c_int;
+};
+
+/// unmount(2) without MNT_FORCE: EBUSY while anything uses it. Mounts have no numbers.
+pub fn unmount(path: [*:0]const u8, _: u32) isize {
+    return unix.signed(mounts.unmount(path, 0));
+}
+
 /// GEOM tastes a disk again when its last writer closes it; no call triggers that earlier.
 pub fn rereadPartitions(_: i32) isize {
     return negative(.OPNOTSUPP);

@@ -65,6 +65,7 @@ const Wanted = struct {
             .readv, .writev => .{ .bytes = 1, .alignment = 8 },
             .open, .stat, .probe, .geometry, .loop_status, .data_ranges => .{ .bytes = 1, .alignment = 8 },
             .attach_image => .{ .bytes = 1, .alignment = 4 },
+            .unmount => .{ .bytes = 1 },
             .device_command => switch (row.argument) {
                 @intFromEnum(abi.DeviceCommand.add_rule) => .{ .bytes = 1, .alignment = 8 },
                 @intFromEnum(abi.DeviceCommand.read_image) => .{ .bytes = row.length },
