@@ -46,17 +46,16 @@ export class Digest {
     this.#hasher = new Bun.CryptoHasher(name);
   }
 
-  /** `isOver` is asked before each slice: what is left is not worth hashing then. */
-  async update(data: Uint8Array, isOver: () => boolean): Promise<void> {
-    for (let at = 0; at < data.byteLength && !isOver(); at += SLICE_BYTES) {
-      await this.#slice(data.subarray(at, at + SLICE_BYTES));
-    }
-  }
-
-  /** Hashes `length` zeroes. */
-  async zeroes(length: number, isOver: () => boolean): Promise<void> {
-    for (let left = length; left > 0 && !isOver(); left -= SLICE_BYTES) {
-      await this.#slice(zeroes.subarray(0, left));
+  /**
+   * Adds data, or as many zeroes. `isOver` is asked before each slice: what is left is not worth hashing then.
+   */
+  async update(data: Uint8Array | number, isOver: () => boolean): Promise<void> {
+    const length = typeof data === "number" ? data : data.byteLength;
+    for (let at = 0; at < length && !isOver(); at += SLICE_BYTES) {
+      const end = Math.min(at + SLICE_BYTES, length);
+      await this.#slice(
+        typeof data === "number" ? zeroes.subarray(0, end - at) : data.subarray(at, end),
+      );
     }
   }
 

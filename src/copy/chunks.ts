@@ -30,21 +30,43 @@ export interface Chunk {
   /** Where the chunk before it ends: what lies between the two is not copied. */
   readonly previousEnd: number;
   readonly span: Span;
+  /** It is not read, and has no data. */
+  readonly isHole: boolean;
 }
 
 /** The chunks. Each ends on the grid of the target or at the end of its span. */
 export function* chunksOf(layout: Layout): Generator<Chunk> {
-  const { spans, chunkSize, targetOffset, grid } = layout;
-  let index = 0;
-  let previousEnd = 0;
-  for (const span of spans) {
-    const { end } = span;
-    for (let begin = span.begin; begin < end; index++) {
+  const cutter = new Cutter(layout);
+  for (const span of layout.spans) yield* cutter.data(span, span.begin, span.end);
+}
+
+/** Cuts parts of spans into chunks, in ascending order. */
+export class Cutter {
+  readonly #layout: Layout;
+  #index = 0;
+  #previousEnd = 0;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  *data(span: Span, from: number, end: number): Generator<Chunk> {
+    const { chunkSize, targetOffset, grid } = this.#layout;
+    for (let begin = from; begin < end; begin = this.#previousEnd) {
       const room = chunkSize - remainder(addOffset(targetOffset, begin), grid);
-      const length = Math.min(room, end - begin);
-      yield { index, begin, length, previousEnd, span };
-      begin += length;
-      previousEnd = begin;
+      yield this.#chunk(span, begin, Math.min(room, end - begin), false);
     }
+  }
+
+  *hole(span: Span, from: number, end: number, most: number): Generator<Chunk> {
+    for (let begin = from; begin < end; begin = this.#previousEnd) {
+      yield this.#chunk(span, begin, Math.min(most, end - begin), true);
+    }
+  }
+
+  #chunk(span: Span, begin: number, length: number, isHole: boolean): Chunk {
+    const previousEnd = this.#previousEnd;
+    this.#previousEnd = begin + length;
+    return { index: this.#index++, begin, length, previousEnd, span, isHole };
   }
 }

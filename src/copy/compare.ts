@@ -257,8 +257,7 @@ class Comparison {
     meter: Meter<"compare">,
   ): Promise<void> {
     const isOver = (): boolean => this.#failure !== undefined || this.#isCancelled();
-    if (data !== undefined) await this.#digest?.update(data, isOver);
-    else await this.#digest?.zeroes(length, isOver);
+    await this.#digest?.update(data ?? length, isOver);
     this.#throwIfOver();
     meter.add(length);
   }

@@ -41,11 +41,20 @@ export class Destination {
 
   /** Writes data, leaving out its zeroes if the target is to have holes. */
   async put(begin: number, data: Bytes): Promise<void> {
-    if (begin + data.byteLength > this.#plan.room) {
-      throw noRoom(this.#plan, begin, data.byteLength);
-    }
+    this.#checkRoom(begin, data.byteLength);
     if (this.#plan.sparse) await this.#putRuns(begin, data);
     else await this.#putData(begin, data);
+  }
+
+  /** Makes a hole that begins and ends on the grid. */
+  async putHole(begin: number, length: number): Promise<void> {
+    this.#checkRoom(begin, length);
+    await this.#zero(begin, length);
+    this.bytesSkipped += length;
+  }
+
+  #checkRoom(begin: number, length: number): void {
+    if (begin + length > this.#plan.room) throw noRoom(this.#plan, begin, length);
   }
 
   /** Writes the runs of zeroes and data, all at once. */
@@ -60,7 +69,7 @@ export class Destination {
         end += HOLE_BYTES;
       }
       const part = data.subarray(at, end);
-      const put = zero ? this.#putHole(begin + at, part) : this.#putData(begin + at, part);
+      const put = zero ? this.#putZeroes(begin + at, part) : this.#putData(begin + at, part);
       parts.push(put);
       at = end;
     }
@@ -75,20 +84,26 @@ export class Destination {
     this.#dataEnd = Math.max(this.#dataEnd, at + data.byteLength);
   }
 
-  async #putHole(at: number, data: Bytes): Promise<void> {
-    const { target, targetOffset, sizeBefore, grid } = this.#plan;
-    const offset = addOffset(targetOffset, at);
-    // Past the end of a regular file there is nothing to zero.
-    const old = sizeBefore - Number(offset);
-    const length =
-      target.kind === "regular" ? Math.min(data.byteLength, Math.max(0, old)) : data.byteLength;
-    const unaligned = remainder(offset, grid) > 0 || length % grid > 0;
-    if (length > 0 && target.kind === "disk" && unaligned) {
+  /** Zeroes are a hole, unless they share a sector of a disk with data. */
+  async #putZeroes(at: number, data: Bytes): Promise<void> {
+    const { target, targetOffset, grid } = this.#plan;
+    const length = data.byteLength;
+    const unaligned = remainder(addOffset(targetOffset, at), grid) > 0 || length % grid > 0;
+    if (target.kind === "disk" && unaligned) {
       await this.#putData(at, data);
       return;
     }
-    if (length > 0) await zeroRange(openFileOf(target), offset, length, this.#scope);
-    this.bytesSkipped += data.byteLength;
+    await this.#zero(at, length);
+    this.bytesSkipped += length;
+  }
+
+  async #zero(at: number, length: number): Promise<void> {
+    const { target, targetOffset, sizeBefore } = this.#plan;
+    const offset = addOffset(targetOffset, at);
+    // Past the end of a regular file there is nothing to zero.
+    const old = target.kind === "regular" ? Math.max(0, sizeBefore - Number(offset)) : Infinity;
+    const bytes = Math.min(length, old);
+    if (bytes > 0) await zeroRange(openFileOf(target), offset, bytes, this.#scope);
   }
 
   /** Makes a regular target at least this long: a hole at its end does not extend it. */

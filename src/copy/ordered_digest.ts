@@ -42,15 +42,21 @@ export class OrderedDigest {
   }
 
   /** Hashes a chunk when its place has come. Rejects if the digest of a span that it ends is not met. */
-  async update(chunk: Chunk, data: Bytes, place: Place, isOver: () => boolean): Promise<void> {
+  async update(
+    chunk: Chunk,
+    data: Bytes | undefined,
+    place: Place,
+    isOver: () => boolean,
+  ): Promise<void> {
     const { span, begin } = chunk;
+    const length = data?.byteLength ?? chunk.length;
     if (this.#digest === undefined && span.digest === undefined) return;
     await place.before;
-    await this.#digest?.update(data, isOver);
+    await this.#digest?.update(data ?? length, isOver);
     if (span.digest === undefined) return;
     this.#ofSpan ??= new Digest("sha256");
-    await this.#ofSpan.update(data, isOver);
-    if (begin + data.byteLength === span.end && !isOver()) this.#endSpan(span);
+    await this.#ofSpan.update(data ?? length, isOver);
+    if (begin + length === span.end && !isOver()) this.#endSpan(span);
   }
 
   #endSpan(span: Span): void {

@@ -23,6 +23,7 @@ import { openFileOf } from "../file/open_file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { Kind, WINDOW_BYTES_DEFAULT } from "../native/abi.gen.ts";
 import type { Layout, Span } from "./chunks.ts";
+import type { Holes } from "./holes.ts";
 import type { Side } from "./overlap.ts";
 import { type CopyRange, checkRanges, spansOf } from "./ranges.ts";
 import { checkSource } from "./sides.ts";
@@ -56,7 +57,8 @@ export interface CopyOptions {
   concurrency?: number | undefined;
   /**
    * Leaves out blocks of zeroes (64 KiB): they become holes in a regular file, and are zeroed by the device itself
-   * on a disk. They read as zeroes afterwards, whatever was there before. Default false.
+   * on a disk. They read as zeroes afterwards, whatever was there before. Holes of a file as source are not read.
+   * Default false.
    */
   sparse?: boolean | undefined;
   /**
@@ -123,6 +125,8 @@ export const CONCURRENCY_MAX: number = 1024;
 const LANES_MIN = 2;
 /** Alignment of holes in bytes: a page, a multiple of the sectors of any device. */
 const HOLE_GRID_BYTES = 4096;
+/** Zeroed by a disk in one request, in bytes: seconds at most, in which it cannot be stopped. */
+const DISK_HOLE_BYTES_MAX = 64 * 2 ** 20;
 
 /** What is read, and how; the same for every target. */
 export interface Reading extends Layout {
@@ -138,6 +142,8 @@ export interface Reading extends Layout {
   readonly concurrency: number;
   /** Chunks in memory at once. */
   readonly buffers: number;
+  /** Undefined: holes are read like data. */
+  readonly holes: Holes | undefined;
   readonly skipErrors: boolean;
   readonly hash: HashName | undefined;
   readonly verify: boolean;
@@ -184,6 +190,7 @@ export async function planReading(
     concurrency,
     buffers: targets.length === 1 ? concurrency : ahead(concurrency, chunkSize),
     grid,
+    holes: holesOf(sourceOffset, size, targets, options),
     skipErrors: options.onReadError === "skip",
     hash: options.hash,
     verify: options.verify === true,
@@ -234,6 +241,18 @@ export function sidesOf(
 
 function hasHoles(target: File, options: CommonOptions): boolean {
   return options.sparse === true && (target.kind === "regular" || target.kind === "disk");
+}
+
+function holesOf(
+  sourceOffset: Offset,
+  size: number | undefined,
+  targets: readonly File[],
+  options: CommonOptions,
+): Holes | undefined {
+  if (size === undefined || !targets.every((target) => hasHoles(target, options))) return undefined;
+  const isDisk = targets.some(({ kind }) => kind === "disk");
+  const sourceBytes = Math.max(0, size - Number(sourceOffset));
+  return { sourceOffset, sourceBytes, most: isDisk ? DISK_HOLE_BYTES_MAX : Infinity };
 }
 
 function gridOf(target: File, options: CommonOptions): number {

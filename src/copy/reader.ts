@@ -8,6 +8,7 @@ import { File } from "../file/file.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
 import { type Chunk, chunksOf } from "./chunks.ts";
 import { Gate } from "./gate.ts";
+import { chunksAroundHoles } from "./holes.ts";
 import { Input } from "./input.ts";
 import type { OrderedDigest, Place } from "./ordered_digest.ts";
 import { isBadPlace } from "./pieces.ts";
@@ -17,8 +18,8 @@ import { salvage } from "./salvage.ts";
 /** A filled buffer. */
 export interface Filled {
   readonly chunk: Chunk;
-  /** The filled part; empty when the source ended before it. */
-  readonly data: Bytes;
+  /** The filled part; empty when the source ended before it. Undefined for a hole. */
+  readonly data: Bytes | undefined;
   readonly buffer: Bytes;
   readonly place: Place;
 }
@@ -85,29 +86,43 @@ export class Reader {
   async #readFile(source: File): Promise<void> {
     const reads = new Gate(this.#reading.concurrency);
     const running = new Set<Promise<void>>();
-    for (const chunk of chunksOf(this.#reading)) {
-      const buffer = await this.#acquire();
-      if (buffer === undefined) break;
-      if (this.#receiver.isOver() || chunk.begin >= this.#end) {
-        this.#pool.release(buffer);
-        break;
-      }
-      const place = this.#digest.takePlace();
-      const filling = reads
-        .run(() => this.#read(source, chunk, buffer))
-        .then((bytes) => {
-          if (bytes < chunk.length) this.#ends(chunk, bytes);
-          this.#receiver.take({ chunk, data: buffer.subarray(0, bytes), buffer, place });
-        })
-        .catch((error) => {
-          this.#receiver.fail(error);
-          place.end();
+    try {
+      for await (const chunk of this.#chunks(source)) {
+        // A hole takes a buffer too: only so many chunks are under way.
+        const buffer = await this.#acquire();
+        if (buffer === undefined) break;
+        if (this.#receiver.isOver() || chunk.begin >= this.#end) {
           this.#pool.release(buffer);
-        })
-        .finally(() => running.delete(filling));
-      running.add(filling);
+          break;
+        }
+        const place = this.#digest.takePlace();
+        if (chunk.isHole) {
+          this.#receiver.take({ chunk, data: undefined, buffer, place });
+          continue;
+        }
+        const filling = reads
+          .run(() => this.#read(source, chunk, buffer))
+          .then((bytes) => {
+            if (bytes < chunk.length) this.#ends(chunk, bytes);
+            this.#receiver.take({ chunk, data: buffer.subarray(0, bytes), buffer, place });
+          })
+          .catch((error) => {
+            this.#receiver.fail(error);
+            place.end();
+            this.#pool.release(buffer);
+          })
+          .finally(() => running.delete(filling));
+        running.add(filling);
+      }
+    } finally {
+      await Promise.all(running);
     }
-    await Promise.all(running);
+  }
+
+  #chunks(source: File): Iterable<Chunk> | AsyncIterable<Chunk> {
+    const { holes } = this.#reading;
+    if (holes === undefined) return chunksOf(this.#reading);
+    return chunksAroundHoles(this.#reading, source, holes, this.#scope);
   }
 
   async #acquire(): Promise<Bytes | undefined> {

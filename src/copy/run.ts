@@ -112,12 +112,13 @@ class CopyRun implements Receiver {
   }
 
   take({ chunk, data, buffer, place }: Filled): void {
-    if (data.byteLength === 0) {
+    if (data?.byteLength === 0) {
       place.end();
       this.#pool.release(buffer);
       return;
     }
-    this.#sums?.note(chunk.index, chunk.begin, data);
+    if (data !== undefined) this.#sums?.note(chunk.index, chunk.begin, data);
+    else this.#sums?.noteHole(chunk.index, chunk.begin, chunk.length);
     const hashing = this.#digest
       .update(chunk, data, place, () => this.isOver())
       .catch((error) => this.fail(error));

@@ -82,8 +82,8 @@ export class Writer {
     this.#onFailure();
   }
 
-  /** Writes one chunk, leaving out its zeroes. Never rejects. */
-  put(chunk: Chunk, data: Bytes): Promise<void> {
+  /** Writes one chunk, leaving out its zeroes; all of a hole, which has no data. Never rejects. */
+  put(chunk: Chunk, data: Bytes | undefined): Promise<void> {
     this.#latestIndex = Math.max(this.#latestIndex, chunk.index);
     const work = this.#gate
       .run(() => this.#put(chunk, data))
@@ -114,11 +114,12 @@ export class Writer {
     }
   }
 
-  async #put(chunk: Chunk, data: Bytes): Promise<void> {
-    const { begin, index } = chunk;
+  async #put(chunk: Chunk, data: Bytes | undefined): Promise<void> {
+    const { begin, index, length } = chunk;
     if (index > this.#lastIndex) return;
-    await this.#destination.put(begin, data);
-    this.#doneWith(chunk, data.byteLength);
+    if (data === undefined) await this.#destination.putHole(begin, length);
+    else await this.#destination.put(begin, data);
+    this.#doneWith(chunk, data?.byteLength ?? length);
   }
 
   async #verify(sums: Sums): Promise<void> {

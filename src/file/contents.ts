@@ -98,8 +98,7 @@ export async function hashOf(
   const isOver = (): boolean => failed.signal.aborted || scope?.reason !== undefined;
   const digest = new Digest(name);
   for await (const piece of piecesOf(file, region, scope)) {
-    if (piece.data !== undefined) await digest.update(piece.data, isOver);
-    else await digest.zeroes(piece.length, isOver);
+    await digest.update(piece.data ?? piece.length, isOver);
     scope?.throwIfCancelled({ syscall: "read", path: open.state.path });
     failed.signal.throwIfAborted();
     meter.add(piece.length);

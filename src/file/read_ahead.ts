@@ -42,7 +42,7 @@ export const CHUNK_BYTES: number = 512 * 1024;
 /** ... and reads ahead: together half of what a ring may have in the kernel at once. */
 export const READS_AHEAD: number = 8;
 /** Shorter holes are read: that costs less than another request. */
-const HOLE_BYTES_MIN = 64 * 1024;
+export const HOLE_BYTES_MIN: number = 64 * 1024;
 
 /** The bytes to read; what lies between the spans is left out. */
 export interface Region {
