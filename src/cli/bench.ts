@@ -11,9 +11,9 @@ import { Exit, refused, usage } from "./exit.ts";
 import { wordsOf } from "./hints.ts";
 import { Interrupts } from "./interrupts.ts";
 import { describe, look, type Place, refuseUnsafe } from "./places.ts";
-import { Progress } from "./progress.ts";
+import { Progress, type Step } from "./progress.ts";
 import { absolute, folderOf, pathOf } from "./raw_words.ts";
-import { print, printable, say, table, warn } from "./terminal.ts";
+import { isNarrow, print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
 const BENCH_OPTIONS: Spec = {
@@ -297,16 +297,13 @@ async function drive(job: Job, file: File, region: number, signal: AbortSignal):
   return counts;
 }
 
-function stepOf(job: Job, counts: Counts, started: number): Parameters<Progress["update"]>[0] {
+function stepOf(job: Job, counts: Counts, started: number): Step {
   const seconds = (performance.now() - started) / 1000;
   const bytes = (counts.reads + counts.writes) * job.bs;
   return {
-    phase: job.mode,
-    bytes,
-    // The total expected at this rate: the bar shows the time.
-    total: Math.max(bytes, Math.round((bytes / seconds) * job.seconds)),
+    ...{ phase: job.mode, bytes, total: undefined, secondsLeft: undefined },
     bytesPerSecond: bytes / seconds,
-    secondsLeft: Math.max(0, job.seconds - seconds),
+    time: { seconds: Math.min(seconds, job.seconds), total: job.seconds },
   };
 }
 
@@ -350,8 +347,15 @@ function show(job: Job, result: Result): void {
       ...percentiles(side).map(({ us }) => formatMicroseconds(us)),
     ]);
   }
-  print(table(rows, [1, 2, 3, 4, 5, 6, 7, 8]));
+  // A narrow terminal has no room for nine columns.
+  const shown = isNarrow(process.stdout) ? turned(rows) : rows;
+  print(table(shown, [1, 2, 3, 4, 5, 6, 7, 8]));
   if (result.syncMs !== undefined) print(`sync at the end: ${formatSeconds(result.syncMs / 1000)}`);
+}
+
+/** With rows for columns. */
+function turned(rows: readonly (readonly string[])[]): string[][] {
+  return (rows[0] ?? []).map((_, column) => rows.map((row) => row[column] ?? ""));
 }
 
 function toJson(job: Job, result: Result): object {

@@ -5,10 +5,14 @@ import type { File } from "../file/file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { printable } from "./terminal.ts";
 
+/** Compressed formats that are unpacked. */
+export type Packing = "gzip" | "zstd" | "xz" | "bzip2" | "zip";
+
 interface Signature {
   readonly name: string;
   readonly at: number;
   readonly bytes: string;
+  readonly packing?: Packing;
   /** Position and maximum length of a label. */
   readonly label?: readonly [at: number, length: number];
 }
@@ -30,11 +34,20 @@ const SIGNATURES: readonly Signature[] = [
   { name: "swap space", at: 4086, bytes: "SWAPSPACE2", label: [1052, 16] },
   { name: "squashfs image", at: 0, bytes: "hsqs" },
   { name: "qcow2 disk image", at: 0, bytes: "QFI\xfb" },
-  { name: "gzip-compressed data", at: 0, bytes: "\x1f\x8b\x08" },
-  { name: "xz-compressed data", at: 0, bytes: "\xfd7zXZ\x00" },
-  { name: "zstd-compressed data", at: 0, bytes: "\x28\xb5\x2f\xfd" },
+  { name: "gzip-compressed data", at: 0, bytes: "\x1f\x8b\x08", packing: "gzip" },
+  { name: "xz-compressed data", at: 0, bytes: "\xfd7zXZ\x00", packing: "xz" },
+  { name: "zstd-compressed data", at: 0, bytes: "\x28\xb5\x2f\xfd", packing: "zstd" },
+  // Skippable frames, with which pzstd(1) begins.
+  ...Array.from({ length: 16 }, (_, kind): Signature => {
+    const bytes = `${String.fromCharCode(0x50 + kind)}\x2a\x4d\x18`;
+    return { name: "zstd-compressed data", at: 0, bytes, packing: "zstd" };
+  }),
+  ...Array.from("123456789", (level): Signature => {
+    const bytes = `BZh${level}1AY&SY`;
+    return { name: "bzip2-compressed data", at: 0, bytes, packing: "bzip2" };
+  }),
   { name: "bzip2-compressed data", at: 0, bytes: "BZh" },
-  { name: "zip archive", at: 0, bytes: "PK\x03\x04" },
+  { name: "zip archive", at: 0, bytes: "PK\x03\x04", packing: "zip" },
   { name: "lz4-compressed data", at: 0, bytes: "\x04\x22\x4d\x18" },
   { name: "lz4-compressed data", at: 0, bytes: "\x02\x21\x4c\x18" },
   { name: "lzip-compressed data", at: 0, bytes: "LZIP" },
@@ -49,7 +62,7 @@ const SIGNATURES: readonly Signature[] = [
 ];
 
 /** The longest signature of a compressed format, in bytes. */
-export const PACKED_BYTES_MAX: number = 9;
+export const PACKED_BYTES_MAX: number = 10;
 
 const LOOK_BYTES = 128 * 1024;
 
@@ -65,8 +78,19 @@ export async function contentsOf(file: File, start = 0): Promise<string | undefi
   }
 }
 
+/** What unpacks data that begins like this. */
+export function packingOf(start: Uint8Array): Packing | undefined {
+  const text = latin1(start);
+  return SIGNATURES.find(({ bytes, packing }) => packing !== undefined && text.startsWith(bytes))
+    ?.packing;
+}
+
+function latin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
+}
+
 export function guess(start: Uint8Array): string {
-  const text = Buffer.from(start.buffer, start.byteOffset, start.byteLength).toString("latin1");
+  const text = latin1(start);
   const found = SIGNATURES.find(({ at, bytes }) => text.startsWith(bytes, at));
   if (found !== undefined) {
     const label = found.label === undefined ? "" : labelAt(text, ...found.label);

@@ -4,10 +4,10 @@ import { copy } from "../copy/copy.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
 import { IoError, setResult } from "../errors/io_error.ts";
-import type { File } from "../file/file.ts";
+import { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
-import { contentsOf, isCompressed } from "./contents.ts";
-import { hasEarlierPart, type Job, type Origin, readJob } from "./copy_job.ts";
+import { contentsOf, isCompressed, type Packing } from "./contents.ts";
+import { hasEarlierPart, type Job, readJob } from "./copy_job.ts";
 import { report, resultJson } from "./copy_report.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { complainOf } from "./hints.ts";
@@ -17,21 +17,30 @@ import {
   describe,
   look,
   nameOf,
-  openSource,
   openTarget,
   type Place,
   refuseBeyond,
   refuseShared,
   refuseUnsafe,
-  thereIsNo,
   warnOfWriters,
 } from "./places.ts";
-import { Progress } from "./progress.ts";
+import { Progress, type Step } from "./progress.ts";
 import { type Ended, isWritten, wayOn } from "./resume.ts";
 import { openSide } from "./side.ts";
-import { inputStream, type StandardInput, standardInput } from "./standard_input.ts";
-import { ask, canAsk, complain, paint, print, printable, say, warn } from "./terminal.ts";
+import { openSource, type Source } from "./source.ts";
+import {
+  ask,
+  canAsk,
+  complain,
+  paint,
+  print,
+  printable,
+  say,
+  sayCommand,
+  warn,
+} from "./terminal.ts";
 import { formatExactSize, formatSize, grouped } from "./units.ts";
+import { Damaged } from "./unpack.ts";
 import {
   compare,
   VERIFY_BS_DEFAULT,
@@ -42,65 +51,74 @@ import {
 export async function copyCommand(argv: readonly string[]): Promise<number> {
   const job = readJob(argv);
   using interrupts = new Interrupts();
-  await using input = job.source === "-" ? await standardInput() : undefined;
-  const origin = job.source === "-" ? input?.place : await look(job.source, "source");
+  if (job.target === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
   const place = await look(job.target, "target");
   await refuseUnsafe(place);
-  refuseImpossible(job, origin, place, input?.start ?? 0);
-  if (origin !== undefined) await refuseShared(origin, place);
-  if (origin !== undefined) await warnOfWriters(origin);
-  await using opened = await openOrigin(job, origin);
+  await using source = await openSource(job.source, {
+    ...{ direct: job.direct, skip: job.skip, stop: interrupts.signal },
+    // What cannot be read has no place in what is unpacked.
+    unpacks: () => !job.raw && !job.rescue,
+    recognised: (packing, contents) => sayRecognised(job, place, packing, contents),
+  });
+  refuseImpossible(job, source, place);
+  if (source.place !== undefined) await refuseShared(source.place, place);
+  if (source.place !== undefined) await warnOfWriters(source.place);
   await using target = await openTarget(place, job.direct);
-  const sides: Sides = { origin, source: input?.file ?? opened, input, place, target };
+  const sides: Sides = { source, place, target };
   await confirm(job, sides, interrupts);
   // A disk has been held since it was examined; a file may have been attached while the question was open.
   if (place.kind === "regular" && !job.yes) await refuseUnsafe(place);
   return await run(job, sides, interrupts);
 }
 
-/** Opens a source that has a path; standard input is open already. */
-async function openOrigin(job: Job, origin: Origin): Promise<File | undefined> {
-  if (origin === undefined || job.source === "-") return undefined;
-  return openSource(origin, job.direct);
-}
-
 // Before anything is written -----------------------------------------------------------------------------
 
-/** `start`: offset in the source that `--skip` counts from. */
-function refuseImpossible(job: Job, origin: Origin, place: Place, start: number): void {
-  if (hasEarlierPart(job) && origin?.kind === "other") {
-    throw usage(`--verify-from reads SRC again, which ${printable(job.source)} cannot`);
+function sayRecognised(
+  job: Job,
+  target: Place,
+  packing: Packing | undefined,
+  contents: string,
+): void {
+  const isKept = packing === undefined || job.raw || job.rescue;
+  if (!isKept && !job.quiet) {
+    say(`${printable(job.source)} is unpacked (${packing}); --raw copies it as it is`);
   }
-  if (job.target === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
-  if (origin?.kind === "missing") throw thereIsNo(origin);
-  if (origin !== undefined && origin.identity === place.identity && start + job.skip === job.seek) {
-    throw refused(`${printable(place.path)} is ${printable(origin.path)} itself`);
+  // Not silenced by --quiet: the disk would be unusable, though the copy succeeds. For a file it may be intended.
+  if (isKept && target.kind === "disk" && !job.raw && isCompressed(contents)) {
+    warn("the source is compressed and will be written as it is; decompress it first?");
   }
-  if (origin !== undefined) refuseBeyond(origin, job.skip, job.length ?? 0);
-  const bytes = knownLength(job, origin);
+}
+
+function refuseImpossible(job: Job, source: Source, place: Place): void {
+  const origin = source.place;
+  const name = printable(place.path);
+  if (hasEarlierPart(job) && !source.isRereadable) {
+    throw usage(`--verify-from reads SRC again, which ${printable(source.path)} cannot`);
+  }
+  const isSame = origin !== undefined && origin.identity === place.identity;
+  if (isSame && (source.unpacking !== undefined || source.start + job.skip === job.seek)) {
+    throw refused(`${name} is ${printable(source.path)} itself`);
+  }
+  refuseBeyond(source, job.skip, job.length ?? 0);
+  const bytes = knownLength(job, source);
   const room = place.size - job.seek;
   if (place.kind === "disk" && room < Math.max(bytes ?? 0, 1)) {
     throw refused(
-      `${printable(place.path)} is too small: it has room for ${formatExactSize(Math.max(0, room))}` +
+      `${name} is too small: it has room for ${formatExactSize(Math.max(0, room))}` +
         `${bytes === undefined ? "" : ` of ${formatExactSize(bytes)}`}`,
     );
   }
-  if (job.verify && place.kind === "other")
-    throw usage(`${printable(place.path)} cannot be read back`);
+  if (job.verify && place.kind === "other") throw usage(`${name} cannot be read back`);
 }
 
 /** Bytes to copy, if known. */
-function knownLength(job: Job, origin: Origin): number | undefined {
+function knownLength(job: Job, source: Pick<Source, "end">): number | undefined {
   if (job.length !== undefined) return job.length;
-  return origin?.end === undefined ? undefined : Math.max(0, origin.end - job.skip);
+  return source.end === undefined ? undefined : Math.max(0, source.end - job.skip);
 }
 
 interface Sides {
-  readonly origin: Origin;
-  /** Undefined for standard input as a stream. */
-  readonly source: File | undefined;
-  /** Standard input, if it is a file or disk. */
-  readonly input: StandardInput | undefined;
+  readonly source: Source;
   readonly place: Place;
   readonly target: File;
 }
@@ -109,21 +127,17 @@ const IF_SURE = "Pass --yes if you are sure";
 
 /** Shows what will be overwritten and asks for confirmation. */
 async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<void> {
-  const { origin, source, input, place, target } = sides;
+  const { source, place, target } = sides;
   if (!isLoss(place)) return;
   // Reading a character device may have effects: move a tape, take from a queue.
   const held = place.kind === "other" ? undefined : await contentsOf(target);
-  const isKnown = source !== undefined && origin?.kind !== "other";
-  const given = isKnown ? await contentsOf(source, input?.start) : undefined;
   if (!job.yes || !job.quiet) {
     say(paint(process.stderr, "bold", "This will be overwritten:"));
     say(`  ${printable(nameOf(place))}  (${describe(place)})`);
     if (held !== undefined) say(`  holds  ${held}`);
-    say(`  from   ${origin === undefined ? "standard input" : fromText(origin, given)}`);
-    say(`  bytes  ${extentText(job, origin, place)}`);
+    say(`  from   ${await sourceText(source)}`);
+    say(`  bytes  ${extentText(job, source, place)}`);
   }
-  // Not silenced by --quiet: the disk would be unusable, though the copy succeeds.
-  if (isCompressed(given)) warnOfCompressed(target);
   if (job.yes) return;
   if (job.source === "-") throw refused("standard input is SRC, so it cannot answer", IF_SURE);
   if (!canAsk()) throw refused("there is no terminal to ask at", IF_SURE);
@@ -134,12 +148,6 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
   throw refused("not confirmed; nothing was written");
 }
 
-/** For a regular file it may be intended. */
-function warnOfCompressed(target: File): void {
-  if (target.kind !== "disk") return;
-  warn("the source is compressed and will be written as it is; decompress it first?");
-}
-
 /** Whether data could be lost. Character devices may be tapes, or memory. */
 function isLoss({ kind, size, realPath }: Place): boolean {
   if (kind === "missing") return false;
@@ -147,13 +155,19 @@ function isLoss({ kind, size, realPath }: Place): boolean {
   return kind === "disk" || !/^\/dev\/(null|zero|full)$/.test(realPath);
 }
 
-function fromText(origin: Place, contents: string | undefined): string {
-  const text = `${printable(nameOf(origin))}  (${describe(origin)}`;
-  return `${text}${contents === undefined ? "" : `; ${contents}`})`;
+async function sourceText({ path, place, data, start, end, unpacking }: Source): Promise<string> {
+  const name = printable(place === undefined ? path : nameOf(place));
+  const isKnown = data instanceof File && place?.kind !== "other";
+  const contents = isKnown ? await contentsOf(data, start) : undefined;
+  const size = end === undefined ? undefined : formatSize(end);
+  const packed = unpacking === undefined ? undefined : `${unpacking.packing}, unpacked on the way`;
+  const facts = [place === undefined ? size : describe(place), contents ?? packed];
+  const known = facts.filter((fact) => fact !== undefined).join("; ");
+  return known === "" ? name : `${name}  (${known})`;
 }
 
-function extentText(job: Job, origin: Origin, place: Place): string {
-  const bytes = knownLength(job, origin);
+function extentText(job: Job, source: Source, place: Place): string {
+  const bytes = knownLength(job, source);
   const start = grouped(job.seek);
   if (bytes === undefined) return `from ${start} to the end of the source`;
   const keeps = place.kind === "disk" && job.seek + bytes < place.size;
@@ -165,24 +179,29 @@ function extentText(job: Job, origin: Origin, place: Place): string {
 
 async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<number> {
   const { target, place } = sides;
-  const stage: Stage = { phase: "copy" };
+  const stage: Stage = { phase: "copy", verifyStarted: undefined };
+  const started = performance.now();
   try {
     const copied = await copyShown(job, sides, stage, interrupts);
-    sides.input?.took(job.skip + copied.prefix);
+    sides.source.took(job.skip + copied.prefix);
     await cutRest(job, target, place, copied);
     const result = await lookAtAll(job, sides, stage, copied, interrupts);
+    const ended = performance.now();
+    const { verifyStarted = ended } = stage;
+    const verifyMs = ended - verifyStarted;
     // Best effort: makes the system read a partition table that came with the image.
     if (target instanceof BlockDevice) await target.rereadPartitions().catch(() => {});
     const lost = await lostName(job.target, target);
-    report(job, sides.origin, result, lost);
+    report(job, sides.source, result, lost, { copyMs: verifyStarted - started, verifyMs });
     return result.readErrors.length === 0 && lost === undefined ? Exit.done : Exit.failed;
   } catch (error) {
     const result = error instanceof IoError ? resultOf(error) : undefined;
     if (!(error instanceof IoError) || result === undefined) throw error;
-    sides.input?.took(job.skip + result.prefix);
+    sides.source.took(job.skip + result.prefix);
     const stopped = interrupts.signal.aborted && error.code === "ABORT_ERR";
-    const ended = await settle(job, sides, stage, { code: error.code, result });
-    if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: error.code }));
+    const code = error.cause instanceof Damaged ? "ERR_DAMAGED" : error.code;
+    const ended = await settle(job, sides, stage, { code, result });
+    if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: code }));
     if (stopped) say(stoppedText(ended));
     else complainOf(error);
     const lost = await lostName(job.target, target);
@@ -197,18 +216,21 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
 /** The current phase. */
 interface Stage {
   phase: "copy" | "verify";
+  /** By performance.now(). */
+  verifyStarted: number | undefined;
 }
 
 async function copyShown(
   job: Job,
-  { source, input, target }: Sides,
+  { source, target }: Sides,
   stage: Stage,
   interrupts: Interrupts,
 ): Promise<CopyResult> {
   using progress = new Progress(job.quiet, interrupts.signal);
   const looksLater = hasEarlierPart(job);
-  return await copy(source ?? inputStream(() => warnOfCompressed(target)), target, {
-    sourceOffset: (input?.start ?? 0) + job.skip,
+  const started = performance.now();
+  return await copy(source.data, target, {
+    sourceOffset: source.start + job.skip,
     targetOffset: job.seek,
     length: job.length,
     chunkSize: job.bs,
@@ -221,10 +243,29 @@ async function copyShown(
     hash: job.hash && !looksLater ? "sha256" : undefined,
     signal: interrupts.signal,
     onProgress: (step: CopyProgress) => {
+      if (stage.phase !== step.phase) stage.verifyStarted = performance.now();
       stage.phase = step.phase;
-      progress.update(step);
+      progress.update({ ...step, ...streamProgress(job, source, step, started) });
     },
   });
+}
+
+/** What is known of the progress of a stream: by its size, or by the compressed bytes that were read. */
+function streamProgress(
+  job: Job,
+  source: Source,
+  { phase, total, bytes }: CopyProgress,
+  started: number,
+): Partial<Step> {
+  if (phase !== "copy" || total !== undefined) return {};
+  const { unpacking } = source;
+  const known = knownLength(job, source);
+  const [done, all] =
+    known === undefined ? [unpacking?.read ?? 0, unpacking?.total] : [bytes, known];
+  if (all === undefined) return {};
+  const share = all === 0 ? 1 : done / all;
+  const seconds = (performance.now() - started) / 1000;
+  return { share, total: known, secondsLeft: share > 0 ? seconds / share - seconds : undefined };
 }
 
 /** With --verify-from: compares and hashes what this copy and earlier ones wrote. */
@@ -237,12 +278,14 @@ async function lookAtAll(
 ): Promise<CopyResult> {
   if (!hasEarlierPart(job)) return copied;
   stage.phase = "verify";
+  stage.verifyStarted = performance.now();
   const before = job.skip - job.start;
   using progress = new Progress(job.quiet, signal);
   const length = before + copied.prefix;
   const starts = { skip: job.start, seek: job.seek - before };
-  await using a = await openSide(job.source, starts.skip);
-  await using b = await openSide(job.target, starts.seek);
+  const unpacks = (): boolean => !job.raw && !job.rescue;
+  await using a = await openSide(job.source, starts.skip, signal, unpacks);
+  await using b = await openSide(job.target, starts.seek, signal);
   const { bs = VERIFY_BS_DEFAULT } = job;
   const depthMax = Math.max(1, Math.floor(VERIFY_MEMORY_BYTES_MAX / (2 * bs)));
   const depth = a.inOrder ? 1 : Math.min(job.depth ?? VERIFY_DEPTH_DEFAULT, depthMax);
@@ -274,13 +317,13 @@ async function cutRest(job: Job, target: File, place: Place, result: CopyResult)
 /** Syncs what was written before the end, so that the copy can be resumed. */
 async function settle(
   job: Job,
-  { origin, target, place }: Sides,
+  { source, target, place }: Sides,
   { phase }: Stage,
   { code, result }: { code: string; result: CopyResult },
 ): Promise<Ended> {
-  const facts = { job, origin, place, phase, code, done: result.prefix };
+  const facts = { job, source, place, phase, code, done: result.prefix };
   const hasReadErrors = result.readErrors.length > 0;
-  const ended = { ...facts, total: knownLength(job, origin), hasReadErrors };
+  const ended = { ...facts, total: knownLength(job, source), hasReadErrors };
   const written = isWritten({ ...ended, isSynced: true });
   // Everything was written, so it was the sync that failed.
   if (code !== "ABORT_ERR") return { ...ended, isSynced: phase === "verify" || !written };
@@ -324,6 +367,6 @@ function sayHowToGoOn(ended: Ended): void {
   const way = wayOn(ended);
   if (way === undefined) return;
   say(way.title);
-  say(`  ${way.command}`);
+  sayCommand(way.command);
   for (const note of way.notes) say(note);
 }

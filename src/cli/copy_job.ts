@@ -2,7 +2,6 @@
 
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import { usage } from "./exit.ts";
-import type { Place } from "./places.ts";
 import { quoted } from "./terminal.ts";
 
 const COPY_OPTIONS: Spec = {
@@ -14,6 +13,7 @@ const COPY_OPTIONS: Spec = {
   json: {},
   length: { value: true },
   quiet: { short: "q" },
+  raw: {},
   rescue: {},
   seek: { value: true },
   skip: { value: true },
@@ -41,6 +41,8 @@ export interface Job {
   readonly hash: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
+  /** Whether the source is copied as it is, compressed or not. */
+  readonly raw: boolean;
   readonly rescue: boolean;
   readonly sparse: boolean;
   readonly verify: boolean;
@@ -48,9 +50,6 @@ export interface Job {
   /** All options but those of the range, quoted for the shell. */
   readonly options: readonly string[];
 }
-
-/** An examined place; undefined for standard input. */
-export type Origin = Place | undefined;
 
 export function readJob(argv: readonly string[]): Job {
   const args = new Arguments("copy", COPY_OPTIONS, argv);
@@ -68,6 +67,7 @@ export function readJob(argv: readonly string[]): Job {
     hash: args.flag("hash"),
     json: args.flag("json"),
     quiet: args.flag("quiet"),
+    raw: args.flag("raw"),
     rescue: args.flag("rescue"),
     sparse: args.flag("sparse"),
     verify: args.flag("verify"),

@@ -1,7 +1,8 @@
 // The report that `bun-aio copy` prints at its end.
 
 import type { CopyResult } from "../errors/copy_result.ts";
-import type { Job, Origin } from "./copy_job.ts";
+import type { Job } from "./copy_job.ts";
+import type { Source } from "./source.ts";
 import { complain, print, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
@@ -9,6 +10,12 @@ interface Range {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
+}
+
+/** Durations of both phases. */
+export interface Times {
+  readonly copyMs: number;
+  readonly verifyMs: number;
 }
 
 /** Ranges: of the source for the digest, of the target for the verification. */
@@ -33,9 +40,10 @@ function targetRange(job: Job, { prefix }: CopyResult): Range {
 /** `lost`: what happened to the name of the target. */
 export function report(
   job: Job,
-  origin: Origin,
+  source: Pick<Source, "end">,
   result: CopyResult,
   lost: string | undefined,
+  { copyMs, verifyMs }: Times,
 ): void {
   for (const { offset, length, code } of result.readErrors) {
     warn(`unreadable: ${grouped(length)} bytes at ${grouped(offset)} (${code}); zeroes written`);
@@ -47,24 +55,39 @@ export function report(
     return;
   }
   if (lost !== undefined) return;
-  if (result.digest !== undefined) print(digestLine(job, origin, result, result.digest));
+  if (result.digest !== undefined) print(digestLine(job, source, result, result.digest));
   if (job.quiet) return;
-  const seconds = result.durationMs / 1000;
   const total = result.bytesCopied + result.bytesSkipped;
+  const verified = targetRange(job, result);
   const parts = [
-    `copied ${formatExactSize(total)} in ${formatSeconds(seconds)}`,
-    ...(total > 0 ? [formatRate(total / seconds)] : []),
+    `copied ${formatExactSize(total)} in ${pace(total, copyMs)}`,
     ...(result.bytesSkipped > 0
       ? [`${formatSize(result.bytesSkipped)} of it zeroes left out`]
       : []),
-    ...(result.verified ? [`verified ${rangeText(targetRange(job, result))}`] : []),
+    ...(result.verified
+      ? [
+          `read back in ${pace(verified.end - verified.start, verifyMs)}`,
+          `verified ${rangeText(verified)}`,
+        ]
+      : []),
   ];
   say(parts.join(", "));
 }
 
+/** "33.4 s, 18.9 MiB/s" */
+function pace(bytes: number, ms: number): string {
+  const time = formatSeconds(ms / 1000);
+  return bytes > 0 && ms > 0 ? `${time}, ${formatRate((bytes / ms) * 1000)}` : time;
+}
+
 /** In the format of sha256sum(1) if it covers the whole source, else in one that sha256sum does not accept. */
-function digestLine(job: Job, origin: Origin, result: CopyResult, digest: string): string {
-  const ends = origin?.end ?? Infinity;
+function digestLine(
+  job: Job,
+  { end }: Pick<Source, "end">,
+  result: CopyResult,
+  digest: string,
+): string {
+  const ends = end ?? Infinity;
   const isWhole = job.start === 0 && (job.length === undefined || job.skip + job.length >= ends);
   const isLike = result.readErrors.length === 0;
   if (isWhole && isLike) return `${digest}  ${printable(job.source)}`;

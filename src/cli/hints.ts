@@ -71,6 +71,12 @@ export async function withoutPositions(path: string, role: Role): Promise<Stop> 
 }
 
 export function complainOf(error: IoError): void {
+  const { cause } = error;
+  // What ended a stream says it better than the copy that it ended.
+  if (cause instanceof Stop) {
+    complain(cause.message, cause.hint);
+    return;
+  }
   const { text, hint } = wordsOf(error);
   complain(text, hint);
 }

@@ -11,7 +11,7 @@ import { Arguments } from "./arguments.ts";
 import { contentsOf } from "./contents.ts";
 import { Exit } from "./exit.ts";
 import { wordsOf } from "./hints.ts";
-import { look, nameOf, openSource, type Place, thereIsNo, traitsOf } from "./places.ts";
+import { look, nameOf, openForReading, type Place, thereIsNo, traitsOf } from "./places.ts";
 import { pathOf } from "./raw_words.ts";
 import { paint, print, printable, table, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
@@ -180,7 +180,7 @@ async function pathInfo(path: string): Promise<PathInfo> {
 /** Undefined, with a warning, if only the list of devices describes it. */
 async function openToLook(place: Place): Promise<File | undefined> {
   try {
-    return await openSource(place, false);
+    return await openForReading(place, false);
   } catch (error) {
     if (!(error instanceof IoError) || place.device === undefined) throw error;
     warn(wordsOf(error).text);

@@ -47,7 +47,7 @@ function withoutCommand(name: string, rest: readonly string[]): number {
 
 function help(name: string): number {
   if (name !== "" && !COMMANDS.has(name)) throw unknownCommand(name);
-  process.stdout.write(helpFor(name));
+  print(helpFor(name).trimEnd());
   return Exit.done;
 }
 

@@ -108,7 +108,7 @@ async function listed(path: string, identity: string): Promise<BlockDeviceInfo |
 }
 
 /** Opens for reading: disks past the cache, files through it unless `direct` is set. */
-export function openSource(place: Place, direct: boolean): Promise<File> {
+export function openForReading(place: Place, direct: boolean): Promise<File> {
   if (place.kind === "disk") return BlockDevice.open(pathOf(place.path));
   return File.open(pathOf(place.path), { direct });
 }
@@ -240,8 +240,11 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
 }
 
 /** Refuses a range that begins or ends past the end, where the size is known. */
-export function refuseBeyond(place: Place, start: number, length: number): void {
-  const { end, path } = place;
+export function refuseBeyond(
+  { end, path }: Pick<Place, "end" | "path">,
+  start: number,
+  length: number,
+): void {
   if (end === undefined || end === 0 || start + length <= end) return;
   const range = length === 0 ? `begin at ${start}` : `take ${length} bytes from ${start} on`;
   throw usage(`${printable(path)} has only ${formatExactSize(end)}: cannot ${range}`);

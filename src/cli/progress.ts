@@ -1,9 +1,9 @@
 // Progress on stderr: a bar on a terminal, a line from time to time elsewhere.
 
-import { SingleBar } from "cli-progress";
+import { MultiBar, type SingleBar } from "cli-progress";
 import { tellProgressWith } from "./signals.ts";
 import { isLive, lineBegun, say } from "./terminal.ts";
-import { formatRate, formatSeconds, formatSize } from "./units.ts";
+import { formatClock, formatPart, formatRate, formatSeconds, formatSize } from "./units.ts";
 
 export interface Step {
   /** "copy", "verify", ... A new phase starts a new bar. */
@@ -12,15 +12,25 @@ export interface Step {
   readonly total: number | undefined;
   readonly bytesPerSecond: number;
   readonly secondsLeft: number | undefined;
+  /** The part that is done, from 0 to 1, where it is not that of the bytes. */
+  readonly share?: number | undefined;
+  /** Seconds since the beginning, where the time is what counts, and how many there will be. */
+  readonly time?: { readonly seconds: number; readonly total: number };
 }
 
 /** Interval of lines, in ms, where there is no terminal. */
 const LINE_INTERVAL_MS = 2000;
-/** Columns taken by everything but the bar. */
-const TEXT_COLUMNS = 58;
+const BAR_COLUMNS_MAX = 40;
+const BAR_COLUMNS_MIN = 6;
+/** Columns of "verify", so that the bars of all phases stand below each other. */
+const PHASE_COLUMNS = 6;
+/** Columns of the longest size and rate: "1023 KiB", "1023 KiB/s". */
+const SIZE_COLUMNS = 8;
+const RATE_COLUMNS = 10;
 
 export class Progress implements Disposable {
   readonly #mode: "bar" | "lines" | "none";
+  #bars: MultiBar | undefined;
   #bar: SingleBar | undefined;
   #last: Step | undefined;
   #toldAt = -Infinity;
@@ -59,33 +69,28 @@ export class Progress implements Disposable {
   }
 
   #endBar(): void {
-    if (this.#bar === undefined) return;
-    this.#bar.stop();
-    this.#bar = undefined;
+    if (this.#bars === undefined) return;
+    this.#bars.stop();
+    this.#bars = undefined;
     lineBegun(undefined);
   }
 
   #draw(step: Step): void {
-    const { total, bytes } = step;
-    if (this.#bar === undefined) {
-      const columns = process.stderr.columns || 80;
-      this.#bar = new SingleBar({
-        format: total === undefined ? "{text}" : "{phase} {bar} {text}",
+    if (this.#bars === undefined) {
+      this.#bars = new MultiBar({
+        // Called for each frame: it follows the width of the terminal.
+        format: (_options, _params, payload: { step: Step }) =>
+          barLine(payload.step, process.stderr.columns || 80),
         stream: process.stderr,
-        barsize: Math.min(40, Math.max(8, columns - TEXT_COLUMNS)),
-        barCompleteChar: "█",
-        barIncompleteChar: "░",
         hideCursor: true,
         // It would exit on signals that must be ignored, too.
         gracefulExit: false,
       });
       // Messages meanwhile are printed below it; the next step starts a new bar.
       lineBegun(() => this.#endBar());
-      this.#bar.start(Math.max(1, total ?? 1), 0, { phase: step.phase, text: "" });
+      this.#bar = this.#bars.create(1, 0, { step });
     }
-    const words = total === undefined ? text(step) : text(step).slice(step.phase.length + 1);
-    // An empty copy is a complete one.
-    this.#bar.update(total === 0 ? 1 : bytes, { phase: step.phase, text: words });
+    this.#bar?.update(0, { step });
   }
 
   #line(step: Step): void {
@@ -99,11 +104,75 @@ export class Progress implements Disposable {
   }
 }
 
-function text({ phase, bytes, total, bytesPerSecond, secondsLeft }: Step): string {
-  const rate = formatRate(bytesPerSecond);
-  if (total === undefined) return `${phase} ${formatSize(bytes)} ${rate}`;
-  const share = total === 0 ? 100 : Math.floor((bytes / total) * 100);
-  const left =
-    secondsLeft === undefined || bytes >= total ? "" : ` ${formatSeconds(secondsLeft)} left`;
-  return `${phase} ${share}% ${formatSize(bytes)} of ${formatSize(total)} ${rate}${left}`;
+/** What is shown of a step, one column each. */
+interface Columns {
+  readonly share: number | undefined;
+  readonly amount: string;
+  /** The amount in few columns. */
+  readonly amountShort: string;
+  readonly rate: string;
+  readonly secondsLeft: number | undefined;
+}
+
+function columnsOf(step: Step): Columns {
+  const { bytes, total, time, secondsLeft } = step;
+  // An empty copy is a complete one.
+  const ofBytes = total === undefined ? undefined : total === 0 ? 1 : bytes / total;
+  const share = time === undefined ? (step.share ?? ofBytes) : time.seconds / time.total;
+  const rate = formatRate(step.bytesPerSecond);
+  const left = share === undefined || share >= 1 || time !== undefined ? undefined : secondsLeft;
+  const shown = { share, rate, secondsLeft: left };
+  if (time !== undefined) {
+    const amount = `${formatSeconds(time.seconds)} of ${formatSeconds(time.total)}`;
+    return { ...shown, amount, amountShort: amount };
+  }
+  const amount = formatSize(bytes);
+  if (total === undefined) return { ...shown, amount, amountShort: amount };
+  const amountShort = formatPart(bytes, total);
+  return { ...shown, amount: `${amount} of ${formatSize(total)}`, amountShort };
+}
+
+/** A line without a bar. */
+function text(step: Step): string {
+  const { share, amount, rate, secondsLeft } = columnsOf(step);
+  const left = secondsLeft === undefined ? [] : [`${formatSeconds(secondsLeft)} left`];
+  return [step.phase, ...percentOf(share), amount, rate, ...left].join(" ");
+}
+
+/**
+ * A line with a bar, in columns that stay where they are. In a narrow terminal the columns are narrower; then the bar is
+ * left out, at last the time that is left.
+ */
+export function barLine(step: Step, width: number): string {
+  const { share, amount, amountShort, rate, secondsLeft } = columnsOf(step);
+  if (share === undefined) return [step.phase, amount, rate].join(" ").slice(0, width);
+  const percent = percentOf(share).map((words) => words.padStart(4));
+  const whole = step.total === undefined ? "" : formatSize(step.total);
+  const rateColumn = rate.padStart(RATE_COLUMNS);
+  const longColumn = amount.padEnd(
+    SIZE_COLUMNS + (whole === "" ? 0 : " of ".length + whole.length),
+  );
+  const shortColumn = amountShort.padEnd(whole === "" ? 0 : "1023/".length + whole.length);
+  const timeLeft = secondsLeft === undefined ? "" : `${formatSeconds(secondsLeft)} left`;
+  const clock = secondsLeft === undefined ? "" : formatClock(secondsLeft);
+  const phase = step.phase.padStart(PHASE_COLUMNS);
+  for (const [amounts, left, leftColumns] of [
+    [longColumn, timeLeft, "59 min 59 s left".length],
+    [shortColumn, clock, "59:59".length],
+  ] as const) {
+    const words = [...percent, amounts, rateColumn].join(" ");
+    const room = width - phase.length - words.length - leftColumns - 3;
+    if (room < BAR_COLUMNS_MIN) continue;
+    const columns = Math.min(BAR_COLUMNS_MAX, room);
+    const done = Math.round(columns * Math.min(1, share));
+    const bar = "█".repeat(done) + "░".repeat(columns - done);
+    return `${phase} ${bar} ${words} ${left}`.trimEnd();
+  }
+  const short = [step.phase, ...percentOf(share), amountShort, rate];
+  const lines = [text(step), [...short, clock].join(" ").trimEnd(), short.join(" ")];
+  return lines.find((line) => line.length <= width) ?? short.join(" ").slice(0, width);
+}
+
+function percentOf(share: number | undefined): string[] {
+  return share === undefined ? [] : [`${Math.min(100, Math.floor(share * 100))}%`];
 }

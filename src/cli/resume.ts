@@ -1,14 +1,16 @@
 // Builds the command that resumes a copy that ended early.
 
-import type { Job, Origin } from "./copy_job.ts";
+import type { Job } from "./copy_job.ts";
+import { isUrl } from "./download.ts";
 import type { Place } from "./places.ts";
 import { absolute } from "./raw_words.ts";
+import type { Source } from "./source.ts";
 import { type Started, startedAs } from "./started.ts";
 import { quoted } from "./terminal.ts";
 
 export interface Ended {
   readonly job: Job;
-  readonly origin: Origin;
+  readonly source: Pick<Source, "isRereadable">;
   readonly place: Place;
   /** The phase in which it ended. */
   readonly phase: "copy" | "verify";
@@ -52,8 +54,8 @@ export function wayOn(ended: Ended): WayOn | undefined {
     if (isReadable(ended)) return verification(ended);
     return again(ended, "To copy it again, and verify all of it:");
   }
-  // These would fail again: a source that is too short, a full device, swap space.
-  if (code === "ERR_END_OF_FILE" || code === "ETXTBSY") return undefined;
+  // These would fail again: a source that is too short or damaged, a full device, swap space.
+  if (["ERR_END_OF_FILE", "ERR_DAMAGED", "ETXTBSY"].includes(code)) return undefined;
   if (code === "ENOSPC" && place.kind !== "regular" && place.kind !== "missing") return undefined;
   const { start } = job;
   const begun = job.skip + ended.done - start;
@@ -62,20 +64,20 @@ export function wayOn(ended: Ended): WayOn | undefined {
   if (!ended.isSynced) return again(ended, "To copy it again:");
   if (wantsLook && (job.rescue || !isReadable(ended)))
     return again(ended, "To copy it again, and verify all of it:");
-  return rest(job, skip);
+  return rest(ended, skip);
 }
 
 /** Whether the source can be read again and compared with the target. */
-function isReadable({ origin, hasReadErrors, job }: Ended): boolean {
-  if (job.source === "-" || (job.rescue && hasReadErrors)) return false;
-  return origin?.kind === "regular" || origin?.kind === "disk";
+function isReadable({ source, hasReadErrors, job }: Ended): boolean {
+  return source.isRereadable && !(job.rescue && hasReadErrors);
 }
 
 /** From where the first of the copies began. */
-function again({ job }: Ended, title: string): WayOn {
+function again(ended: Ended, title: string): WayOn {
+  const { job } = ended;
   const before = job.skip - job.start;
   const length = job.length === undefined ? undefined : job.length + before;
-  return copying(job, title, { skip: job.start, seek: job.seek - before, length });
+  return copying(ended, title, { skip: job.start, seek: job.seek - before, length });
 }
 
 interface Where {
@@ -84,23 +86,27 @@ interface Where {
   readonly length: number | undefined;
 }
 
-function rest(job: Job, skip: number): WayOn {
+function rest(ended: Ended, skip: number): WayOn {
+  const { job } = ended;
   const moved = skip - job.skip;
   const length = job.length === undefined ? undefined : job.length - moved;
-  return copying(job, "To go on from there:", { skip, seek: job.seek + moved, length });
+  return copying(ended, "To go on from there:", { skip, seek: job.seek + moved, length });
 }
 
-function copying(job: Job, title: string, where: Where): WayOn {
+function copying({ job, source }: Ended, title: string, where: Where): WayOn {
   const started = startedAs();
   const words = ["copy", ...operands(job, started), ...whereWords(where), ...job.options];
   const looks = job.verify || job.hash;
   // Also if the user named the earlier part.
   if (looks && job.start < where.skip) words.push(`--verify-from ${job.start}`);
   const notes: string[] = [];
-  if (job.source === "-") notes.push("with the same standard input from its beginning");
+  const isInput = job.source === "-";
+  if (!source.isRereadable) {
+    notes.push(`with the same ${isInput ? "standard input" : "SRC"} from its beginning`);
+  }
   // Standard input cannot answer the question. The target held nothing to ask about, only what this copy has
   // written.
-  if (job.source === "-" && !job.yes) words.push("--yes");
+  if (isInput && !job.yes) words.push("--yes");
   else if (!job.yes)
     notes.push("It asks before it writes over what is there, unless --yes is given.");
   return { title, command: commandOf(started, words), notes };
@@ -120,6 +126,7 @@ function verification({ job, done, total }: Ended): WayOn {
     ...(job.depth === undefined ? [] : [`--depth ${job.depth}`]),
     ...(job.json ? ["--json"] : []),
     ...(job.quiet ? ["--quiet"] : []),
+    ...(job.raw ? ["--raw"] : []),
   ];
   return { title: "To verify it:", command: commandOf(started, words), notes: [] };
 }
@@ -136,6 +143,7 @@ function whereWords({ skip, seek, length }: Where): string[] {
 function operands(job: Job, { here }: Started): string[] {
   return [job.source, job.target].map((path) => {
     if (path === "-") return path;
+    if (isUrl(path)) return quoted(path);
     if (!here) return quoted(absolute(path));
     // Must not look like an option.
     return quoted(path.startsWith("-") ? `./${path}` : path);

@@ -8,12 +8,12 @@ import { promisify } from "node:util";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { library } from "../native/library.ts";
-import { guess, isCompressed, PACKED_BYTES_MAX } from "./contents.ts";
 import { usage } from "./exit.ts";
 import { lookAt, type Place } from "./places.ts";
 
 const FD = 0;
-const NAME = "standard input";
+/** Its name in messages. */
+export const STANDARD_INPUT = "standard input";
 
 export class StandardInput implements AsyncDisposable {
   constructor(
@@ -45,8 +45,8 @@ export async function standardInput(): Promise<StandardInput | undefined> {
   }
   try {
     await refuseWriteOnly(start);
-    const realPath = await readlink(`/proc/self/fd/${FD}`).catch(() => NAME);
-    const place = await lookAt(file, NAME, realPath);
+    const realPath = await readlink(`/proc/self/fd/${FD}`).catch(() => STANDARD_INPUT);
+    const place = await lookAt(file, STANDARD_INPUT, realPath);
     const end = place.end === undefined ? undefined : Math.max(0, place.end - start);
     return new StandardInput(file, { ...place, end }, start);
   } catch (error) {
@@ -57,7 +57,7 @@ export async function standardInput(): Promise<StandardInput | undefined> {
 
 async function fileOfInput(): Promise<File | undefined> {
   try {
-    return await File.fromFd(FD, { path: NAME });
+    return await File.fromFd(FD, { path: STANDARD_INPUT });
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
     // It has no positions.
@@ -76,28 +76,5 @@ async function refuseWriteOnly(start: number): Promise<void> {
     (error: NodeJS.ErrnoException) => error.code,
   );
   if (code !== "EBADF") return;
-  throw usage(`${NAME} is open for writing only`, "Give it something to read: < FILE");
-}
-
-/** Standard input as a stream; `found` is called if it begins like a compressed file. */
-export function inputStream(
-  found: () => void,
-  bytes: ReadableStream<Uint8Array> = Bun.stdin.stream(),
-): ReadableStream<Uint8Array> {
-  const reader = bytes.getReader();
-  // A pipe may deliver single bytes.
-  let head = Buffer.alloc(0);
-  return new ReadableStream({
-    async pull(controller): Promise<void> {
-      const { done, value } = await reader.read();
-      if (done) return controller.close();
-      if (head.byteLength < PACKED_BYTES_MAX) {
-        const known = isCompressed(guess(head));
-        head = Buffer.concat([head, value]).subarray(0, PACKED_BYTES_MAX);
-        if (!known && isCompressed(guess(head))) found();
-      }
-      controller.enqueue(value);
-    },
-    cancel: (reason) => reader.cancel(reason),
-  });
+  throw usage(`${STANDARD_INPUT} is open for writing only`, "Give it something to read: < FILE");
 }

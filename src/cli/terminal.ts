@@ -10,6 +10,41 @@ type Style = Parameters<typeof styleText>[0];
 
 interface Stream {
   readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+/** A terminal with fewer columns gets lines that end between words. */
+const NARROW_COLUMNS = 60;
+
+export function isNarrow(stream: Stream): boolean {
+  return isLive(stream) && (stream.columns || NARROW_COLUMNS) < NARROW_COLUMNS;
+}
+
+/** What is written of a line: for people, and in a narrow terminal in lines that end between words. */
+function written(line: string, stream: Stream): string {
+  const text = withoutEscapes(line);
+  if (!isNarrow(stream)) return `${text}\n`;
+  return `${text
+    .split("\n")
+    .map((part) => wrapped(part, stream.columns ?? 0))
+    .join("\n")}\n`;
+}
+
+/** A word that is longer than a line stays whole. */
+function wrapped(line: string, columns: number): string {
+  if (Bun.stringWidth(line) <= columns) return line;
+  const indent = /^ */.exec(line)?.[0] ?? "";
+  const lines: string[] = [];
+  let begun = indent;
+  for (const word of line.trim().split(/ +/)) {
+    const longer = begun.trim() === "" ? begun + word : `${begun} ${word}`;
+    if (Bun.stringWidth(longer) <= columns || begun.trim() === "") begun = longer;
+    else {
+      lines.push(begun);
+      begun = `${indent}  ${word}`;
+    }
+  }
+  return [...lines, begun].join("\n");
 }
 
 /** Whether the stream is a terminal that can move its cursor. */
@@ -43,13 +78,21 @@ export function endLine(): boolean {
 /** A line of data, on stdout. */
 export function print(line: string): void {
   if (process.stdout.isTTY) endLine();
-  process.stdout.write(`${withoutEscapes(line)}\n`);
+  process.stdout.write(written(line, process.stdout));
 }
 
-/** A line for the user, on stderr; `written` is called when it has been written, or cannot be. */
-export function say(line: string, written?: () => void): void {
+/** A line for the user, on stderr; `done` is called when it has been written, or cannot be. */
+export function say(line: string, done?: () => void): void {
   endLine();
-  process.stderr.write(`${withoutEscapes(line)}\n`, written);
+  process.stderr.write(written(line, process.stderr), done);
+}
+
+/** A command to be pasted: in a narrow terminal its options are on lines of their own, which a shell joins. */
+export function sayCommand(command: string): void {
+  endLine();
+  const parts = /['"]/.test(command) ? [command] : command.split(/ (?=--)/);
+  const line = isNarrow(process.stderr) ? parts.join(" \\\n    ") : command;
+  process.stderr.write(`  ${withoutEscapes(line)}\n`);
 }
 
 export function warn(text: string): void {

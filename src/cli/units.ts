@@ -42,6 +42,16 @@ export function formatSize(bytes: number): string {
   return `${value.toFixed(digits)} ${UNITS[unit]}`;
 }
 
+/** "265/631 MiB": a part and the whole in the unit of the whole. */
+export function formatPart(bytes: number, total: number): string {
+  const whole = formatSize(total);
+  const unit = UNITS.indexOf(whole.split(" ")[1] ?? "");
+  if (unit <= 0) return `${bytes}/${whole}`;
+  const value = bytes / 1024 ** unit;
+  const digits = bytes === 0 ? 0 : Math.max(0, 3 - String(Math.floor(value)).length);
+  return bytes === total ? `${whole.split(" ")[0]}/${whole}` : `${value.toFixed(digits)}/${whole}`;
+}
+
 /** A size, with the exact number of bytes if that says more. */
 export function formatExactSize(bytes: number): string {
   return bytes < 1024 ? formatSize(bytes) : `${formatSize(bytes)} (${grouped(bytes)} bytes)`;
@@ -59,6 +69,15 @@ export function formatSeconds(seconds: number): string {
   const two = (value: number): string => String(value).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/** "2:05", "1:02:05". */
+export function formatClock(seconds: number): string {
+  const whole = Math.round(seconds);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const [minutes, rest] = [Math.floor(whole / 60), two(whole % 60)];
+  if (minutes < 60) return `${minutes}:${rest}`;
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}`;
 }
 
 /** Formats microseconds: "850 ns", "12.4 us", "3.10 ms", "1.20 s". */

@@ -2,6 +2,7 @@
 
 import { BufferPool, type Bytes } from "../index.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
+import type { Packing } from "./contents.ts";
 import { Exit, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Progress } from "./progress.ts";
@@ -17,6 +18,7 @@ const VERIFY_OPTIONS: Spec = {
   json: {},
   length: { value: true },
   quiet: { short: "q" },
+  raw: {},
   seek: { value: true },
   skip: { value: true },
 };
@@ -66,8 +68,9 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   }
   if (pathA === "-" && pathB === "-") throw usage("A and B are both standard input");
   using interrupts = new Interrupts();
-  await using a = await openSide(pathA, skip);
-  await using b = await openSide(pathB, seek);
+  await using b = await openSide(pathB, seek, interrupts.signal);
+  const unpacks = (packing: Packing): boolean => !args.flag("raw") && packing !== b.packing;
+  await using a = await openSide(pathA, skip, interrupts.signal, unpacks);
   const wanted = args.size("length") ?? Infinity;
   const inOrder = a.inOrder || b.inOrder;
   const job: Job = {

@@ -356,8 +356,16 @@ describe("what is left to do", () => {
     device: undefined,
   };
   const disk = { ...place, kind: "disk" } as const;
-  const file = { ...place, kind: "regular" } as const;
-  const flags = { direct: false, hash: false, json: false, quiet: false, rescue: false };
+  const source = { isRereadable: true };
+  const once = { isRereadable: false };
+  const flags = {
+    direct: false,
+    hash: false,
+    json: false,
+    quiet: false,
+    raw: false,
+    rescue: false,
+  };
   const job: Job = {
     ...{ source: "s", target: "d", skip: 0, seek: 0, length: undefined, start: 0 },
     ...{ bs: undefined, depth: undefined, sparse: false, verify: false, yes: true },
@@ -365,7 +373,7 @@ describe("what is left to do", () => {
     options: ["--yes"],
   };
   const stopped: Ended = {
-    ...{ job, origin: file, place: disk, phase: "copy", done: 9000, total: 9000 },
+    ...{ job, source, place: disk, phase: "copy", done: 9000, total: 9000 },
     ...{ hasReadErrors: false, code: "ABORT_ERR", isSynced: true },
   };
   const commandFor = (ended: Ended): string | undefined => {
@@ -376,7 +384,7 @@ describe("what is left to do", () => {
     expect(isWritten(stopped)).toBe(true);
     expect(commandFor(stopped)).toBeUndefined();
     // As much of standard input as the disk has room for.
-    const stream = { ...stopped, origin: undefined, total: undefined };
+    const stream = { ...stopped, source: once, total: undefined };
     expect(isWritten(stream)).toBe(true);
     expect(commandFor({ ...stream, job: { ...job, source: "-" } })).toBeUndefined();
   });
@@ -396,7 +404,7 @@ describe("what is left to do", () => {
     // What cannot be read twice, or differs, cannot be compared.
     const lost = { ...stopped, job: { ...verify, rescue: true }, hasReadErrors: true };
     expect(commandFor(lost)).toBe("copy s d --yes");
-    const stream = { ...stopped, origin: undefined, job: { ...verify, source: "-" } };
+    const stream = { ...stopped, source: once, job: { ...verify, source: "-" } };
     expect(commandFor(stream)).toBe("copy - d --yes");
   });
 

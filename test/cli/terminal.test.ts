@@ -9,6 +9,7 @@ import { LoopDevice, loopMissing } from "../support/control.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
+const COLUMN_1 = "\x1b[1G";
 const QUESTION = /Type "yes" to go on: /;
 
 describe("in a terminal", () => {
@@ -25,6 +26,82 @@ describe("in a terminal", () => {
     const shown = "\x1b[?25h";
     expect(screen.lastIndexOf(shown)).toBeGreaterThan(screen.lastIndexOf("\x1b[?25l"));
     expect((await run(["cmp", source, dir.file("target")])).end).toBe(0);
+  });
+
+  /** What is on a terminal of so many columns in the end, a line each; the bar as it was drawn last. */
+  function lines(screen: string): string[] {
+    return Bun.stripANSI(screen.replaceAll(COLUMN_1, "\r"))
+      .split(/\r?\n/)
+      .map(
+        (line) =>
+          line
+            .split("\r")
+            .filter((part) => part !== "")
+            .at(-1) ?? "",
+      );
+  }
+
+  test("the bars of copy and verify stand below each other, with a rate each", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(5_000_000));
+    for (const columns of [120, 80, 60]) {
+      const args = ["copy", source, dir.file(`target${columns}`), "--verify"];
+      await using session = new Session(args, {}, [], columns);
+      expect(await session.end()).toBe(0);
+      const [copy = "", verify = ""] = lines(session.screen);
+      const [begins, ends] = [copy.indexOf("█"), copy.lastIndexOf("█")];
+      expect(begins).toBeGreaterThan(0);
+      expect([verify.indexOf("█"), verify.lastIndexOf("█")]).toEqual([begins, ends]);
+      for (const line of [copy, verify]) expect(line).toMatch(/100% 4\.77.*[KMG]iB\/s$/);
+      expect(copy.length).toBe(verify.length);
+      const summary = lines(session.screen).slice(2).join(" ");
+      expect(summary).toMatch(
+        /copied .*iB\/s, read back in .*iB\/s, verified bytes 0 to 5,000,000/,
+      );
+    }
+  });
+
+  test("in 40 columns the bar gives way to the numbers, and lines end between words", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(5_000_000));
+    const target = dir.file("target", "old");
+    for (const [args, words] of [
+      [["copy", source, target, "--yes", "--verify"], "copied 4.77 MiB (5,000,000 bytes) in"],
+      [["copy", source, "/dev/no/such"], "there is no device /dev/no/such A file made there would"],
+      [["bench", source, "--seconds", "0.2"], "randread"],
+      [["copy", "--help"], "copy files, images and disks: a dd that looks before it writes"],
+      [["info"], "backend"],
+    ] as const) {
+      await using session = new Session([...args], {}, [], 40);
+      await session.end();
+      const shown = lines(session.screen);
+      for (const line of shown) {
+        if (line.trim().includes(" ")) expect([line, line.length <= 40]).toEqual([line, true]);
+      }
+      expect(shown.map((line) => line.trim()).join(" ")).toContain(words);
+    }
+  });
+
+  test("the numbers of a bar in 40 columns", async () => {
+    using dir = new TempDir();
+    const source = dir.file("source", pattern(5_000_000));
+    const args = ["copy", source, dir.file("target"), "--verify"];
+    await using session = new Session(args, {}, [], 40);
+    expect(await session.end()).toBe(0);
+    const [copy, verify] = lines(session.screen);
+    expect(copy).toMatch(/^copy 100% 4\.77( MiB of |\/)4\.77 MiB [\d.]+ [KMG]iB\/s$/);
+    expect(verify).toMatch(/^verify 100% 4\.77( MiB of |\/)4\.77 MiB [\d.]+ [KMG]iB\/s$/);
+  });
+
+  test("the bar follows the terminal when that is resized, and shows the time of a benchmark", async () => {
+    using dir = new TempDir();
+    const path = dir.file("file", pattern(2 ** 20));
+    await using session = new Session(["bench", path, "--seconds", "600"]);
+    await session.until(/randread ░{20,} +0% [\d.]+ s of 10 min 00 s +[\d.]+ .iB\/s/);
+    session.resize(44);
+    await session.until(/Grandread 0% [\d.]+ s of 10 min 00 s [\d.]+ .iB\/s/);
+    session.type(CTRL_C);
+    expect(await session.end()).toBe(130);
   });
 
   test("the question: yes writes", async () => {
@@ -89,7 +166,7 @@ describe("in a terminal", () => {
     using dir = new TempDir();
     const path = dir.file("file", pattern(2 ** 20));
     await using session = new Session(["bench", path, "--seconds", "600"]);
-    await session.until(/randread .*MiB of/);
+    await session.until(/randread .* s of /);
     session.type(CTRL_C);
     expect(await session.end()).toBe(130);
     expect(session.screen).toMatch(/^read +[\d,]+ /m);
@@ -99,7 +176,7 @@ describe("in a terminal", () => {
     using dir = new TempDir();
     const path = dir.file("scratch");
     for (const [size, moment, keys] of [
-      ["1M", /randread .*MiB of/, CTRL_C + CTRL_C],
+      ["1M", /randread .* s of /, CTRL_C + CTRL_C],
       ["4G", /making /, CTRL_C],
     ] as const) {
       const args = ["bench", path, "--size", size, "--seconds", "600"];

@@ -20,7 +20,7 @@ export function shell(line: string, options?: ChildOptions): Promise<ChildResult
 
 const PATIENCE_MS = 30_000;
 
-/** The command in a terminal of 100 columns. */
+/** The command in a terminal. */
 export class Session implements AsyncDisposable {
   /** Everything that was drawn, escape sequences included. */
   screen = "";
@@ -32,12 +32,13 @@ export class Session implements AsyncDisposable {
     args: readonly string[],
     env: Record<string, string | undefined> = {},
     under: readonly string[] = [],
+    columns = 100,
   ) {
     const decoder = new TextDecoder();
     this.#child = Bun.spawn([...under, process.execPath, mainPath, ...args], {
       env: { ...process.env, TERM: "xterm-256color", NO_COLOR: undefined, ...env },
       terminal: {
-        cols: 100,
+        cols: columns,
         rows: 24,
         data: (_terminal, data) => {
           this.screen += decoder.decode(data, { stream: true });
@@ -58,6 +59,10 @@ export class Session implements AsyncDisposable {
     clearTimeout(timer);
     if (outcome === "found" || pattern.test(this.screen)) return;
     throw new Error(`${outcome}; ${pattern} is not in:\n${this.screen}`);
+  }
+
+  resize(columns: number): void {
+    this.#child.terminal?.resize(columns, 24);
   }
 
   type(keys: string): void {

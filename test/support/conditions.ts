@@ -39,6 +39,7 @@ const PACKAGES: Record<string, string> = {
   addpart: "util-linux",
   blockdev: "util-linux",
   bmaptool: "bmap-tools",
+  bzip2: "bzip2",
   ddrescue: "gddrescue",
   ddrescuelog: "gddrescue",
   fsfreeze: "util-linux",
@@ -53,6 +54,8 @@ const PACKAGES: Record<string, string> = {
   umount: "util-linux",
   valgrind: "valgrind",
   xz: "xz-utils",
+  zip: "zip",
+  zstd: "zstd",
 };
 
 /** Why programs cannot be used, or undefined. */
