@@ -233,6 +233,7 @@ async function copyShown(
     sourceOffset: source.start + job.skip,
     targetOffset: job.seek,
     length: job.length,
+    expectedLength: source.end === undefined ? undefined : source.start + source.end,
     chunkSize: job.bs,
     concurrency: job.depth,
     sparse: job.sparse,
@@ -245,27 +246,21 @@ async function copyShown(
     onProgress: (step: CopyProgress) => {
       if (stage.phase !== step.phase) stage.verifyStarted = performance.now();
       stage.phase = step.phase;
-      progress.update({ ...step, ...streamProgress(job, source, step, started) });
+      progress.update({ ...step, ...unpackingProgress(source, step, started) });
     },
   });
 }
 
-/** What is known of the progress of a stream: by its size, or by the compressed bytes that were read. */
-function streamProgress(
-  job: Job,
-  source: Source,
-  { phase, total, bytes }: CopyProgress,
+/** Of a stream of unknown size that is unpacked: by the compressed bytes that were taken. */
+function unpackingProgress(
+  { unpacking }: Source,
+  { phase, total }: CopyProgress,
   started: number,
-): Partial<Step> {
-  if (phase !== "copy" || total !== undefined) return {};
-  const { unpacking } = source;
-  const known = knownLength(job, source);
-  const [done, all] =
-    known === undefined ? [unpacking?.read ?? 0, unpacking?.total] : [bytes, known];
-  if (all === undefined) return {};
-  const share = all === 0 ? 1 : done / all;
+): Pick<Step, "share" | "secondsLeft"> | undefined {
+  if (unpacking?.total === undefined || phase !== "copy" || total !== undefined) return undefined;
+  const share = unpacking.total === 0 ? 1 : unpacking.read / unpacking.total;
   const seconds = (performance.now() - started) / 1000;
-  return { share, total: known, secondsLeft: share > 0 ? seconds / share - seconds : undefined };
+  return { share, secondsLeft: share > 0 ? seconds / share - seconds : undefined };
 }
 
 /** With --verify-from: compares and hashes what this copy and earlier ones wrote. */

@@ -51,7 +51,9 @@ const COPY = `bun-aio copy: copy files, images and disks: a dd that looks before
 Usage:
   bun-aio copy SRC DST [options]
 
-SRC is a file, a disk, or - for standard input. DST is a file (made if missing) or a disk.
+SRC is a file, a disk, a pipe, a URL (http, https), or - for standard input. An archive (gzip, zstd,
+xz, bzip2, or a zip with one image) is recognised by its content and unpacked. DST is a file (made if
+missing) or a disk.
 Before it writes over anything it shows what is there and asks. It refuses disks that are mounted
 or in use, images that are attached as loop devices, swap files, names of disks that do not exist,
 and targets that are too small. What it reports as done has been synced to the medium.
@@ -60,6 +62,7 @@ A file that is written over ends where the copy ends, unless a part is named wit
 with different --skip and --seek. The rest of a larger disk stays as it is.
 
 A file or disk as standard input ("-") is read from where it stands, and moved on by what was copied.
+A download goes on by itself after a dropped connection.
 
 Options:
       --sparse        leave blocks of zeroes out: holes in files, zeroes made by the disk itself.
@@ -73,7 +76,8 @@ Options:
       --from SIZE     begin there on both sides: to go on with a copy that was stopped
       --skip SIZE     begin there in SRC
       --seek SIZE     begin there in DST
-      --length SIZE   copy so many bytes (default: to the end of SRC)
+      --length SIZE   copy so many bytes (default: to the end of SRC). Gives a stream a total
+      --raw           do not unpack SRC
       --verify-from SIZE
                       with --from, --verify or --hash: from there on in SRC, what an earlier copy
                       wrote is verified and hashed, too
@@ -94,7 +98,8 @@ shows how far it is.
 Examples:
   bun-aio copy debian.iso /dev/sdX --verify
   bun-aio copy /dev/sdX backup.img --sparse --hash
-  xz -dc image.img.xz | sudo bun-aio copy - /dev/sdX --yes
+  bun-aio copy image.img.xz /dev/sdX --verify
+  bun-aio copy https://example.org/image.img.zst /dev/sdX --verify
   bun-aio copy debian.iso /dev/sdX --from 1288490188
   bun-aio copy broken.img rescued.img --rescue
 
@@ -107,7 +112,7 @@ Usage:
   bun-aio verify A B [options]       one of them may be "-", standard input
 
 Says whether they are the same, with the SHA-256; or where they first differ, and how long each
-is. Files of different lengths differ; a disk may be longer than the image it was made from.
+is. An archive as A is unpacked, unless B is packed the same way. Files of different lengths differ; a disk may be longer than the image it was made from.
 
 Options:
       --all           look for every difference, not only the first: counts bytes, lists ranges,
@@ -118,6 +123,7 @@ Options:
       --length SIZE   compare so many bytes
       --bs SIZE       bytes of one request (default 1M)
       --depth N       requests on their way at once on each side, 1 to 1024 (default 8)
+      --raw           do not unpack A
   -q, --quiet         no progress
       --json          the result as JSON
   -h, --help          this text

@@ -13,7 +13,15 @@ import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
 const dir = new TempDir();
-afterAll(() => dir[Symbol.dispose]());
+/** What stands at https://example.org is in the folder. */
+const server = Bun.serve({
+  port: 0,
+  fetch: ({ url }) => new Response(Bun.file(join(dir.path, new URL(url).pathname))),
+});
+afterAll(async () => {
+  await server.stop(true);
+  dir[Symbol.dispose]();
+});
 
 const blocks = pages()
   .flatMap(blocksOf)
@@ -28,6 +36,7 @@ const DISK = /\/dev\/(sdX|nvme0n1)\b/g;
 function adapted(line: string): string {
   const here = line
     .replaceAll(DISK, "sdX.img")
+    .replaceAll("https://example.org/", server.url.href)
     .replaceAll("/tmp/scratch", "scratch --size 4M")
     .replace(/--seconds \d+/, "--seconds 0.1");
   const asks = /bun-aio copy \S+ sdX\.img/.test(here) && !here.includes("--yes");
@@ -39,6 +48,8 @@ function prepare(): void {
   for (const name of ["disk.img", "debian.iso", "sdX.img", "a.img", "b.img", "image.img"])
     fs.writeFileSync(join(dir.path, name), image);
   fs.writeFileSync(join(dir.path, "boot.bin"), image.subarray(0, 8192));
+  fs.writeFileSync(join(dir.path, "image.img.gz"), Bun.gzipSync(image));
+  fs.writeFileSync(join(dir.path, "image.img.zst"), Bun.zstdCompressSync(image));
 }
 
 for (const { page, line, code } of ofCommand) {
@@ -48,7 +59,7 @@ for (const { page, line, code } of ofCommand) {
     if (!fs.existsSync(join(dir.path, "disk.img"))) prepare();
     // Nobody needs another user, or the package from a registry, to run these.
     const script = [
-      ...["set -euo pipefail", 'sudo() { "$@"; }', 'bunx() { "$@"; }'],
+      ...["set -euo pipefail", 'sudo() { "$@"; }', 'bunx() { "$@"; }', 'ssh() { shift; "$@"; }'],
       "[ -e image.img.xz ] || ! command -v xz >/dev/null || xz -k image.img",
       ...lines,
     ];
