@@ -16,14 +16,16 @@ export type DiskName =
   | "usb-stick"
   | "uas"
   | "sd-card"
-  | "ata";
+  | "ata"
+  | "volatile-virtio"
+  | "volatile-scsi";
 
 export interface Described {
   size: number;
   logicalSectorSize: number;
   /** What the disk says; null: nothing that tells it from others. */
   serial: string | null;
-  /** A healthy disk that takes writes. */
+  /** A healthy disk that takes writes and keeps them. */
   writable: boolean;
 }
 
@@ -50,6 +52,9 @@ export const disks: Record<DiskName, Described> = {
   uas: described("UAS-1", 32),
   "sd-card": described(null, 32),
   ata: described("ATA-1", 32),
+  "volatile-virtio": described("VOLATILE-V", 16, { writable: false }),
+  "volatile-scsi": described("VOLATILE-S", 16, { writable: false }),
 };
 
 export const diskNames: readonly DiskName[] = Object.keys(disks) as DiskName[];
+export const writableDisks: readonly DiskName[] = diskNames.filter((name) => disks[name].writable);

@@ -2,9 +2,10 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { ensureLibrary } from "../../scripts/build.ts";
 import { counted } from "../../scripts/suite/bun_tests.ts";
 import { root } from "../../scripts/suite/command.ts";
-import { add, type Counts, fail, noCounts } from "../../scripts/suite/counts.ts";
+import { add, addReason, type Counts, fail, noCounts } from "../../scripts/suite/counts.ts";
 import { Commands } from "./host/commands.ts";
 import { allDisks } from "./host/disks.ts";
 import { initramfs, missingPrograms } from "./host/initramfs.ts";
@@ -25,16 +26,41 @@ export interface LabOptions {
 
 /** An emulated machine is some ten times slower. */
 const BOOT_MS = { accelerated: 60_000, emulated: 300_000 };
-const FILE_MS = { accelerated: 180_000, emulated: 900_000 };
+const FILE_MS = { accelerated: 120_000, emulated: 240_000 };
 
-/** Why there can be no machine here, or undefined. */
-export function noLab(arch: Arch): string | undefined {
-  return noEmulator(arch) ?? missingPrograms();
+/** Of every run of `npm test`: what is worth a boot on the kernel of the distribution. */
+export const SHORT: readonly string[] = ["geometry", "errors", "removal", "power_cuts"];
+
+const NO_EMULATOR = "no virtual machine can be run here: install QEMU (test/lab/README.md)";
+const NO_KERNEL = "no kernel package can be had here: see test/lab/README.md";
+
+/** Runs what the options say; where there can be no machine it says so, and counts as skipped. */
+export async function lab(options: LabOptions): Promise<Counts> {
+  const missing = noEmulator(options.arch) ?? missingPrograms();
+  if (missing !== undefined) return skipped(options, NO_EMULATOR, missing);
+  let made: Parts;
+  try {
+    made = await parts(options);
+  } catch (error) {
+    return skipped(options, NO_KERNEL, String(error));
+  }
+  return runIn(made, options);
 }
 
+function skipped({ say }: LabOptions, reason: string, details: string): Counts {
+  say(`\nTHE LAB IS SKIPPED: ${reason}\n${details}`);
+  const counts = noCounts();
+  counts.skipped = 1;
+  addReason(counts.reasons, reason);
+  return counts;
+}
+
+type Parts = Omit<MachineOptions, "hearAgent" | "hearTest">;
+
 /** What a machine is made of; throws with the reason if something cannot be had. */
-async function parts(options: LabOptions): Promise<Omit<MachineOptions, "hearAgent" | "hearTest">> {
+async function parts(options: LabOptions): Promise<Parts> {
   const { arch, keep } = options;
+  ensureLibrary({}, options.say);
   const kernel = await fetchKernel(options.kernel, arch);
   return {
     arch,
@@ -55,18 +81,23 @@ function files(only: readonly string[]): string[] {
     .map((file) => `test/lab/guest/tests/${file}`);
 }
 
-/** Runs them on each backend, all in one machine. Throws if there can be none. */
-export async function runLab(options: LabOptions): Promise<Counts> {
+/** Runs the files on each backend, all in one machine. */
+async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
   const pace = isAccelerated(options.arch) ? "accelerated" : "emulated";
-  const session = new Session(await parts(options), options.say);
+  const session = new Session(made, options.say);
   const total = noCounts();
+  const started = performance.now();
+  const own = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => name.startsWith("LAB_")),
+  ) as Record<string, string>;
   try {
     const up = await session.boot(BOOT_MS[pace]);
     options.say(`Linux ${up} on ${options.arch}, ${pace}`);
     for (const backend of options.backends) {
       for (const file of files(options.only)) {
-        options.say(`\n== ${file} on ${backend}`);
-        add(total, await session.run(file, { BUN_AIO_BACKEND: backend }, FILE_MS[pace]));
+        const seconds = Math.round((performance.now() - started) / 1000);
+        options.say(`\n== ${seconds} s: ${file} on ${backend}`);
+        add(total, await session.run(file, { ...own, BUN_AIO_BACKEND: backend }, FILE_MS[pace]));
       }
     }
     await session.end(options.keep);
@@ -85,7 +116,7 @@ class Session implements AsyncDisposable {
   #heard: PromiseWithResolvers<Record<string, unknown>> = Promise.withResolvers();
   #text = "";
 
-  constructor(made: Omit<MachineOptions, "hearAgent" | "hearTest">, say: (line: string) => void) {
+  constructor(made: Parts, say: (line: string) => void) {
     this.#say = say;
     const commands = new Commands(made.disks, () => this.#machine);
     this.#machine = new Machine({

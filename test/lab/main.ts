@@ -1,9 +1,8 @@
 // `npm run lab`: the device tests on another kernel, with emulated disks.
 
 import { parseArgs } from "node:util";
-import { noCounts } from "../../scripts/suite/counts.ts";
 import { KERNELS } from "./host/kernels.ts";
-import { noLab, runLab } from "./lab.ts";
+import { lab } from "./lab.ts";
 
 const HELP = `npm run lab -- [options]
 
@@ -34,22 +33,16 @@ if (values.help) refuse(HELP);
 const { arch, kernel } = values;
 if (!(kernel in KERNELS)) refuse(`no kernel is named ${kernel}\n\n${HELP}`);
 if (arch !== "x64" && arch !== "arm64") refuse(`no architecture is named ${arch}\n\n${HELP}`);
-const say = (line: string): void => console.error(line);
-
-async function main(): Promise<number> {
-  let counts = noCounts();
-  const reason = noLab(arch as "x64" | "arm64");
-  if (reason !== undefined) {
-    console.error(`\nTHE LAB IS SKIPPED: ${reason}`);
-    counts.skipped++;
-  } else {
-    const { only, keep, backend: backends } = values;
-    counts = await runLab({ arch: arch as "x64" | "arm64", kernel, only, keep, backends, say });
-  }
-  if (counts.failures.length > 0)
-    console.error(`\n== What failed\n\n${counts.failures.join("\n\n")}`);
-  console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
-  return counts.failed === 0 ? 0 : 1;
-}
-
-process.exit(await main());
+const { only, keep, backend: backends } = values;
+const counts = await lab({
+  arch,
+  kernel,
+  only,
+  keep,
+  backends,
+  say: (line) => console.error(line),
+});
+if (counts.failures.length > 0)
+  console.error(`\n== What failed\n\n${counts.failures.join("\n\n")}`);
+console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed === 0 ? 0 : 1);

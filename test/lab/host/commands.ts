@@ -2,6 +2,7 @@
 
 import type { Disk } from "./disks.ts";
 import type { Machine } from "./machine.ts";
+import type { VolatileDisk } from "./volatile_disk.ts";
 
 type Answer = Promise<unknown>;
 
@@ -34,19 +35,41 @@ export class Commands {
     const { monitor } = this.#machine();
     switch (command) {
       case "unplug": {
-        const gone = monitor.event("DEVICE_DELETED", `disk-${name}`);
-        await monitor.call("device_del", { id: `disk-${name}` });
+        const { unplugged } = this.#disk(name);
+        const gone = monitor.event("DEVICE_DELETED", unplugged);
+        await monitor.call("device_del", { id: unplugged });
         return gone;
       }
       case "plug":
-        return monitor.call("device_add", this.#disk(name).device);
+        for (const device of this.#disk(name).devices) await monitor.call("device_add", device);
+        return undefined;
+      case "throttle": {
+        const limits = { "iops-total": Number(message["operations"]) };
+        const path = `/objects/limits-${name}`;
+        return monitor.call("qom-set", { path, property: "limits", value: limits });
+      }
       case "resize":
         return monitor.call("block_resize", { "node-name": name, size: message["size"] });
+      case "cut-after":
+        return this.#volatile(name).cutAfter(Number(message["requests"]), Number(message["seed"]));
+      case "power-up":
+        return this.#volatile(name).powerUp();
       case "eject":
-        return monitor.call("eject", { id: `disk-${name}`, force: true });
+        return monitor
+          .call("blockdev-open-tray", { id: name, force: true })
+          .then(() => monitor.call("blockdev-remove-medium", { id: name }));
+      case "insert":
+        await monitor.call("blockdev-insert-medium", { id: name, "node-name": "cd-medium" });
+        return monitor.call("blockdev-close-tray", { id: name });
       default:
         throw new Error(`the host knows no ${command}`);
     }
+  }
+
+  #volatile(name: string): VolatileDisk {
+    const { volatile } = this.#disk(name);
+    if (volatile === undefined) throw new Error(`the power of ${name} cannot be cut`);
+    return volatile;
   }
 
   #disk(name: string): Disk {

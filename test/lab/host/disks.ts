@@ -1,17 +1,23 @@
 // The disks of a machine, each under the name by which its tests find it.
 
-import { closeSync, ftruncateSync, openSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskName, disks as described, diskNames } from "../disks.ts";
+import { serveNbd } from "./nbd_server.ts";
+import { VolatileDisk } from "./volatile_disk.ts";
 
 export interface Disk {
   name: string;
   /** Options of QEMU for the nodes below the device, and the device itself. */
   arguments: string[];
-  /** The device, to plug it in again. */
-  device: Record<string, unknown>;
+  /** What is unplugged: the disk itself, or what it hangs on. */
+  unplugged: string;
+  /** Devices to plug it in again, in this order. */
+  devices: Record<string, unknown>[];
   /** Makes what it stores on, in the machine's folder. */
-  create?(folder: string): void;
+  create(folder: string): void;
+  /** What loses its power, if this one can. */
+  volatile?: VolatileDisk;
 }
 
 const MiB = 1 << 20;
@@ -20,11 +26,13 @@ interface Recipe {
   device: Record<string, unknown>;
   /** What `blkdebug` injects. */
   errors?: Record<string, unknown>[];
-  /** Operations a second, so that many are in flight when the disk goes. */
-  slow?: number;
+  /** Can be slowed down, so that many operations are in flight when it goes. */
+  throttled?: true;
   readOnly?: true;
-  /** Devices that it hangs on. */
-  buses?: Record<string, unknown>[];
+  /** Loses what was not flushed when its power is cut (volatile_disk.ts). */
+  isVolatile?: true;
+  /** A device of its own that it hangs on, which is unplugged with it. */
+  carrier?: Record<string, unknown>;
 }
 
 const SECTORS_4096 = { logical_block_size: 4096, physical_block_size: 4096 };
@@ -38,9 +46,9 @@ const RECIPES: Record<DiskName, Recipe> = {
   "nvme-512": { device: { driver: "nvme", serial: "NVME-512" } },
   "nvme-4096": {
     device: { driver: "nvme", serial: "NVME-4096", ...SECTORS_4096 },
-    slow: 200,
+    throttled: true,
   },
-  "virtio-512": { device: { driver: "virtio-blk-pci", serial: "VIRTIO-512" }, slow: 200 },
+  "virtio-512": { device: { driver: "virtio-blk-pci", serial: "VIRTIO-512" }, throttled: true },
   "virtio-4096": {
     device: { driver: "virtio-blk-pci", serial: "VIRTIO-4096", ...SECTORS_4096 },
   },
@@ -55,7 +63,7 @@ const RECIPES: Record<DiskName, Recipe> = {
       ...{ driver: "scsi-hd", bus: "scsi.0", serial: "SCSI-4096N", rotation_rate: 1 },
       ...SECTORS_4096,
     },
-    slow: 200,
+    throttled: true,
   },
   "scsi-thin": {
     device: {
@@ -83,9 +91,13 @@ const RECIPES: Record<DiskName, Recipe> = {
   },
   "usb-stick": {
     device: { driver: "usb-storage", bus: "xhci.0", serial: "USB-STICK", removable: true },
-    slow: 100,
+    throttled: true,
   },
-  uas: { device: { driver: "scsi-hd", bus: "uas.0", serial: "UAS-1" }, slow: 200 },
+  uas: {
+    device: { driver: "scsi-hd", bus: "uas.0", serial: "UAS-1" },
+    carrier: { driver: "usb-uas", id: "uas", bus: "xhci.0" },
+    throttled: true,
+  },
   "sd-card": { device: { driver: "sd-card" } },
   ata: {
     device: {
@@ -93,15 +105,24 @@ const RECIPES: Record<DiskName, Recipe> = {
       ...{ rotation_rate: 5400, physical_block_size: 4096 },
     },
   },
+  "volatile-virtio": {
+    device: { driver: "virtio-blk-pci", serial: "VOLATILE-V", "write-cache": "on" },
+    isVolatile: true,
+  },
+  // One that has FUA.
+  "volatile-scsi": {
+    device: {
+      ...{ driver: "scsi-hd", bus: "scsi.0", serial: "VOLATILE-S", "write-cache": "on" },
+      dpofua: true,
+    },
+    isVolatile: true,
+  },
 };
 
-/** Buses that the disks hang on, and what limits the slow ones. */
+/** Buses that the disks hang on. */
 const BUSES: string[] = [
-  ...option("-object", { "qom-type": "throttle-group", id: "slow-100", "x-iops-total": 100 }),
-  ...option("-object", { "qom-type": "throttle-group", id: "slow-200", "x-iops-total": 200 }),
   ...option("-device", { driver: "virtio-scsi-pci", id: "scsi" }),
   ...option("-device", { driver: "qemu-xhci", id: "xhci" }),
-  ...option("-device", { driver: "usb-uas", id: "uas", bus: "xhci.0" }),
   ...option("-device", { driver: "sdhci-pci", id: "sdhci" }),
 ];
 
@@ -109,19 +130,51 @@ function option(name: string, value: object): string[] {
   return [name, JSON.stringify(value)];
 }
 
+/** A CD drive with a medium and one without. */
+function drives(): Disk {
+  const image = "cd.iso";
+  const filled = { driver: "scsi-cd", id: "cd-filled", bus: "scsi.0", drive: "cd-medium" };
+  return {
+    name: "drives",
+    unplugged: "",
+    devices: [],
+    arguments: [
+      ...option("-blockdev", {
+        ...{ driver: "raw", "node-name": "cd-medium", "read-only": true },
+        file: { driver: "file", filename: image },
+      }),
+      ...option("-device", filled),
+      ...option("-device", { driver: "scsi-cd", id: "cd-empty", bus: "scsi.0" }),
+    ],
+    create: (folder) => {
+      const bytes = Buffer.alloc(8 << 20);
+      bytes.write("CD01");
+      writeFileSync(join(folder, image), bytes);
+    },
+  };
+}
+
 /** All of them, in a fixed order. */
 export function allDisks(): Disk[] {
-  return diskNames.map((name, index) => hardDisk(name, RECIPES[name], index));
+  return [...diskNames.map((name, index) => hardDisk(name, RECIPES[name], index)), drives()];
 }
 
 function hardDisk(name: DiskName, recipe: Recipe, index: number): Disk {
   const image = `${name}.img`;
-  const file = { driver: "file", filename: image, discard: "unmap" };
-  let node: Record<string, unknown> = { ...file };
+  const isVolatile = recipe.isVolatile === true;
+  const socket = `${name}.socket`;
+  let node: Record<string, unknown> = isVolatile
+    ? { driver: "nbd", server: { type: "unix", path: socket } }
+    : { driver: "file", filename: image, discard: "unmap" };
+  const volatile = isVolatile ? { volatile: new VolatileDisk(described[name].size) } : {};
   if (recipe.errors !== undefined)
     node = { driver: "blkdebug", image: node, "inject-error": recipe.errors };
-  if (recipe.slow !== undefined)
-    node = { driver: "throttle", "throttle-group": `slow-${recipe.slow}`, file: node };
+  const limits = `limits-${name}`;
+  const limited: string[] = [];
+  if (recipe.throttled !== undefined) {
+    limited.push(...option("-object", { "qom-type": "throttle-group", id: limits }));
+    node = { driver: "throttle", "throttle-group": limits, file: node };
+  }
   const backend = { driver: "raw", "node-name": name, file: node, discard: "unmap" };
   const device: Record<string, unknown> = { ...recipe.device, id: `disk-${name}`, drive: name };
   const ports: string[] = [];
@@ -140,16 +193,24 @@ function hardDisk(name: DiskName, recipe: Recipe, index: number): Disk {
     Object.assign(device, { werror: "report", rerror: "report" });
   if (device["driver"] === "nvme") for (const key of ["werror", "rerror"]) delete device[key];
   const readOnly = recipe.readOnly === undefined ? {} : { "read-only": true };
+  const devices = [...(recipe.carrier === undefined ? [] : [recipe.carrier]), device];
   return {
     name,
-    device,
+    devices,
+    unplugged: String(devices[0]?.["id"]),
     arguments: [
       ...(index === 0 ? BUSES : []),
       ...ports,
+      ...limited,
       ...option("-blockdev", { ...backend, ...readOnly }),
-      ...option("-device", device),
+      ...devices.flatMap((one) => option("-device", one)),
     ],
+    ...volatile,
     create: (folder) => {
+      if (volatile.volatile !== undefined) {
+        serveNbd(join(folder, socket), volatile.volatile);
+        return;
+      }
       const fd = openSync(join(folder, image), "w");
       ftruncateSync(fd, described[name].size);
       closeSync(fd);

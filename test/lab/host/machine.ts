@@ -75,7 +75,7 @@ export class Machine implements AsyncDisposable {
     this.#agent = new Channel(path("agent"), options.hearAgent);
     this.#test = new Channel(path("test"), options.hearTest);
     packSources(options.project, path("sources.tar"));
-    for (const disk of options.disks) disk.create?.(this.folder);
+    for (const disk of options.disks) disk.create(this.folder);
     const child = Bun.spawn([EMULATORS[options.arch], ...this.#arguments(options)], {
       cwd: this.folder,
       stdin: options.keep ? "inherit" : "ignore",
