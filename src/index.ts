@@ -21,6 +21,12 @@ export {
   type BlockDeviceOptions,
 } from "./device/block_device.ts";
 export { type ListBlockDevicesOptions, listBlockDevices } from "./device/list_devices.ts";
+export {
+  type BlockDeviceEvent,
+  type BlockDeviceWatch,
+  type WatchBlockDevicesOptions,
+  watchBlockDevices,
+} from "./device/watch_devices.ts";
 export type { IoErrorCode } from "./errors/codes.ts";
 export type { CopyResult, ReadError } from "./errors/copy_result.ts";
 export { IoError } from "./errors/io_error.ts";

@@ -40,6 +40,13 @@ pub fn seek(fd: i32, offset: f64) callconv(.c) f64 {
 
 const invalid_position: f64 = -@as(f64, @floatFromInt(@intFromEnum(os.E.INVAL)));
 
+/// Returns a socket that tells of devices that come, go and change, one message in each datagram,
+/// or a negative errno. It belongs to the caller, and does not block.
+pub fn watch_devices() callconv(.c) i32 {
+    if (!@hasDecl(os.native, "watchDevices")) return -@as(i32, @intFromEnum(os.E.OPNOTSUPP));
+    return @intCast(os.native.watchDevices());
+}
+
 /// Opens a ring. Returns 0, or a positive errno; `info` says which backend was refused in either
 /// case.
 pub fn ring_open(options: ?*const abi.RingOptions, info: ?*abi.RingInfo) callconv(.c) i32 {

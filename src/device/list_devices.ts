@@ -72,9 +72,9 @@ export function isListed({ size, removable, transport }: BlockDeviceInfo): boole
   return size > 0 || (removable === true && transport !== null);
 }
 
-/** All disks, also those without a medium. */
-export async function allDevices(): Promise<BlockDeviceInfo[]> {
-  if (process.platform === "linux") return allLinuxDevices(SYSTEM_PATHS);
+/** All disks, also those without a medium. `names`: on Linux, only these of /sys/block. */
+export async function allDevices(names?: readonly string[]): Promise<BlockDeviceInfo[]> {
+  if (process.platform === "linux") return allLinuxDevices(SYSTEM_PATHS, names);
   if (process.platform === "freebsd") return listFreebsdDevices();
   throw new IoError("ENOTSUP", {
     reason: `listing block devices is not supported on ${process.platform}`,
@@ -88,15 +88,21 @@ export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceI
   return (await allLinuxDevices(paths)).filter(isListed);
 }
 
-async function allLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
+async function allLinuxDevices(
+  paths: SystemPaths,
+  wanted?: readonly string[],
+): Promise<BlockDeviceInfo[]> {
   const mounts = new MountTable(await told(readMounts(paths)));
   const swaps = await told(readSwaps(paths));
-  const names = await told(diskNames(paths));
+  const names = wanted ?? (await told(diskNames(paths)));
   const system = await systemDevices(paths, mounts.all, swaps);
   const listed = await Promise.all(
     names.map(async (name) => {
       const directory = await diskDirectory(paths, name);
-      return directory === null ? undefined : describe({ paths, mounts, system }, directory);
+      if (directory === null) return undefined;
+      const device = await describe({ paths, mounts, system }, directory);
+      // Of one that is being removed the facts are mixed.
+      return (await diskDirectory(paths, name)) === null ? undefined : device;
     }),
   );
   const { compare } = new Intl.Collator("en", { numeric: true });

@@ -59,3 +59,14 @@ export interface BlockDeviceInfo extends Geometry {
   readonly backingFile: string | null;
   readonly partitions: readonly BlockDeviceInfo[];
 }
+
+/** What is known of a device that was never described. */
+export function unknownDevice(path: string): BlockDeviceInfo {
+  return {
+    ...{ path, size: 0, logicalSectorSize: null, physicalSectorSize: null, minimumIoSize: null },
+    ...{ optimalIoSize: null, maximumTransferSize: null, alignmentOffset: null, rotational: null },
+    ...{ readOnly: null, model: null, serial: null, vendor: null, zoned: null, removable: null },
+    ...{ hasMedium: null, transport: null, system: false, mounts: [], allMounts: [], holders: [] },
+    ...{ backingFile: null, partitions: [] },
+  };
+}

@@ -30,7 +30,7 @@ export class LeakError extends Error {
 
 /**
  * Watches files, rings, leases of buffer pools, buffers and operations from here on. On disposal it rejects with a
- * `LeakError` that names each file, ring and lease opened since and not closed, each operation that has not
+ * `LeakError` that names each file, ring, lease and watch opened since and not closed, each operation that has not
  * settled, and each buffer of `allocBuffer` or a `BufferPool` that is still referenced after a collection. Local
  * variables of functions that have not returned do not count, nor does `Ring.default()`, which belongs to the
  * thread. Meanwhile errors have the stack of the call that failed, as with BUN_AIO_TRACE=1.

@@ -14,6 +14,7 @@ test("values, and the types of arguments", () => {
   expect(Object.keys(api).sort()).toEqual([
     ...["BlockDevice", "BufferPool", "File", "FileHandle", "IoError", "RescueMap"],
     ...["Ring", "allocBuffer", "compare", "copy", "copyToAll", "listBlockDevices", "open", "scan"],
+    "watchBlockDevices",
   ]);
   expectTypeOf<api.Offset>().toEqualTypeOf<number | bigint>();
   expectTypeOf<api.IoData>().toEqualTypeOf<ArrayBufferView | ArrayBuffer | SharedArrayBuffer>();
@@ -89,6 +90,9 @@ test("BlockDevice", () => {
   expectTypeOf(api.BlockDevice.open).returns.toEqualTypeOf<Promise<api.BlockDevice>>();
   expectTypeOf<api.BlockDevice["geometry"]>().toEqualTypeOf<api.Geometry>();
   expectTypeOf(api.listBlockDevices).returns.toEqualTypeOf<Promise<api.BlockDeviceInfo[]>>();
+  expectTypeOf<ReturnType<typeof api.watchBlockDevices>>().toExtend<
+    AsyncIterable<{ type: "add" | "remove" | "change"; device: api.BlockDeviceInfo }>
+  >();
   expectTypeOf<api.BlockDeviceOptions["unmount"]>().toEqualTypeOf<boolean | undefined>();
   expect(methods(api.BlockDevice)).toContain("geometry");
 });

@@ -303,6 +303,23 @@ pub fn unmount(path: [*:0]const u8, _: u32) isize {
     return unix.signed(mounts.unmount(path, 0));
 }
 
+const devd_path = "/var/run/devd.seqpacket.pipe";
+
+/// What the kernel announces of devices, as devd(8) passes it on: a socket that does not block, with
+/// one message in each datagram.
+pub fn watchDevices() isize {
+    const kind = c.SOCK.SEQPACKET | c.SOCK.CLOEXEC | c.SOCK.NONBLOCK;
+    const opened = unix.signed(c.socket(c.AF.UNIX, kind, 0));
+    if (opened < 0) return opened;
+    const fd: i32 = @intCast(opened);
+    var address: c.sockaddr.un = .{ .path = @splat(0) };
+    @memcpy(address.path[0..devd_path.len], devd_path);
+    const connected = unix.signed(c.connect(fd, @ptrCast(&address), @sizeOf(c.sockaddr.un)));
+    if (connected >= 0) return fd;
+    _ = c.close(fd);
+    return connected;
+}
+
 /// GEOM tastes a disk again when its last writer closes it; no call triggers that earlier.
 pub fn rereadPartitions(_: i32) isize {
     return negative(.OPNOTSUPP);

@@ -486,6 +486,7 @@ fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize 
 
 pub const uring = @import("linux_uring.zig");
 pub const unmount = @import("linux_mounts.zig").unmount;
+pub const watchDevices = @import("linux_uevents.zig").watchDevices;
 
 /// Sleeps, for teardown only.
 pub fn sleepMs(ms: u32) void {

@@ -1,0 +1,322 @@
+// `watchBlockDevices`: disks that come, go and change. What is announced says where to look; what is told was looked at.
+
+import { onCancel, type Registration } from "../cancellation/registry.ts";
+import { type CancelReason, cancelError, cancelScope } from "../cancellation/scope.ts";
+import { argumentType } from "../common/argument_errors.ts";
+import { checkIoOptions, checkOptions } from "../common/arguments.ts";
+import { noteClosed, noteOpened } from "../common/leaks.ts";
+import { type Announcement, Announcements, type Listener } from "../system/announcements.ts";
+import { type BlockDeviceInfo, unknownDevice } from "../system/device_info.ts";
+import { nodeOf, SYSTEM_PATHS } from "../system/sysfs.ts";
+import { allDevices, isListed } from "./list_devices.ts";
+
+export interface BlockDeviceEvent {
+  readonly type: "add" | "remove" | "change";
+  /** As `listBlockDevices` describes it; of "remove" as it was last. */
+  readonly device: BlockDeviceInfo;
+}
+
+export interface WatchBlockDevicesOptions {
+  /** Ends the watch: the iterator rejects with an AbortError. */
+  signal?: AbortSignal | undefined;
+  /**
+   * What is known already, as `listBlockDevices` returned it: first come the differences to it. `[]`: first all disks
+   * that there are, as "add". Default: the watch begins with what changes after the call.
+   */
+  since?: readonly BlockDeviceInfo[] | undefined;
+}
+
+/** For one reader. Ends with the loop that reads it, with `signal`, or when it is disposed of. */
+export interface BlockDeviceWatch
+  extends AsyncIterableIterator<BlockDeviceEvent, undefined>,
+    AsyncDisposable {
+  next(): Promise<IteratorResult<BlockDeviceEvent, undefined>>;
+  return(): Promise<IteratorResult<BlockDeviceEvent, undefined>>;
+  [Symbol.asyncIterator](): BlockDeviceWatch;
+}
+
+/**
+ * Tells of disks that come, go and change, from the call on: nothing that happens after it is missed, whenever the
+ * iterator is read. To start with a list, pass it as `since`, or make it after this call; in the latter case an event
+ * may tell of what is in the list already.
+ *
+ * Events are of disks; a partition that comes, goes or changes is a "change" of its disk. A device whose medium comes
+ * or goes changes, too: a loop device when it is attached and detached, though `listBlockDevices` leaves it out while
+ * it has none. That something is mounted or unmounted is not told. Changes that follow one another before they are
+ * read are one event, and a disk that went and came back is a "remove" and an "add".
+ *
+ * The process stays alive while the iterator is awaited. Linux: uevents of the kernel; FreeBSD: devd(8); where neither
+ * is to be had, the disks are compared every second. Rejects as `listBlockDevices` does, and then ends.
+ *
+ * @throws TypeError for wrong options.
+ */
+export function watchBlockDevices(options: WatchBlockDevicesOptions = {}): BlockDeviceWatch {
+  checkOptions("watchBlockDevices", options, ["signal", "since"]);
+  const { signal, since } = options;
+  return new DeviceWatch(checkIoOptions({ signal }).signal, checkSince(since));
+}
+
+function checkSince(since: unknown): readonly BlockDeviceInfo[] | undefined {
+  if (since === undefined) return undefined;
+  const isInfo = (device: unknown): boolean =>
+    typeof device === "object" &&
+    device !== null &&
+    "path" in device &&
+    typeof device.path === "string";
+  if (Array.isArray(since) && since.every(isInfo)) return [...since];
+  throw argumentType("options.since", "an array of BlockDeviceInfo", since);
+}
+
+/** What was announced of one disk since it was last described. */
+interface Pending {
+  /** Whether it came first of all. */
+  readonly isNew: boolean;
+  wasRemoved: boolean;
+  /** Whether the disk itself changed, not only a partition. */
+  isOwn: boolean;
+}
+
+interface Reader {
+  resolve(result: IteratorResult<BlockDeviceEvent, undefined>): void;
+  reject(error: unknown): void;
+}
+
+/** Watches that are awaited: nothing else refers to them but weakly. */
+const awaited = new Set<DeviceWatch>();
+
+class DeviceWatch implements BlockDeviceWatch, Listener {
+  readonly #announcements: Announcements | undefined;
+  readonly #readers: Reader[] = [];
+  #events: BlockDeviceEvent[] = [];
+  /** Disks by path, as they were told of last. */
+  #known = new Map<string, BlockDeviceInfo>();
+  #pending = new Map<string, Pending>();
+  /** The first look at the disks. */
+  #start: Promise<void> | undefined;
+  #isDoubtful = false;
+  #isRunning = false;
+  #isOver = false;
+  /** For the next reader. */
+  #failure: { readonly error: unknown } | undefined;
+  #registration: Registration | undefined;
+
+  constructor(signal: AbortSignal | undefined, since: readonly BlockDeviceInfo[] | undefined) {
+    const scope = cancelScope({ signal });
+    if (scope?.reason !== undefined) {
+      this.#abort(scope.reason);
+      return;
+    }
+    if (scope !== undefined) {
+      this.#registration = onCancel(scope, (reason) => this.#abort(reason));
+    }
+    this.#announcements = announcementsFor(new WeakRef(this));
+    noteOpened("watch", this, () => "of block devices");
+    this.#start = this.#look(since);
+    // The first reader is told.
+    this.#start.catch(() => {});
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<BlockDeviceEvent, undefined>> {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) return Promise.reject(failure.error);
+    if (this.#isOver) return Promise.resolve(END);
+    return new Promise((resolve, reject) => {
+      this.#readers.push({ resolve, reject });
+      void this.#serve();
+    });
+  }
+
+  return(): Promise<IteratorResult<BlockDeviceEvent, undefined>> {
+    this.#failure = undefined;
+    this.#end();
+    return Promise.resolve(END);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  // Announcements ---------------------------------------------------------------------------------
+
+  heard({ disk, action, isPartition }: Announcement): void {
+    const pending = this.#pending.get(disk) ?? {
+      ...{ isNew: action === "add", wasRemoved: false, isOwn: false },
+    };
+    pending.wasRemoved ||= action === "remove";
+    pending.isOwn ||= !isPartition;
+    this.#pending.set(disk, pending);
+    void this.#serve();
+  }
+
+  lost(): void {
+    this.#isDoubtful = true;
+    void this.#serve();
+  }
+
+  // Looking ---------------------------------------------------------------------------------------
+
+  async #look(since: readonly BlockDeviceInfo[] | undefined): Promise<void> {
+    const present = await allDevices();
+    if (since === undefined) {
+      this.#known = byPath(present);
+      for (const [disk, { isNew }] of this.#pending) {
+        // It came after the call.
+        if (isNew) this.#known.delete(pathOf(disk));
+      }
+      return;
+    }
+    const known = byPath(since);
+    // What a list leaves out is no news.
+    for (const device of present) {
+      if (!isListed(device) && !known.has(device.path)) known.set(device.path, device);
+    }
+    this.#known = known;
+    this.#compare(present);
+  }
+
+  #compare(present: readonly BlockDeviceInfo[]): void {
+    const now = byPath(present);
+    for (const device of this.#known.values()) {
+      if (!now.has(device.path)) this.#tell("remove", device);
+    }
+    for (const device of present) {
+      const before = this.#known.get(device.path);
+      if (before === undefined) this.#tell("add", device);
+      else if (!isSame(before, device)) this.#tell("change", device);
+    }
+    this.#known = now;
+  }
+
+  async #examine(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = new Map();
+    const now = byPath(await allDevices([...pending.keys()]));
+    for (const [disk, announced] of pending) {
+      this.#settle(pathOf(disk), announced, now.get(pathOf(disk)));
+    }
+  }
+
+  #settle(path: string, announced: Pending, device: BlockDeviceInfo | undefined): void {
+    if (announced.wasRemoved) {
+      const last = this.#known.get(path);
+      if (last !== undefined || !announced.isNew) this.#tell("remove", last ?? unknownDevice(path));
+      this.#known.delete(path);
+    }
+    // Its removal is still to be announced.
+    if (device === undefined) return;
+    const before = this.#known.get(path);
+    // The partitions of a disk that is being removed go first.
+    const isGoing = !announced.isOwn && device.size === 0 && (before?.size ?? 0) > 0;
+    if (isGoing) return;
+    this.#known.set(path, device);
+    this.#tell(before === undefined ? "add" : "change", device);
+  }
+
+  #tell(type: BlockDeviceEvent["type"], device: BlockDeviceInfo): void {
+    this.#events.push({ type, device });
+  }
+
+  // Readers ---------------------------------------------------------------------------------------
+
+  /** Gives events to readers as long as there are both. */
+  async #serve(): Promise<void> {
+    if (this.#isRunning || this.#readers.length === 0) return;
+    this.#isRunning = true;
+    this.#await(true);
+    try {
+      await this.#start;
+      while (this.#readers.length > 0 && this.#hasNews) {
+        const value = this.#events.shift();
+        if (value !== undefined) this.#readers.shift()?.resolve({ done: false, value });
+        else await this.#refill();
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#isRunning = false;
+    this.#await(this.#readers.length > 0);
+  }
+
+  get #hasNews(): boolean {
+    return this.#events.length > 0 || this.#isDoubtful || this.#pending.size > 0;
+  }
+
+  async #refill(): Promise<void> {
+    if (!this.#isDoubtful) return this.#examine();
+    this.#isDoubtful = false;
+    this.#compare(await allDevices());
+  }
+
+  #await(isAwaited: boolean): void {
+    if (this.#announcements === undefined || this.#isOver) return;
+    this.#announcements.isAwaited = isAwaited;
+    if (isAwaited) awaited.add(this);
+    else awaited.delete(this);
+  }
+
+  // The end ---------------------------------------------------------------------------------------
+
+  #abort(reason: CancelReason): void {
+    this.#fail(cancelError(reason, { syscall: "watch" }));
+  }
+
+  #fail(error: unknown): void {
+    const reader = this.#readers.shift();
+    if (reader === undefined) this.#failure ??= { error };
+    else reader.reject(error);
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#events = [];
+    this.#registration?.end();
+    this.#announcements?.close();
+    awaited.delete(this);
+    noteClosed(this);
+    for (const reader of this.#readers.splice(0)) reader.resolve(END);
+  }
+}
+
+/** For a watch that is collected when nobody refers to it any more. */
+function announcementsFor(watch: WeakRef<Listener>): Announcements {
+  const announcements = new Announcements({
+    heard: (announcement) => {
+      const listener = watch.deref();
+      if (listener === undefined) announcements.close();
+      else listener.heard(announcement);
+    },
+    lost: () => {
+      const listener = watch.deref();
+      if (listener === undefined) announcements.close();
+      else listener.lost();
+    },
+  });
+  return announcements;
+}
+
+const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+function byPath(devices: readonly BlockDeviceInfo[]): Map<string, BlockDeviceInfo> {
+  return new Map(devices.map((device) => [device.path, device]));
+}
+
+function pathOf(disk: string): string {
+  return nodeOf(SYSTEM_PATHS, disk);
+}
+
+/** Apart from what is mounted, which is not announced either. */
+function isSame(before: BlockDeviceInfo, now: BlockDeviceInfo): boolean {
+  return Bun.deepEquals(withoutMounts(before), withoutMounts(now));
+}
+
+function withoutMounts(device: BlockDeviceInfo): object {
+  const partitions = device.partitions.map(withoutMounts);
+  return { ...device, mounts: [], allMounts: [], system: false, partitions };
+}
