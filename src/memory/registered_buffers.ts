@@ -1,11 +1,17 @@
-// Which pools' memory one ring has registered with its kernel (io_uring's registered buffers). A pool is registered
-// at its first use on the ring, and unregistered when the pool is disposed of (buffer_pool.ts) or collected, or the
-// ring ends.
+// Which memory one ring has registered with its kernel (io_uring's registered buffers), so that direct requests need
+// not pin its pages each time. A pool is registered at its first use on the ring, and unregistered when it is
+// disposed of (buffer_pool.ts) or collected, or the ring ends. Memory of `allocBuffer` is registered at its second
+// direct use, and unregistered when it is collected or others have taken its place.
 
 import { isDetachedBuffer } from "../common/memory_views.ts";
 import * as abi from "../native/abi.gen.ts";
 import { library } from "../native/library.ts";
-import type { Lender, Registrar, Slab } from "./slab.ts";
+import type { Registrar, Slab } from "./slab.ts";
+
+/** Memory of `allocBuffer` that a ring keeps registered, in bytes. */
+export const OWN_BYTES_MAX: number = 32 * 1024 * 1024;
+/** The same in buffers: the kernel's table has room for 64, pools included. */
+const OWN_COUNT_MAX = 40;
 
 interface Held {
   readonly registrars: readonly WeakRef<Registrar>[];
@@ -16,6 +22,13 @@ const dropped = new FinalizationRegistry<Held>(({ registrars, header }) => {
   for (const registrar of registrars) registrar.deref()?.unregister(header);
 });
 
+/** Registered memory of `allocBuffer`. */
+interface Own {
+  readonly slab: WeakRef<Slab>;
+  readonly header: number;
+  readonly bytes: number;
+}
+
 export class RegisteredBuffers implements Registrar {
   readonly #native = library();
   readonly #ring: number;
@@ -24,6 +37,9 @@ export class RegisteredBuffers implements Registrar {
   readonly #enabled: boolean;
   readonly #met = new WeakSet<Slab>();
   readonly #self: WeakRef<Registrar> = new WeakRef(this);
+  /** Oldest first. */
+  readonly #own: Own[] = [];
+  #ownBytes = 0;
   /** The ring has ended. */
   over = false;
 
@@ -37,21 +53,57 @@ export class RegisteredBuffers implements Registrar {
    * Registers the memory of a pool at its first use: direct requests on it are cheaper from then on. If that is
    * refused, nothing changes.
    */
-  meet(slab: Slab, lender: Lender): void {
+  meet(slab: Slab): void {
     if (!this.#enabled || this.#met.has(slab) || isDetachedBuffer(slab.buffer)) return;
     this.#met.add(slab);
+    this.#register(slab);
+  }
+
+  /** The same for memory of `allocBuffer`, at its second direct use: many buffers are used once. */
+  meetOwn(slab: Slab): void {
+    if (!this.#enabled || this.#met.has(slab) || slab.uses++ === 0) return;
+    this.#met.add(slab);
+    const { header, bytes } = slab;
+    while (this.#own.length === OWN_COUNT_MAX || this.#ownBytes + bytes > OWN_BYTES_MAX) {
+      this.#giveUpOldest();
+    }
+    if (!this.#register(slab)) return;
+    this.#own.push({ slab: new WeakRef(slab), header, bytes });
+    this.#ownBytes += bytes;
+  }
+
+  #register(slab: Slab): boolean {
     const { header, chunkBytes, registrars } = slab;
-    if (chunkBytes === 0) return;
+    if (chunkBytes === 0) return false;
     if (this.#native.ba_slab_register(this.#ring as never, header as never, chunkBytes) !== 1)
-      return;
-    if (registrars.length === 0) dropped.register(lender, { registrars, header });
+      return false;
+    if (registrars.length === 0) {
+      dropped.register(slab.lender ?? slab, { registrars, header }, registrars);
+    }
     // The FinalizationRegistry holds this very list: rings that have ended are removed here.
     const alive = registrars.filter((registrar) => registrar.deref()?.over === false);
     registrars.splice(0, Infinity, ...alive, this.#self);
+    return true;
+  }
+
+  /** Operations in flight on it are not affected. It may be registered again, at its second use from now. */
+  #giveUpOldest(): void {
+    const oldest = this.#own[0];
+    if (oldest === undefined) return;
+    const slab = oldest.slab.deref();
+    if (slab !== undefined) {
+      slab.uses = 0;
+      this.#met.delete(slab);
+      slab.registrars.splice(slab.registrars.indexOf(this.#self), 1);
+      if (slab.registrars.length === 0) dropped.unregister(slab.registrars);
+    }
+    this.unregister(oldest.header);
   }
 
   /** Operations in flight on that memory are not affected. */
   unregister(header: number): void {
+    const at = this.#own.findIndex((own) => own.header === header);
+    if (at >= 0) this.#ownBytes -= this.#own.splice(at, 1)[0]?.bytes ?? 0;
     if (!this.over) this.#native.ba_slab_unregister(this.#ring as never, header as never);
   }
 }

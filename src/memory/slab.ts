@@ -34,8 +34,10 @@ export interface Slab {
   readonly bytes: number;
   /** The lender of its parts, if there is one. */
   readonly lender: Lender | undefined;
-  /** For a pool: bytes registered with a kernel at once; 0 for none, and after it is disposed of. */
+  /** Bytes registered with a kernel at once; 0 for none, and after its pool is disposed of. */
   chunkBytes: number;
+  /** Direct transfers so far, while it is not registered; of memory without a lender. */
+  uses: number;
   readonly registrars: WeakRef<Registrar>[];
 }
 
@@ -88,7 +90,16 @@ export function createSlab(
 ): ArrayBuffer {
   const { buffer, header, address } = mapMemory(bytes, alignment, 1);
   lendersExist ||= lender !== undefined;
-  slabs.set(buffer, { buffer, header, address, bytes, lender, chunkBytes, registrars: [] });
+  slabs.set(buffer, {
+    buffer,
+    header,
+    address,
+    bytes,
+    lender,
+    chunkBytes,
+    uses: 0,
+    registrars: [],
+  });
   noteOpened(
     "slab",
     buffer,

@@ -94,8 +94,10 @@ export class Operations implements OperationSource {
       slots.slab[slot] = slab.header;
       this.#slabs[slot] = slab;
       if (slab.lender !== undefined) {
-        this.#registered.meet(slab, slab.lender);
+        this.#registered.meet(slab);
         slab.lender.countInFlight(slabOffset, length, 1);
+      } else if (slab.chunkBytes > 0 && file.flags & abi.SubmissionFlag.aligned) {
+        this.#registered.meetOwn(slab);
       }
     }
     slots.memory[slot] = view;

@@ -1,5 +1,5 @@
-// Memory of buffer pools that io_uring registers: data stays right while pools come and go, and nothing stays
-// pinned. The other backends run the same code and pin nothing.
+// Memory of pools and of allocBuffer that io_uring registers: data stays right while it comes and goes, and nothing
+// stays pinned. The other backends run the same code and pin nothing.
 
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -96,6 +96,72 @@ testUnless(noPins, "pools that are dropped are let go of, and their memory goes 
   expect(left).toBeLessThanOrEqual(2 * 256);
   expect(grown).toBeLessThan(64 * KiB * KiB);
 });
+
+testUnless(noPins, "memory of allocBuffer is pinned from its second direct use on", async () => {
+  const steps = await seen(`
+    await using file = await open(args[0]);
+    await using cached = await open(args[0], { direct: false });
+    const steps = [];
+    const read = async (from, buffer) => {
+      await from.readExactAt(buffer.fill(0), 0);
+      if (buffer.some((byte) => byte !== 7)) throw new Error("wrong data");
+      steps.push(pinned());
+    };
+    const buffer = allocBuffer(256 * 1024);
+    await read(file, buffer);
+    await read(file, buffer);
+    await read(file, buffer.subarray(4096, 8192));
+    const small = allocBuffer(32 * 1024);
+    const other = allocBuffer(256 * 1024);
+    for (let i = 0; i < 3; i++) {
+      await file.readExactAt(small, 0);
+      await cached.readExactAt(other, 0);
+    }
+    steps.push(pinned());
+    await file.close();
+    await cached.close();
+    await Ring.default().close();
+    for (let i = 0; i < 500 && pinned() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    steps.push(pinned());
+    console.log(JSON.stringify(steps));
+  `);
+  expect(steps).toEqual([0, 256, 256, 256, 0]);
+});
+
+testUnless(
+  noPins,
+  "memory of allocBuffer: at most 32 MiB stay pinned, of the last used",
+  async () => {
+    const { most, last, left } = (await seen(`
+    await using file = await open(args[0]);
+    let most = 0;
+    const readInto = async (buffer) => {
+      for (let i = 0; i < 3; i++) await file.readExactAt(buffer.fill(0), 0);
+      if (buffer.some((byte) => byte !== 7)) throw new Error("wrong data");
+      most = Math.max(most, pinned());
+    };
+    const turn = () => new Promise((resolve) => setTimeout(resolve, 1));
+    // Kept, and used again after others have taken their places. In a function: the frame of the program keeps what it saw.
+    const keep = async () => {
+      const kept = Array.from({ length: 50 }, () => allocBuffer(1 << 20));
+      for (let round = 0; round < 3; round++) for (const buffer of kept) await readInto(buffer);
+      return pinned();
+    };
+    const last = await keep();
+    // Dropped: their memory goes back, and others come to lie at the same addresses.
+    for (let i = 0; i < 200; i++) {
+      await readInto(allocBuffer(512 * 1024));
+      if (i % 10 === 0) { Bun.gc(true); await turn(); }
+    }
+    for (let i = 0; i < 200 && pinned() > 2048; i++) { Bun.gc(true); await turn(); }
+    console.log(JSON.stringify({ most, last, left: pinned() }));
+  `)) as Record<string, number>;
+    expect(most).toBeLessThanOrEqual(32 * KiB);
+    expect(last).toBe(32 * KiB);
+    // A conservative collector may keep some.
+    expect(left).toBeLessThanOrEqual(2048);
+  },
+);
 
 testUnless(
   undefined,

@@ -18,6 +18,8 @@ const huge_page_bytes = 2 * 1024 * 1024;
 pub const Slab = struct {
     magic: u64,
     references: std.atomic.Value(u32),
+    /// Rings that have registered it with their kernel; of the thread that made it.
+    registrations: u32 = 0,
     /// The whole mapping, header included.
     mapping: []align(std.heap.page_size_min) u8,
     /// The part that JavaScript sees.

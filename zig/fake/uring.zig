@@ -16,7 +16,7 @@ const Iovec = @import("../os/iovec.zig").Iovec;
 
 const entries_max = 256;
 const pending_max = 1024;
-const table_max = 1024;
+const table_max = 4096;
 /// IO_LOCAL_TW_DEFAULT_MAX.
 const deferred_max = 20;
 /// Longer than the engine's patience, as often as not.

@@ -9,8 +9,8 @@ const abi = @import("../abi.zig");
 const plant = @import("../engine/plant.zig");
 const Slab = @import("../engine/slab.zig").Slab;
 
-/// Few: each request on a slab searches them.
-const slabs_max = 16;
+/// Few: each request on a registered slab searches them.
+const slabs_max = 64;
 /// Chunks are registered one by one, so that none takes long: all of its pages become resident.
 const chunks_max = abi.registered_chunks_max;
 
@@ -33,7 +33,10 @@ pub fn RegisteredBuffers(comptime Os: type) type {
 
         /// Call when the ring has been closed.
         pub fn deinit(self: *Self) void {
-            for (&self.entries) |*entry| if (entry.slab) |slab| slab.release();
+            for (&self.entries) |*entry| if (entry.slab) |slab| {
+                slab.registrations -= 1;
+                slab.release();
+            };
         }
 
         /// Returns false if it is impossible: no room, or a kernel before 5.19.
@@ -49,6 +52,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
                 if (entry.slab != null) continue;
                 if (!plant.is(.buffers_forget_slab)) slab.retain();
                 entry.* = .{ .slab = slab, .chunk_bytes = chunk_bytes };
+                slab.registrations += 1;
                 self.count += 1;
                 return true;
             }
@@ -65,6 +69,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
                 // Refused by a sandbox: the table keeps the memory until the ring ends.
                 if (Os.uring.clearBuffers(ring, @intCast(index * chunks_max), chunks_max) < 0) return;
             }
+            entry.slab.?.registrations -= 1;
             entry.slab.?.release();
             entry.* = .{};
             self.count -= 1;
@@ -85,7 +90,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
         /// The index of the chunk that holds all of this memory, if there is one. Registers it if
         /// needed: a request would pin its pages anyway.
         pub fn place(self: *Self, ring: *Os.uring.Ring, slab: *Slab, address: u64, bytes: u64) ?u16 {
-            if (!available) return null;
+            if (!available or slab.registrations == 0) return null;
             const index = self.find(@intFromPtr(slab)) orelse return null;
             if (bytes == 0 or !slab.holds(address, bytes)) return null;
             const entry = &self.entries[index];

@@ -352,9 +352,9 @@ test "memory can be registered once, and let go of by address" {
     try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, header(info)));
     try registeredElsewhere(opened);
     // What is still registered goes with the ring.
-    for (0..20) |index| {
+    for (0..70) |index| {
         try expectEqual(@as(i32, 0), api.slab_create(4096, 4096, 1, &info));
-        const wanted: i32 = if (index < 16) 1 else 0;
+        const wanted: i32 = if (index < 64) 1 else 0;
         try expectEqual(wanted, api.slab_register(opened.ring, header(info), 4096));
         api.slab_release(null, header(info));
     }
