@@ -284,7 +284,13 @@ async function lookAtAll(
   const { bs = VERIFY_BS_DEFAULT } = job;
   const depthMax = Math.max(1, Math.floor(VERIFY_MEMORY_BYTES_MAX / (2 * bs)));
   const depth = a.inOrder ? 1 : Math.min(job.depth ?? VERIFY_DEPTH_DEFAULT, depthMax);
-  const outcome = await compare({ length, bs, depth, all: false }, a, b, progress, signal);
+  const outcome = await compare(
+    { length, bs, depth, all: false, hash: job.hash },
+    a,
+    b,
+    progress,
+    signal,
+  );
   const [difference] = outcome.differences;
   if (difference === undefined && !outcome.stopped) {
     const digest = job.hash ? outcome.sha256A : undefined;
@@ -295,9 +301,12 @@ async function lookAtAll(
     const init = { reason: "the operation was aborted", syscall: "copy", path };
     throw setResult(new IoError("ABORT_ERR", init), copied);
   }
-  const offset = starts.seek + difference.at;
+  const offset = starts.seek + difference.offset;
   const init = { reason: "the target differs from the source", syscall: "read", path, offset };
-  throw setResult(new IoError("ERR_VERIFY", init), { ...copied, prefix: difference.at - before });
+  throw setResult(new IoError("ERR_VERIFY", init), {
+    ...copied,
+    prefix: difference.offset - before,
+  });
 }
 
 /** Cuts an overwritten file to the end of the copy, unless a part was chosen. */

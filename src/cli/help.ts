@@ -121,6 +121,7 @@ Options:
       --skip SIZE     begin there in A
       --seek SIZE     begin there in B
       --length SIZE   compare so many bytes
+      --no-hash       without the SHA-256. Holes are not read, but zeroes have to be hashed, too
       --bs SIZE       bytes of one request (default 1M)
       --depth N       requests on their way at once on each side, 1 to 1024 (default 8)
       --raw           do not unpack A

@@ -1,13 +1,23 @@
 // One side of a comparison: a file or disk, read past the cache from an offset, or standard input.
 
-import type { Bytes } from "../common/arguments.ts";
+import type { CancelScope } from "../cancellation/scope.ts";
+import { type Pieces, streamPieces } from "../copy/in_step.ts";
 import { Input } from "../copy/input.ts";
 import { File } from "../file/file.ts";
+import { piecesOf } from "../file/read_ahead.ts";
 import type { Packing } from "./contents.ts";
 import { usage } from "./exit.ts";
 import { type Place, refuseBeyond } from "./places.ts";
 import { openSource, type Source } from "./source.ts";
 import { printable } from "./terminal.ts";
+
+/** How it is read. */
+export interface Sizes {
+  readonly length: number;
+  /** Bytes of one read, and reads ahead. */
+  readonly bs: number;
+  readonly depth: number;
+}
 
 export class Side implements AsyncDisposable {
   /** As typed. */
@@ -43,16 +53,14 @@ export class Side implements AsyncDisposable {
     return this.rest === Infinity ? undefined : this.offset + this.rest;
   }
 
-  /** Reads `at` bytes after `offset`. Fewer bytes only at the end. */
-  async read(data: Bytes, at: number): Promise<number> {
-    const { start } = this.#source;
+  /** What it has from `offset` on, at most `length` bytes. */
+  pieces({ length, bs, depth }: Sizes, scope: CancelScope): Pieces {
     const from = this.#data;
-    if (from instanceof Input && at === 0) await from.skip(start + this.offset);
-    const bytes = await (from instanceof File
-      ? from.readAt(data, start + this.offset + at)
-      : from.fill(data));
-    if (this.inOrder && bytes < data.byteLength) this.rest = at + bytes;
-    return bytes;
+    const start = this.#source.start + this.offset;
+    const spans = [{ begin: 0, end: Math.min(length, this.rest) }];
+    if (from instanceof Input) return streamPieces(from, start, spans);
+    const region = { start, spans, isKnown: !this.inOrder };
+    return piecesOf(from, region, scope, { chunkSize: bs, depth });
   }
 
   /** Ends a pending read of a stream. */

@@ -1,6 +1,11 @@
 // `bun-aio verify`: compares two files or devices as they are on the medium, not in the page cache.
 
-import { BufferPool, type Bytes } from "../index.ts";
+import { CancelScope } from "../cancellation/scope.ts";
+import type { ByteRange } from "../common/byte_range.ts";
+import { Digest } from "../common/digest.ts";
+import { Differences, type Pair } from "../copy/differences.ts";
+import { Cursor, inStep } from "../copy/in_step.ts";
+import { Meter } from "../file/progress.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import type { Packing } from "./contents.ts";
 import { Exit, Stop, usage } from "./exit.ts";
@@ -17,6 +22,7 @@ const VERIFY_OPTIONS: Spec = {
   from: { value: true },
   json: {},
   length: { value: true },
+  "no-hash": {},
   quiet: { short: "q" },
   raw: {},
   seek: { value: true },
@@ -36,21 +42,18 @@ export interface Comparison {
   readonly depth: number;
   /** Whether to report every difference, not only the first. */
   readonly all: boolean;
+  /** Whether to compute digests, if there is no difference or all are wanted. */
+  readonly hash: boolean;
 }
 
 interface Job extends Comparison {
   readonly quiet: boolean;
 }
 
-export interface Difference {
-  /** From the start of the comparison. */
-  readonly at: number;
-  readonly length: number;
-}
-
 export interface Outcome {
   readonly compared: number;
-  readonly differences: readonly Difference[];
+  /** From the start of the comparison. */
+  readonly differences: readonly ByteRange[];
   readonly bytesDiffering: number;
   readonly sha256A: string | undefined;
   readonly sha256B: string | undefined;
@@ -78,6 +81,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
     bs,
     depth: inOrder ? 1 : depth,
     all: args.flag("all"),
+    hash: !args.flag("no-hash"),
     quiet: args.flag("quiet"),
   };
   const started = performance.now();
@@ -104,7 +108,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
 /** Position of the first difference, which may be the end of one side. In bytes from the start of the comparison. */
 function firstDifference(outcome: Outcome, a: Side, b: Side, wanted: number): number | undefined {
   const [difference] = outcome.differences;
-  if (difference !== undefined) return difference.at;
+  if (difference !== undefined) return difference.offset;
   if (outcome.stopped) return undefined;
   const end = Math.min(a.rest, b.rest);
   if (wanted !== Infinity) return end < wanted ? end : undefined;
@@ -124,7 +128,7 @@ function verdict(outcome: Outcome, a: Side, b: Side, first: number | undefined):
     compared: outcome.compared,
     firstDifference: first === undefined ? null : { a: a.offset + first, b: b.offset + first },
     bytesDiffering: outcome.bytesDiffering,
-    ranges: outcome.differences,
+    ranges: outcome.differences.map(({ offset, length }) => ({ at: offset, length })),
   };
 }
 
@@ -144,14 +148,7 @@ async function compareShown(job: Job, a: Side, b: Side, interrupts: Interrupts):
   }
 }
 
-interface Pair {
-  readonly at: number;
-  readonly a: Bytes & Disposable;
-  readonly b: Bytes & Disposable;
-  readonly read: Promise<number>;
-}
-
-/** Reads `depth` pairs ahead and compares them in order. */
+/** Reads both sides ahead, and compares them in step. */
 export async function compare(
   job: Comparison,
   a: Side,
@@ -159,148 +156,72 @@ export async function compare(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  using pool = new BufferPool({ size: job.bs, count: job.depth * 2 });
-  const found = new Findings(job.all);
-  const meter = new Meter(job.length, progress);
-  const pairs: Pair[] = [];
-  let next = 0;
-  let compared = 0;
-  let ended = false;
+  const scope = new CancelScope(signal);
+  await using left = new Cursor(a.pieces(job, scope));
+  await using right = new Cursor(b.pieces(job, scope));
+  const found = new Differences(true);
+  const digests = new Digests(job);
+  const total = job.length === Infinity ? undefined : job.length;
+  using meter = new Meter(
+    (step) => progress.update(step),
+    "verify",
+    total,
+    () => {},
+  );
+  const isEnough = (): boolean => !job.all && found.first !== undefined;
   try {
-    while (compared < job.length && !ended && !signal.aborted && !found.isEnough) {
-      while (pairs.length < job.depth && next < job.length) {
-        pairs.push(await startPair(job, pool, a, b, next));
-        next += job.bs;
-      }
-      const pair = pairs[0];
-      if (pair === undefined) break;
-      const bytes = await pair.read;
-      // A cancelled comparison has not reached its end.
-      if (signal.aborted) break;
-      found.look(pair.at, pair.a.subarray(0, bytes), pair.b.subarray(0, bytes));
-      pairs.shift();
-      release(pair);
-      compared += bytes;
-      meter.told(compared);
-      ended = bytes < Math.min(job.bs, job.length - pair.at);
-      if (ended && compared < Math.min(a.rest, b.rest)) throw shrunk(compared);
+    for await (const pair of inStep(left, right)) {
+      const isSame = found.note(pair);
+      await digests.add(pair, isSame, () => signal.aborted);
+      meter.add(pair.length);
+      if (signal.aborted || isEnough()) break;
     }
-  } finally {
-    await Promise.allSettled(pairs.map(({ read }) => read));
-    pairs.forEach(release);
+    if (!signal.aborted && !isEnough()) await noteEnds(job, [a, left], [b, right]);
+    if (!signal.aborted) meter.end();
+  } catch (error) {
+    // The other one may wait for a stream.
+    for (const side of [a, b]) side.stop(error);
+    if (!signal.aborted) throw error;
   }
-  const stopped = compared < job.length && !ended && !found.isEnough;
-  return { compared, stopped, ...found.result(!stopped) };
+  const stopped = signal.aborted && !isEnough();
+  const differences = found.ranges.slice(0, job.all ? RANGES_SHOWN : 1);
+  const bytesDiffering = job.all ? found.bytes : (differences[0]?.length ?? 0);
+  const sums = stopped || isEnough() ? NO_DIGESTS : digests.hex();
+  return { compared: left.bytes, stopped, differences, bytesDiffering, ...sums };
 }
 
-async function startPair(
-  job: Comparison,
-  pool: BufferPool,
-  sideA: Side,
-  sideB: Side,
-  at: number,
-): Promise<Pair> {
-  const [a, b] = [await pool.acquire(), await pool.acquire()];
-  const bytes = Math.min(job.bs, job.length - at);
-  const reads = [sideA.read(a.subarray(0, bytes), at), sideB.read(b.subarray(0, bytes), at)];
-  // The buffers are free only when both reads have settled.
-  const read = Promise.allSettled(reads)
-    .then(() => Promise.all(reads))
-    .then((n) => Math.min(...n));
-  read.catch(() => {});
-  return { at, a, b, read };
-}
-
-function release({ a, b }: Pair): void {
-  a[Symbol.dispose]();
-  b[Symbol.dispose]();
-}
-
-function shrunk(at: number): Stop {
-  return new Stop(Exit.failed, `one side ended at ${grouped(at)} while it was read`);
-}
-
-class Findings {
-  readonly #all: boolean;
-  readonly #hasherA = new Bun.CryptoHasher("sha256");
-  #hasherB: Bun.CryptoHasher = this.#hasherA;
-  readonly #ranges: Difference[] = [];
-  #bytes = 0;
-  #seen = 0;
-  /** While both are equal, one digest is enough. */
-  #same = true;
-
-  constructor(all: boolean) {
-    this.#all = all;
+/** One side, or both, have ended. */
+async function noteEnds(job: Comparison, ...sides: readonly [Side, Cursor][]): Promise<void> {
+  const compared = Math.min(...sides.map(([, { bytes }]) => bytes));
+  if (compared >= job.length) return;
+  for (const [side, cursor] of sides) {
+    if (side.inOrder && (await cursor.ready()) === 0) side.rest = compared;
   }
-
-  /** One difference is enough, unless all are wanted. */
-  get isEnough(): boolean {
-    return !this.#all && this.#seen > 0;
-  }
-
-  look(at: number, a: Uint8Array, b: Uint8Array): void {
-    const differ = Buffer.compare(a, b) !== 0;
-    if (differ && this.#same) {
-      this.#same = false;
-      if (this.#all) this.#hasherB = this.#hasherA.copy();
-    }
-    if (differ) this.#note(at, a, b);
-    if (!this.#same && !this.#all) return;
-    this.#hasherA.update(a);
-    if (!this.#same) this.#hasherB.update(b);
-  }
-
-  result(complete: boolean): Omit<Outcome, "compared" | "stopped"> {
-    const sha256A = complete && (this.#same || this.#all) ? this.#hasherA.digest("hex") : undefined;
-    const other = complete && this.#all ? this.#hasherB.digest("hex") : undefined;
-    const sha256B = this.#same ? sha256A : other;
-    const ranges = this.#ranges;
-    return { differences: ranges, bytesDiffering: this.#bytes, sha256A, sha256B };
-  }
-
-  #note(at: number, a: Uint8Array, b: Uint8Array): void {
-    for (let i = 0; i < a.byteLength; ) {
-      if (a[i] === b[i]) {
-        i++;
-        continue;
-      }
-      const begin = i;
-      while (i < a.byteLength && a[i] !== b[i]) i++;
-      this.#bytes += i - begin;
-      this.#add(at + begin, i - begin);
-      if (!this.#all) return;
-    }
-  }
-
-  #add(at: number, length: number): void {
-    const last = this.#ranges.at(-1);
-    this.#seen++;
-    if (last !== undefined && last.at + last.length === at) {
-      this.#ranges[this.#ranges.length - 1] = { at: last.at, length: last.length + length };
-    } else if (this.#ranges.length < RANGES_SHOWN) this.#ranges.push({ at, length });
+  if (sides.every(([{ rest }]) => compared < rest)) {
+    throw new Stop(Exit.failed, `one side ended at ${grouped(compared)} while it was read`);
   }
 }
 
-/** Reports the progress ten times a second. */
-class Meter {
-  readonly #started: number = performance.now();
-  #toldAt = 0;
+const NO_DIGESTS = { sha256A: undefined, sha256B: undefined };
 
-  constructor(
-    readonly total: number,
-    readonly progress: Progress,
-  ) {}
+/** The digests of both sides. While both are equal, one is enough. */
+class Digests {
+  #a: Digest | undefined;
+  #b: Digest | undefined;
 
-  told(bytes: number): void {
-    const now = performance.now();
-    if (now - this.#toldAt < 100 && bytes < this.total) return;
-    this.#toldAt = now;
-    const total = this.total === Infinity ? undefined : this.total;
-    const bytesPerSecond = (bytes / Math.max(1, now - this.#started)) * 1000;
-    const isKnown = total !== undefined && bytesPerSecond > 0;
-    const secondsLeft = isKnown ? (total - bytes) / bytesPerSecond : undefined;
-    this.progress.update({ phase: "verify", bytes, total, bytesPerSecond, secondsLeft });
+  constructor({ hash }: Comparison) {
+    this.#a = hash ? new Digest("sha256") : undefined;
+  }
+
+  async add({ length, a, b }: Pair, isSame: boolean, isOver: () => boolean): Promise<void> {
+    if (!isSame && this.#a !== undefined) this.#b ??= new Digest(this.#a);
+    await this.#a?.update(a ?? length, isOver);
+    await this.#b?.update(b ?? length, isOver);
+  }
+
+  hex(): { sha256A: string | undefined; sha256B: string | undefined } {
+    const sha256A = this.#a?.hex();
+    return { sha256A, sha256B: this.#b?.hex() ?? sha256A };
   }
 }
 
@@ -317,9 +238,8 @@ function show(
   if (first === undefined && !stopped) {
     print(`identical: ${names.join(" and ")}, ${grouped(outcome.compared)} bytes`);
     const [a, b] = sides.map((side) => extent(side, outcome));
-    print(
-      `sha256 ${outcome.sha256A}  ${a}${a === b ? "" : ` of ${names[0]}, ${b} of ${names[1]}`}`,
-    );
+    const where = `${a}${a === b ? "" : ` of ${names[0]}, ${b} of ${names[1]}`}`;
+    if (job.hash) print(`sha256 ${outcome.sha256A}  ${where}`);
     if (sides[0].size !== sides[1].size) print(lengths(sides));
   }
   if (first === undefined) return;
@@ -329,8 +249,11 @@ function show(
   print(lengths(sides));
   if (!job.all || differences.length === 0) return;
   print(`${grouped(outcome.bytesDiffering)} bytes differ`);
-  for (const { at, length } of differences) print(`  ${sides[0].offset + at}  ${length} bytes`);
+  for (const { offset, length } of differences) {
+    print(`  ${sides[0].offset + offset}  ${length} bytes`);
+  }
   if (differences.length === RANGES_SHOWN) print("  ... (the first ranges only)");
+  if (!job.hash) return;
   print(`sha256 ${outcome.sha256A}  ${extent(sides[0], outcome)} of ${names[0]}`);
   print(`sha256 ${outcome.sha256B}  ${extent(sides[1], outcome)} of ${names[1]}`);
 }

@@ -42,8 +42,9 @@ export class Digest {
   /** Bytes hashed in this turn. */
   #inTurn = 0;
 
-  constructor(name: HashName) {
-    this.#hasher = new Bun.CryptoHasher(name);
+  /** Of nothing yet, or of all that another one has hashed. */
+  constructor(begun: HashName | Digest) {
+    this.#hasher = begun instanceof Digest ? begun.#hasher.copy() : new Bun.CryptoHasher(begun);
   }
 
   /**

@@ -13,6 +13,7 @@ import {
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { type Place, refuseShared } from "../../src/cli/places.ts";
 import { imageDevice } from "../../src/testing/index.ts";
@@ -558,6 +559,32 @@ describe("verify", () => {
     expect(end).toBe(0);
     expect(stdout).toContain(`identical: ${a} and ${b}, 1,234,567 bytes`);
     expect(stdout).toContain(`sha256 ${await sha256(a)}`);
+  });
+
+  test("holes are not read: 8 TiB in an instant, without the digest of their zeroes", async () => {
+    using dir = new TempDir();
+    const [a, b, c] = ["a", "b", "c"].map((name) => {
+      const path = dir.file(name, "x");
+      truncateSync(path, 2 ** 43);
+      return path;
+    });
+    const started = performance.now();
+    const same = await bunAio(["verify", `${a}`, `${b}`, "--no-hash", "-q"]);
+    expect(same).toEqual({
+      end: 0,
+      stderr: "",
+      stdout: `identical: ${a} and ${b}, 8,796,093,022,208 bytes\n`,
+    });
+    const fd = openSync(`${c}`, "r+");
+    writeSync(fd, "y", 2 ** 42 + 5);
+    closeSync(fd);
+    const all = await bunAio(["verify", `${a}`, `${c}`, "--no-hash", "--all", "--json", "-q"]);
+    expect(performance.now() - started).toBeLessThan(20_000);
+    expect(all.end).toBe(4);
+    expect(JSON.parse(all.stdout)).toMatchObject({
+      ...{ bytesDiffering: 1, ranges: [{ at: 2 ** 42 + 5, length: 1 }] },
+      ...{ a: { sha256: null }, b: { sha256: null } },
+    });
   });
 
   test("a pipe as standard input, on either side", async () => {
