@@ -283,7 +283,7 @@ async function lookAtAll(
   await using b = await openSide(job.target, starts.seek, signal);
   const { bs = VERIFY_BS_DEFAULT } = job;
   const depthMax = Math.max(1, Math.floor(VERIFY_MEMORY_BYTES_MAX / (2 * bs)));
-  const depth = a.inOrder ? 1 : Math.min(job.depth ?? VERIFY_DEPTH_DEFAULT, depthMax);
+  const depth = Math.min(job.depth ?? VERIFY_DEPTH_DEFAULT, depthMax);
   const outcome = await compare(
     { length, bs, depth, all: false, hash: job.hash },
     a,

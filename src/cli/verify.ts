@@ -79,7 +79,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const job: Job = {
     length: Math.min(wanted, inOrder ? Infinity : Math.min(a.rest, b.rest)),
     bs,
-    depth: inOrder ? 1 : depth,
+    depth,
     all: args.flag("all"),
     hash: !args.flag("no-hash"),
     quiet: args.flag("quiet"),
