@@ -1,6 +1,7 @@
 // Guesses what a disk or image holds, from the signatures at its start: for "this will be overwritten". Offsets are
 // those of libblkid and file(1).
 
+import { isZero } from "../copy/zero_range.ts";
 import type { File } from "../file/file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { printable } from "./terminal.ts";
@@ -65,6 +66,7 @@ const SIGNATURES: readonly Signature[] = [
 export const PACKED_BYTES_MAX: number = 10;
 
 const LOOK_BYTES = 128 * 1024;
+const ZERO_CHUNK_BYTES = 2 ** 20;
 
 /** "ext2/3/4 file system, label "data"", "only zeroes at its start", ...; undefined when empty or unreadable. */
 export async function contentsOf(file: File, start = 0): Promise<string | undefined> {
@@ -102,6 +104,28 @@ export function guess(start: Uint8Array): string {
 /** Whether it should be decompressed before it is written to a disk. */
 export function isCompressed(contents: string | undefined): boolean {
   return contents !== undefined && /compressed|archive/.test(contents);
+}
+
+/** Whether a file has nothing but zeroes from `start` to `end`; holes are not read. */
+export async function isZeroBetween(
+  file: File,
+  start: number,
+  end: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const buffer = allocBuffer(ZERO_CHUNK_BYTES);
+  const isZeroAt = async (at: number): Promise<boolean> => {
+    const wanted = buffer.subarray(0, Math.min(end - at, buffer.byteLength));
+    return isZero(wanted.subarray(0, await file.readAt(wanted, at, { signal })));
+  };
+  // First the last bytes, where a partition table has its copy.
+  if (!(await isZeroAt(Math.max(start, end - ZERO_CHUNK_BYTES)))) return false;
+  for await (const { offset, length } of file.dataRanges({ start, end, signal })) {
+    for (let at = offset; at < offset + length; at += ZERO_CHUNK_BYTES) {
+      if (!(await isZeroAt(at))) return false;
+    }
+  }
+  return true;
 }
 
 function labelAt(text: string, at: number, length: number): string {

@@ -6,7 +6,8 @@ import type { CopyResult } from "../errors/copy_result.ts";
 import { IoError, setResult } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
-import { contentsOf, isCompressed, type Packing } from "./contents.ts";
+import { type BlockMap, blockMapFor } from "./bmap.ts";
+import { contentsOf, isCompressed, isZeroBetween, type Packing } from "./contents.ts";
 import { hasEarlierPart, type Job, readJob } from "./copy_job.ts";
 import { report, resultJson } from "./copy_report.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
@@ -60,11 +61,15 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
     unpacks: () => !job.raw && !job.rescue,
     recognised: (packing, contents) => sayRecognised(job, place, packing, contents),
   });
-  refuseImpossible(job, source, place);
+  const map = await blockMapFor(job, source);
+  if (map !== undefined) source.end = map.size;
+  await refuseImpossible(job, source, place, interrupts);
+  if (map !== undefined && hasEarlierPart(job))
+    throw usage("--verify-from and --bmap exclude each other");
   if (source.place !== undefined) await refuseShared(source.place, place);
   if (source.place !== undefined) await warnOfWriters(source.place);
   await using target = await openTarget(place, job.direct);
-  const sides: Sides = { source, place, target };
+  const sides: Sides = { source, map, place, target };
   await confirm(job, sides, interrupts);
   // A disk has been held since it was examined; a file may have been attached while the question was open.
   if (place.kind === "regular" && !job.yes) await refuseUnsafe(place);
@@ -89,7 +94,12 @@ function sayRecognised(
   }
 }
 
-function refuseImpossible(job: Job, source: Source, place: Place): void {
+async function refuseImpossible(
+  job: Job,
+  source: Source,
+  place: Place,
+  interrupts: Interrupts,
+): Promise<void> {
   const origin = source.place;
   const name = printable(place.path);
   if (hasEarlierPart(job) && !source.isRereadable) {
@@ -106,9 +116,28 @@ function refuseImpossible(job: Job, source: Source, place: Place): void {
     throw refused(
       `${name} is too small: it has room for ${formatExactSize(Math.max(0, room))}` +
         `${bytes === undefined ? "" : ` of ${formatExactSize(bytes)}`}`,
+      await fittingLength(job, source, room, interrupts),
     );
   }
   if (job.verify && place.kind === "other") throw usage(`${name} cannot be read back`);
+}
+
+/** What to do where only zeroes do not fit. */
+async function fittingLength(
+  job: Job,
+  { data, start, ...source }: Source,
+  room: number,
+  { signal, code }: Interrupts,
+): Promise<string | undefined> {
+  const bytes = knownLength(job, source);
+  if (!(data instanceof File) || bytes === undefined || room <= 0) return undefined;
+  const from = start + job.skip;
+  try {
+    if (!(await isZeroBetween(data, from + room, from + bytes, signal))) return undefined;
+  } catch (error) {
+    throw signal.aborted ? new Stop(code, "stopped; nothing was written") : error;
+  }
+  return `Behind that are only zeroes: with --length ${room} all else is copied`;
 }
 
 /** Bytes to copy, if known. */
@@ -119,6 +148,7 @@ function knownLength(job: Job, source: Pick<Source, "end">): number | undefined 
 
 interface Sides {
   readonly source: Source;
+  readonly map: BlockMap | undefined;
   readonly place: Place;
   readonly target: File;
 }
@@ -136,7 +166,7 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
     say(`  ${printable(nameOf(place))}  (${describe(place)})`);
     if (held !== undefined) say(`  holds  ${held}`);
     say(`  from   ${await sourceText(source)}`);
-    say(`  bytes  ${extentText(job, source, place)}`);
+    say(`  bytes  ${extentText(job, sides)}`);
   }
   if (job.yes) return;
   if (job.source === "-") throw refused("standard input is SRC, so it cannot answer", IF_SURE);
@@ -166,25 +196,31 @@ async function sourceText({ path, place, data, start, end, unpacking }: Source):
   return known === "" ? name : `${name}  (${known})`;
 }
 
-function extentText(job: Job, source: Source, place: Place): string {
+function extentText(job: Job, { source, map, place }: Sides): string {
   const bytes = knownLength(job, source);
   const start = grouped(job.seek);
   if (bytes === undefined) return `from ${start} to the end of the source`;
-  const keeps = place.kind === "disk" && job.seek + bytes < place.size;
+  const keeps = place.kind === "disk" && (map !== undefined || job.seek + bytes < place.size);
   const rest = keeps ? "; the rest stays as it is" : "";
-  return `${start} to ${grouped(job.seek + bytes)} (${formatSize(bytes)})${rest}`;
+  const ranges = map === undefined ? "" : `, where ${printable(map.path)} has data`;
+  return `${start} to ${grouped(job.seek + bytes)} (${formatSize(bytes)})${ranges}${rest}`;
 }
 
 // Copying ------------------------------------------------------------------------------------------------
 
 async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<number> {
-  const { target, place } = sides;
+  const { target, place, map } = sides;
+  const isWhole = job.length === undefined && job.skip === job.seek;
   const stage: Stage = { phase: "copy", verifyStarted: undefined };
   const started = performance.now();
   try {
+    // Between the ranges of a block map a file has holes, not what it had before.
+    if (map !== undefined && place.kind === "regular" && isWhole && job.seek === 0)
+      await target.truncate(0);
     const copied = await copyShown(job, sides, stage, interrupts);
     sides.source.took(job.skip + copied.prefix);
-    await cutRest(job, target, place, copied);
+    if (map !== undefined && target.kind === "regular" && isWhole) await target.truncate(map.size);
+    else await cutRest(job, target, place, copied);
     const result = await lookAtAll(job, sides, stage, copied, interrupts);
     const ended = performance.now();
     const { verifyStarted = ended } = stage;
@@ -192,17 +228,22 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
     // Best effort: makes the system read a partition table that came with the image.
     if (target instanceof BlockDevice) await target.rereadPartitions().catch(() => {});
     const lost = await lostName(job.target, target);
-    report(job, sides.source, result, lost, { copyMs: verifyStarted - started, verifyMs });
+    report(job, sides, result, lost, { copyMs: verifyStarted - started, verifyMs });
     return result.readErrors.length === 0 && lost === undefined ? Exit.done : Exit.failed;
   } catch (error) {
     const result = error instanceof IoError ? resultOf(error) : undefined;
     if (!(error instanceof IoError) || result === undefined) throw error;
     sides.source.took(job.skip + result.prefix);
     const stopped = interrupts.signal.aborted && error.code === "ABORT_ERR";
-    const code = error.cause instanceof Damaged ? "ERR_DAMAGED" : error.code;
-    const ended = await settle(job, sides, stage, { code, result });
-    if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: code }));
+    const mismatch = stage.phase === "copy" ? mismatchOf(error, sides) : undefined;
+    const isDamaged = error.cause instanceof Damaged || mismatch !== undefined;
+    const ended = await settle(job, sides, stage, {
+      code: isDamaged ? "ERR_DAMAGED" : error.code,
+      result,
+    });
+    if (job.json) print(JSON.stringify({ ...resultJson(job, result), error: error.code }));
     if (stopped) say(stoppedText(ended));
+    else if (mismatch !== undefined) complain(mismatch, "What was written of it is on the target");
     else complainOf(error);
     const lost = await lostName(job.target, target);
     if (lost === undefined) sayHowToGoOn(ended);
@@ -211,6 +252,13 @@ async function run(job: Job, sides: Sides, interrupts: Interrupts): Promise<numb
     if (error.code === "ETXTBSY" && result.bytesCopied === 0) return Exit.refused;
     return error.code === "ERR_VERIFY" ? Exit.differs : Exit.failed;
   }
+}
+
+/** For a range of the source that has not the checksum of the block map. */
+function mismatchOf({ code, offset, length }: IoError, { source, map }: Sides): string | undefined {
+  if (code !== "ERR_VERIFY" || map === undefined) return undefined;
+  const range = `bytes ${grouped(Number(offset))} to ${grouped(Number(offset) + (length ?? 0))}`;
+  return `${printable(source.path)} is damaged, or not what ${printable(map.path)} was made of: ${range}`;
 }
 
 /** The current phase. */
@@ -222,7 +270,7 @@ interface Stage {
 
 async function copyShown(
   job: Job,
-  { source, target }: Sides,
+  { source, map, target }: Sides,
   stage: Stage,
   interrupts: Interrupts,
 ): Promise<CopyResult> {
@@ -233,6 +281,7 @@ async function copyShown(
     sourceOffset: source.start + job.skip,
     targetOffset: job.seek,
     length: job.length,
+    ranges: map?.ranges,
     expectedLength: source.end === undefined ? undefined : source.start + source.end,
     chunkSize: job.bs,
     concurrency: job.depth,
@@ -321,11 +370,11 @@ async function cutRest(job: Job, target: File, place: Place, result: CopyResult)
 /** Syncs what was written before the end, so that the copy can be resumed. */
 async function settle(
   job: Job,
-  { source, target, place }: Sides,
+  { source, map, target, place }: Sides,
   { phase }: Stage,
   { code, result }: { code: string; result: CopyResult },
 ): Promise<Ended> {
-  const facts = { job, source, place, phase, code, done: result.prefix };
+  const facts = { job, source, map, place, phase, code, done: result.prefix };
   const hasReadErrors = result.readErrors.length > 0;
   const ended = { ...facts, total: knownLength(job, source), hasReadErrors };
   const written = isWritten({ ...ended, isSynced: true });

@@ -5,6 +5,7 @@ import { usage } from "./exit.ts";
 import { quoted } from "./terminal.ts";
 
 const COPY_OPTIONS: Spec = {
+  bmap: { value: true },
   bs: { value: true },
   depth: { value: true },
   direct: {},
@@ -12,6 +13,7 @@ const COPY_OPTIONS: Spec = {
   hash: {},
   json: {},
   length: { value: true },
+  "no-bmap": {},
   quiet: { short: "q" },
   raw: {},
   rescue: {},
@@ -23,8 +25,8 @@ const COPY_OPTIONS: Spec = {
   yes: { short: "y" },
 };
 
-/** Options that choose the range: a resumed copy has others. */
-const WHERE: readonly string[] = ["from", "skip", "seek", "length", "verify-from"];
+/** Options that choose what is copied: a resumed copy has others. */
+const WHERE: readonly string[] = ["bmap", "from", "skip", "seek", "length", "verify-from"];
 
 export interface Job {
   /** "-": standard input. */
@@ -35,6 +37,10 @@ export interface Job {
   readonly length: number | undefined;
   /** Offset in the source where an earlier copy began; at most `skip`. What it wrote is verified and hashed, too. */
   readonly start: number;
+  /** The path of a block map. */
+  readonly bmap: string | undefined;
+  /** Whether no block map is used. */
+  readonly noBmap: boolean;
   readonly bs: number | undefined;
   readonly depth: number | undefined;
   readonly direct: boolean;
@@ -61,6 +67,8 @@ export function readJob(argv: readonly string[]): Job {
     ...starts,
     length: args.size("length"),
     start: args.size("verify-from") ?? starts.skip,
+    bmap: args.text("bmap"),
+    noBmap: args.flag("no-bmap"),
     bs: args.size("bs", 1),
     depth: args.integer("depth", 1, 1024),
     direct: args.flag("direct"),
@@ -75,6 +83,7 @@ export function readJob(argv: readonly string[]): Job {
     options: optionWords(args),
   };
   if (args.text("verify-from") !== undefined) refuseStart(job);
+  if (job.bmap !== undefined) refuseBmap(job);
   return job;
 }
 
@@ -96,6 +105,12 @@ function refuseStart(job: Job): void {
       "Copy it again from its beginning",
     );
   }
+}
+
+function refuseBmap({ noBmap, raw, rescue }: Job): void {
+  if (noBmap) throw usage("--bmap and --no-bmap contradict each other");
+  if (rescue) throw usage("--rescue saves what it can of everything: leave out --bmap");
+  if (raw) throw usage("--bmap is of the unpacked image: leave out --raw");
 }
 
 function optionWords(args: Arguments): string[] {

@@ -1,6 +1,7 @@
 // The report that `bun-aio copy` prints at its end.
 
 import type { CopyResult } from "../errors/copy_result.ts";
+import type { BlockMap } from "./bmap.ts";
 import type { Job } from "./copy_job.ts";
 import type { Source } from "./source.ts";
 import { complain, print, printable, say, warn } from "./terminal.ts";
@@ -16,6 +17,12 @@ interface Range {
 export interface Times {
   readonly copyMs: number;
   readonly verifyMs: number;
+}
+
+/** What was copied. */
+interface Reported {
+  readonly source: Pick<Source, "end">;
+  readonly map: BlockMap | undefined;
 }
 
 /** Ranges: of the source for the digest, of the target for the verification. */
@@ -40,7 +47,7 @@ function targetRange(job: Job, { prefix }: CopyResult): Range {
 /** `lost`: what happened to the name of the target. */
 export function report(
   job: Job,
-  source: Pick<Source, "end">,
+  { source, map }: Reported,
   result: CopyResult,
   lost: string | undefined,
   { copyMs, verifyMs }: Times,
@@ -55,10 +62,14 @@ export function report(
     return;
   }
   if (lost !== undefined) return;
-  if (result.digest !== undefined) print(digestLine(job, source, result, result.digest));
+  if (result.digest !== undefined) {
+    const ofRanges = `sha256 ${result.digest}  the ranges of ${printable(map?.path ?? "")}`;
+    print(map === undefined ? digestLine(job, source, result, result.digest) : ofRanges);
+  }
   if (job.quiet) return;
   const total = result.bytesCopied + result.bytesSkipped;
   const verified = targetRange(job, result);
+  const readBack = map === undefined ? verified.end - verified.start : total;
   const parts = [
     `copied ${formatExactSize(total)} in ${pace(total, copyMs)}`,
     ...(result.bytesSkipped > 0
@@ -66,8 +77,8 @@ export function report(
       : []),
     ...(result.verified
       ? [
-          `read back in ${pace(verified.end - verified.start, verifyMs)}`,
-          `verified ${rangeText(verified)}`,
+          `read back in ${pace(readBack, verifyMs)}`,
+          `verified ${map === undefined ? rangeText(verified) : `the ranges of ${printable(map.path)}`}`,
         ]
       : []),
   ];

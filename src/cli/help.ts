@@ -78,6 +78,9 @@ Options:
       --seek SIZE     begin there in DST
       --length SIZE   copy so many bytes (default: to the end of SRC). Gives a stream a total
       --raw           do not unpack SRC
+      --bmap FILE     copy what this block map lists, and check its checksums (exit code 4). SRC.bmap
+                      is used by itself
+      --no-bmap       copy everything, whatever stands beside SRC
       --verify-from SIZE
                       with --from, --verify or --hash: from there on in SRC, what an earlier copy
                       wrote is verified and hashed, too

@@ -1,5 +1,7 @@
 // Builds the command that resumes a copy that ended early.
 
+import type { ByteRange } from "../common/byte_range.ts";
+import type { BlockMap } from "./bmap.ts";
 import type { Job } from "./copy_job.ts";
 import { isUrl } from "./download.ts";
 import type { Place } from "./places.ts";
@@ -11,6 +13,7 @@ import { quoted } from "./terminal.ts";
 export interface Ended {
   readonly job: Job;
   readonly source: Pick<Source, "isRereadable">;
+  readonly map?: Pick<BlockMap, "path" | "ranges"> | undefined;
   readonly place: Place;
   /** The phase in which it ended. */
   readonly phase: "copy" | "verify";
@@ -59,7 +62,9 @@ export function wayOn(ended: Ended): WayOn | undefined {
   if (code === "ENOSPC" && place.kind !== "regular" && place.kind !== "missing") return undefined;
   const { start } = job;
   const begun = job.skip + ended.done - start;
-  const skip = start + begun - (begun % PAGE_BYTES);
+  const page = start + begun - (begun % PAGE_BYTES);
+  // The checksum of a range is of the whole of it.
+  const skip = ended.map?.ranges.find((range) => isWithin(page, range))?.offset ?? page;
   if (skip <= start) return again(ended, "To begin again:");
   if (!ended.isSynced) return again(ended, "To copy it again:");
   if (wantsLook && (job.rescue || !isReadable(ended)))
@@ -68,8 +73,13 @@ export function wayOn(ended: Ended): WayOn | undefined {
 }
 
 /** Whether the source can be read again and compared with the target. */
-function isReadable({ source, hasReadErrors, job }: Ended): boolean {
-  return source.isRereadable && !(job.rescue && hasReadErrors);
+function isReadable({ source, map, hasReadErrors, job }: Ended): boolean {
+  // Between the ranges of a block map they may differ.
+  return source.isRereadable && map === undefined && !(job.rescue && hasReadErrors);
+}
+
+function isWithin(at: number, { offset, length }: ByteRange): boolean {
+  return offset <= at && at < offset + length;
 }
 
 /** From where the first of the copies began. */
@@ -93,9 +103,10 @@ function rest(ended: Ended, skip: number): WayOn {
   return copying(ended, "To go on from there:", { skip, seek: job.seek + moved, length });
 }
 
-function copying({ job, source }: Ended, title: string, where: Where): WayOn {
+function copying({ job, source, map }: Ended, title: string, where: Where): WayOn {
   const started = startedAs();
   const words = ["copy", ...operands(job, started), ...whereWords(where), ...job.options];
+  if (map !== undefined) words.push(`--bmap ${pathWord(map.path, started)}`);
   const looks = job.verify || job.hash;
   // Also if the user named the earlier part.
   if (looks && job.start < where.skip) words.push(`--verify-from ${job.start}`);
@@ -140,14 +151,16 @@ function whereWords({ skip, seek, length }: Where): string[] {
   return words;
 }
 
-function operands(job: Job, { here }: Started): string[] {
-  return [job.source, job.target].map((path) => {
-    if (path === "-") return path;
-    if (isUrl(path)) return quoted(path);
-    if (!here) return quoted(absolute(path));
-    // Must not look like an option.
-    return quoted(path.startsWith("-") ? `./${path}` : path);
-  });
+function operands(job: Job, started: Started): string[] {
+  return [job.source, job.target].map((path) => pathWord(path, started));
+}
+
+function pathWord(path: string, { here }: Started): string {
+  if (path === "-") return path;
+  if (isUrl(path)) return quoted(path);
+  if (!here) return quoted(absolute(path));
+  // Must not look like an option.
+  return quoted(path.startsWith("-") ? `./${path}` : path);
 }
 
 function commandOf({ words }: Started, rest: readonly string[]): string {

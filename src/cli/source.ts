@@ -40,8 +40,8 @@ export interface Source extends AsyncDisposable {
   readonly data: File | ByteStream;
   /** Offset in `data` of its first byte. */
   readonly start: number;
-  /** Its size in bytes, unpacked; undefined if that is known only by reading. */
-  readonly end: number | undefined;
+  /** Its size in bytes, unpacked; undefined if that is known only by reading, or not yet. */
+  end: number | undefined;
   /** For a stream, known once its beginning is. */
   readonly unpacking: Unpacking | undefined;
   /** Whether it has the same bytes when it is opened again. */

@@ -373,7 +373,15 @@ describe("what is left to do", () => {
   };
   const job: Job = {
     ...{ source: "s", target: "d", skip: 0, seek: 0, length: undefined, start: 0 },
-    ...{ bs: undefined, depth: undefined, sparse: false, verify: false, yes: true },
+    ...{
+      bmap: undefined,
+      noBmap: false,
+      bs: undefined,
+      depth: undefined,
+      sparse: false,
+      verify: false,
+      yes: true,
+    },
     ...flags,
     options: ["--yes"],
   };
@@ -420,6 +428,23 @@ describe("what is left to do", () => {
     expect(commandFor(looking)).toBe("copy s d --rescue --verify");
     const plain = { ...halfway, job: { ...rescue, options: ["--rescue"] } };
     expect(commandFor(plain)).toBe("copy s d --from 4096 --rescue");
+  });
+
+  test("what a block map has, from the beginning of the range it ended in", () => {
+    const ranges = [
+      { offset: 0, length: 4096 },
+      { offset: 8192, length: 40_960 },
+    ];
+    const ended = { ...stopped, map: { path: "m p", ranges }, total: 90_000 };
+    for (const [done, from] of [
+      [5000, " --from 4096"],
+      [30_000, " --from 8192"],
+      [60_000, " --from 57344"],
+      [4000, ""],
+    ] as const) {
+      const command = commandFor({ ...ended, done });
+      expect([done, command]).toEqual([done, `copy s d${from} --yes --bmap 'm p'`]);
+    }
   });
 
   test("what differs, and all behind it", () => {
