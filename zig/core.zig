@@ -23,6 +23,7 @@ pub const queue = @import("engine/queue.zig");
 pub const read_now = @import("engine/read_now.zig");
 pub const reap = @import("engine/reap.zig");
 pub const settle = @import("engine/settle.zig");
+pub const room = @import("engine/room.zig");
 pub const slab = @import("engine/slab.zig");
 pub const submission = @import("engine/submission.zig");
 pub const submit = @import("engine/submit.zig");

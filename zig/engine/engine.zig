@@ -16,6 +16,7 @@ const Operation = operation_file.Operation;
 const plant = @import("plant.zig");
 const limits_file = @import("limits.zig");
 const read_now = @import("read_now.zig");
+const Room = @import("room.zig").Room;
 const Reaping = @import("reap.zig").Reaping;
 const Submission = @import("submit.zig").Submission;
 const List = @import("list.zig").List(Operation);
@@ -54,6 +55,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         const reap = Reaping(Self);
         const cancellation = Cancellation(Self);
 
+        /// Whether `room` is kept.
+        pub const shares_room = @hasDecl(Kernel, "shares_room") and Kernel.shares_room;
         /// Polling interval of a lane whose notifications can be lost, while operations run.
         const scan_ms: u32 = if (@hasDecl(Kernel, "scan_ms")) Kernel.scan_ms else 0;
 
@@ -82,6 +85,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         /// Number of file records initialised: writing all of them would cost a new ring a
         /// millisecond.
         files_ready: u32 = 0,
+        room: Room = .{},
         /// A lane had no room in this call.
         refused_room: bool = false,
         /// The value last given to the pool: each change costs its mutex.
@@ -118,6 +122,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.order = 0;
             engine.fresh_count = 0;
             engine.files_ready = 0;
+            engine.room = .{};
             engine.refused_room = false;
             engine.pool_quiet = false;
             engine.call_bytes = 0;
@@ -253,9 +258,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn finish(engine: *Self) u32 {
             if (engine.fresh_count > 0) submit.retainFresh(engine);
             const control = engine.memory.control;
+            const waits_for_room = shares_room and engine.fifo.count > 0 and
+                engine.room.free(engine.kernel_count, engine.now_ns) == 0;
             const waiting = engine.fifo.count + engine.pool_fifo.count;
             if (waiting > 0) {
-                if (engine.refused_room) {
+                if (waits_for_room and !engine.refused_room) {
+                    if (!plant.is(.wait_for_nothing)) control.retry_ms = engine.room.waitMs(engine.now_ns);
+                } else if (engine.refused_room) {
                     // Another process may hold the room: none of our operations need ever end.
                     const alone = engine.kernel_count + engine.pool_count == 0;
                     control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;

@@ -14,6 +14,7 @@
 //!   fileOpened(file, fd), fileCloses(file)   per-file state
 //!   registerSlab(slab, chunk_bytes) bool, unregisterSlab(address)   registered memory
 //!   readNow(operation, way) read_now.Outcome   a read that needs no device, done at once
+//!   shares_room: true  its kernel has places for operations, which other processes can take (room.zig)
 //!   scan_ms: u32       notifications can be lost: reap every scan_ms while operations run
 //!   unsent() bool      cancel requests wait for room, or the kernel does not answer: call again soon
 //!   unresponsiveErrno() ?i32   the kernel refuses with this errno to report completions

@@ -12,6 +12,8 @@ pub const Plant = enum {
     read_now_again,
     at_once_short,
     wait_for_nothing,
+    room_ask_at_once,
+    room_wait_for_ever,
     sync_overtakes,
     miscount_sync,
     leak_window,

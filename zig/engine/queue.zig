@@ -36,7 +36,8 @@ pub fn Queue(comptime Engine: type) type {
         /// Takes the longest run from the head of the queue that fits the window and the share of
         /// this call.
         pub fn takeRun(engine: *Engine) []*Operation {
-            const room = @min(engine.limits.queue_depth -| engine.kernel_count, engine.memory.run.len);
+            var room = @min(engine.limits.queue_depth -| engine.kernel_count, engine.memory.run.len);
+            if (Engine.shares_room) room = @min(room, engine.room.free(engine.kernel_count, engine.now_ns));
             var count: usize = 0;
             while (count < room) {
                 const operation = engine.fifo.peek() orelse break;
@@ -63,6 +64,17 @@ pub fn Queue(comptime Engine: type) type {
             engine.kernel_count -= 1;
             if (!plant.is(.leak_window)) engine.kernel_bytes -= operation.piece.bytes;
             operation.phase = .queued;
+        }
+
+        /// Gives the pool what waits for the kernel; returns how many operations.
+        pub fn handOver(engine: *Engine) u32 {
+            const count = engine.fifo.count;
+            while (engine.fifo.pop()) |operation| {
+                engine.stats().fallbacks += 1;
+                operation.route = .pool;
+                engine.pool_fifo.push(operation);
+            }
+            return count;
         }
 
         pub fn requeueFront(engine: *Engine, operation: *Operation) void {

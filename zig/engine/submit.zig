@@ -70,16 +70,22 @@ pub fn Submission(comptime Engine: type) type {
                 }
             }
             const run = queue.takeRun(engine);
-            if (run.len == 0) return 0;
+            const moved = if (run.len > 0) submitRun(engine, run) else 0;
+            const isGone = Engine.shares_room and engine.room.isGone(engine.now_ns);
+            return if (isGone) moved + queue.handOver(engine) else moved;
+        }
+
+        fn submitRun(engine: *Engine, run: []*Operation) u32 {
             const verdicts = engine.memory.verdicts[0..run.len];
             engine.kernel.submit(run, verdicts);
             var moved: u32 = 0;
+            var refused: u32 = 0;
             for (run, verdicts) |operation, verdict| switch (verdict) {
                 .accepted => {
                     moved += 1;
                     engine.unresponsive_since_ns = 0;
                 },
-                .not_now => {},
+                .not_now => refused += 1,
                 .failed => |errno| {
                     moved += 1;
                     queue.leaveKernel(engine, operation);
@@ -91,12 +97,15 @@ pub fn Submission(comptime Engine: type) type {
             while (index > 0) {
                 index -= 1;
                 if (verdicts[index] != .not_now) continue;
-                engine.refused_room = true;
+                if (!Engine.shares_room) engine.refused_room = true;
                 engine.stats().resubmissions += 1;
                 queue.leaveKernel(engine, run[index]);
                 if (plant.is(.lose_eagain)) continue;
                 if (plant.is(.lose_order)) queue.requeue(engine, run[index]) else queue.requeueFront(engine, run[index]);
             }
+            if (!Engine.shares_room) return moved;
+            if (moved > 0) engine.room.accepted(engine.kernel_count);
+            if (refused > 0) engine.room.refused(engine.kernel_count, engine.now_ns);
             return moved;
         }
 

@@ -14,6 +14,8 @@ const E = std.posix.E;
 const stale_max = 4;
 
 pub const FakeLane = struct {
+    pub const shares_room = true;
+
     kernel: *fake.Kernel,
     /// Requests at once, finished but not reaped ones included.
     room: u32,

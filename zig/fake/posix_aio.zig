@@ -72,7 +72,7 @@ pub const Aio = struct {
         const kernel = Os.current_kernel;
         const random = kernel.random();
         Os.current = self;
-        if (!Os.as_documented) Os.process_max = random.intRangeAtMost(u32, 1, count + 4);
+        Os.system_max = if (Os.as_documented) Os.system_max else std.math.maxInt(u32);
         self.* = .{
             .kernel = kernel,
             .count = count,
@@ -86,7 +86,15 @@ pub const Aio = struct {
                 .data_sync = random.boolean(),
             },
         };
+        if (!Os.as_documented) self.setLimits();
         return null;
+    }
+
+    /// Sometimes there is no room for anybody.
+    fn setLimits(self: *Self) void {
+        const random = self.kernel.random();
+        Os.process_max = random.intRangeAtMost(u32, 1, self.count + 4);
+        Os.system_max = if (random.uintLessThan(u32, 8) == 0) 0 else std.math.maxInt(u32);
     }
 
     pub fn close(self: *Self) void {
@@ -155,7 +163,7 @@ pub const Aio = struct {
         }
         // An administrator is at work.
         if (self.kernel.happens(self.kernel.weather.others / 4)) {
-            if (!Os.as_documented) Os.process_max = self.kernel.random().intRangeAtMost(u32, 1, self.count + 4);
+            if (!Os.as_documented) self.setLimits();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Lane wrappers that report to the oracle what passes through them. The engine under test is
 //! `Engine(Checked(Lane), CheckedPool)`.
 
+const std = @import("std");
 const abi = @import("core").abi;
 const lane = @import("core").lane;
 const fake = @import("core").fake_kernel;
@@ -21,6 +22,7 @@ pub fn Checked(comptime Inner: type) type {
     return struct {
         const Self = @This();
 
+        pub const shares_room = @hasDecl(Inner, "shares_room");
         pub const scan_ms: u32 = if (@hasDecl(Inner, "scan_ms")) Inner.scan_ms else 0;
 
         inner: Inner,
@@ -54,6 +56,8 @@ pub fn Checked(comptime Inner: type) type {
         pub fn submit(self: *Self, operations: []const *Operation, verdicts: []lane.Verdict) void {
             self.step();
             if (self.armed) fail("a run is submitted while completions ring", .{});
+            const now_ns = self.oracle.tally.now_ns;
+            if (shares_room) self.oracle.room.asked(@intCast(operations.len), self.count, now_ns);
             self.oracle.run(.kernel, operations);
             for (operations) |operation| {
                 self.running[operation.index] = operation;
@@ -72,6 +76,7 @@ pub fn Checked(comptime Inner: type) type {
                 self.oracle.verdict(operation, verdict);
                 if (verdict == .accepted) self.oracle.unresponsive_since_ns = 0 else self.left(operation);
             }
+            if (shares_room) self.oracle.room.answered(countOf(verdicts, .accepted) + countOf(verdicts, .failed), countOf(verdicts, .not_now), self.count, now_ns);
             self.step();
         }
 
@@ -85,6 +90,12 @@ pub fn Checked(comptime Inner: type) type {
             if (operation.index == at_once_index) return outcome;
             if (outcome == .ended) self.oracle.readNow(operation, .kernel, outcome.ended);
             return outcome;
+        }
+
+        fn countOf(verdicts: []const lane.Verdict, which: std.meta.Tag(lane.Verdict)) u32 {
+            var count: u32 = 0;
+            for (verdicts) |verdict| count += @intFromBool(verdict == which);
+            return count;
         }
 
         fn left(self: *Self, operation: *Operation) void {

@@ -12,6 +12,7 @@ const Memory = @import("memory.zig").Memory;
 const Model = @import("model.zig").Model;
 const Operation = @import("core").operation.Operation;
 const report = @import("report.zig");
+const RoomModel = @import("room_model.zig").RoomModel;
 const fail = report.fail;
 const Tally = @import("tally.zig").Tally;
 const trace = report.trace;
@@ -51,6 +52,14 @@ pub const Call = struct {
     /// Times in a row, and whether they were too many.
     again_count: u32 = 0,
     gave_up: bool = false,
+    /// The kernel lane said that it cannot do it.
+    unsupported: bool = false,
+    /// It waits for the kernel lane.
+    is_kernels: bool = false,
+    /// Its file was refused before, or it has been with the pool.
+    is_pools: bool = false,
+    /// The kernel lane had no place for it for long.
+    handed_over: bool = false,
     /// The row that has to come with this very call, and since when.
     due: ?Row = null,
     due_ns: u64 = 0,
@@ -105,6 +114,11 @@ pub const Oracle = struct {
     lost_errno: i32 = 0,
     /// In the current call into the engine a lane had no room.
     no_room: bool = false,
+    /// The room of a kernel lane that other processes share.
+    shares_room: bool = false,
+    room: RoomModel = .{},
+    /// Whether that lane can do syncs.
+    lane_syncs: bool = true,
     /// Bytes that this call has given to the kernel lane.
     call_bytes: u64 = 0,
     /// By file: the last call made when the kernel lane said that it cannot do this, or 0.
@@ -153,6 +167,7 @@ pub const Oracle = struct {
     pub fn handedOver(oracle: *Oracle, call: *Call) void {
         call.state = .native;
         call.handed_ns = oracle.kernel.now_ns;
+        call.is_pools = call.isTransfer() and oracle.refusedAt(call).* > 0;
         oracle.native += 1;
     }
 
@@ -173,6 +188,7 @@ pub const Oracle = struct {
             if (call.in_lane != .none) fail("slot {d} was submitted twice", .{call.slot});
             if (call.due != null) fail("slot {d} was submitted after its end", .{call.slot});
             if (call.isTransfer()) oracle.checkPiece(call, operation);
+            if (route == .pool) oracle.noteRoute(call);
             oracle.checkRoute(call, route, operation);
             if (call.isSync()) oracle.checkSync(call);
             if (call.isTransfer() and !call.accepted_once) {
@@ -199,6 +215,7 @@ pub const Oracle = struct {
         switch (route) {
             .kernel => {
                 if (oracle.no_room) fail("slot {d} is given to a kernel without room", .{call.slot});
+                if (call.handed_over) fail("slot {d} goes back to a kernel without room", .{call.slot});
                 if (call.gave_up) fail("slot {d} goes back to a kernel that says EAGAIN for ever", .{call.slot});
                 const known = refused > 0 and call.order > refused;
                 // A lane that was refused and is not any more is asked again.
@@ -206,10 +223,22 @@ pub const Oracle = struct {
                 if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
                 oracle.call_bytes += operation.piece.bytes;
             },
-            .pool => if (call.isTransfer() and refused == 0 and !call.gave_up and !oracle.may_be_refused) {
+            .pool => if (call.isTransfer() and refused == 0 and !call.gave_up and !call.handed_over and !oracle.may_be_refused) {
                 fail("slot {d} goes to the pool, though its file was never refused", .{call.slot});
             },
         }
+    }
+
+    /// An operation takes the way of the pool: because the kernel lane cannot do it, or has had no place for long.
+    pub fn noteRoute(oracle: *Oracle, call: *Call) void {
+        if (!call.isTransfer() and !call.isSync() or call.is_pools) return;
+        call.is_pools = true;
+        const may = call.is_kernels or !call.isSync() or (oracle.lane_syncs and oracle.refusedAt(call).* == 0);
+        if (!may or call.unsupported or call.gave_up) return;
+        if (!oracle.room.isGone(oracle.tally.now_ns)) return;
+        call.handed_over = true;
+        call.refused = null;
+        oracle.tally.stats.fallbacks += 1;
     }
 
     fn refusedAt(oracle: *Oracle, call: *const Call) *u64 {
@@ -244,7 +273,7 @@ pub const Oracle = struct {
         for (&oracle.calls) |*other| {
             if (other.state != .native or !other.isTransfer()) continue;
             if (other == call or other.accepted_once) continue;
-            if (other.due != null or other.in_lane != .none) continue;
+            if (other.due != null or other.in_lane != .none or other.handed_over) continue;
             if (other.refused) |refused_by| {
                 if (refused_by != route) continue;
                 if (call.refused != null and other.refused_at > call.refused_at) continue;
@@ -270,10 +299,12 @@ pub const Oracle = struct {
             },
             .not_now => {
                 oracle.refusals += 1;
-                oracle.no_room = true;
+                if (call.in_lane == .pool or !oracle.shares_room) oracle.no_room = true;
                 oracle.tally.stats.resubmissions += 1;
-                call.refused_at = oracle.refusals;
-                call.refused = if (call.in_lane == .kernel) .kernel else .pool;
+                const by: Route = if (call.in_lane == .kernel) .kernel else .pool;
+                // One that asks again keeps its place.
+                if (call.refused != by) call.refused_at = oracle.refusals;
+                call.refused = by;
                 call.in_lane = .none;
             },
             .failed => |errno| {
@@ -387,6 +418,7 @@ pub const Oracle = struct {
                     interrupted orelse pool: {
                         oracle.tally.stats.fallbacks += 1;
                         oracle.refusedAt(call).* = oracle.orders;
+                        call.unsupported = true;
                         break :pool null;
                     }
                 else

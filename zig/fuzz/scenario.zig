@@ -18,6 +18,7 @@ const Call = oracle_file.Call;
 const EngineMemory = @import("core").memory.Memory;
 const Memory = @import("memory.zig").Memory;
 const Oracle = oracle_file.Oracle;
+const pauses = @import("pauses.zig");
 const report = @import("report.zig");
 const fail = report.fail;
 const trace = report.trace;
@@ -110,6 +111,7 @@ pub fn Scenario(comptime Rig: type) type {
             const plan = workload.Plan.make(random, operation_file.piece_bytes_max);
             const may_refuse = Rig.may_refuse orelse random.boolean();
             world.oracle.init(&world.memory, kernel, may_refuse);
+            world.oracle.shares_room = Engine.shares_room;
             for (0..plan.files) |index| {
                 workload.makeDisk(random, &world.disks[index]);
                 world.oracle.models[index].init(&world.disks[index], world.model_bytes[index], world.model_changed[index]);
@@ -139,6 +141,7 @@ pub fn Scenario(comptime Rig: type) type {
                 .limit_bytes = plan.window_bytes,
             };
             Rig.start(&engine.kernel.inner, kernel, plan.queue_depth, plan.operations, may_refuse);
+            self.oracle.lane_syncs = engine.kernel.inner.capability(.sync_all) != .no;
             engine.pool = .{ .inner = undefined, .oracle = self.oracle };
             engine.pool.inner.init(kernel);
             engine.init(world.engineMemory(&self.plan), .{
@@ -344,29 +347,15 @@ pub fn Scenario(comptime Rig: type) type {
                 fail("the ring says {d} of being lost instead of {d}", .{ control.lost_errno, self.oracle.lost_errno });
             }
             self.oracle.afterCall();
+            pauses.noteRoutes(&self.engine, self.oracle);
             self.checkStats();
-            self.checkRetry();
+            pauses.check(&self.engine, self.oracle);
             if (self.isLost()) self.refuseWaiting();
         }
 
         fn refuseWaiting(self: *Self) void {
             for (self.queue[0..self.queued]) |call| self.oracle.forget(call);
             self.queued = 0;
-        }
-
-        /// Asks for a pause only where no event of ours need come, and for the right one.
-        fn checkRetry(self: *Self) void {
-            const control = &self.world.control;
-            const waits = control.operations > control.in_kernel and self.oracle.no_room;
-            if (!waits) {
-                const scans = self.engine.kernel.unsent() or @TypeOf(self.engine.kernel).scan_ms > 0;
-                if (control.retry_ms > 0 and !scans) fail("a pause though there was room", .{});
-                return;
-            }
-            // A sync held behind a write that runs does not wait for room.
-            if (self.engine.fifo.count + self.engine.pool_fifo.count == 0) return;
-            const right: u32 = if (control.in_kernel == 0) engine_file.retry_ms_idle else engine_file.retry_ms_busy;
-            if (control.retry_ms != right) fail("a pause of {d} ms instead of {d}", .{ control.retry_ms, right });
         }
 
         fn submissionOf(self: *Self, call: *const Call) abi.Submission {

@@ -63,6 +63,7 @@ pub fn PosixAio(comptime Os: type) type {
         const Block = Aio.Block;
 
         pub const scan_ms: u32 = Aio.scan_ms;
+        pub const shares_room = true;
 
         aio: Aio,
         limits: aio.Limits,

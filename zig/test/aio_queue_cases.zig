@@ -21,7 +21,8 @@ pub fn QueueCases(comptime Context: type) type {
             .{ .name = "a small read takes its turn among huge ones", .run = fairness },
             .{ .name = "process limit of 4: partial acceptance", .run = processLimit },
             .{ .name = "system limit of 4: partial acceptance", .run = systemLimit },
-            .{ .name = "no room and nothing of ours running: retried on a timer", .run = noRoom },
+            .{ .name = "system limit of 8: asked again when something has ended", .run = fewPlaces },
+            .{ .name = "no room for anybody: threads, and the kernel again later", .run = noRoom },
             .{ .name = "cancel: exactly one completion", .run = cancel },
             .{ .name = "cancel of some: the others end", .run = cancelSome },
             .{ .name = "cancel of a read that never ends", .run = cancelSilent },
@@ -158,10 +159,39 @@ pub fn QueueCases(comptime Context: type) type {
             try rig.close();
         }
 
+        /// Asks when something has ended, not at every call: that was some nine times for each operation.
+        fn fewPlaces(context: *Context) Error!void {
+            const places = 8;
+            const count = 6400;
+            var rig: Rig = undefined;
+            try rig.init(context, 64, count);
+            const before = context.limit(.system, places) orelse {
+                try rig.close();
+                return context.skip("vfs.aio has no limits here that can be set");
+            };
+            defer _ = context.limit(.system, before);
+            const fd = try context.openFile("places", 8192);
+            defer _ = Os.close(fd);
+            var buffer: [128][64]u8 = undefined;
+            var added: u32 = 0;
+            while (rig.settled < count) {
+                while (added < count and rig.room() > 0 and added - rig.settled < buffer.len) : (added += 1) {
+                    _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(&buffer[added % buffer.len]), .length = 64 });
+                }
+                if (rig.pending > 0) rig.flush() else rig.step();
+            }
+            const refused = rig.stats().resubmissions;
+            if (refused == 0) return context.fail("nothing was ever refused", 1, 0);
+            // The first list, and one question each 20 ms.
+            if (!Context.faults and refused > count / 10) return context.fail("resubmissions", count / 10, @intCast(refused));
+            if (rig.stats().fallbacks > 0 and !Context.faults) return context.fail("the pool served some", 0, @intCast(rig.stats().fallbacks));
+            try rig.close();
+        }
+
+        /// As if other processes held all places, for good.
         fn noRoom(context: *Context) Error!void {
             var rig: Rig = undefined;
             try rig.init(context, 16, 64);
-            // Room for nobody: as if another process held it all.
             const before = context.limit(.system, 0) orelse {
                 try rig.close();
                 return context.skip("vfs.aio has no limits here that can be set");
@@ -172,16 +202,27 @@ pub fn QueueCases(comptime Context: type) type {
             var buffer: [3][64]u8 = undefined;
             for (&buffer) |*part| _ = rig.add(.{ .kind = .read, .fd = fd, .address = at(part), .length = 64 });
             rig.flush();
-            for (0..10) |_| {
-                const control = rig.engine.memory.control;
-                if (control.retry_ms == 0) return context.fail("no retry is asked for", 1, 0);
-                try context.equal("in the kernel", 0, control.in_kernel);
+            var questions: u32 = 0;
+            while (rig.engine.memory.control.in_kernel == 0 and rig.settled == 0) : (questions += 1) {
+                if (questions == 16) return context.fail("still no threads", 16, questions);
+                if (rig.engine.memory.control.retry_ms == 0) return context.fail("no retry is asked for", 1, 0);
                 rig.step();
             }
-            try context.equal("settled", 0, rig.settled);
-            _ = context.limit(.system, before);
             try rig.run();
             for (0..3) |slot| try rig.expect(@intCast(slot), 64);
+            if (!Context.faults) try context.equal("served by threads", 3, @intCast(rig.stats().fallbacks));
+            // Nobody waits again.
+            const again = try rig.one(.{ .kind = .read, .fd = fd, .address = at(&buffer[0]), .length = 64 });
+            try rig.expect(again, 64);
+            _ = context.limit(.system, before);
+            const fallbacks = rig.stats().fallbacks;
+            // It is asked again a while later.
+            var tries: u32 = 0;
+            while (rig.stats().fallbacks > fallbacks + tries or tries == 0) : (tries += 1) {
+                if (tries == 200) return context.fail("the kernel is not asked again", 0, tries);
+                for (0..2) |_| context.pause(rig.wake, 10);
+                try rig.expect(try rig.one(.{ .kind = .read, .fd = fd, .address = at(&buffer[0]), .length = 64 }), 64);
+            }
             try rig.close();
         }
 
