@@ -24,7 +24,7 @@ import { Differences } from "./differences.ts";
 import { endedBy } from "./ended_by.ts";
 import { Cursor, inStep, streamPieces } from "./in_step.ts";
 import { Input } from "./input.ts";
-import { checkRanges, spansOf } from "./ranges.ts";
+import { plainSpans } from "./ranges.ts";
 import { checkCompared, checkSource } from "./sides.ts";
 
 export interface CompareOptions {
@@ -144,12 +144,6 @@ function checkCompare(source: unknown, target: unknown, options: CompareOptions)
     scope: cancelScope(checkIoOptions({ signal })),
     onProgress,
   };
-}
-
-/** Without the digests that a block map may have: they are for `copy`. */
-function plainSpans(ranges: unknown, sourceOffset: Offset, length: number): Region["spans"] {
-  const plain = checkRanges(ranges).map(({ offset, length }) => ({ offset, length }));
-  return spansOf(plain, sourceOffset, length);
 }
 
 class Comparison {

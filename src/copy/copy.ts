@@ -7,6 +7,7 @@ import type { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { refuseOverlap } from "./overlap.ts";
 import { type CopyOptions, checkCopy, planReading, planTarget, sidesOf } from "./plan.ts";
+import { checkRescue, runRescue } from "./rescue.ts";
 import { cancelled, nothing, runCopy } from "./run.ts";
 
 /**
@@ -31,12 +32,14 @@ async function checkedCopy(
 ): Promise<CopyResult> {
   const named = [["target", target]] as const;
   const scope = checkCopy("copy", source, named, options);
+  const rescue = checkRescue(source, options);
   const { reason } = scope;
   if (reason !== undefined) throw setResult(cancelled(reason, target), nothing());
   const reading = await planReading(source, [target], options);
   const plan = await planTarget(reading, target, options);
   await refuseOverlap(sidesOf(reading, named), reading.end ?? Infinity);
   const { onProgress } = options;
+  if (rescue !== undefined) return runRescue(rescue, plan, scope, onProgress);
   const tell = onProgress && ((progress: CopyProgress) => onProgress(progress));
   const [settled] = await runCopy(reading, [plan], scope, tell);
   if (settled?.status !== "fulfilled") throw settled?.reason;

@@ -15,7 +15,7 @@ export interface CopyToAllProgress extends CopyProgress {
   readonly target: File;
 }
 
-export interface CopyToAllOptions extends Omit<CopyOptions, "onProgress"> {
+export interface CopyToAllOptions extends Omit<CopyOptions, "onProgress" | "map" | "retries"> {
   /**
    * Called for each target at most ten times a second, and at the end of each phase. An error that it throws ends
    * the copy to that target.

@@ -89,21 +89,8 @@ export class Passes {
 
   /** What has this status now. */
   #left(status: RescueStatus): ByteRange[] {
-    const left: ByteRange[] = [];
-    const all = this.#plan.map.ranges(status)[Symbol.iterator]();
-    let next = all.next();
-    for (const { offset, length } of this.#plan.ranges) {
-      const end = offset + length;
-      while (next.done !== true && next.value.offset < end) {
-        const from = Math.max(offset, next.value.offset);
-        const to = Math.min(end, next.value.offset + next.value.length);
-        if (from < to) left.push({ offset: from, length: to - from });
-        // The rest of it may be in the next range.
-        if (next.value.offset + next.value.length > end) break;
-        next = all.next();
-      }
-    }
-    return left;
+    const { map, ranges } = this.#plan;
+    return ranges.flatMap((range) => [...map.ranges(status, range)]);
   }
 
   // In chunks -----------------------------------------------------------------------------------------

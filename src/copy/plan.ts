@@ -26,6 +26,7 @@ import type { Layout, Span } from "./chunks.ts";
 import type { Holes } from "./holes.ts";
 import type { Side } from "./overlap.ts";
 import { type CopyRange, checkRanges, spansOf } from "./ranges.ts";
+import type { RescueMap } from "./rescue_map.ts";
 import { checkSource } from "./sides.ts";
 
 export interface CopyOptions {
@@ -89,6 +90,23 @@ export interface CopyOptions {
    * lists them. Default `fail`.
    */
   onReadError?: "fail" | "skip" | undefined;
+  /**
+   * With `onReadError: "skip"`: what has been rescued of the source, in bytes from its start. The copy reads what is
+   * `?`, `*` or `/`, healthy areas first; what it has written becomes `+`, sectors that cannot be read become `-`. What
+   * is `+` or `-` is left alone, so that a copy goes on where another was stopped, or where `scan` or ddrescue was.
+   * The map is extended to the size of the source. See docs/rescue.md for how to save it.
+   *
+   * `+` is set when the write has completed. Before a copy with `sync` rejects, it syncs the target too; if that fails,
+   * all that this copy has made `+` is `?` again. `verify` reads back what this copy has rescued; what differs is `?`
+   * again. A sector that becomes `-` is zero on the target; one that was `-` before keeps what the target has. `hash`,
+   * a `sha256` of `ranges` and streams as source are refused.
+   */
+  map?: RescueMap | undefined;
+  /**
+   * With `onReadError: "skip"`: passes over the bad sectors at the end, those of `map` included. Without `map`, one is
+   * made for this copy alone. Default 0.
+   */
+  retries?: number | undefined;
   /** Computes a digest of what was written, in lower-case hexadecimal. Default: none. */
   hash?: HashName | undefined;
   /** Cancels the copy: it rejects with an AbortError once the kernel has let go of all buffers. */
@@ -110,6 +128,8 @@ const OPTION_NAMES: readonly string[] = [
   ],
   ...["ranges", "sync", "onReadError", "hash", "signal", "onProgress"],
 ];
+/** Of `copy` alone. */
+const RESCUE_OPTION_NAMES: readonly string[] = ["map", "retries"];
 
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
 /** The default for many targets. */
@@ -276,7 +296,8 @@ export function checkCopy(
   for (const [name, target] of targets) {
     if (!(target instanceof File)) throw argumentType(name, "a File", target);
   }
-  checkOptions(where, options, OPTION_NAMES);
+  const more = where === "copy" ? RESCUE_OPTION_NAMES : [];
+  checkOptions(where, options, [...OPTION_NAMES, ...more]);
   const { signal } = checkIoOptions({ signal: options.signal });
   const { length, ranges, chunkSize, concurrency, onReadError, hash, onProgress } = options;
   const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);

@@ -68,3 +68,9 @@ export function spansOf(
   }
   return spans;
 }
+
+/** Without the digests that a block map may have: they are for `copy`. */
+export function plainSpans(ranges: unknown, sourceOffset: Offset, length: number): readonly Span[] {
+  const plain = checkRanges(ranges).map(({ offset, length }) => ({ offset, length }));
+  return spansOf(plain, sourceOffset, length);
+}

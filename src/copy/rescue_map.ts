@@ -15,6 +15,8 @@ const STATUSES: ReadonlySet<unknown> = new Set<RescueStatus>(["?", "*", "/", "-"
 /** What is left to do, in the order in which it is done. */
 const PHASES: readonly RescueStatus[] = ["?", "*", "/"];
 
+const EVERYTHING: ByteRange = { offset: 0, length: Number.MAX_SAFE_INTEGER };
+
 /** For `copy`: makes the map larger; what is new is `?`. */
 export let extendMap: (map: RescueMap, size: number) => void;
 
@@ -98,12 +100,16 @@ export class RescueMap {
   }
 
   /**
-   * The ranges of one status, or all ranges, ascending. Neighbours of the same status are one range. The map may be
-   * changed while they are gone through.
+   * The ranges of one status, or all ranges, ascending; with `within`, the parts of them in there. Neighbours of the
+   * same status are one range. The map may be changed while they are gone through.
    */
-  ranges(status?: RescueStatus): Iterable<ByteRange & { readonly status: RescueStatus }> {
+  ranges(
+    status?: RescueStatus,
+    within?: ByteRange,
+  ): Iterable<ByteRange & { readonly status: RescueStatus }> {
     if (status !== undefined) checkStatus(status);
-    return { [Symbol.iterator]: () => this.#from(0, status) };
+    const { offset, length } = within === undefined ? EVERYTHING : checkByteRange("within", within);
+    return { [Symbol.iterator]: () => this.#ranges(offset, offset + length, status) };
   }
 
   /** The map file. Its status line makes ddrescue go on with what is left. */
@@ -120,15 +126,16 @@ export class RescueMap {
     return `${lines.join("\n")}\n`;
   }
 
-  *#from(
+  *#ranges(
     start: number,
+    limit: number,
     wanted: RescueStatus | undefined,
   ): Generator<ByteRange & { status: RescueStatus }, void, undefined> {
     // By position, not by index: the map may have changed since the last one.
-    for (let offset = start; offset < this.#size; ) {
+    for (let offset = start; offset < Math.min(limit, this.#size); ) {
       const index = this.#indexAt(offset);
       const status = this.#statuses[index] ?? "?";
-      const end = this.#starts[index + 1] ?? this.#size;
+      const end = Math.min(this.#starts[index + 1] ?? this.#size, limit);
       if (wanted === undefined || status === wanted) yield { offset, length: end - offset, status };
       offset = end;
     }

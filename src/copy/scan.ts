@@ -30,7 +30,7 @@ import {
   defaultChunk,
   lanes,
 } from "./plan.ts";
-import { checkRanges, spansOf } from "./ranges.ts";
+import { plainSpans } from "./ranges.ts";
 import { RescueMap } from "./rescue_map.ts";
 
 export type ScanProgress = Progress<"scan">;
@@ -131,7 +131,7 @@ function checkScan(file: unknown, options: ScanOptions): { start: number; length
   if (concurrency !== undefined) {
     checkInteger("options.concurrency", concurrency, 1, CONCURRENCY_MAX);
   }
-  if (ranges !== undefined) checkRanges(ranges);
+  if (ranges !== undefined) plainSpans(ranges, start, length);
   if (hash !== undefined) checkHashName("options.hash", hash);
   if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
   if (onBad !== undefined) checkFunction("options.onBad", onBad);
@@ -153,7 +153,8 @@ function rangesWithin(
   start: number,
   length: number,
 ): ByteRange[] {
-  const spans = spansOf(ranges ?? [{ offset: start, length }], start, length);
+  const whole = length === 0 ? [] : [{ begin: 0, end: length }];
+  const spans = ranges === undefined ? whole : plainSpans(ranges, start, length);
   return spans.map(({ begin, end }) => ({ offset: start + begin, length: end - begin }));
 }
 

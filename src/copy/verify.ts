@@ -43,7 +43,7 @@ export async function firstDifference(
 }
 
 /** The chunks as they were written; of a hole, only what is none on the target is read. */
-async function* partsWritten(
+export async function* partsWritten(
   { target, targetOffset, chunkSize }: Plan,
   sums: Sums,
   scope: CancelScope,
@@ -61,7 +61,7 @@ async function* partsWritten(
 }
 
 /** The first byte that differs from the source in a block that differs; the start of the block if unknown. */
-async function narrowed(
+export async function narrowed(
   plan: Plan,
   at: number,
   limit: number,

@@ -68,6 +68,21 @@ describe("statuses", () => {
     ]);
   });
 
+  test("parts of ranges within a range", () => {
+    const map = new RescueMap(1000);
+    map.set({ offset: 100, length: 100 }, "+");
+    const within = { offset: 50, length: 100 };
+    expect([...map.ranges(undefined, within)]).toEqual([
+      { offset: 50, length: 50, status: "?" },
+      { offset: 100, length: 50, status: "+" },
+    ]);
+    expect([...map.ranges("+", within)]).toEqual([{ offset: 100, length: 50, status: "+" }]);
+    expect([...map.ranges("?", { offset: 900, length: 5000 })]).toEqual([
+      { offset: 900, length: 100, status: "?" },
+    ]);
+    expect([...map.ranges(undefined, { offset: 5000, length: 10 })]).toEqual([]);
+  });
+
   test("ranges may be changed while they are gone through", () => {
     const map = new RescueMap(8192);
     for (let offset = 0; offset < 8192; offset += 1024) map.set({ offset, length: 512 }, "-");
@@ -133,6 +148,7 @@ describe("statuses", () => {
       [() => map.set(wrong(null), "+"), "ERR_INVALID_ARG_TYPE", '"range"'],
       [() => map.set({ offset: 0, length: 1 }, wrong("x")), "ERR_INVALID_ARG_VALUE", '"status"'],
       [() => map.ranges(wrong("?*")), "ERR_INVALID_ARG_VALUE", '"status"'],
+      [() => map.ranges("?", wrong(1)), "ERR_INVALID_ARG_TYPE", '"within"'],
       [() => RescueMap.parse(wrong(1)), "ERR_INVALID_ARG_TYPE", '"text"'],
     ];
     for (const [call, code, words] of calls) {

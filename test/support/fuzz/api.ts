@@ -510,6 +510,8 @@ export class ApiFuzz {
       verify: true,
       sync: false,
       onReadError: "skip",
+      map: new api.RescueMap(random.chance(0.5) ? random.below(50_000) : undefined),
+      retries: random.below(3),
       expectedLength: random.below(100_000),
       ranges: [
         { offset: random.below(1000), length: random.below(5000) },

@@ -1,0 +1,344 @@
+// A copy with a map: what has been rescued is left alone, healthy areas come first, and the map says at any time what
+// the target has.
+
+import { onCancel } from "../cancellation/registry.ts";
+import type { CancelReason, CancelScope } from "../cancellation/scope.ts";
+import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
+import { addOffset, type Bytes, checkInteger, remainder } from "../common/arguments.ts";
+import type { ByteRange } from "../common/byte_range.ts";
+import type { IoErrorCode } from "../errors/codes.ts";
+import type { CopyResult } from "../errors/copy_result.ts";
+import { IoError, setResult } from "../errors/io_error.ts";
+import { File } from "../file/file.ts";
+import { openFileOf } from "../file/open_file.ts";
+import { type CopyProgress, Meter } from "../file/progress.ts";
+import { readAhead } from "../file/read_ahead.ts";
+import { allocBuffer } from "../memory/alloc_buffer.ts";
+import { BufferPool } from "../memory/buffer_pool.ts";
+import { Kind } from "../native/abi.gen.ts";
+import { now } from "../native/clock.ts";
+import { BadRanges } from "./bad_ranges.ts";
+import { Destination } from "./destination.ts";
+import { endedBy } from "./ended_by.ts";
+import { Passes, type RescuePlan, type RescueReceiver } from "./passes.ts";
+import type { CopyOptions, Plan } from "./plan.ts";
+import { extendMap, RescueMap } from "./rescue_map.ts";
+import { cancelled } from "./run.ts";
+import { Sums } from "./sums.ts";
+import { differs, narrowed, partsWritten } from "./verify.ts";
+
+const RETRIES_MAX = 2 ** 31 - 1;
+
+/** A copy that is a rescue. */
+export interface RescueJob {
+  readonly source: File;
+  readonly map: RescueMap;
+  readonly retries: number;
+}
+
+/** Undefined for a copy without map and retries. Throws if the options do not go with them. */
+export function checkRescue(source: unknown, options: CopyOptions): RescueJob | undefined {
+  const { map, retries = 0, onReadError, hash, ranges } = options;
+  checkInteger("options.retries", retries, 0, RETRIES_MAX);
+  if (map === undefined && retries === 0) return undefined;
+  if (map !== undefined && !(map instanceof RescueMap)) {
+    throw argumentType("options.map", "a RescueMap", map);
+  }
+  const [name, value] = map === undefined ? ["retries", retries] : ["map", map];
+  if (onReadError !== "skip") {
+    throw argumentValue(`options.${name}`, 'needs onReadError: "skip"', value);
+  }
+  if (!(source instanceof File)) {
+    throw argumentValue(`options.${name}`, "is for files; a stream is read once, in order", value);
+  }
+  const why = "does not go with map and retries, which read in another order, and not everything";
+  if (hash !== undefined) throw argumentValue("options.hash", why, hash);
+  const index = ranges?.findIndex(({ sha256 }) => sha256 !== undefined) ?? -1;
+  if (index >= 0) throw argumentValue(`options.ranges[${index}].sha256`, why, ranges?.[index]);
+  return { source, map: map ?? new RescueMap(), retries };
+}
+
+/** Copies what the map does not have yet. */
+export async function runRescue(
+  { source, map, retries }: RescueJob,
+  plan: Plan,
+  scope: CancelScope,
+  onProgress: CopyOptions["onProgress"],
+): Promise<CopyResult> {
+  const length = plan.end ?? (await lengthOf(source, plan));
+  const start = Number(plan.sourceOffset);
+  if (start + length > Number.MAX_SAFE_INTEGER) {
+    throw argumentRange("options.sourceOffset", "so that the copy ends below 2^53", start);
+  }
+  extendMap(map, Math.max(start + length, source.kind === "character" ? 0 : await source.size()));
+  const { targetOffset, chunkSize, concurrency, grid } = plan;
+  const passes = {
+    file: source,
+    ranges: plan.spans.map(({ begin, end }) => {
+      return { offset: start + begin, length: Math.min(end, length) - begin };
+    }),
+    ...{ map, chunkSize, concurrency, retries },
+    shift: remainder(addOffset(targetOffset, grid - (start % grid)), grid),
+  };
+  return new Rescue(plan, passes, onProgress, scope).run();
+}
+
+/** The length of a source whose size says nothing: none, if it is empty. */
+async function lengthOf(source: File, { sourceOffset }: Plan): Promise<number> {
+  if (source.kind === "regular") {
+    const bytes = await source.readAt(new Uint8Array(1), sourceOffset);
+    if (bytes === 0) return 0;
+  }
+  throw argumentValue("source", "has no known size: give options.length", source.path);
+}
+
+class Rescue implements RescueReceiver {
+  readonly #plan: Plan;
+  readonly #ranges: readonly ByteRange[];
+  readonly #map: RescueMap;
+  readonly #passes: Passes;
+  readonly #scope: CancelScope;
+  readonly #onProgress: ((progress: CopyProgress) => void) | undefined;
+  readonly #started: number = now();
+  readonly #start: number;
+  readonly #destination: Destination;
+  readonly #sums: Sums | undefined;
+  /** Pieces rescued. */
+  #pieces = 0;
+  readonly #bad = new BadRanges();
+  /** What this copy has rescued: "+". */
+  readonly #rescued = new RescueMap();
+  /** What progress counts: "?"; a sector that is tried again counts once. */
+  readonly #uncounted: RescueMap;
+  #zeroes: Bytes | undefined;
+  #meter: Meter<"copy" | "verify">;
+  #hasSyncFailed = false;
+  #verified = false;
+  #failure: IoError | undefined;
+
+  constructor(
+    plan: Plan,
+    passes: RescuePlan,
+    onProgress: ((progress: CopyProgress) => void) | undefined,
+    scope: CancelScope,
+  ) {
+    this.#plan = plan;
+    this.#ranges = passes.ranges;
+    this.#map = passes.map;
+    this.#passes = new Passes(passes, scope, this);
+    this.#scope = scope;
+    this.#onProgress = onProgress;
+    this.#start = Number(plan.sourceOffset);
+    this.#destination = new Destination(plan, scope);
+    this.#sums = plan.verify ? new Sums(plan.chunkSize) : undefined;
+    this.#uncounted = new RescueMap(passes.map.size);
+    this.#meter = this.#startMeter("copy", this.#bytesLeft(passes.retries > 0));
+  }
+
+  async run(): Promise<CopyResult> {
+    const { target } = this.#plan;
+    const scope = this.#scope;
+    const cancel = (reason: CancelReason): void => this.#fail(cancelled(reason, target));
+    // Registered before those of its operations, so that the reason is known when they end.
+    const registration = onCancel(scope, cancel);
+    // The copy itself reports failed writes to the caller: syncs need not.
+    const { state } = openFileOf(target);
+    state.reports.beginTeller(scope);
+    try {
+      const { reason } = scope;
+      if (reason !== undefined) cancel(reason);
+      else await this.#steps();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      registration.end();
+      this.#meter[Symbol.dispose]();
+      state.reports.endTeller(scope, state.order);
+    }
+    if (this.#failure === undefined) return this.#result();
+    await this.#settleMap();
+    throw setResult(this.#failure, this.#result());
+  }
+
+  async #steps(): Promise<void> {
+    const { target, sync } = this.#plan;
+    await this.#passes.run();
+    this.#throwIfFailed();
+    const last = this.#ranges.at(-1);
+    if (last !== undefined) await this.#destination.extendTo(this.#place(last) + last.length);
+    if (sync) await this.#sync(target);
+    this.#meter.end();
+    if (this.#sums !== undefined) await this.#verify(this.#sums);
+    this.#throwIfFailed();
+  }
+
+  async #sync(target: File): Promise<void> {
+    try {
+      await target.syncAll(this.#scope);
+    } catch (error) {
+      this.#hasSyncFailed = this.#failure === undefined;
+      throw error;
+    }
+  }
+
+  // For the passes ------------------------------------------------------------------------------------
+
+  async rescued(range: ByteRange, data: Bytes): Promise<void> {
+    this.#throwIfFailed();
+    await this.#destination.put(this.#place(range), data);
+    this.#sums?.note(this.#pieces++, this.#place(range), data);
+    this.#rescued.set(range, "+");
+    this.#bad.delete(range);
+    this.#count(range);
+  }
+
+  async lost(range: ByteRange, code: IoErrorCode): Promise<void> {
+    this.#throwIfFailed();
+    this.#zeroes ??= allocBuffer(this.#plan.chunkSize);
+    await this.#destination.put(this.#place(range), this.#zeroes.subarray(0, range.length));
+    this.stillBad(range, code);
+  }
+
+  stillBad(range: ByteRange, code: IoErrorCode): void {
+    this.#bad.add(range, code);
+    this.#count(range);
+  }
+
+  /** Where it is relative to the offsets. */
+  #place({ offset }: ByteRange): number {
+    return offset - this.#start;
+  }
+
+  // Verifying -----------------------------------------------------------------------------------------
+
+  /** Reads back what this copy has rescued. What differs is to be rescued again. */
+  async #verify(sums: Sums): Promise<void> {
+    const { target, targetOffset, chunkSize, concurrency } = this.#plan;
+    const scope = this.#scope;
+    this.#meter = this.#startMeter("verify", this.#bytesRescued());
+    await target.invalidateCache();
+    using pool = new BufferPool({ size: chunkSize, count: concurrency });
+    const parts = partsWritten(this.#plan, sums, scope);
+    let first: ByteRange | undefined;
+    for await (const piece of readAhead(target, targetOffset, parts, pool, scope)) {
+      this.#throwIfFailed();
+      const { part, length, data } = piece;
+      const at = sums.differs(part.index, data) ?? length;
+      this.#meter.add(length);
+      if (at === part.length) continue;
+      const wrong = { offset: part.begin + at, length: part.length - at };
+      this.#doubt(wrong);
+      if (wrong.offset < (first?.offset ?? Infinity)) first = wrong;
+      // Nothing is read beyond the end of the target.
+      if (length < part.length) this.#doubtFrom(sums, part.index + 1);
+    }
+    if (first !== undefined) throw await this.#differsAt(first);
+    this.#verified = true;
+    this.#meter.end();
+  }
+
+  #doubtFrom(sums: Sums, first: number): void {
+    for (const { index, begin, length } of sums.written()) {
+      if (index >= first) this.#doubt({ offset: begin, length });
+    }
+  }
+
+  #doubt({ offset, length }: ByteRange): void {
+    this.#map.set({ offset: this.#start + offset, length }, "?");
+  }
+
+  async #differsAt({ offset, length }: ByteRange): Promise<IoError> {
+    return differs(this.#plan, await narrowed(this.#plan, offset, offset + length, this.#scope));
+  }
+
+  // Accounts ------------------------------------------------------------------------------------------
+
+  /**
+   * After a failure: what was written is rescued only if it is on the medium. Without `sync`, the caller is to see to
+   * that.
+   */
+  async #settleMap(): Promise<void> {
+    if (!this.#plan.sync || (await this.#isOnMedium())) return;
+    for (const range of this.#rescued.ranges("+")) this.#map.set(range, "?");
+  }
+
+  async #isOnMedium(): Promise<boolean> {
+    if (this.#rescued.size === 0) return true;
+    const file = openFileOf(this.#plan.target);
+    const { reports } = file.state;
+    // The kernel reports a failed writeback to one sync only.
+    if (this.#hasSyncFailed || isOfSync(reports.lasting)) return false;
+    try {
+      // Not `syncAll`: that fails after any failed write, which does not concern what was written before.
+      await file.run(Kind.syncAll, {});
+      return true;
+    } catch (error) {
+      if (error instanceof IoError) reports.lasting ??= error;
+      return false;
+    }
+  }
+
+  #startMeter(phase: "copy" | "verify", total: number): Meter<"copy" | "verify"> {
+    return new Meter(this.#onProgress, phase, total, (error) => this.#fail(error));
+  }
+
+  /** Bytes that will be tried. */
+  #bytesLeft(withBad: boolean): number {
+    let bytes = 0;
+    for (const range of this.#ranges) {
+      for (const { length, status } of this.#map.ranges(undefined, range)) {
+        if (status !== "+" && (withBad || status !== "-")) bytes += length;
+      }
+    }
+    return bytes;
+  }
+
+  #bytesRescued(): number {
+    let bytes = 0;
+    for (const { length } of this.#rescued.ranges("+")) bytes += length;
+    return bytes;
+  }
+
+  #count(range: ByteRange): void {
+    let bytes = 0;
+    for (const { length } of this.#uncounted.ranges("?", range)) bytes += length;
+    this.#uncounted.set(range, "+");
+    this.#meter.add(bytes);
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= endedBy(error, "copy");
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Everything up to the first range that is still to be tried. */
+  #prefix(): number {
+    for (const range of this.#ranges) {
+      for (const { offset, status } of this.#map.ranges(undefined, range)) {
+        if (status !== "+" && status !== "-") return offset - this.#start;
+      }
+    }
+    const last = this.#ranges.at(-1);
+    return last === undefined ? 0 : this.#place(last) + last.length;
+  }
+
+  #result(): CopyResult {
+    return {
+      bytesCopied: this.#destination.bytesCopied,
+      bytesSkipped: this.#destination.bytesSkipped,
+      prefix: Math.min(this.#prefix(), this.#destination.end),
+      durationMs: now() - this.#started,
+      verified: this.#verified,
+      digest: undefined,
+      readErrors: this.#bad.list(),
+    };
+  }
+}
+
+/** Whether a sync has failed, and not only a write. */
+function isOfSync(lasting: IoError | undefined): boolean {
+  return lasting?.syscall === "fsync" || lasting?.syscall === "fdatasync";
+}
