@@ -43,7 +43,7 @@ async function seen(code: string, options: ChildOptions = {}): Promise<unknown> 
 }
 
 // What the kernel has, not what the library makes of it: a library that pins nothing any more has to fail here.
-const noPins = noIoUring ?? unless(isSince(5, 19), "Linux 5.19 or later only");
+const noPins = noIoUring ?? unless(isSince(6, 4), "Linux 6.4 or later only");
 
 testUnless(noPins, "a pool is pinned as it is used, and no longer than it lives", async () => {
   const steps = await seen(`

@@ -209,7 +209,7 @@ static void transfers_syncs_and_vectors(void) {
     CHECK(ba_slab_create(BLOCK * BLOCKS, 4096, 1, &slab) == 0);
     unsigned char *memory = pointer(slab.address);
     for (int i = 0; i < BLOCK * BLOCKS; i++) CHECK(memory[i] == 0), memory[i] = pattern(i);
-    /* 1 with io_uring of Linux 5.19; it lives on in the ring when JavaScript has let go of it. */
+    /* 1 with io_uring of Linux 6.4; it lives on in the ring when JavaScript has let go of it. */
     int32_t registered = ba_slab_register(r.handle, pointer(slab.header), 4 * BLOCK);
     CHECK(registered == 0 || registered == 1);
     int fd = ring_open_file(&r, 0);

@@ -49,7 +49,7 @@ pub fn IoUring(comptime Os: type) type {
         cancels_memory: []align(std.heap.page_size_min) u8,
         /// Which files of the engine are in the ring's table, at the same index.
         files_registered: std.StaticBitSet(files_registered_max) = .initEmpty(),
-        /// Whether there is such a table (Linux 5.19; a fake ring may have none).
+        /// Whether there is such a table (Linux 6.14; a fake ring may have none).
         registers_files: bool = false,
         buffers: RegisteredBuffers(Os) = .{},
         /// The index under which this thread has registered the ring, if it has.

@@ -39,7 +39,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
             };
         }
 
-        /// Returns false if it is impossible: no room, or a kernel before 5.19.
+        /// Returns false if it is impossible: no room, or a kernel before 6.4.
         pub fn add(self: *Self, ring: *Os.uring.Ring, slab: *Slab, chunk_bytes: u32) bool {
             if (!available or chunk_bytes == 0) return false;
             if (slab.memory.len > @as(u64, chunk_bytes) * chunks_max) return false;

@@ -104,9 +104,18 @@ pub fn close(ring: *Ring) void {
     ring.deinit();
 }
 
+/// linux/io_uring.h, Linux 6.14; std lacks it.
+const IORING_FEAT_RW_ATTR = 1 << 16;
+
 /// A table of `count` empty file slots (IORING_REGISTER_FILES2, Linux 5.19): a request on a slot
 /// spares the kernel two atomic operations on the file's reference count.
+///
+/// Refused before Linux 6.14: until 6.12 an emptied slot goes on holding its file until every request
+/// that was made before has ended, whatever its file (io_rsrc_node_ref_zero() in io_uring/rsrc.c),
+/// until 6.3 for a second more. A closed device would be busy that long. In 6.13 each slot has a count
+/// of its own, which no feature tells.
 pub fn registerFiles(ring: *Ring, count: u32) isize {
+    if (ring.features & IORING_FEAT_RW_ATTR == 0) return negative(.OPNOTSUPP);
     return registerSparse(ring, .REGISTER_FILES2, count);
 }
 
@@ -117,8 +126,24 @@ pub fn updateFile(ring: *Ring, slot: u32, fd: i32) isize {
 }
 
 /// A table of `count` empty places for memory (IORING_REGISTER_BUFFERS2, sparse since Linux 5.19).
+///
+/// Refused before Linux 6.4: an emptied place keeps its pages for a second more there, so that
+/// programs which use one pool after the other reach RLIMIT_MEMLOCK.
 pub fn registerBuffers(ring: *Ring, count: u32) isize {
+    if (!isSince(.{ .major = 6, .minor = 4, .patch = 0 })) return negative(.OPNOTSUPP);
     return registerSparse(ring, .REGISTER_BUFFERS2, count);
+}
+
+/// Whether uname(2) names this version or a later one. Distributions append to its numbers.
+fn isSince(wanted: std.SemanticVersion) bool {
+    var name: linux.utsname = undefined;
+    if (linux.errno(linux.uname(&name)) != .SUCCESS) return false;
+    const release = std.mem.sliceTo(&name.release, 0);
+    const numbers = std.mem.indexOfNone(u8, release, "0123456789.") orelse release.len;
+    var parts = std.mem.splitScalar(u8, release[0..numbers], '.');
+    const major = std.fmt.parseInt(usize, parts.next() orelse "", 10) catch return false;
+    const minor = std.fmt.parseInt(usize, parts.next() orelse "", 10) catch return false;
+    return (std.SemanticVersion{ .major = major, .minor = minor, .patch = 0 }).order(wanted) != .lt;
 }
 
 fn registerSparse(ring: *Ring, opcode: linux.IORING_REGISTER, count: u32) isize {

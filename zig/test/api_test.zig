@@ -341,7 +341,7 @@ test "memory can be registered once, and let go of by address" {
     try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, null));
     try expectEqual(@as(i32, 0), api.slab_register(opened.ring, header(info), 0));
     try expectEqual(@as(i32, 0), api.slab_register(opened.ring, header(info), 1)); // more chunks than there is room for
-    if (api.slab_register(opened.ring, header(info), 4096) == 0) return skip("Linux 5.19 or later only");
+    if (api.slab_register(opened.ring, header(info), 4096) == 0) return skip("Linux 6.4 or later only");
     try expectEqual(@as(i32, 0), api.slab_register(opened.ring, header(info), 4096));
     try expectEqual(@as(i32, 0), api.slab_unregister(opened.ring, null));
     // JavaScript's reference goes: the memory stays for as long as it is registered.
