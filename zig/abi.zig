@@ -120,6 +120,7 @@ pub const FaultFlag = struct {
     pub const torn: u32 = 1 << 1;
     pub const unplug: u32 = 1 << 2;
     pub const crash: u32 = 1 << 3;
+    pub const hang: u32 = 1 << 4;
 };
 
 /// Limit of rules of a simulated device.
@@ -158,6 +159,8 @@ pub const DeviceFlag = struct {
     pub const strict: u32 = 1 << 0;
     /// Sectors that were never written are read from `device_base_fd`.
     pub const overlay: u32 = 1 << 1;
+    /// A write is on the medium when it completes.
+    pub const dsync: u32 = 1 << 2;
 };
 
 /// Bits of `Submission.flags`.

@@ -116,6 +116,15 @@ pub fn device_changes(ring: ?*Ring, from: f64, out: ?[*][2]f64, count_max: u32) 
     return @intCast(r.deviceChanges(@intFromFloat(from), out.?[0..count_max]));
 }
 
+/// Ends the hangs of the first `added` rules that were or will be added at this place of a simulated
+/// device. At once, and not as a command: the requests that hang may take all room that there is.
+pub fn device_lift(ring: ?*Ring, place: u32, added: u32) callconv(.c) i32 {
+    const r = ring orelse return invalid;
+    if (r.closed or place >= abi.fault_rules_max) return invalid;
+    r.deviceLift(place, added);
+    return 0;
+}
+
 /// Makes the ring leave the descriptor of this file open at teardown. Works on a closed ring,
 /// too.
 pub fn file_forget(ring: ?*Ring, file: u32) callconv(.c) i32 {

@@ -293,6 +293,14 @@ pub const Ring = struct {
         };
     }
 
+    /// Ends hangs of a simulated device.
+    pub fn deviceLift(ring: *Ring, place: u32, added: u32) void {
+        switch (ring.engine) {
+            .simulated => |*engine| engine.kernel.lift(place, added),
+            else => {},
+        }
+    }
+
     pub fn operationCount(ring: *Ring) u32 {
         return switch (ring.engine) {
             inline else => |*engine| engine.operation_count,

@@ -511,6 +511,12 @@ export class Proactor implements Host {
     return this.#native.ba_device_changes(this.#ring as never, from, out, out.length / 2);
   }
 
+  /** Ends the hangs of the first `added` rules at this place of a simulated device. */
+  deviceLift(place: number, added: number): void {
+    if (this.#freed) return;
+    this.#native.ba_device_lift(this.#ring as never, place, added);
+  }
+
   /** Calls `found` for each write of the file that does not take part in its lock. */
   eachFastWrite(file: FileState, found: Parameters<EachWrite>[0]): void {
     this.#operations.eachFastWrite(file, found);

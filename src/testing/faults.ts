@@ -37,7 +37,7 @@ export interface FaultRule {
   error?: string | undefined;
   /** Transfers at most this many bytes, without an error: the library must continue by itself. */
   short?: number | undefined;
-  /** Duration of the request, in milliseconds. */
+  /** Duration of the request, in milliseconds. With `offset` and `length`: a slow region. */
   latency?: number | undefined;
   /** A write stops after this many bytes and fails with `error`, or EIO. */
   torn?: number | undefined;
@@ -45,6 +45,13 @@ export interface FaultRule {
   unplug?: boolean | undefined;
   /** Cuts the power with this request in flight. See `SimulatedDevice.crash`. */
   crash?: boolean | undefined;
+  /**
+   * The request does not end while the rule is there, like one of a disk that no longer answers: not by `signal` or
+   * `timeout` either (unlike one with a long `latency`), and `close` waits for it. Once the rule is removed it is
+   * carried out, with what else the rule says. Unplugging or crashing the device ends it, too; `await using` of the
+   * device removes the rule.
+   */
+  hang?: boolean | undefined;
 }
 
 export interface FaultPlan {
@@ -58,7 +65,7 @@ export interface FaultPlan {
 
 const RULE_NAMES = [
   ...["operation", "offset", "length", "nth", "every", "probability", "times"],
-  ...["error", "short", "latency", "torn", "unplug", "crash"],
+  ...["error", "short", "latency", "torn", "unplug", "crash", "hang"],
 ];
 const OPERATIONS: readonly string[] = ["read", "write", "sync", "discard", "any"];
 const COUNT_MAX = 2 ** 32 - 1;
@@ -106,15 +113,16 @@ export function nativeRule(name: string, rule: FaultRule, limits: RuleLimits): U
 }
 
 function checkEffects(name: string, rule: FaultRule): void {
-  for (const field of ["unplug", "crash"] as const) {
+  for (const field of ["unplug", "crash", "hang"] as const) {
     if (rule[field] !== undefined) checkBoolean(`${name}.${field}`, rule[field]);
   }
-  const { error, short, torn, latency } = rule;
+  const { error, short, torn, latency, hang } = rule;
+  const waits = hang === true || (latency !== undefined && latency !== 0);
   const ends = rule.unplug === true || rule.crash === true;
-  if (!ends && error === undefined && short === undefined && torn === undefined && !latency) {
+  if (!ends && !waits && error === undefined && short === undefined && torn === undefined) {
     throw argumentValue(
       name,
-      "needs an effect: error, short, latency, torn, unplug or crash",
+      "needs an effect: error, short, latency, torn, unplug, crash or hang",
       rule,
     );
   }
@@ -125,7 +133,11 @@ function checkEffects(name: string, rule: FaultRule): void {
     throw argumentValue(`${name}.error`, "goes with neither unplug nor crash", error);
   }
   if (short !== undefined && (error !== undefined || torn !== undefined || ends)) {
-    throw argumentValue(`${name}.short`, "is no failure and goes only with latency", short);
+    throw argumentValue(
+      `${name}.short`,
+      "is no failure and goes only with latency and hang",
+      short,
+    );
   }
 }
 
@@ -214,7 +226,8 @@ function flags(rule: FaultRule): number {
     (rule.short === undefined ? 0 : FaultFlag.short) |
     (rule.torn === undefined ? 0 : FaultFlag.torn) |
     (rule.unplug === true ? FaultFlag.unplug : 0) |
-    (rule.crash === true ? FaultFlag.crash : 0)
+    (rule.crash === true ? FaultFlag.crash : 0) |
+    (rule.hang === true ? FaultFlag.hang : 0)
   );
 }
 
@@ -223,6 +236,8 @@ export class Faults implements FaultPlan {
   readonly #proactor: Proactor;
   readonly #limits: RuleLimits;
   readonly #free: number[] = [];
+  /** Rules added so far at each place. */
+  readonly #added: number[] = new Array(abi.FAULT_RULES_MAX).fill(0);
 
   constructor(proactor: Proactor, limits: RuleLimits) {
     this.#proactor = proactor;
@@ -245,6 +260,8 @@ export class Faults implements FaultPlan {
       });
     }
     new DataView(bytes.buffer).setUint32(abi.FaultRule.place, place, true);
+    const added = (this.#added[place] ?? 0) + 1;
+    this.#added[place] = added;
     this.#command({
       argument: abi.DeviceCommand.addRule,
       blockBytes: bytes.byteLength,
@@ -255,10 +272,19 @@ export class Faults implements FaultPlan {
       [Symbol.dispose]: () => {
         if (over) return;
         over = true;
+        // The requests that hang may leave no room for the command.
+        this.#proactor.deviceLift(place, added);
         this.#command({ argument: abi.DeviceCommand.removeRule, mode: place });
         this.#free.push(place);
       },
     };
+  }
+
+  /** Ends all hangs, at the next request. */
+  lift(): void {
+    this.#added.forEach((added, place) => {
+      if (added > 0) this.#proactor.deviceLift(place, added);
+    });
   }
 
   #command(request: {

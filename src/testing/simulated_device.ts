@@ -30,6 +30,11 @@ export interface SimulatedDeviceOptions {
    * can be written, as through the page cache.
    */
   strictAlignment?: boolean | undefined;
+  /**
+   * Whether a write (and `writeZeroes`, `discard`) that has resolved survives a crash, as with `dsync` of
+   * `BlockDevice.open`. Default false: only a sync makes it safe.
+   */
+  dsync?: boolean | undefined;
   /** As for `BlockDevice.open`. */
   unalignedWrites?: "reject" | "rmw" | undefined;
   /** Initial fault rules. */
@@ -57,7 +62,8 @@ export interface SimulatedDevice extends BlockDevice {
 }
 
 const OPTION_NAMES = [
-  ...["size", "image", "sectorSize", "seed", "strictAlignment", "unalignedWrites", "faults"],
+  ...["size", "image", "sectorSize", "seed", "strictAlignment", "dsync"],
+  ...["unalignedWrites", "faults"],
 ];
 const SIZE_DEFAULT = 16 * 2 ** 20;
 /** Below JavaScriptCore's longest ArrayBuffer, so that an image can be returned. */
@@ -71,6 +77,7 @@ interface Settings {
   readonly sectorSize: number;
   readonly seed: number;
   readonly strict: boolean;
+  readonly dsync: boolean;
   readonly unalignedWrites: "reject" | "rmw" | undefined;
 }
 
@@ -98,6 +105,7 @@ export async function simulatedDevice(
     sectorSize,
     seed: checkInteger("options.seed", options.seed ?? 0, 0, SEED_MAX),
     strict: checkBoolean("options.strictAlignment", options.strictAlignment ?? true),
+    dsync: checkBoolean("options.dsync", options.dsync ?? false),
     unalignedWrites: options.unalignedWrites,
   };
   // Before anything is opened.
@@ -127,12 +135,12 @@ function limitsOf(settings: Settings): { size: number; alignment: number } {
 }
 
 async function start(settings: Settings, contents: Contents): Promise<MemoryDevice> {
-  const { size, sectorSize, seed, strict, unalignedWrites } = settings;
+  const { size, sectorSize, seed, strict, dsync, unalignedWrites } = settings;
   const ring = openSimulated({
     bytes: size,
     sectorSize,
     memoryAlignment: MEMORY_ALIGNMENT,
-    flags: strict ? abi.DeviceFlag.strict : 0,
+    flags: (strict ? abi.DeviceFlag.strict : 0) | (dsync ? abi.DeviceFlag.dsync : 0),
     seed,
     baseFd: -1,
   });
@@ -197,6 +205,12 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
     }
     const settings = { ...this.#settings, seed: nextSeed(this.#settings.seed) };
     return start(settings, await this.#survived);
+  }
+
+  /** A test that ends must not wait for a request that hangs. */
+  override [Symbol.asyncDispose](): Promise<void> {
+    this.#rules.lift();
+    return this.close();
   }
 
   override close(): Promise<void> {

@@ -187,6 +187,57 @@ describe("a crash", () => {
   });
 });
 
+describe("with dsync", () => {
+  /** The image after writes, zeroes and discards that have resolved, and one write that has not. */
+  async function survivors(dsync: boolean, seed: number): Promise<Bytes> {
+    await using device = await simulatedDevice({ size: 64 * SECTOR, seed, dsync });
+    await device.writeAt(sectors(8, 1), 0);
+    await device.writevAt([sectors(1, 2), sectors(3, 2)], 2 * SECTOR);
+    await device.writeZeroes(4 * SECTOR, SECTOR);
+    await device.writeAt(sectors(2, 3), 7 * SECTOR);
+    await device.discard(8 * SECTOR, SECTOR);
+    device.writeAt(sectors(4, 4), 16 * SECTOR).catch(() => {});
+    return device.crash();
+  }
+
+  test("what has resolved survives, in order; what is in flight may", async () => {
+    const expected = [1, 1, 2, 2, 0, 2, 1, 3, 0, 0];
+    const inFlight = new Set<number>();
+    let lost = 0;
+    for (let seed = 0; seed < 100; seed++) {
+      const image = await survivors(true, seed);
+      const seen = expected.map((_, sector) => image[sector * SECTOR]);
+      expect(seen).toEqual(expected);
+      inFlight.add(sectorsWith(image, 4, 16, 4));
+      const cached = await survivors(false, seed);
+      if (expected.some((value, sector) => cached[sector * SECTOR] !== value)) lost++;
+    }
+    expect(inFlight.size).toBeGreaterThan(2);
+    expect(lost).toBeGreaterThan(50);
+  });
+
+  test("a failed write may be lost, and a later one over it is not", async () => {
+    for (let seed = 0; seed < 100; seed++) {
+      await using device = await simulatedDevice({ size: 64 * SECTOR, seed, dsync: true });
+      {
+        using _ = device.faults.add({ operation: "write", torn: 4 * SECTOR, error: "EIO" });
+        expect(await codeOf(device.writeAt(sectors(8, 1), 0))).toBe("EIO");
+      }
+      await device.writeAt(sectors(8, 2), 0);
+      await device.crash();
+      await using again = await device.reopen();
+      await again.writeAt(sectors(1, 3), 0);
+      const image = await again.crash();
+      expect(image[0]).toBe(3);
+      expect(sectorsWith(image, 2, 1, 7)).toBe(7);
+    }
+  });
+
+  test("is a boolean", async () => {
+    await expect(simulatedDevice({ dsync: 1 as never })).rejects.toThrow("options.dsync");
+  });
+});
+
 describe("after a crash", () => {
   test("crash() again is the same image, a copy; reopen goes on from it", async () => {
     await using device = await simulatedDevice({ size: 64 * SECTOR, seed: 3 });

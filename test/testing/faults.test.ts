@@ -1,9 +1,14 @@
 // Fault rules of simulated devices: which requests they meet, what happens to those, what is refused.
 
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { allocBuffer, type IoError } from "../../src/index.ts";
 import { type FaultRule, type SimulatedDevice, simulatedDevice } from "../../src/testing/index.ts";
+import { runCode } from "../support/child.ts";
 import { noLinux, testUnless } from "../support/conditions.ts";
+import { settles, turns } from "../support/control.ts";
+
+const testingPath = join(import.meta.dir, "..", "..", "src", "testing", "index.ts");
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
   try {
@@ -236,6 +241,123 @@ test("a closed device takes no rules, and those it had are let go of quietly", a
   rule[Symbol.dispose]();
 });
 
+describe("a hung request", () => {
+  test("ends when its rule is removed, and not before: with its true outcome", async () => {
+    await using device = await withRules();
+    const rule = device.faults.add({ operation: "write", offset: 4096, length: 4096, hang: true });
+    const controller = new AbortController();
+    const writes = [
+      device.writeAt(buffer, 4096),
+      device.writeAt(buffer, 4096, { timeout: 1 }),
+      device.writeAt(buffer, 4096, { signal: controller.signal }),
+    ];
+    const covering = device.syncAll();
+    await turns();
+    controller.abort();
+    // What does not touch it goes on.
+    expect(await device.writeAt(buffer, 0)).toBe(4096);
+    expect(await device.readAt(target, 4096)).toBe(4096);
+    expect(target[0]).toBe(0);
+    expect(await settles(Promise.race([...writes, covering]), 30)).toBe(false);
+    rule[Symbol.dispose]();
+    expect(await Promise.all(writes)).toEqual([4096, 4096, 4096]);
+    await covering;
+    expect(await device.readAt(target, 4096)).toBe(4096);
+    expect(target[0]).toBe(1);
+    expect(await device.writeAt(buffer, 4096)).toBe(4096);
+  });
+
+  test("of several rules waits for all, and then meets their other effects", async () => {
+    await using device = await withRules();
+    const first = device.faults.add({ operation: "any", hang: true, times: 1 });
+    const second = device.faults.add({ operation: "read", hang: true, nth: 1, error: "EIO" });
+    const read = device.readAt(target, 0);
+    expect(await device.readAt(target, 0)).toBe(4096);
+    first[Symbol.dispose]();
+    expect(await settles(read, 20)).toBe(false);
+    second[Symbol.dispose]();
+    expect(await codeOf(read)).toBe("EIO");
+  });
+
+  test("is let go however many there are, and whenever the rule is removed", async () => {
+    await using device = await withRules();
+    const depth = device.ring.queueDepth;
+    const many = (): Promise<number>[] =>
+      Array.from({ length: 3 * depth }, () => device.readAt(new Uint8Array(512), 0));
+    const rule = device.faults.add({ operation: "read", hang: true });
+    const hung = many();
+    await turns();
+    rule[Symbol.dispose]();
+    expect((await Promise.all(hung)).length).toBe(3 * depth);
+    // Added, met and removed before anything has reached the device.
+    for (let round = 0; round < 3; round++) {
+      using _ = device.faults.add({ operation: "read", hang: true });
+      hung.push(...many());
+    }
+    expect(await device.readAt(target, 0)).toBe(4096);
+    await Promise.all(hung);
+    // The next rule at that place hangs again.
+    const again = device.faults.add({ operation: "read", hang: true });
+    const read = device.readAt(target, 0);
+    expect(await settles(read, 20)).toBe(false);
+    again[Symbol.dispose]();
+    expect(await read).toBe(4096);
+  });
+
+  test("ends with a crash, and when its device is disposed of; close waits for it", async () => {
+    const device = await withRules();
+    const rule = device.faults.add({ operation: "write", hang: true });
+    const write = codeOf(device.writeAt(buffer, 0));
+    const closing = device.close();
+    expect(await settles(closing, 20)).toBe(false);
+    rule[Symbol.dispose]();
+    expect(await write).toBe("ok");
+    await closing;
+    const crashed = await withRules({ operation: "write", hang: true });
+    const lost = codeOf(crashed.writeAt(buffer, 0));
+    await turns();
+    await crashed.crash();
+    expect(await lost).toBe("ERR_DEVICE_GONE");
+    await crashed.close();
+    const left = await withRules({ operation: "write", hang: true });
+    const writes = Array.from({ length: 300 }, () => codeOf(left.writeAt(buffer, 0)));
+    await turns();
+    await left[Symbol.asyncDispose]();
+    expect(new Set(await Promise.all(writes))).toEqual(new Set(["ok"]));
+  });
+
+  test("does not keep a worker from ending", async () => {
+    const { end, stdout } = await runCode(
+      `
+      const worker = new Worker("data:text/javascript," + encodeURIComponent(\`
+        import { simulatedDevice } from ${JSON.stringify(testingPath)};
+        const device = await simulatedDevice({ faults: [{ operation: "read", hang: true }] });
+        void device.readAt(new Uint8Array(512), 0);
+        await new Promise(setImmediate);
+        postMessage("hung");
+      \`));
+      await new Promise((resolve) => (worker.onmessage = resolve));
+      const start = performance.now();
+      await worker.terminate();
+      console.log(performance.now() - start < 900);`,
+      { bare: true },
+    );
+    expect([end, stdout]).toEqual([0, "true\n"]);
+  });
+});
+
+test("a slow region slows down what touches it", async () => {
+  await using device = await withRules();
+  using _ = device.faults.add({ operation: "read", offset: 8192, length: 4096, latency: 60 });
+  const start = performance.now();
+  const slow = device.readAt(target, 8192);
+  await device.readAt(new Uint8Array(8192), 0);
+  await device.writeAt(buffer, 8192);
+  expect(await settles(slow, 0)).toBe(false);
+  expect(await slow).toBe(4096);
+  expect(performance.now() - start).toBeGreaterThan(55);
+});
+
 describe("wrong rules", () => {
   const wrong: [string, unknown][] = [
     ["rule", undefined],
@@ -263,6 +385,8 @@ describe("wrong rules", () => {
     ["rule.latency", { operation: "read", latency: -1 }],
     ["rule.latency", { operation: "read", latency: "5" }],
     ["rule.unplug", { operation: "read", unplug: 1 }],
+    ["rule.hang", { operation: "read", hang: 1 }],
+    ["rule", { operation: "read", hang: false }],
     ["rule", { operation: "read", unplug: true, crash: true }],
   ];
   test.each(wrong)("%s is named", async (name, rule) => {

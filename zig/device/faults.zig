@@ -66,6 +66,8 @@ pub const Rule = struct {
     latency_ns: u64 = 0,
     unplug: bool = false,
     crash: bool = false,
+    /// A request does not end while the rule is there.
+    hang: bool = false,
 
     matched: u32 = 0,
     fired: u32 = 0,
@@ -89,6 +91,8 @@ pub const Verdict = struct {
     latency_ns: u64 = 0,
     unplug: bool = false,
     crash: bool = false,
+    /// The rules that hold it up: bit n for the rule at place n.
+    held_by: u64 = 0,
 };
 
 pub const rules_max = 64;
@@ -117,7 +121,7 @@ pub const Rules = struct {
     /// Counts the request and returns what happens to it.
     pub fn consult(rules: *Rules, random: std.Random, operation: Operation, offset: u64, length: u64) Verdict {
         var verdict: Verdict = .{};
-        for (&rules.rules) |*rule| {
+        for (&rules.rules, 0..) |*rule, place| {
             if (!rule.matches(operation, offset, length)) continue;
             rule.matched +|= 1;
             if (rule.nth != 0 and rule.matched != rule.nth) continue;
@@ -131,6 +135,7 @@ pub const Rules = struct {
             verdict.latency_ns = @max(verdict.latency_ns, rule.latency_ns);
             verdict.unplug = verdict.unplug or rule.unplug;
             verdict.crash = verdict.crash or rule.crash;
+            if (rule.hang) verdict.held_by |= @as(u64, 1) << @intCast(place);
         }
         return verdict;
     }

@@ -55,13 +55,18 @@ pub const SimulatedDevice = struct {
     seed: u32,
     rules: faults.Rules,
     rule_count: u32,
+    /// Rules that were added at each place, and how many of those hold nothing up any more.
+    added: [faults.rules_max]u32,
+    lifted: [faults.rules_max]u32,
     memory: []align(std.heap.page_size_min) u8,
     /// Requests that can end, in any order.
     ready: []Request,
     ready_count: u32,
-    /// Requests that must wait, in order of submission.
+    /// Requests that must wait for their time, or for the end of a rule, in order of submission.
     delayed: []Request,
     delayed_count: u32,
+    /// Whether a write is on the medium when it completes.
+    dsync: bool,
     /// Without power, or unplugged: permanent.
     gone: bool,
     system_calls: u64,
@@ -95,11 +100,14 @@ pub const SimulatedDevice = struct {
             .seed = wanted.device_seed,
             .rules = .{},
             .rule_count = 0,
+            .added = @splat(0),
+            .lifted = @splat(0),
             .memory = memory,
             .ready = requests[0..depth],
             .ready_count = 0,
             .delayed = requests[depth .. 2 * depth],
             .delayed_count = 0,
+            .dsync = wanted.device_flags & abi.DeviceFlag.dsync != 0,
             .gone = false,
             .system_calls = 0,
             .submit_calls = 0,
@@ -152,7 +160,8 @@ pub const SimulatedDevice = struct {
             request.sequence = self.medium.drive.sequence;
         }
         if (self.rule_count > 0) request.verdict = self.consult(operation);
-        if (request.verdict.latency_ns == 0 or self.gone) return self.push(request);
+        const waits = request.verdict.latency_ns > 0 or request.verdict.held_by != 0;
+        if (!waits or self.gone) return self.push(request);
         request.due_ns = os.monotonicNs() + request.verdict.latency_ns;
         self.delay(request);
     }
@@ -209,13 +218,32 @@ pub const SimulatedDevice = struct {
 
     /// The request that has been due for longest.
     fn popDue(self: *SimulatedDevice, now_ns: u64) ?Request {
-        if (self.delayed_count == 0) return null;
-        var index: u32 = 0;
-        for (self.delayed[0..self.delayed_count], 0..) |*request, i| {
-            if (request.due_ns < self.delayed[index].due_ns) index = @intCast(i);
-        }
+        const index = self.nextDue() orelse return null;
         if (self.delayed[index].due_ns > now_ns) return null;
         return self.removeDelayed(index);
+    }
+
+    /// The delayed request that is due first; the oldest of several.
+    fn nextDue(self: *const SimulatedDevice) ?u32 {
+        var next: ?u32 = null;
+        for (self.delayed[0..self.delayed_count], 0..) |*request, index| {
+            if (request.verdict.held_by != 0) continue;
+            if (next == null or request.due_ns < self.delayed[next.?].due_ns) next = @intCast(index);
+        }
+        return next;
+    }
+
+    /// Ends the hangs of the first `added` rules of this place, those to come included.
+    pub fn lift(self: *SimulatedDevice, place: u32, added: u32) void {
+        self.lifted[place] = @max(self.lifted[place], added);
+        if (self.added[place] > self.lifted[place]) return;
+        self.rules.rules[place].hang = false;
+        self.release(@as(u64, 1) << @intCast(place));
+    }
+
+    /// Lets requests go that these rules hold up.
+    fn release(self: *SimulatedDevice, rules: u64) void {
+        for (self.delayed[0..self.delayed_count]) |*request| request.verdict.held_by &= ~rules;
     }
 
     fn removeDelayed(self: *SimulatedDevice, index: u32) Request {
@@ -235,6 +263,8 @@ pub const SimulatedDevice = struct {
         }
         for (self.delayed[0..self.delayed_count], 0..) |*request, index| {
             if (request.operation != operation) continue;
+            // A disk that does not answer does not answer to this either.
+            if (request.verdict.held_by != 0) return .requested;
             _ = self.removeDelayed(@intCast(index));
             return .removed;
         }
@@ -247,13 +277,13 @@ pub const SimulatedDevice = struct {
 
     pub fn disarm(_: *SimulatedDevice) void {}
 
-    pub fn cancelAll(_: *SimulatedDevice, _: u32) void {}
+    pub fn cancelAll(self: *SimulatedDevice, _: u32) void {
+        self.release(std.math.maxInt(u64));
+    }
 
     /// Milliseconds until the next delayed request is due: nothing rings for it.
     pub fn dueMs(self: *const SimulatedDevice, now_ns: u64) ?u32 {
-        if (self.delayed_count == 0) return null;
-        var due_ns: u64 = std.math.maxInt(u64);
-        for (self.delayed[0..self.delayed_count]) |*request| due_ns = @min(due_ns, request.due_ns);
+        const due_ns = self.delayed[self.nextDue() orelse return null].due_ns;
         const ms = (due_ns -| now_ns) / std.time.ns_per_ms + 1;
         return @intCast(@min(ms, std.math.maxInt(i32)));
     }
@@ -296,7 +326,14 @@ pub const SimulatedDevice = struct {
         }
         if (verdict.errno != 0) return -@as(isize, verdict.errno);
         if (!is_read and piece.bytes > 0 and piece.offset >= self.size) return negative(.NOSPC);
-        return self.move(operation, verdict.limit);
+        const result = self.move(operation, verdict.limit);
+        if (!is_read and result >= 0) self.written();
+        return result;
+    }
+
+    /// A write has succeeded.
+    fn written(self: *SimulatedDevice) void {
+        if (self.dsync and self.medium == .drive) self.medium.drive.sync(self.medium.drive.sequence);
     }
 
     fn isAligned(self: *const SimulatedDevice, operation: *const Operation) bool {
@@ -360,6 +397,7 @@ pub const SimulatedDevice = struct {
         const result = self.zero(offset, done);
         if (result < 0) return result;
         if (failed) return if (verdict.errno == 0) negative(.IO) else -@as(isize, verdict.errno);
+        self.written();
         const method: abi.Method = if (operation.kind == .discard) .discard else .zeroout;
         operation.detail = @intFromEnum(method);
         return 0;
@@ -455,6 +493,7 @@ pub const SimulatedDevice = struct {
                 if (place >= faults.rules_max or !self.rules.rules[place].active) return invalid;
                 self.rules.remove(place);
                 self.rule_count -= 1;
+                self.lift(place, self.added[place]);
             },
             .crash => {
                 operation.detail = @intFromBool(self.gone);
@@ -482,6 +521,8 @@ pub const SimulatedDevice = struct {
             return negative(.INVAL);
         }
         if (!mayFailWith(asked.errno)) return negative(.INVAL);
+        self.added[asked.place] +|= 1;
+        const is_lifted = self.added[asked.place] <= self.lifted[asked.place];
         self.rules.rules[asked.place] = .{
             .operation = kind,
             .offset = whole(asked.offset),
@@ -498,6 +539,7 @@ pub const SimulatedDevice = struct {
             .latency_ns = whole(asked.latency_ms * std.time.ns_per_ms),
             .unplug = asked.flags & flags.unplug != 0,
             .crash = asked.flags & flags.crash != 0,
+            .hang = asked.flags & flags.hang != 0 and !is_lifted,
             .active = true,
         };
         self.rule_count += 1;
