@@ -3,11 +3,12 @@
 // state of the work: a rescue that was stopped goes on where the map says.
 
 import type { CancelScope } from "../cancellation/scope.ts";
-import { type Bytes, remainder, roundUp } from "../common/arguments.ts";
+import { type Bytes, roundUp } from "../common/arguments.ts";
 import type { ByteRange } from "../common/byte_range.ts";
 import type { IoErrorCode } from "../errors/codes.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
+import { readUnits } from "../file/read_ahead.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
 import { isBadPlace, PieceReader, pieceSizes, sectorBytes } from "./pieces.ts";
 import type { RescueMap, RescueStatus } from "./rescue_map.ts";
@@ -123,12 +124,9 @@ export class Passes {
   async #readChunk(chunk: ByteRange, buffer: Bytes, before: Promise<void>): Promise<boolean> {
     const { file, map } = this.#plan;
     const { offset, length } = chunk;
-    // A request of whole units needs no bounce copy; the buffer has room for it.
-    const unit = file.alignment.offset;
-    const wide = remainder(offset, unit) === 0 ? roundUp(length, unit) : length;
     let bytes: number;
     try {
-      bytes = Math.min(await file.readAt(buffer.subarray(0, wide), offset, this.#scope), length);
+      bytes = await readUnits(file, buffer, offset, length, this.#scope);
     } catch (error) {
       if (!isBadPlace(error)) throw error;
       this.#hasFailed = true;

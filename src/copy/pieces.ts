@@ -22,15 +22,12 @@ const FAST_MS = 10;
 const SLOW_MS = 50;
 
 /**
- * Errors that concern a range of the medium: EIO, and on Linux ENODATA (medium error), EILSEQ (protection),
- * EREMOTEIO (target) from block/blk-core.c; EBADMSG from checksumming file systems. Any other error, of an
- * unplugged device for example, would repeat for every range.
+ * Errors that concern a range of the medium: EIO, and on Linux ENODATA (medium error), EILSEQ (protection), EREMOTEIO
+ * (target), ETIMEDOUT and ETIME (a sector that the disk labours over for too long) from block/blk-core.c; EBADMSG from
+ * checksumming file systems. Any other error, of an unplugged device for example, would repeat for every range.
  */
 const BAD_PLACE: ReadonlySet<string> = new Set([
-  "EIO",
-  "ENODATA",
-  "EILSEQ",
-  "EREMOTEIO",
+  ...["EIO", "ENODATA", "EILSEQ", "EREMOTEIO", "ETIMEDOUT", "ETIME"],
   "EBADMSG",
 ]);
 

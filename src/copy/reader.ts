@@ -1,10 +1,11 @@
 // The reading half of a copy: fills buffers from a file or a stream, and hands each over as soon as it is filled.
 
 import type { CancelScope } from "../cancellation/scope.ts";
-import { addOffset, type Bytes, remainder, roundUp } from "../common/arguments.ts";
+import { addOffset, type Bytes } from "../common/arguments.ts";
 import type { ReadError } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
+import { readUnits } from "../file/read_ahead.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
 import { type Chunk, chunksOf } from "./chunks.ts";
 import { Gate } from "./gate.ts";
@@ -138,12 +139,8 @@ export class Reader {
 
   async #read(source: File, chunk: Chunk, buffer: Bytes): Promise<number> {
     const offset = addOffset(this.#reading.sourceOffset, chunk.begin);
-    // A request of whole units needs no bounce copy; the buffer has room for it.
-    const unit = source.alignment.offset;
-    const wide = remainder(offset, unit) === 0 ? roundUp(chunk.length, unit) : chunk.length;
     try {
-      const bytes = await source.readAt(buffer.subarray(0, wide), offset, this.#scope);
-      return Math.min(bytes, chunk.length);
+      return await readUnits(source, buffer, offset, chunk.length, this.#scope);
     } catch (error) {
       if (!this.#reading.skipErrors || !isBadPlace(error)) throw error;
       const rest = buffer.subarray(0, chunk.length);

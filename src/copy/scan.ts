@@ -82,7 +82,7 @@ const OPTION_NAMES: readonly string[] = [
  * Healthy areas come first: where reads fail, more and more is skipped, and looked at later. What failed is divided
  * by 16 down to the sector (`alignment.offset`, the logical sector of a device, 4096 bytes of a plain file), many
  * pieces at once as long as they fail within milliseconds, else one at a time. Errors that concern a place of the
- * medium (EIO, ENODATA, EILSEQ, EREMOTEIO, EBADMSG) are results; any other rejects.
+ * medium (EIO, ENODATA, EILSEQ, EREMOTEIO, ETIMEDOUT, ETIME, EBADMSG) are results; any other rejects.
  *
  * ```ts
  * const { bad, map } = await scan(disk, { onBad: ({ offset }) => console.log(offset) });

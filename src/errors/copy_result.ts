@@ -16,7 +16,8 @@ export interface CopyResult {
   readonly bytesSkipped: number;
   /**
    * Contiguous bytes from `sourceOffset` that are done. To resume after a failure, add it to both offsets. After an
-   * abort the same target can be used; after a failed write or sync, open the target anew.
+   * abort the same target can be used; after a failed write or sync, open the target anew. With `map`: the bytes before
+   * the first that is still to be tried.
    */
   readonly prefix: number;
   readonly durationMs: number;

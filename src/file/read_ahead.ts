@@ -181,13 +181,24 @@ async function ask<P extends Part>(
   if (part.isHole) return { part, buffer: undefined, reading: undefined };
   const buffer = await pool.acquire();
   const offset = addOffset(start, part.begin);
-  const unit = file.alignment.offset;
-  // A request of whole units needs no bounce copy; the buffer has room for it.
-  const wide = remainder(offset, unit) === 0 ? roundUp(part.length, unit) : part.length;
-  const reading = file
-    .readAt(buffer.subarray(0, wide), offset, scope)
-    .then((bytes) => Math.min(bytes, part.length));
+  const reading = readUnits(file, buffer, offset, part.length, scope);
   // It is looked at in its turn.
   reading.catch(() => {});
   return { part, buffer, reading };
+}
+
+/**
+ * Reads `length` bytes, fewer at the end of the file; of whole units, which needs no bounce copy, if it begins with one.
+ * The buffer has room for them.
+ */
+export async function readUnits(
+  file: Source,
+  buffer: Bytes,
+  offset: Offset,
+  length: number,
+  scope: CancelScope | undefined,
+): Promise<number> {
+  const unit = file.alignment.offset;
+  const wide = remainder(offset, unit) === 0 ? roundUp(length, unit) : length;
+  return Math.min(await file.readAt(buffer.subarray(0, wide), offset, scope), length);
 }
