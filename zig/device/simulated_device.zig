@@ -309,8 +309,8 @@ pub const SimulatedDevice = struct {
             .geometry => self.describeDevice(operation),
             .invalidate_cache, .reread_partitions => 0,
             .truncate => negative(.INVAL),
-            .allocate, .attach_image, .loop_status, .data_ranges, .unmount => negative(.OPNOTSUPP),
             .close, .device_command => unreachable,
+            else => negative(.OPNOTSUPP),
         };
     }
 

@@ -22,18 +22,28 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .open => open(system, operation),
         .close => system.close(fd),
         .stat, .probe => system.fileInfo(fd, at(abi.FileInfo, operation)),
-        .truncate => system.truncate(fd, operation.offset),
-        .allocate => system.allocate(fd, operation.offset, operation.length),
-        .invalidate_cache => system.invalidateCache(fd, kind),
-        .geometry => system.geometry(fd, at(abi.Geometry, operation)),
+        .truncate => call(system, "truncate", .{ fd, operation.offset }),
+        .allocate => call(system, "allocate", .{ fd, operation.offset, operation.length }),
+        .invalidate_cache => call(system, "invalidateCache", .{ fd, kind }),
+        .geometry => call(system, "geometry", .{ fd, at(abi.Geometry, operation) }),
         .discard, .write_zeroes => ranged(system, operation, kind),
-        .reread_partitions => system.rereadPartitions(fd),
-        .attach_image => attachImage(system, operation),
-        .loop_status => loopStatus(system, operation),
+        .reread_partitions => call(system, "rereadPartitions", .{fd}),
+        .attach_image => call(system, "attachImage", .{ fd, operation.argument, at(abi.ImageInfo, operation) }),
+        .loop_status => call(system, "loopStatus", .{ operation.argument, at(abi.LoopStatus, operation) }),
         .data_ranges => dataRanges(system, operation),
-        .unmount => unmount(system, operation),
+        .unmount => call(system, "unmount", .{ pathAt(operation), operation.argument }),
         .device_command => negative(.OPNOTSUPP),
     };
+}
+
+/// A function of the system; what it lacks is not supported. `FaultOs` passes on what it does not change.
+fn call(system: anytype, comptime name: []const u8, arguments: anytype) isize {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (!@hasDecl(System, name)) {
+        return if (@hasDecl(System, "Beneath")) call(System.Beneath, name, arguments) else negative(.OPNOTSUPP);
+    }
+    const function = @field(System, name);
+    return @call(.auto, function, if (@TypeOf(system) == type) arguments else .{system} ++ arguments);
 }
 
 var no_bytes: [1]u8 = undefined;
@@ -56,7 +66,7 @@ fn transfer(system: anytype, operation: *Operation) isize {
 
 /// The answer overwrites the path, which is not needed any more then.
 fn open(system: anytype, operation: *Operation) isize {
-    const path: [*:0]const u8 = @ptrFromInt(operation.address);
+    const path = pathAt(operation);
     var info: abi.FileInfo = undefined;
     const result = system.open(operation.fd, path, operation.argument, operation.mode, &info);
     if (result >= 0) at(abi.FileInfo, operation).* = info;
@@ -78,31 +88,11 @@ fn refusal(System: type, directory: i32, path: [*:0]const u8) u32 {
     return if (found == 0) 0 else found | abi.Refusal.directory;
 }
 
-/// Supported on some systems only.
-fn attachImage(system: anytype, operation: *Operation) isize {
-    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (!@hasDecl(System, "attachImage")) return negative(.OPNOTSUPP);
-    return system.attachImage(operation.fd, operation.argument, at(abi.ImageInfo, operation));
-}
-
-fn loopStatus(system: anytype, operation: *Operation) isize {
-    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (!@hasDecl(System, "loopStatus")) return negative(.OPNOTSUPP);
-    return system.loopStatus(operation.argument, at(abi.LoopStatus, operation));
-}
-
 fn dataRanges(system: anytype, operation: *Operation) isize {
     const answer = at(abi.DataRanges, operation);
     answer.* = .{ .next = operation.offset };
     const end = operation.offset + operation.length;
-    return system.dataRanges(operation.fd, operation.argument != 0, end, answer);
-}
-
-fn unmount(system: anytype, operation: *Operation) isize {
-    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
-    if (!@hasDecl(System, "unmount")) return negative(.OPNOTSUPP);
-    const path: [*:0]const u8 = @ptrFromInt(operation.address);
-    return system.unmount(path, operation.argument);
+    return call(system, "dataRanges", .{ operation.fd, operation.argument != 0, end, answer });
 }
 
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
@@ -110,11 +100,15 @@ fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
     const fd = operation.fd;
     const offset = operation.offset;
     const result = if (operation.kind == .discard)
-        system.discard(fd, kind, offset, operation.length, &method)
+        call(system, "discard", .{ fd, kind, offset, operation.length, &method })
     else
-        system.writeZeroes(fd, kind, offset, operation.length, &method);
+        call(system, "writeZeroes", .{ fd, kind, offset, operation.length, &method });
     operation.detail = @intFromEnum(method);
     return result;
+}
+
+fn pathAt(operation: *const Operation) [*:0]const u8 {
+    return @ptrFromInt(operation.address);
 }
 
 fn at(comptime T: type, operation: *const Operation) *T {

@@ -155,10 +155,7 @@ pub fn PosixAio(comptime Os: type) type {
             return switch (kind) {
                 .read, .write, .readv, .writev => .maybe,
                 .sync_all, .sync_data => if (self.limits.syncs) .maybe else .no,
-                .open, .close, .stat, .truncate, .allocate, .invalidate_cache => .no,
-                .probe, .geometry, .discard, .write_zeroes => .no,
-                .reread_partitions, .attach_image, .device_command, .loop_status, .data_ranges => .no,
-                .unmount => .no,
+                else => .no,
             };
         }
 

@@ -14,35 +14,14 @@ const negative = @import("errno.zig").negative;
 
 pub fn FaultOs(comptime Real: type) type {
     return struct {
+        /// Has what is not here.
+        pub const Beneath = Real;
         pub const Wake = Real.Wake;
         pub const open = Real.open;
         pub const whyRefused = Real.whyRefused;
         pub const close = Real.close;
         pub const fileInfo = Real.fileInfo;
-        pub const truncate = Real.truncate;
-        pub const allocate = Real.allocate;
-        pub const invalidateCache = Real.invalidateCache;
-        pub const geometry = Real.geometry;
-        pub const discard = Real.discard;
-        pub const dataRanges = Real.dataRanges;
-        pub const writeZeroes = Real.writeZeroes;
-        pub const rereadPartitions = Real.rereadPartitions;
         pub const sleepMs = Real.sleepMs;
-
-        pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
-            if (!@hasDecl(Real, "attachImage")) return negative(.OPNOTSUPP);
-            return Real.attachImage(fd, sector_size, info);
-        }
-
-        pub fn loopStatus(number: u32, status: *abi.LoopStatus) isize {
-            if (!@hasDecl(Real, "loopStatus")) return negative(.OPNOTSUPP);
-            return Real.loopStatus(number, status);
-        }
-
-        pub fn unmount(path: [*:0]const u8, id: u32) isize {
-            if (!@hasDecl(Real, "unmount")) return negative(.OPNOTSUPP);
-            return Real.unmount(path, id);
-        }
 
         var state: std.atomic.Value(u64) = .init(1);
         var rates: abi.RingOptions = std.mem.zeroes(abi.RingOptions);

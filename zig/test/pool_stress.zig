@@ -55,35 +55,8 @@ const Os = struct {
 
     pub const syncData = syncAll;
     pub const close = syncAll;
-    pub const rereadPartitions = syncAll;
 
     pub fn fileInfo(_: i32, _: *abi.FileInfo) isize {
-        return 0;
-    }
-
-    pub fn geometry(_: i32, _: *abi.Geometry) isize {
-        return 0;
-    }
-
-    pub fn truncate(_: i32, _: u64) isize {
-        return 0;
-    }
-
-    pub fn allocate(_: i32, _: u64, _: u64) isize {
-        return 0;
-    }
-
-    pub fn invalidateCache(_: i32, _: abi.FileKind) isize {
-        return 0;
-    }
-
-    pub fn discard(_: i32, _: abi.FileKind, _: u64, _: u64, _: *abi.Method) isize {
-        return 0;
-    }
-
-    pub const writeZeroes = discard;
-
-    pub fn dataRanges(_: i32, _: bool, _: u64, _: *abi.DataRanges) isize {
         return 0;
     }
 
