@@ -18,6 +18,7 @@ import {
   describe,
   look,
   nameOf,
+  openForReading,
   openTarget,
   type Place,
   refuseBeyond,
@@ -54,7 +55,7 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   using interrupts = new Interrupts();
   if (job.target === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
   const place = await look(job.target, "target");
-  await refuseUnsafe(place);
+  await refuseUnsafe(place, job.unmount);
   await using source = await openSource(job.source, {
     ...{ direct: job.direct, skip: job.skip, stop: interrupts.signal },
     // What cannot be read has no place in what is unpacked.
@@ -68,9 +69,16 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
     throw usage("--verify-from and --bmap exclude each other");
   if (source.place !== undefined) await refuseShared(source.place, place);
   if (source.place !== undefined) await warnOfWriters(source.place);
-  await using target = await openTarget(place, job.direct);
+  const mounts = job.unmount ? (place.device?.allMounts ?? []) : [];
+  if (mounts.length > 0) {
+    // Nothing is unmounted before the answer.
+    await using mounted = await openForReading(place, false);
+    await confirm(job, { source, map, place, target: mounted }, interrupts);
+  }
+  await using target = await openTarget(place, job.direct, job.unmount);
   const sides: Sides = { source, map, place, target };
-  await confirm(job, sides, interrupts);
+  if (mounts.length === 0) await confirm(job, sides, interrupts);
+  else if (!job.quiet) say(`unmounted: ${mounts.map(printable).join(", ")}`);
   // A disk has been held since it was examined; a file may have been attached while the question was open.
   if (place.kind === "regular" && !job.yes) await refuseUnsafe(place);
   return await run(job, sides, interrupts);
@@ -165,6 +173,9 @@ async function confirm(job: Job, sides: Sides, interrupts: Interrupts): Promise<
     say(paint(process.stderr, "bold", "This will be overwritten:"));
     say(`  ${printable(nameOf(place))}  (${describe(place)})`);
     if (held !== undefined) say(`  holds  ${held}`);
+    const mounts = place.device?.allMounts ?? [];
+    if (mounts.length > 0)
+      say(`  mounted at ${mounts.map(printable).join(", ")}; will be unmounted`);
     say(`  from   ${await sourceText(source)}`);
     say(`  bytes  ${extentText(job, sides)}`);
   }

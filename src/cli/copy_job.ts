@@ -20,6 +20,7 @@ const COPY_OPTIONS: Spec = {
   seek: { value: true },
   skip: { value: true },
   sparse: {},
+  unmount: {},
   verify: {},
   "verify-from": { value: true },
   yes: { short: "y" },
@@ -51,6 +52,7 @@ export interface Job {
   readonly raw: boolean;
   readonly rescue: boolean;
   readonly sparse: boolean;
+  readonly unmount: boolean;
   readonly verify: boolean;
   readonly yes: boolean;
   /** All options but those of the range, quoted for the shell. */
@@ -78,6 +80,7 @@ export function readJob(argv: readonly string[]): Job {
     raw: args.flag("raw"),
     rescue: args.flag("rescue"),
     sparse: args.flag("sparse"),
+    unmount: args.flag("unmount"),
     verify: args.flag("verify"),
     yes: args.flag("yes"),
     options: optionWords(args),

@@ -10,6 +10,8 @@ Usage:
   bun-aio info [PATH]          which backend is used and why; the disks; or all about PATH
   bun-aio copy SRC DST         copy files, images and disks: a dd that looks before it writes
   bun-aio verify A B           compare two files or disks as they are on the medium
+  bun-aio scan DEV             find the sectors of a disk that cannot be read
+  bun-aio watch                print disks as they come and go
   bun-aio bench PATH           operations a second, bandwidth and latencies of a file or disk
 
   bun-aio COMMAND --help       the options of a command, with examples
@@ -81,6 +83,8 @@ Options:
       --bmap FILE     copy what this block map lists, and check its checksums (exit code 4). SRC.bmap
                       is used by itself
       --no-bmap       copy everything, whatever stands beside SRC
+      --unmount       unmount the file systems on DST first, after the question; never those of the
+                      running system, and none that are in use
       --verify-from SIZE
                       with --from, --verify or --hash: from there on in SRC, what an earlier copy
                       wrote is verified and hashed, too
@@ -142,6 +146,54 @@ Examples:
 ${EXIT_TABLE}
 `;
 
+const SCAN = `bun-aio scan: find the sectors of a disk that cannot be read
+
+Usage:
+  bun-aio scan DEV [options]
+
+Reads a disk or file from end to end, healthy areas first, and lists the ranges that cannot be read.
+The exit code is 1 if there are any.
+
+Options:
+      --map FILE      write a map for ddrescue, or for a rescue: bad sectors are "-", the rest is "?"
+      --hash          print the SHA-256, if everything can be read
+      --from SIZE     begin there
+      --length SIZE   read so many bytes
+      --bs SIZE       bytes of one request (default 2M)
+      --depth N       requests on their way at once, 1 to 1024 (default 8)
+  -y, --yes           replace the map if there is one
+  -q, --quiet         no progress, no summary
+      --json          the result as JSON
+  -h, --help          this text
+
+${SIZES}
+
+Examples:
+  sudo bun-aio scan /dev/sdX
+  sudo bun-aio scan /dev/sdX --map sdX.map
+
+${EXIT_TABLE}
+`;
+
+const WATCH = `bun-aio watch: print disks as they come and go
+
+Usage:
+  bun-aio watch [options]
+
+A line for each: add, remove or change, the path, size and model. Ctrl-C ends it.
+
+Options:
+  -q, --quiet         do not say that it has begun
+      --json          a line of JSON for each, as info --json has them
+  -h, --help          this text
+
+Examples:
+  bun-aio watch
+  bun-aio watch --json | jq --unbuffered -r 'select(.type == "add") | .device.path'
+
+${EXIT_TABLE}
+`;
+
 const BENCH = `bun-aio bench: operations a second, bandwidth and latencies of a file or disk
 
 Usage:
@@ -182,6 +234,8 @@ const PAGES: ReadonlyMap<string, string> = new Map([
   ["info", INFO],
   ["copy", COPY],
   ["verify", VERIFY],
+  ["scan", SCAN],
+  ["watch", WATCH],
   ["bench", BENCH],
 ]);
 

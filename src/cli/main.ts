@@ -20,6 +20,8 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ["info", async () => (await import("./info.ts")).infoCommand],
   ["copy", async () => (await import("./copy.ts")).copyCommand],
   ["verify", async () => (await import("./verify.ts")).verifyCommand],
+  ["scan", async () => (await import("./scan.ts")).scanCommand],
+  ["watch", async () => (await import("./watch.ts")).watchCommand],
   ["bench", async () => (await import("./bench.ts")).benchCommand],
 ]);
 

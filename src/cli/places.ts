@@ -114,12 +114,12 @@ export function openForReading(place: Place, direct: boolean): Promise<File> {
 }
 
 /**
- * Opens for writing. Disks are held exclusively: a mounted or held one is refused, and the disk cannot be mounted
+ * Opens for writing; with `unmount`, file systems on it are unmounted first. Disks are held exclusively: a mounted or held one is refused, and the disk cannot be mounted
  * until the copy is over.
  */
-export async function openTarget(place: Place, direct: boolean): Promise<File> {
+export async function openTarget(place: Place, direct: boolean, unmount = false): Promise<File> {
   try {
-    return await holdingSame(place, await openForWriting(place, direct));
+    return await holdingSame(place, await openForWriting(place, direct, unmount));
   } catch (error) {
     if (!(error instanceof IoError) || !["EBUSY", "ETXTBSY"].includes(error.code)) throw error;
     const { text, hint } = wordsOf(error);
@@ -127,9 +127,9 @@ export async function openTarget(place: Place, direct: boolean): Promise<File> {
   }
 }
 
-function openForWriting(place: Place, direct: boolean): Promise<File> {
+function openForWriting(place: Place, direct: boolean, unmount: boolean): Promise<File> {
   const path = pathOf(place.path);
-  if (place.kind === "disk") return BlockDevice.open(path, { write: true });
+  if (place.kind === "disk") return BlockDevice.open(path, { write: true, unmount });
   // A file that appeared meanwhile belongs to somebody else.
   return File.open(path, { write: true, createNew: place.kind === "missing", direct });
 }
@@ -141,12 +141,15 @@ async function holdingSame(place: Place, file: File): Promise<File> {
   throw refused(`${printable(place.path)} was replaced by another file during the checks`);
 }
 
-/** Refuses places that must not be overwritten, before anything is opened for writing. */
-export async function refuseUnsafe(place: Place): Promise<void> {
+/**
+ * Refuses places that must not be overwritten, before anything is opened for writing. With `unmount` a disk may be
+ * mounted, unless the running system is on it.
+ */
+export async function refuseUnsafe(place: Place, unmount = false): Promise<void> {
   const { path, kind, size, device } = place;
   if (kind === "missing") await refuseUnmade(path);
   if (kind !== "regular" && kind !== "disk") return;
-  if (device !== undefined) refuseInUse(device);
+  if (device !== undefined) refuseInUse(device, unmount);
   const uses = await usesHere(place);
   const use = await explainUses(SYSTEM_PATHS, printable(path), place.identity, uses);
   if (use !== undefined)
@@ -203,10 +206,10 @@ export async function warnOfWriters(source: Place): Promise<void> {
   }
 }
 
-function refuseInUse(device: BlockDeviceInfo): void {
+function refuseInUse(device: BlockDeviceInfo, unmount: boolean): void {
   for (const part of [device, ...device.partitions]) {
     const [mount] = part.mounts;
-    if (mount !== undefined) {
+    if (mount !== undefined && (part.system || !unmount)) {
       const place = printable(mount);
       const hint = part.system
         ? "The running system is on it"
@@ -268,8 +271,11 @@ export function describe(place: Place): string {
   if (kind === "missing") return "new file";
   if (kind === "regular") return `file, ${formatSize(size)}`;
   if (kind === "other") return "character device";
-  const traits = device === undefined ? [] : traitsOf(device);
-  return ["disk", formatSize(size), ...traits].join(", ");
+  return `disk, ${device === undefined ? formatSize(size) : sizeAndTraitsOf({ ...device, size })}`;
+}
+
+export function sizeAndTraitsOf(device: BlockDeviceInfo): string {
+  return [formatSize(device.size), ...traitsOf(device)].join(", ");
 }
 
 export function traitsOf(device: BlockDeviceInfo): string[] {

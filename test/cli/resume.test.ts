@@ -370,6 +370,7 @@ describe("what is left to do", () => {
     quiet: false,
     raw: false,
     rescue: false,
+    unmount: false,
   };
   const job: Job = {
     ...{ source: "s", target: "d", skip: 0, seek: 0, length: undefined, start: 0 },

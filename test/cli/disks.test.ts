@@ -1,0 +1,148 @@
+// `bun-aio scan`, `watch`, and `copy --unmount`, on loop devices. ddrescuelog(1) reads the maps; sectors that cannot be
+// read are those that a loop device has lost with the end of its image.
+
+import { describe, expect } from "bun:test";
+import { mkdirSync, readFileSync, truncateSync } from "node:fs";
+import { run } from "../support/child.ts";
+import { bunAio, CTRL_C, mainPath, Session } from "../support/command.ts";
+import { noRoot, testUnless, unless, without } from "../support/conditions.ts";
+import { LoopDevice, loopMissing } from "../support/control.ts";
+import { pattern } from "../support/random.ts";
+import { TempDir } from "../support/temp.ts";
+
+const MIB = 2 ** 20;
+
+describe("scan", () => {
+  testUnless(
+    loopMissing ?? without("ddrescuelog"),
+    "finds what cannot be read, for people, as JSON and as a map",
+    async () => {
+      using dir = new TempDir();
+      const image = dir.file("image", pattern(4 * MIB));
+      using loop = new LoopDevice(image);
+      const good = await bunAio(["scan", loop.path, "--hash"]);
+      const digest = new Bun.CryptoHasher("sha256").update(readFileSync(image)).digest("hex");
+      expect([good.end, good.stdout]).toEqual([0, `${digest}  ${loop.path}\n`]);
+      expect(good.stderr).toMatch(/^scan 100% 4 MiB of 4 MiB /m);
+      expect(good.stderr).toContain("everything can be read");
+      truncateSync(image, 3 * MIB);
+      const map = dir.file("map");
+      const { end, stdout, stderr } = await bunAio(["scan", loop.path, "--map", map, "--hash"]);
+      expect([end, stdout]).toEqual([1, "unreadable: 1,048,576 bytes at 3,145,728 (EIO)\n"]);
+      expect(stderr).toContain("unreadable: 1 MiB (1,048,576 bytes) in 1 range");
+      const list = await run(["ddrescuelog", "--list-blocks=-", map]);
+      expect([list.end, list.stdout.split("\n").length - 1]).toEqual([0, 2048]);
+      const again = await bunAio(["scan", loop.path, "--map", map, "--json"]);
+      expect([again.end, again.stdout]).toEqual([3, ""]);
+      const json = await bunAio(["scan", loop.path, "--map", map, "--json", "--yes", "-q"]);
+      expect([json.end, json.stderr]).toEqual([1, ""]);
+      expect(JSON.parse(json.stdout)).toMatchObject({
+        ...{ path: loop.path, bytesRead: 3 * MIB },
+        bad: [{ offset: 3 * MIB, length: MIB, code: "EIO" }],
+      });
+    },
+  );
+
+  testUnless(undefined, "a part of a file; what is no file is refused", async () => {
+    using dir = new TempDir();
+    const path = dir.file("file", pattern(100_000));
+    const { end, stderr } = await bunAio(["scan", path, "--from", "4k", "--length", "8k"]);
+    expect([end, stderr]).toEqual([0, expect.stringContaining("read 8 KiB (8,192 bytes)")]);
+    expect((await bunAio(["scan", dir.file("none")])).end).toBe(1);
+    expect((await bunAio(["scan", "/dev/zero"])).end).toBe(2);
+    expect((await bunAio(["scan", path, "--map", dir.file("no/map")])).end).toBe(2);
+  });
+
+  testUnless(undefined, "Ctrl-C leaves a map of what was found", async () => {
+    using dir = new TempDir();
+    const path = dir.file("file", "");
+    truncateSync(path, 2 ** 43);
+    const args = ["scan", path, "--bs", "4k", "--depth", "1", "--map", dir.file("map")];
+    await using session = new Session(args);
+    await session.until(/scan .*iB of 8 TiB/);
+    session.type(CTRL_C);
+    expect(await session.end()).toBe(130);
+    expect(readFileSync(dir.file("map"), "utf8")).toContain("0x80000000000  ?");
+  });
+});
+
+/** Why nothing can be mounted here. */
+function mountMissing(): string | undefined {
+  const missing = loopMissing ?? without("mkfs.ext4", "mount");
+  if (missing !== undefined) return missing;
+  using dir = new TempDir();
+  const { exitCode, stderr } = Bun.spawnSync(["mount", "-t", "tmpfs", "none", dir.path]);
+  if (exitCode === 0) Bun.spawnSync(["umount", dir.path]);
+  return unless(exitCode === 0, `mount fails: ${stderr.toString().trim()}`);
+}
+
+describe("copy --unmount", () => {
+  testUnless(
+    mountMissing(),
+    "takes the file systems off after the answer, and not while they are in use",
+    async () => {
+      using dir = new TempDir();
+      const image = dir.file("image", new Uint8Array(16 * MIB));
+      const source = dir.file("source", pattern(MIB));
+      expect((await run(["mkfs.ext4", "-q", image])).end).toBe(0);
+      const at = dir.file("at");
+      mkdirSync(at);
+      using loop = new LoopDevice(image);
+      const isMounted = (): boolean => readFileSync("/proc/mounts", "utf8").includes(` ${at} `);
+      expect((await run(["mount", loop.path, at])).end).toBe(0);
+      try {
+        const copy = ["copy", source, loop.path, "--unmount"];
+        const without = await bunAio(["copy", source, loop.path, "--yes"]);
+        expect([without.end, without.stderr]).toEqual([
+          3,
+          expect.stringContaining("is mounted at"),
+        ]);
+        const unanswered = await bunAio(copy);
+        expect([unanswered.end, isMounted()]).toEqual([3, true]);
+        expect(unanswered.stderr).toContain(`mounted at ${at}; will be unmounted`);
+        const user = Bun.spawn(["sleep", "60"], { cwd: at });
+        const busy = await bunAio([...copy, "--yes"]);
+        user.kill();
+        await user.exited;
+        expect([busy.end, isMounted()]).toEqual([3, true]);
+        expect(busy.stderr).toContain("sleep");
+        const done = await bunAio([...copy, "--yes", "--verify"]);
+        expect([done.end, isMounted()]).toEqual([0, false]);
+        expect(done.stderr).toContain(`unmounted: ${at}`);
+        expect((await run(["cmp", "-n", String(MIB), source, loop.path])).end).toBe(0);
+      } finally {
+        if (isMounted()) Bun.spawnSync(["umount", at]);
+      }
+    },
+  );
+});
+
+describe("watch", () => {
+  testUnless(noRoot ?? loopMissing, "prints disks as they come and go, also as JSON", async () => {
+    using dir = new TempDir();
+    const image = dir.file("image", new Uint8Array(MIB));
+    for (const options of [[], ["--json"]]) {
+      const child = Bun.spawn([process.execPath, mainPath, "watch", ...options], {
+        ...{ stdout: "pipe", stderr: "pipe" },
+      });
+      const said = child.stderr.getReader();
+      await said.read();
+      // Others come and go meanwhile: this one is known by its image.
+      using loop = new LoopDevice(image);
+      let text = "";
+      const decoder = new TextDecoder();
+      for await (const part of child.stdout) {
+        text += decoder.decode(part);
+        if (text.includes(image) && text.slice(text.indexOf(image)).includes("\n")) break;
+      }
+      child.kill("SIGINT");
+      expect(await child.exited).toBe(130);
+      const line = text.split("\n").find((one) => one.includes(image)) ?? "";
+      if (options.length > 0) {
+        const { type, device } = JSON.parse(line);
+        expect(["add", "change"]).toContain(type);
+        expect(device).toMatchObject({ path: loop.path, size: MIB, backingFile: image });
+      } else expect(line).toMatch(/^(add|change) +\/dev\/loop\d+ {2}1 MiB, loop device over /);
+    }
+  });
+});
