@@ -1,4 +1,5 @@
 // Runs the tests of the examples.
 
+import "../../examples/flasher/flasher.test.ts";
 import "../../examples/gpt/gpt.test.ts";
 import "../../examples/scrubber/scrub.test.ts";
