@@ -49,3 +49,53 @@ pub fn allData(answer: *abi.DataRanges, end: u64) isize {
     if (answer.next < end) append(answer, answer.next, end);
     return 0;
 }
+
+const expectEqual = @import("std").testing.expectEqual;
+
+/// Answers of a file with data at 10 to 20 and from 40 to its end at 50.
+fn seekExample(_: i32, from: u64, sought: Sought) isize {
+    if (from >= 50) return negative(.NXIO);
+    const position: isize = @intCast(from);
+    const in_data = (from >= 10 and from < 20) or from >= 40;
+    return switch (sought) {
+        .data => if (in_data) position else if (from < 10) 10 else 40,
+        .hole => if (!in_data) position else if (from < 20) 20 else 50,
+    };
+}
+
+fn seekNowhere(_: i32, _: u64, _: Sought) isize {
+    return 7;
+}
+
+fn seekCut(_: i32, from: u64, sought: Sought) isize {
+    return if (sought == .data) @intCast(from) else negative(.NXIO);
+}
+
+test "ranges are cut to what was asked for" {
+    var answer: abi.DataRanges = .{ .next = 15 };
+    try expectEqual(@as(isize, 0), collect(seekExample, 0, 45, &answer));
+    try expectEqual(@as(u64, 45), answer.next);
+    try expectEqual(@as(u64, 2), answer.count);
+    try expectEqual(abi.DataRange{ .start = 15, .end = 20 }, answer.ranges[0]);
+    try expectEqual(abi.DataRange{ .start = 40, .end = 45 }, answer.ranges[1]);
+}
+
+test "behind the end, in a hole at the end, and in a file that was cut, there is nothing" {
+    var answer: abi.DataRanges = .{ .next = 60 };
+    try expectEqual(@as(isize, 0), collect(seekExample, 0, 90, &answer));
+    try expectEqual(@as(u64, 90), answer.next);
+    answer = .{ .next = 20 };
+    try expectEqual(@as(isize, 0), collect(seekExample, 0, 30, &answer));
+    answer.next = 0;
+    try expectEqual(@as(isize, 0), collect(seekCut, 0, 30, &answer));
+    try expectEqual(@as(u64, 30), answer.next);
+    try expectEqual(@as(u64, 0), answer.count);
+}
+
+test "an answer that contradicts itself is none; then all is data" {
+    var answer: abi.DataRanges = .{ .next = 5 };
+    try expectEqual(negative(.INVAL), collect(seekNowhere, 0, 30, &answer));
+    try expectEqual(@as(isize, 0), allData(&answer, 30));
+    try expectEqual(@as(u64, 1), answer.count);
+    try expectEqual(abi.DataRange{ .start = 5, .end = 30 }, answer.ranges[0]);
+}
