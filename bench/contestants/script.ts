@@ -95,6 +95,12 @@ export const bunAioCopies: Contestant = new ScriptContestant({
   seconds: 60,
 });
 
+export const bunAioScan: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_scan.ts",
+  seconds: 60,
+});
+
 export const bunAioBeside: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "bun_aio_beside.ts",

@@ -11,6 +11,7 @@ import { loopRandom } from "./loop_random.ts";
 import { readsBesideCopy } from "./reads_beside_copy.ts";
 import type { Row } from "./row.ts";
 import { rssGrowthRow } from "./rss_growth.ts";
+import { deviceScan } from "./scans.ts";
 import { sequential } from "./sequential.ts";
 import { streams } from "./streams.ts";
 import { unalignedReads } from "./unaligned_reads.ts";
@@ -29,6 +30,7 @@ export const allRows: readonly Row[] = [
   fileCopy,
   deviceCopy,
   copyToFour,
+  deviceScan,
   readsBesideCopy,
   streams,
   batches,
