@@ -2,13 +2,13 @@
 // the target has.
 
 import { onCancel } from "../cancellation/registry.ts";
-import type { CancelReason, CancelScope } from "../cancellation/scope.ts";
+import { type CancelReason, CancelScope } from "../cancellation/scope.ts";
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
 import { addOffset, type Bytes, checkInteger, remainder } from "../common/arguments.ts";
 import type { ByteRange } from "../common/byte_range.ts";
 import type { IoErrorCode } from "../errors/codes.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
-import { IoError, setResult } from "../errors/io_error.ts";
+import { IoError, setResult, wasAsked } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import { type CopyProgress, Meter } from "../file/progress.ts";
@@ -28,6 +28,8 @@ import { Sums } from "./sums.ts";
 import { differs, narrowed, partsWritten } from "./verify.ts";
 
 const RETRIES_MAX = 2 ** 31 - 1;
+/** After which the sync of a target is given up when the copy has failed already. The kernel may take longer. */
+const LAST_SYNC_MS_MAX = 10_000;
 
 /** A copy that is a rescue. */
 export interface RescueJob {
@@ -270,10 +272,11 @@ class Rescue implements RescueReceiver {
     if (this.#hasSyncFailed || isOfSync(reports.lasting)) return false;
     try {
       // Not `syncAll`: that fails after any failed write, which does not concern what was written before.
-      await file.run(Kind.syncAll, {});
+      const scope = new CancelScope(undefined, now() + LAST_SYNC_MS_MAX);
+      await file.run(Kind.syncAll, { scope });
       return true;
     } catch (error) {
-      if (error instanceof IoError) reports.lasting ??= error;
+      if (error instanceof IoError && !wasAsked(error)) reports.lasting ??= error;
       return false;
     }
   }

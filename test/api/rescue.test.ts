@@ -394,6 +394,24 @@ describe("a rescue that is stopped", () => {
     }
   });
 
+  test("by an abort while the target hangs: what it never said to have is to be rescued again", async () => {
+    const { source, image } = await damaged(SECTORS, []);
+    await using _ = source;
+    await using target = await simulatedDevice({ size: image.byteLength });
+    const hanging = target.faults.add({ operation: "write", offset: 32 * SECTOR, hang: true });
+    const map = new RescueMap();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const aborted = ioError(copy(source, target, { ...options, map, signal }), "ABORT_ERR");
+    while (target.ring.stats().writes < 4) await new Promise(setImmediate);
+    controller.abort();
+    expect(sectorsOf(map).slice(32)).not.toContain("+");
+    hanging[Symbol.dispose]();
+    const error = await aborted;
+    expectKept(map, await target.crash(), image);
+    expect(error.result?.bytesCopied).toBeGreaterThan(0);
+  });
+
   test("without sync nothing is synced, and what is written stays rescued", async () => {
     const { source, image } = await damaged(SECTORS, []);
     await using _ = source;
