@@ -1,7 +1,8 @@
 // Every TypeScript block of README.md and docs/*.md is type-checked and run, each in a folder of its own
-// (test/once/docs_shell.ts runs the others), with a `disk.img` in it. After the fence: `ts no-run` for what cannot run here (it is only
-// type-checked), `ts root` for what needs root and loop devices, `image=64` for another size of `disk.img` than 1 MiB, `resumes` for
-// what is stopped while it copies `disk.img` to `copy.img`, and goes on. Runs once: `npm test -- docs`.
+// (test/once/docs_shell.ts runs the others), with a `disk.img` in it. After the fence: `ts no-run` for what cannot run
+// here (it is only type-checked), `ts root` for what needs root and loop devices (the environment variables STICK and
+// STICKS name one and two, IMAGE a URL of the packed image), `image=64` for another size of `disk.img` than 1 MiB,
+// `resumes` for what is stopped while it copies `disk.img` to `copy.img`, and goes on. Runs once: `npm test -- docs`.
 
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";
@@ -9,6 +10,7 @@ import { basename, dirname, join } from "node:path";
 import { imageDevice } from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
 import { testUnless } from "../support/conditions.ts";
+import { LoopDevice } from "../support/control.ts";
 import { type Block, blocksOf, pages, root } from "../support/doc_blocks.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
@@ -80,6 +82,30 @@ test("all blocks type-check", async () => {
   expect(`${end} ${stdout}`).toBe("0 ");
 }, 60_000);
 
+/** Two loop devices, and a server of the packed image. */
+class Sticks implements Disposable {
+  readonly #loops: readonly LoopDevice[];
+  readonly #server: Bun.Server<undefined>;
+  readonly env: Record<string, string>;
+
+  constructor(folder: string) {
+    this.#loops = ["one.img", "two.img"].map((name) => {
+      fs.writeFileSync(join(folder, name), new Uint8Array(8 << 20));
+      return new LoopDevice(join(folder, name));
+    });
+    const image = Bun.gzipSync(fs.readFileSync(join(folder, "disk.img")));
+    this.#server = Bun.serve({ port: 0, fetch: () => new Response(image) });
+    const [stick = ""] = this.#loops.map(({ path }) => path);
+    const sticks = this.#loops.map(({ path }) => path).join(" ");
+    this.env = { STICK: stick, STICKS: sticks, IMAGE: `${this.#server.url}disk.img.gz` };
+  }
+
+  [Symbol.dispose](): void {
+    for (const loop of this.#loops) loop[Symbol.dispose]();
+    void this.#server.stop(true);
+  }
+}
+
 function digestOf(path: string): number | bigint {
   return Bun.hash(fs.readFileSync(path));
 }
@@ -104,7 +130,9 @@ for (const block of blocks) {
       expect(`${end} ${/^ *0 fail$/m.exec(stderr)?.[0] ?? stderr}`).toBe("0  0 fail");
       return;
     }
-    const { end, stdout, stderr } = await run([process.execPath, file], { cwd, timeoutMs: 20_000 });
+    using sticks = words.includes("root") ? new Sticks(cwd) : undefined;
+    const options = { cwd, env: sticks?.env ?? {}, timeoutMs: 20_000 };
+    const { end, stdout, stderr } = await run([process.execPath, file], options);
     expect(`${end} ${stderr}`).toBe("0 ");
     if (!words.includes("resumes")) return;
     expect(stdout).toMatch(/^ABORT_ERR \d+$/m);
