@@ -6,6 +6,7 @@ import { argumentRange, argumentType, argumentValue } from "../common/argument_e
 import { type Bytes, checkInteger, checkIoOptions, checkOptions } from "../common/arguments.ts";
 import { noteClosed, noteHeld, noteOpened } from "../common/leaks.ts";
 import { isDetachedBuffer } from "../common/memory_views.ts";
+import { traced } from "../errors/call_site.ts";
 import { IoError } from "../errors/io_error.ts";
 import { REGISTERED_CHUNKS_MAX } from "../native/abi.gen.ts";
 import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOfBuffer } from "./slab.ts";
@@ -144,7 +145,7 @@ class Loans implements Lender {
     if (isDetachedBuffer(this.slab)) throw detachedError();
     if (this.#areAllLost) throw lostError();
     const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
-    return index === undefined ? this.#wait(scope) : Promise.resolve(this.#lend(index));
+    return index === undefined ? traced(this.#wait(scope)) : Promise.resolve(this.#lend(index));
   }
 
   release(buffer: Bytes): void {

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { BlockDevice, copy, File, IoError } from "../../src/index.ts";
+import { BlockDevice, BufferPool, copy, File, IoError } from "../../src/index.ts";
 import { type SimulatedDevice, simulatedDevice, trackLeaks } from "../../src/testing/index.ts";
 import { indexPath, runCode } from "../support/child.ts";
 import { noLinux, testUnless } from "../support/conditions.ts";
@@ -137,6 +137,13 @@ const calls: Record<string, Call> = {
   },
   callCopy: async function callCopy(device) {
     await copy(device, device, { targetOffset: 65536, length: 4096 });
+  },
+  callAcquire: async function callAcquire() {
+    const pool = new BufferPool({ size: 512, count: 1 });
+    using _ = await pool.acquire();
+    const waiting = pool.acquire();
+    pool[Symbol.dispose]();
+    await waiting;
   },
   callOpen: async function callOpen() {
     await File.open("/missing/file");
