@@ -3,7 +3,7 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { escapedText } from "../common/text_of_bytes.ts";
-import { linesOf, resolved, type SystemPaths } from "./sysfs.ts";
+import { linesOf, namesIn, nodeOf, resolved, type SystemPaths } from "./sysfs.ts";
 
 export interface Mount {
   /** Number of the mount, unique while it exists; and of the mount that it is mounted in or on. */
@@ -13,7 +13,8 @@ export interface Mount {
   readonly numbers: string;
   readonly mountPoint: string;
   readonly type: string;
-  readonly source: string;
+  /** What it was mounted from: usually one device, of btrfs all that it is on. */
+  readonly sources: readonly string[];
   /** Whether the file system is writable, even if this mount of it is read-only. */
   readonly writes: boolean;
 }
@@ -32,18 +33,20 @@ const SYSTEM_MOUNTS: ReadonlySet<string> = new Set([
 export class MountTable {
   readonly all: readonly Mount[];
   readonly #byNumbers: ReadonlyMap<string, readonly Mount[]>;
-  readonly #bySource: ReadonlyMap<string, readonly Mount[]>;
+  readonly #bySource: ReadonlyMap<string, readonly { readonly mount: Mount }[]>;
 
   constructor(mounts: readonly Mount[]) {
     this.all = mounts;
     this.#byNumbers = Map.groupBy(mounts, ({ numbers }) => numbers);
-    this.#bySource = Map.groupBy(mounts, ({ source }) => source);
+    const pairs = mounts.flatMap((mount) => mount.sources.map((source) => ({ source, mount })));
+    this.#bySource = Map.groupBy(pairs, ({ source }) => source);
   }
 
   /** Mounts of the device with these numbers, or of this path under /dev. */
   of(numbers: string | null, node: string): readonly Mount[] {
     const byNumbers = numbers === null ? [] : (this.#byNumbers.get(numbers) ?? []);
-    const bySource = (this.#bySource.get(node) ?? []).filter(({ type }) => !IN_MEMORY.has(type));
+    const pairs = this.#bySource.get(node) ?? [];
+    const bySource = pairs.map(({ mount }) => mount).filter(({ type }) => !IN_MEMORY.has(type));
     return [...new Set([...byNumbers, ...bySource])];
   }
 }
@@ -54,13 +57,35 @@ const IN_MEMORY: ReadonlySet<string> = new Set(["tmpfs", "ramfs", "overlay"]);
 /** The mounts that this process sees. Rejects if /proc does not tell. */
 export async function readMounts(paths: SystemPaths): Promise<Mount[]> {
   const text = escapedText(await readFile(join(paths.proc, "self", "mountinfo")));
-  return Promise.all(parseMountInfo(text).map((mount) => withNode(paths, mount)));
+  return withNodes(paths, parseMountInfo(text));
 }
 
-/** For file systems with device numbers of their own, only the mount source names the device. */
-async function withNode(paths: SystemPaths, mount: Mount): Promise<Mount> {
-  const isOwn = mount.numbers.startsWith("0:") && mount.source.startsWith(`${paths.dev}/`);
-  return isOwn ? { ...mount, source: (await resolved(mount.source)) ?? mount.source } : mount;
+/** For file systems with device numbers of their own, only the mount source names the devices. */
+export async function withNodes(paths: SystemPaths, mounts: readonly Mount[]): Promise<Mount[]> {
+  const groups = mounts.some(({ type }) => type === "btrfs") ? await btrfsDevices(paths) : [];
+  return Promise.all(
+    mounts.map(async (mount) => {
+      if (!mount.numbers.startsWith("0:")) return mount;
+      const nodes = await Promise.all(
+        mount.sources
+          .filter((source) => source.startsWith(`${paths.dev}/`))
+          .map(async (source) => (await resolved(source)) ?? source),
+      );
+      const group = groups.find((devices) => devices.some((device) => nodes.includes(device)));
+      const sources = group ?? nodes;
+      return sources.length === 0 ? mount : { ...mount, sources };
+    }),
+  );
+}
+
+/** The devices of each btrfs: a mount names one of them. */
+async function btrfsDevices(paths: SystemPaths): Promise<string[][]> {
+  const folder = join(paths.sys, "fs", "btrfs");
+  const lists = (await namesIn(folder)).map(async (id) => {
+    const devices = join(folder, id, "devices");
+    return (await namesIn(devices)).map((name) => nodeOf(paths, name));
+  });
+  return Promise.all(lists);
 }
 
 /** proc_pid_mountinfo(5) */
@@ -76,7 +101,9 @@ export function parseMountInfo(text: string): Mount[] {
     const writes = !superOptions.split(",").includes("ro");
     mounts.push({
       ...{ id: Number(id), parent: Number(parent), numbers, type, writes },
-      ...{ mountPoint: unescaped(mountPoint), source: unescaped(source) },
+      mountPoint: unescaped(mountPoint),
+      // bcachefs joins its devices.
+      sources: type === "bcachefs" ? unescaped(source).split(":") : [unescaped(source)],
     });
   }
   return mounts;

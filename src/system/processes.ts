@@ -3,7 +3,7 @@
 import { readFile, readlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { escapedText } from "../common/text_of_bytes.ts";
-import { type Mount, MountTable, parseMountInfo } from "./mounts.ts";
+import { type Mount, MountTable, parseMountInfo, withNodes } from "./mounts.ts";
 import { namesIn, nodeOf, numbersOf, type SystemPaths, textOf } from "./sysfs.ts";
 
 /** Folders of all processes. */
@@ -128,7 +128,7 @@ export async function mountedElsewhere(
     if (seen.has(namespace)) continue;
     seen.add(namespace);
     const text = await readFile(join(folder, "mountinfo")).catch(() => Buffer.alloc(0));
-    const table = new MountTable(parseMountInfo(escapedText(text)));
+    const table = new MountTable(await withNodes(paths, parseMountInfo(escapedText(text))));
     for (const directory of directories) {
       const node = nodeOf(paths, directory);
       const [mount] = table.of(await numbersOf(directory), node);

@@ -23,32 +23,31 @@ export async function systemDevices(
   const found = new Set<string>();
   for (const mount of mounts) {
     if (!isSystemMount(mount.mountPoint)) continue;
-    await descend(paths, mounts, await mountedDevice(paths, mount), found);
+    await descend(paths, mounts, await mountedDevices(paths, mount), found);
   }
   for (const swap of swaps)
-    await descend(paths, mounts, await deviceOf(paths, mounts, swap), found);
+    await descend(paths, mounts, await devicesOf(paths, mounts, swap), found);
   return found;
 }
 
-/**
- * Finds the device by its number. btrfs and others mount under numbers of their own: there only the source names
- * the device.
- */
-async function mountedDevice(paths: SystemPaths, mount: Mount): Promise<string | null> {
+/** Finds the device by its number, or, where the file system has a number of its own, the devices by its sources. */
+async function mountedDevices(paths: SystemPaths, mount: Mount): Promise<string[]> {
   const [major, minor] = mount.numbers.split(":").map(Number);
   const byNumber =
     major === undefined || minor === undefined ? null : await directoryOf(paths, major, minor);
-  return byNumber ?? nodeDirectory(paths, mount.source);
+  if (byNumber !== null) return [byNumber];
+  const found = await Promise.all(mount.sources.map((source) => nodeDirectory(paths, source)));
+  return found.filter((directory) => directory !== null);
 }
 
-/** The device at a path, or the device that holds the file at this path. */
-async function deviceOf(
+/** The device at a path, or the devices that hold the file at this path. */
+async function devicesOf(
   paths: SystemPaths,
   mounts: readonly Mount[],
   path: string,
-): Promise<string | null> {
+): Promise<string[]> {
   const node = (await nodeDirectory(paths, path)) ?? (await numberedDirectory(paths, path));
-  if (node !== null) return node;
+  if (node !== null) return [node];
   let closest: Mount | undefined;
   for (const mount of mounts) {
     const prefix = mount.mountPoint === "/" ? "/" : `${mount.mountPoint}/`;
@@ -58,7 +57,7 @@ async function deviceOf(
       closest = mount;
     }
   }
-  return closest === undefined ? null : mountedDevice(paths, closest);
+  return closest === undefined ? [] : mountedDevices(paths, closest);
 }
 
 /** The sysfs directory of a device node outside of /dev (mknod(1)). */
@@ -84,21 +83,22 @@ async function nodeDirectory(paths: SystemPaths, path: string): Promise<string |
   return null;
 }
 
-/** Adds a device and everything below it. */
+/** Adds devices and everything below them. */
 async function descend(
   paths: SystemPaths,
   mounts: readonly Mount[],
-  directory: string | null,
+  directories: readonly string[],
   found: Set<string>,
 ): Promise<void> {
-  if (directory === null || found.has(directory)) return;
-  found.add(directory);
-  await descend(paths, mounts, await wholeOf(directory), found);
-  for (const name of await namesIn(join(directory, "slaves"))) {
-    const below = await realpath(join(directory, "slaves", name)).catch(() => null);
-    await descend(paths, mounts, below, found);
+  for (const directory of directories) {
+    if (found.has(directory)) continue;
+    found.add(directory);
+    const slaves = (await namesIn(join(directory, "slaves"))).map((name) =>
+      realpath(join(directory, "slaves", name)).catch(() => null),
+    );
+    const below = (await Promise.all(slaves)).filter((slave) => slave !== null);
+    const backing = await backingFile(directory);
+    const files = backing === null ? [] : await devicesOf(paths, mounts, backing.path);
+    await descend(paths, mounts, [await wholeOf(directory), ...below, ...files], found);
   }
-  const backing = await backingFile(directory);
-  if (backing === null) return;
-  await descend(paths, mounts, await deviceOf(paths, mounts, backing.path), found);
 }

@@ -21,7 +21,11 @@ export async function planFreebsdUnmount(path: Buffer): Promise<UnmountPlan> {
 
 /** FreeBSD numbers neither mounts nor their file systems in what mount(8) prints. */
 function mountAt(mountPoint: string, source: string): Mount {
-  return { ...{ id: 0, parent: 0, numbers: "", type: "", writes: true }, mountPoint, source };
+  return {
+    ...{ id: 0, parent: 0, numbers: "", type: "", writes: true },
+    mountPoint,
+    sources: [source],
+  };
 }
 
 /** Processes that use a file system: "sh (pid 123)". */

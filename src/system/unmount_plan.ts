@@ -24,7 +24,7 @@ export async function planUnmount(
     for (const mount of table.of(await numbersOf(part), nodeOf(paths, part))) mounts.add(mount);
   }
   const refusal =
-    (await neededBySystem(paths, directories, table)) ??
+    (await neededBySystem(paths, directories, table, mounts)) ??
     (await heldBy(directories)) ??
     (await usedOtherwise(paths, directory, ask)) ??
     (await underLoop(paths, mounts, ask)) ??
@@ -39,8 +39,10 @@ async function neededBySystem(
   paths: SystemPaths,
   directories: readonly string[],
   table: MountTable,
+  mounts: ReadonlySet<Mount>,
 ): Promise<string | undefined> {
-  const system = await systemDevices(paths, table.all, await readSwaps(paths));
+  const swaps = await readSwaps(paths);
+  const system = await systemDevices(paths, table.all, swaps);
   const needed = directories.filter((directory) => system.has(directory));
   for (const directory of needed) {
     const node = nodeOf(paths, directory);
@@ -51,7 +53,14 @@ async function neededBySystem(
     return `The system runs from it: ${node} is mounted at ${placeOf(mount)}, which is never unmounted`;
   }
   if (needed.length === 0) return undefined;
-  return (await swappedTo(paths, needed)) ?? "The system runs from it: nothing is unmounted";
+  const partition = await swappedTo(paths, needed);
+  if (partition !== undefined) return partition;
+  const swapFile = swaps.find((path) =>
+    [...mounts].some(({ mountPoint }) => path.startsWith(`${mountPoint}/`)),
+  );
+  return swapFile === undefined
+    ? "The system runs from it: nothing is unmounted"
+    : `${wordOf(swapFile)} is used as swap space; see swapoff(8)`;
 }
 
 /** Loop devices over it, and uses of what is below it. */
@@ -86,7 +95,7 @@ function inTheWay(all: readonly Mount[], mounts: ReadonlySet<Mount>): string | u
   for (const mount of mounts) {
     // d_path() in fs/d_path.c
     if (mount.mountPoint.endsWith("//deleted")) {
-      const place = shellWord(bytesOfText(mount.mountPoint.slice(0, -"//deleted".length)));
+      const place = wordOf(mount.mountPoint.slice(0, -"//deleted".length));
       return `The folder that it is mounted on, ${place}, was removed: no path leads to it any more`;
     }
     const within = all.find((it) => it.parent === mount.id && it !== mount && !mounts.has(it));
@@ -125,5 +134,9 @@ function ancestors(all: readonly Mount[]): (mount: Mount) => number[] {
 
 /** As the shell takes it. */
 export function placeOf({ mountPoint }: Mount): string {
-  return shellWord(bytesOfText(mountPoint));
+  return wordOf(mountPoint);
+}
+
+function wordOf(path: string): string {
+  return shellWord(bytesOfText(path));
 }

@@ -1,7 +1,7 @@
 // `BlockDevice.open` with `unmount`: what is taken off, what has to stay, and who is named where it is in use.
 
 import { describe, expect, test } from "bun:test";
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BlockDevice, File, type IoError, listBlockDevices } from "../../src/index.ts";
 import { parseFstat } from "../../src/system/unmount_freebsd.ts";
@@ -13,6 +13,8 @@ import { QUEUE, Tree } from "../support/system_tree.ts";
 import { TempDir } from "../support/temp.ts";
 
 const missing = noRoot ?? without("losetup", "mkfs.ext4", "mount", "umount", "addpart", "blockdev");
+
+const MiB = 2 ** 20;
 
 async function must(...command: string[]): Promise<string> {
   const { end, stdout, stderr } = await run(command);
@@ -30,9 +32,10 @@ class Disk implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  static async make(): Promise<Disk> {
+  static async make(bytes = 4 * MiB): Promise<Disk> {
     const dir = new TempDir();
-    const image = dir.file("image", new Uint8Array(4 * 2 ** 20));
+    const image = dir.file("image", "");
+    truncateSync(image, bytes);
     await must("mkfs.ext4", "-q", "-F", image);
     return new Disk(await must("losetup", "--find", "--show", image), dir);
   }
@@ -129,12 +132,12 @@ describe("takes off", () => {
       expect(end).not.toBe(0);
     }
     await using again = await disk.open();
-    expect(again.geometry.size).toBe(4 * 2 ** 20);
+    expect(again.geometry.size).toBe(4 * MiB);
   });
 
   testUnless(missing, "those of partitions; of a partition only its own", async () => {
     await using disk = await Disk.make();
-    const sectors = `${(3 * 2 ** 20) / 512}`;
+    const sectors = `${(3 * MiB) / 512}`;
     await must("addpart", disk.path, "1", "2048", sectors);
     const part = `${disk.path}p1`;
     await must("mkfs.ext4", "-q", "-F", part);
@@ -143,12 +146,29 @@ describe("takes off", () => {
     {
       await using device = await BlockDevice.open(part, { write: true, unmount: true });
       expect(disk.mounts()).toEqual([]);
-      expect(device.geometry.size).toBe(3 * 2 ** 20);
+      expect(device.geometry.size).toBe(3 * MiB);
     }
     await must("mount", part, place);
     await using device = await disk.open();
     expect(disk.mounts()).toEqual([]);
-    expect(device.geometry.size).toBe(4 * 2 ** 20);
+    expect(device.geometry.size).toBe(4 * MiB);
+  });
+
+  testUnless(missing ?? without("mkfs.btrfs"), "a btrfs on two devices, from either", async () => {
+    await using disk = await Disk.make();
+    await using other = await Disk.make(128 * MiB);
+    await using third = await Disk.make(128 * MiB);
+    await must("mkfs.btrfs", "-q", "-f", other.path, third.path);
+    const place = disk.folder("btrfs");
+    await must("mount", other.path, place);
+    const listed = (await listBlockDevices()).filter(({ mounts }) => mounts.includes(place));
+    expect(listed.map(({ path }) => path).sort()).toEqual([other.path, third.path].sort());
+    expect((await rejection(third.open({ unmount: false }))).hint).toContain(
+      `is mounted at ${place}`,
+    );
+    await using device = await third.open();
+    expect(disk.mounts()).toEqual([]);
+    expect(device.kind).toBe("disk");
   });
 
   testUnless(missing, "also to read, and by a link", async () => {
@@ -156,7 +176,7 @@ describe("takes off", () => {
     await disk.mount("a");
     await using device = await BlockDevice.open(`/proc/self/root${disk.path}`, { unmount: true });
     expect(disk.mounts()).toEqual([]);
-    expect(device.geometry.size).toBe(4 * 2 ** 20);
+    expect(device.geometry.size).toBe(4 * MiB);
   });
 
   test("nothing of an image", async () => {
@@ -377,7 +397,7 @@ describe("the plan", () => {
       "/dev/sda2 is used as swap space; see swapoff(8)",
     );
     expect(await planned(["9 1 8:1 / /mnt rw - ext4 x rw"], "/mnt/swapfile file 1 0 -2\n")).toBe(
-      "The system runs from it: nothing is unmounted",
+      "/mnt/swapfile is used as swap space; see swapoff(8)",
     );
   });
 
