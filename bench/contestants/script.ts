@@ -81,6 +81,12 @@ export const bunAioCopy: Contestant = new ScriptContestant({
   seconds: 60,
 });
 
+export const bunAioCopySparse: Contestant = new ScriptContestant({
+  name: "bun-aio",
+  script: "bun_aio_copy_sparse.ts",
+  seconds: 60,
+});
+
 export const bunAioCopyToAll: Contestant = new ScriptContestant({
   name: "bun-aio",
   script: "bun_aio_copy_to_all.ts",

@@ -2,9 +2,15 @@
 // writes there at the depth that `copy` has by default. A copy reads and writes: it cannot be faster than
 // the slower of the two, and where both are the work of the same processors it cannot be as fast.
 
+import { cp } from "../contestants/cp.ts";
 import { dd } from "../contestants/dd.ts";
 import { fioBatch, fioWrite } from "../contestants/fio.ts";
-import { bunAioCopies, bunAioCopy, bunAioCopyToAll } from "../contestants/script.ts";
+import {
+  bunAioCopies,
+  bunAioCopy,
+  bunAioCopySparse,
+  bunAioCopyToAll,
+} from "../contestants/script.ts";
 import type { TargetName } from "../targets/targets.ts";
 import { mebibytesPerSecond } from "./metrics.ts";
 import type { Bar, Row } from "./row.ts";
@@ -53,6 +59,18 @@ export const copyToFour: Row = {
   job: fileCopy.job,
   cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCopyToAll, bunAioCopies] }],
   bars: [{ case: LABEL, of: "bun-aio", against: "bun-aio, four copies", atLeast: 2 }],
+  charted: false,
+};
+/** The rate is that of the whole image, holes included. */
+export const sparseCopy: Row = {
+  name: "copy-sparse",
+  title: "copy: a sparse image to a new file, in the page cache",
+  target: "sparse",
+  onto: "fresh",
+  metric: mebibytesPerSecond,
+  job: { ...fileCopy.job, direct: false },
+  cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCopySparse, cp] }],
+  bars: [{ case: LABEL, of: "bun-aio", against: "cp --sparse=always", atLeast: 0.5 }],
   charted: false,
 };
 export const deviceCopy: Row = copies(

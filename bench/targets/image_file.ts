@@ -11,9 +11,9 @@ import type { Target } from "./target.ts";
 const CHUNK_BYTES = 1024 * 1024;
 
 /** Random bytes, so that neither zram nor a file system finds anything to compress. */
-export async function fill(handle: FileHandle, size: number): Promise<void> {
+export async function fill(handle: FileHandle, size: number, from = 0): Promise<void> {
   const chunk = new Uint8Array(CHUNK_BYTES);
-  for (let offset = 0; offset < size; offset += CHUNK_BYTES) {
+  for (let offset = from; offset < from + size; offset += CHUNK_BYTES) {
     randomFillSync(chunk);
     stampChunk(chunk, offset);
     const { bytesWritten } = await handle.write(chunk, 0, CHUNK_BYTES, offset);

@@ -2,6 +2,7 @@
 
 import { createImageFile, fill } from "./image_file.ts";
 import { attachLoopDevice, createMemoryDevice } from "./loop_device.ts";
+import { createFolder, createSparseFile } from "./sparse_file.ts";
 import { type Target, Unavailable } from "./target.ts";
 import { createZramDevice } from "./zram_device.ts";
 
@@ -13,10 +14,15 @@ export type TargetName =
   | "scratches"
   | "zram"
   | "large"
-  | "largeScratch";
+  | "largeScratch"
+  /** Mostly a hole; with as much data as `file` has. */
+  | "sparse"
+  /** The path of a file that does not exist. */
+  | "fresh";
 
 /** The large ones, for what is over too soon otherwise. */
 const TIMES_LARGER = 4;
+const TIMES_SPARSE = 64;
 
 export class Targets implements AsyncDisposable {
   readonly size: number;
@@ -43,6 +49,7 @@ export class Targets implements AsyncDisposable {
   }
 
   bytes(name: TargetName): number {
+    if (name === "sparse") return TIMES_SPARSE * this.size;
     return name.startsWith("large") ? TIMES_LARGER * this.size : this.size;
   }
 
@@ -73,6 +80,8 @@ export class Targets implements AsyncDisposable {
       this.#made.set(name, await createMemoryDevice(bytes));
     else if (name === "scratches") this.#made.set(name, await createScratches(4, bytes));
     else if (name === "large") this.#made.set(name, await createMemoryDevice(bytes, fill));
+    else if (name === "sparse") this.#made.set(name, await createSparseFile(bytes));
+    else if (name === "fresh") this.#made.set(name, await createFolder("copy"));
     else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
     else {
       await this.prepare("file");

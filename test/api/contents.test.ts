@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { type ByteRange, File, type HashName, type Progress, Ring } from "../../src/index.ts";
+import { type ByteRange, copy, File, type HashName, type Progress, Ring } from "../../src/index.ts";
 import { simulatedDevice } from "../../src/testing/index.ts";
 import { noLinux, testUnless, unless, without } from "../support/conditions.ts";
 import { pattern } from "../support/devices.ts";
@@ -267,6 +267,20 @@ describe("hash", () => {
     expect(await file.hash("sha1", { start: 5_000_000 })).toBe(
       "da39a3ee5e6b4b0d3255bfef95601890afd80709",
     );
+  });
+
+  test("copy, too, takes every algorithm", async () => {
+    using dir = new TempDir();
+    const contents = pattern(300_001, 4);
+    await using source = await File.open(dir.file("a", contents));
+    await using target = await File.open(dir.file("b"), { write: true, create: true });
+    for (const hash of algorithms) {
+      const expected = new Bun.CryptoHasher(hash).update(contents).digest("hex");
+      const { digest } = await copy(source, target, { hash, chunkSize: 65_536, sync: false });
+      expect(`${hash} ${digest}`).toBe(`${hash} ${expected}`);
+    }
+    const refused = await rejection(copy(source, target, { hash: wrong("sha257") }));
+    expect(refused.message).toContain('"options.hash" must be one of');
   });
 
   testUnless(without("sha256sum"), "of a sparse file, as sha256sum says", async () => {
