@@ -50,6 +50,8 @@ const PACKAGES: Record<string, string> = {
   "mkfs.btrfs": "btrfs-progs",
   mkswap: "util-linux",
   mount: "util-linux",
+  nbdfuse: "libnbd-bin",
+  nbdkit: "nbdkit",
   strace: "strace",
   swapon: "util-linux",
   umount: "util-linux",
