@@ -7,6 +7,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { lab, SHORT } from "../test/lab/lab.ts";
 import { ensureLibrary, zigPath } from "./build.ts";
 import { bunTests } from "./suite/bun_tests.ts";
 import { failuresIn, type Output, output, root, sum } from "./suite/command.ts";
@@ -47,6 +48,7 @@ const steps: Step[] = [
   { name: "sanitize", line: "driver", run: () => once("native") },
   { name: "default", line: "driver", onlyByName: true, run: () => bunTests(PLAIN, suite(), extra) },
   { name: "suite", line: "driver", run: () => once("suite") },
+  { name: "lab", line: "driver", run: shortLab },
   { name: "package", run: () => once("package") },
   { name: "docs", run: () => once("docs", "docs_shell") },
   ...backends.map((backend) => ({
@@ -106,6 +108,16 @@ async function soak(): Promise<Counts> {
     else fail(counts, failuresIn(text).join("\n"));
   }
   return counts;
+}
+
+/** Another kernel and real disks, in a virtual machine. */
+function shortLab(): Promise<Counts> {
+  const arch = process.arch === "arm64" ? "arm64" : "x64";
+  return lab({
+    ...{ arch, kernel: "distribution", only: SHORT, backends: ["io_uring", "threads"] },
+    ...{ keep: false, environment: { LAB_CUTS: "3" } },
+    say: (line) => console.error(line),
+  });
 }
 
 /** Short transfers, refused submissions, another order of completions: over the real kernel. */

@@ -6,12 +6,15 @@ import { ensureLibrary } from "../../scripts/build.ts";
 import { counted } from "../../scripts/suite/bun_tests.ts";
 import { root } from "../../scripts/suite/command.ts";
 import { add, addReason, type Counts, fail, noCounts } from "../../scripts/suite/counts.ts";
+import { recordsOf } from "./guest/records.ts";
 import { Commands } from "./host/commands.ts";
-import { allDisks } from "./host/disks.ts";
+import { allDisks, type Disk } from "./host/disks.ts";
+import { fetchForeign } from "./host/foreign.ts";
 import { initramfs, missingPrograms } from "./host/initramfs.ts";
 import { type Arch, fetchKernel } from "./host/kernels.ts";
 import { isAccelerated, Machine, type MachineOptions, noEmulator } from "./host/machine.ts";
 import { rootImage } from "./host/root_image.ts";
+import { generator } from "./host/volatile_disk.ts";
 
 export interface LabOptions {
   kernel: string;
@@ -21,7 +24,11 @@ export interface LabOptions {
   /** A shell when they have ended. */
   keep: boolean;
   backends: readonly string[];
+  /** Of the tests: LAB_CUTS (power cuts of each kind) and LAB_SEED. */
+  environment: Record<string, string>;
   say(line: string): void;
+  /** What a file of tests did on a kernel, by its release, and a backend. */
+  hear?(release: string, backend: string, counts: Counts): void;
 }
 
 /** An emulated machine is some ten times slower. */
@@ -62,14 +69,16 @@ async function parts(options: LabOptions): Promise<Parts> {
   const { arch, keep } = options;
   ensureLibrary({}, options.say);
   const kernel = await fetchKernel(options.kernel, arch);
+  const own = { bun: process.execPath, busybox: Bun.which("busybox") ?? "busybox" };
+  const origin = arch === process.arch ? own : await fetchForeign(arch, root);
   return {
     arch,
     keep,
     project: root,
     kernel: kernel.image,
-    initramfs: await initramfs(kernel),
-    root: await rootImage(process.execPath),
-    disks: allDisks(),
+    initramfs: await initramfs(kernel, origin.busybox),
+    root: await rootImage(origin),
+    disks: allDisks(arch),
   };
 }
 
@@ -87,9 +96,6 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
   const session = new Session(made, options.say);
   const total = noCounts();
   const started = performance.now();
-  const own = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => name.startsWith("LAB_")),
-  ) as Record<string, string>;
   try {
     const up = await session.boot(BOOT_MS[pace]);
     options.say(`Linux ${up} on ${options.arch}, ${pace}`);
@@ -97,10 +103,18 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
       for (const file of files(options.only)) {
         const seconds = Math.round((performance.now() - started) / 1000);
         options.say(`\n== ${seconds} s: ${file} on ${backend}`);
-        add(total, await session.run(file, { ...own, BUN_AIO_BACKEND: backend }, FILE_MS[pace]));
+        const environment = { ...options.environment, BUN_AIO_BACKEND: backend };
+        const counts = await session.run(file, environment, FILE_MS[pace]);
+        options.hear?.(up, backend, counts);
+        add(total, counts);
       }
     }
-    await session.end(options.keep);
+    if (options.keep) await session.shell();
+    else if (
+      options.only.length === 0 ||
+      files(options.only).some((file) => file.includes("power"))
+    )
+      add(total, await pullPlug(session, made.disks, options));
   } catch (error) {
     fail(total, `${error}\nThe console of the machine ends with:\n${session.console}`);
   } finally {
@@ -109,20 +123,41 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
   return total;
 }
 
+/**
+ * The end of every machine: its process is killed while a writer in it appends records. Those that it has acknowledged
+ * must be on the disk.
+ */
+async function pullPlug(session: Session, disks: readonly Disk[], options: LabOptions) {
+  const { environment, say } = options;
+  const seed = Number(environment["LAB_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+  const name = "the machine loses its power, and the disk nothing that was acknowledged";
+  say(`\n== ${name}: LAB_SEED=${seed}`);
+  const acknowledged = await session.killWriting("test/lab/guest/appender.ts", seed);
+  const disk = disks.find((candidate) => candidate.name === "volatile-scsi")?.volatile;
+  disk?.cut(seed);
+  const found = disk === undefined ? 0 : recordsOf(disk.medium).length;
+  say(`${acknowledged} records acknowledged, ${found} on the disk`);
+  const counts = noCounts();
+  if (acknowledged > 0 && found >= acknowledged) counts.passed = 1;
+  else fail(counts, `${name} (LAB_SEED=${seed}): ${acknowledged} acknowledged, ${found} found`);
+  return counts;
+}
+
 /** One machine, and the job that runs in it. */
 class Session implements AsyncDisposable {
   readonly #machine: Machine;
+  readonly #commands: Commands;
   readonly #say: (line: string) => void;
   #heard: PromiseWithResolvers<Record<string, unknown>> = Promise.withResolvers();
   #text = "";
 
   constructor(made: Parts, say: (line: string) => void) {
     this.#say = say;
-    const commands = new Commands(made.disks, () => this.#machine);
+    this.#commands = new Commands(made.disks, () => this.#machine);
     this.#machine = new Machine({
       ...made,
       hearAgent: (message) => this.#hearAgent(message),
-      hearTest: (message) => commands.obey(message),
+      hearTest: (message) => this.#commands.obey(message),
     });
   }
 
@@ -143,10 +178,22 @@ class Session implements AsyncDisposable {
     return counted({ text: this.#text, code: Number(ended) }, String(report ?? ""));
   }
 
-  /** Lets the machine power itself off. */
-  async end(keep: boolean): Promise<void> {
+  /** Ends the tests, and waits for the end of the shell that they leave. */
+  async shell(): Promise<void> {
     await this.#machine.tellAgent({ end: true });
-    if (keep) await this.#machine.ended;
+    await this.#machine.ended;
+  }
+
+  /** Starts a writer, kills the machine at a moment of the seed's choice; the last record acknowledged. */
+  async killWriting(file: string, seed: number): Promise<number> {
+    this.#commands.acknowledged = 0;
+    await this.#machine.tellAgent({ job: { file, environment: {} } });
+    for (let waited = 0; this.#commands.acknowledged === 0 && waited < 120_000; waited += 10)
+      await Bun.sleep(10);
+    await Bun.sleep(generator(seed)() * 1000);
+    this.#machine.kill();
+    await this.#machine.ended;
+    return this.#commands.acknowledged;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,8 +1,10 @@
 // `npm run lab`: the device tests on another kernel, with emulated disks.
 
 import { parseArgs } from "node:util";
+import { add, noCounts } from "../../scripts/suite/counts.ts";
 import { KERNELS } from "./host/kernels.ts";
-import { lab } from "./lab.ts";
+import { type LabOptions, lab } from "./lab.ts";
+import { Matrix } from "./matrix.ts";
 
 const HELP = `npm run lab -- [options]
 
@@ -10,7 +12,10 @@ const HELP = `npm run lab -- [options]
   --arch ARCH      x64 (default) or arm64
   --only NAME      only the files of test/lab/guest/tests whose names contain NAME; may be repeated
   --backend NAME   io_uring or threads (default: both); may be repeated
+  --matrix         all kernels in turn; records the table of docs/platforms.md
   --keep           leaves a shell of the machine on this terminal when the tests have ended
+
+LAB_CUTS=50 in the environment: power cuts of each kind (default 10). LAB_SEED: replays those of another run.
 `;
 
 const { values } = parseArgs({
@@ -20,6 +25,7 @@ const { values } = parseArgs({
     only: { type: "string", multiple: true, default: [] },
     backend: { type: "string", multiple: true, default: ["io_uring", "threads"] },
     keep: { type: "boolean", default: false },
+    matrix: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -34,14 +40,21 @@ const { arch, kernel } = values;
 if (!(kernel in KERNELS)) refuse(`no kernel is named ${kernel}\n\n${HELP}`);
 if (arch !== "x64" && arch !== "arm64") refuse(`no architecture is named ${arch}\n\n${HELP}`);
 const { only, keep, backend: backends } = values;
-const counts = await lab({
-  arch,
-  kernel,
-  only,
-  keep,
-  backends,
-  say: (line) => console.error(line),
-});
+const environment: Record<string, string> = {};
+for (const name of ["LAB_CUTS", "LAB_SEED"]) {
+  const value = process.env[name];
+  if (value !== undefined) environment[name] = value;
+}
+const say = (line: string): void => console.error(line);
+const matrix = new Matrix();
+const hear: LabOptions["hear"] = (release, backend, { cases }) =>
+  matrix.add(release.replace(/^(\d+\.\d+).*/, "$1"), backend, cases);
+const counts = noCounts();
+const all = ["5.10", "6.1", "6.12", "newest"];
+
+for (const one of values.matrix ? all : [kernel])
+  add(counts, await lab({ arch, kernel: one, only, keep, backends, environment, say, hear }));
+if (values.matrix) matrix.record();
 if (counts.failures.length > 0)
   console.error(`\n== What failed\n\n${counts.failures.join("\n\n")}`);
 console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);

@@ -50,8 +50,6 @@ const PACKAGES: Record<string, string> = {
   "mkfs.btrfs": "btrfs-progs",
   mkswap: "util-linux",
   mount: "util-linux",
-  nbdfuse: "libnbd-bin",
-  nbdkit: "nbdkit",
   strace: "strace",
   swapon: "util-linux",
   umount: "util-linux",

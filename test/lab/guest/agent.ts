@@ -23,11 +23,15 @@ async function tell(stream: ReadableStream<Uint8Array>): Promise<void> {
 async function work({ file, environment }: Job): Promise<void> {
   rmSync(REPORT, { force: true });
   const reporter = ["--timeout", "60000", "--reporter=junit", `--reporter-outfile=${REPORT}`];
-  const child = Bun.spawn([process.execPath, "test", ...reporter, `./${file}`], {
-    env: { ...process.env, BUN_AIO_LIBRARY: library, ...environment },
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+  const isTests = file.includes("/tests/");
+  const child = Bun.spawn(
+    [process.execPath, ...(isTests ? ["test", ...reporter] : []), `./${file}`],
+    {
+      env: { ...process.env, BUN_AIO_LIBRARY: library, ...environment },
+      stdout: "pipe",
+      stderr: "pipe",
+    },
+  );
   await Promise.all([tell(child.stdout), tell(child.stderr)]);
   const code = await child.exited;
   port.send({ ended: code, report: existsSync(REPORT) ? readFileSync(REPORT, "utf8") : undefined });

@@ -1,4 +1,4 @@
-// Programs of the machine.
+// Programs of the machine. busybox's shell prefers its own: those of util-linux are in /usr/bin.
 
 import { unless } from "../../support/conditions.ts";
 

@@ -7,6 +7,8 @@ import type { VolatileDisk } from "./volatile_disk.ts";
 type Answer = Promise<unknown>;
 
 export class Commands {
+  /** The number of the last record that a writer in the machine has acknowledged. */
+  acknowledged = 0;
   readonly #disks: readonly Disk[];
   readonly #machine: () => Machine;
 
@@ -41,8 +43,7 @@ export class Commands {
         return gone;
       }
       case "plug":
-        for (const device of this.#disk(name).devices) await monitor.call("device_add", device);
-        return undefined;
+        return this.#plug(this.#disk(name));
       case "throttle": {
         const limits = { "iops-total": Number(message["operations"]) };
         const path = `/objects/limits-${name}`;
@@ -52,6 +53,11 @@ export class Commands {
         return monitor.call("block_resize", { "node-name": name, size: message["size"] });
       case "cut-after":
         return this.#volatile(name).cutAfter(Number(message["requests"]), Number(message["seed"]));
+      case "acknowledge":
+        this.acknowledged = Number(message["number"]);
+        return undefined;
+      case "drop-connection":
+        return this.#disk(name).server?.drop();
       case "power-up":
         return this.#volatile(name).powerUp();
       case "eject":
@@ -64,6 +70,19 @@ export class Commands {
       default:
         throw new Error(`the host knows no ${command}`);
     }
+  }
+
+  /** A bridge is shown to the machine once its disk is on it. */
+  async #plug({ devices }: Disk): Answer {
+    const { monitor } = this.#machine();
+    const [carrier] = devices.length > 1 ? devices : [];
+    for (const device of devices) {
+      const hidden = device === carrier ? { attached: false } : {};
+      await monitor.call("device_add", { ...device, ...hidden });
+    }
+    if (carrier === undefined) return undefined;
+    const path = `/machine/peripheral/${carrier["id"]}`;
+    return monitor.call("qom-set", { path, property: "attached", value: true });
   }
 
   #volatile(name: string): VolatileDisk {

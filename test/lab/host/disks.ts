@@ -3,7 +3,8 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskName, disks as described, diskNames } from "../disks.ts";
-import { serveNbd } from "./nbd_server.ts";
+import type { Arch } from "./kernels.ts";
+import { type NbdServer, serveNbd } from "./nbd_server.ts";
 import { VolatileDisk } from "./volatile_disk.ts";
 
 export interface Disk {
@@ -17,7 +18,9 @@ export interface Disk {
   /** Makes what it stores on, in the machine's folder. */
   create(folder: string): void;
   /** What loses its power, if this one can. */
-  volatile?: VolatileDisk;
+  volatile?: VolatileDisk | undefined;
+  /** What serves it, if it comes over a connection. */
+  server?: NbdServer;
 }
 
 const MiB = 1 << 20;
@@ -155,18 +158,21 @@ function drives(): Disk {
 }
 
 /** All of them, in a fixed order. */
-export function allDisks(): Disk[] {
-  return [...diskNames.map((name, index) => hardDisk(name, RECIPES[name], index)), drives()];
+export function allDisks(arch: Arch): Disk[] {
+  // A PC has it.
+  const sata = option("-device", { driver: "ich9-ahci", id: "ide" });
+  const buses: string[] = [...BUSES, ...(arch === "x64" ? [] : sata)];
+  return [...diskNames.map((name, index) => hardDisk(name, RECIPES[name], index, buses)), drives()];
 }
 
-function hardDisk(name: DiskName, recipe: Recipe, index: number): Disk {
+function hardDisk(name: DiskName, recipe: Recipe, index: number, buses: string[]): Disk {
   const image = `${name}.img`;
   const isVolatile = recipe.isVolatile === true;
   const socket = `${name}.socket`;
   let node: Record<string, unknown> = isVolatile
-    ? { driver: "nbd", server: { type: "unix", path: socket } }
+    ? { driver: "nbd", server: { type: "unix", path: socket }, "reconnect-delay": 60 }
     : { driver: "file", filename: image, discard: "unmap" };
-  const volatile = isVolatile ? { volatile: new VolatileDisk(described[name].size) } : {};
+  const volatile = isVolatile ? new VolatileDisk(described[name].size) : undefined;
   if (recipe.errors !== undefined)
     node = { driver: "blkdebug", image: node, "inject-error": recipe.errors };
   const limits = `limits-${name}`;
@@ -194,21 +200,21 @@ function hardDisk(name: DiskName, recipe: Recipe, index: number): Disk {
   if (device["driver"] === "nvme") for (const key of ["werror", "rerror"]) delete device[key];
   const readOnly = recipe.readOnly === undefined ? {} : { "read-only": true };
   const devices = [...(recipe.carrier === undefined ? [] : [recipe.carrier]), device];
-  return {
+  const disk: Disk = {
     name,
     devices,
     unplugged: String(devices[0]?.["id"]),
     arguments: [
-      ...(index === 0 ? BUSES : []),
+      ...(index === 0 ? buses : []),
       ...ports,
       ...limited,
       ...option("-blockdev", { ...backend, ...readOnly }),
       ...devices.flatMap((one) => option("-device", one)),
     ],
-    ...volatile,
+    volatile,
     create: (folder) => {
-      if (volatile.volatile !== undefined) {
-        serveNbd(join(folder, socket), volatile.volatile);
+      if (volatile !== undefined) {
+        disk.server = serveNbd(join(folder, socket), volatile);
         return;
       }
       const fd = openSync(join(folder, image), "w");
@@ -216,4 +222,5 @@ function hardDisk(name: DiskName, recipe: Recipe, index: number): Disk {
       closeSync(fd);
     },
   };
+  return disk;
 }

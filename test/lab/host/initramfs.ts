@@ -40,8 +40,7 @@ exec switch_root /new /bin/busybox sh /start
 `;
 
 /** The path of the compressed archive. */
-export async function initramfs(kernel: Kernel): Promise<string> {
-  const busybox = Bun.which("busybox") ?? "busybox";
+export async function initramfs(kernel: Kernel, busybox: string): Promise<string> {
   const dependencies = readDependencies(kernel);
   const loaded = words(LOADED).filter((name) => dependencies.has(name));
   const files = new Set<string>();

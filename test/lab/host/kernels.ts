@@ -25,7 +25,8 @@ export interface Kernel {
   modules: string;
 }
 
-const DEBIAN: Record<Arch, string> = { x64: "amd64", arm64: "arm64" };
+/** Debian's names. */
+export const DEBIAN: Record<Arch, string> = { x64: "amd64", arm64: "arm64" };
 /** The keys of all of Debian's releases. */
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** Lists of packages are fetched again after a day. */
@@ -69,7 +70,7 @@ function unpacked(folder: string): Kernel {
 }
 
 /** Options by which apt sees another suite or architecture than this machine's; its lists lie in the cache folder. */
-function aptOptions(suite: string | undefined, architecture: string): string[] {
+export function aptOptions(suite: string | undefined, architecture: string): string[] {
   const own = run(["dpkg", "--print-architecture"]).trim();
   if (suite === undefined && architecture === own) return [];
   const folder = join(cacheFolder, `apt-${suite ?? "own"}-${architecture}`);

@@ -19,11 +19,17 @@ const EIO = 5;
 interface Sink {
   write(data: Uint8Array): number;
   end(): void;
+  terminate(): void;
 }
 
-export function serveNbd(path: string, disk: VolatileDisk): Disposable {
-  const connections = new WeakMap<object, Connection>();
-  const listener = Bun.listen({
+export interface NbdServer {
+  /** Breaks the connection in the middle of whatever it carries; the client may connect again. */
+  drop(): void;
+}
+
+export function serveNbd(path: string, disk: VolatileDisk): NbdServer {
+  const connections = new Map<Sink, Connection>();
+  Bun.listen({
     unix: path,
     socket: {
       open: (socket) => {
@@ -31,9 +37,17 @@ export function serveNbd(path: string, disk: VolatileDisk): Disposable {
       },
       data: (socket, bytes) => connections.get(socket)?.take(bytes),
       drain: (socket) => connections.get(socket)?.flush(),
+      close: (socket) => {
+        connections.delete(socket);
+      },
     },
-  });
-  return { [Symbol.dispose]: () => listener.stop(true) };
+  }).unref();
+  return {
+    drop: () => {
+      for (const [sink] of connections) sink.terminate();
+      connections.clear();
+    },
+  };
 }
 
 class Connection {

@@ -23,7 +23,7 @@ const MODULES = [
 
 const START = `
 /bin/busybox --install -s /bin
-export PATH=/usr/bin:/bin HOME=/root TERM=dumb BUN_RUNTIME_TRANSPILER_CACHE_PATH=0
+export PATH=/usr/bin:/usr/sbin:/sbin:/bin HOME=/root TERM=dumb BUN_RUNTIME_TRANSPILER_CACHE_PATH=0
 ip link set lo up
 mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run
 cd /aio
@@ -32,42 +32,38 @@ if grep -q lab.keep /proc/cmdline; then echo "A shell; exit ends the machine."; 
 poweroff -f
 `;
 
+/** Where the programs of the machine come from. */
+export interface Origin {
+  bun: string;
+  busybox: string;
+  /** A folder with the other programs; undefined: this machine's own. */
+  root?: string;
+}
+
 /** The path of an ext4 image. */
-export async function rootImage(bun: string): Promise<string> {
-  const busybox = Bun.which("busybox") ?? "busybox";
-  const programs = PROGRAMS.map((name) =>
-    Bun.which(name, { PATH: "/usr/bin:/usr/sbin:/bin:/sbin" }),
-  )
-    .filter((path) => path !== null)
-    .concat(bun);
-  const libraries = [...new Set(programs.flatMap(librariesOf))];
-  const key = [START, busybox, bun, ...[busybox, ...programs, ...libraries].map(contents)];
+export async function rootImage({ bun, busybox, root: base }: Origin): Promise<string> {
+  const found = PROGRAMS.map((name) => Bun.which(name, { PATH: "/usr/bin:/usr/sbin:/bin:/sbin" }));
+  const programs = base === undefined ? found.filter((path) => path !== null) : [];
+  const libraries = [
+    ...new Set([...programs, ...(base === undefined ? [bun] : [])].flatMap(librariesOf)),
+  ];
+  const read = [busybox, bun, ...programs, ...libraries];
+  const key = [START, base ?? "", read.join(), ...read.map(contents)];
   const folder = await cached("root", key, (unfinished) => {
     const root = join(unfinished, "root");
     const add = (from: string, to: string): void => {
       mkdirSync(dirname(join(root, to)), { recursive: true });
       copyFileSync(from, join(root, to));
     };
-    for (const name of [
-      "bin",
-      "sbin",
-      "usr/bin",
-      "proc",
-      "sys",
-      "dev",
-      "tmp",
-      "run",
-      "root",
-      "mnt",
-    ])
+    mkdirSync(root);
+    if (base !== undefined) run(["sh", "-c", `cp -a ${base}/. ${root}`]);
+    for (const name of "bin sbin usr/bin usr/sbin proc sys dev tmp run root mnt etc".split(" "))
       mkdirSync(join(root, name), { recursive: true });
     add(busybox, "bin/busybox");
-    for (const path of programs) {
-      const name = path === bun ? "bun" : path.replace(/^.*\//, "");
-      add(path, `usr/bin/${name}`);
-    }
+    for (const path of programs) add(path, `usr/bin/${path.replace(/^.*\//, "")}`);
     for (const path of libraries) add(path, path);
-    mkdirSync(join(root, "etc"));
+    add(bun, "usr/bin/bun");
+    run(["chmod", "+x", join(root, "usr/bin/bun")]);
     writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
     writeFileSync(join(root, "etc/group"), "root:x:0:\n");
     writeFileSync(join(root, "etc/hosts"), "127.0.0.1 localhost\n");

@@ -31,8 +31,13 @@ test("a failed write makes the sync fail, until the disk is opened again", async
     expect(sync.cause).toBe(write);
     await ioError(device.syncData(), "EIO");
     await ioError(device.writeAt(data.subarray(0, 4096), BAD.full * SECTOR), "ENOSPC");
-    // The kernel writes zeroes where the disk cannot make them.
-    expect(await device.writeZeroes(BAD.zeroes * SECTOR, 65536)).toEqual({ method: "zeroout" });
+    // Kernels before 6.10 or so write zeroes where the disk fails to make them.
+    const zeroed = device.writeZeroes(BAD.zeroes * SECTOR, 65536);
+    const outcome = await zeroed.then(
+      ({ method }) => method,
+      ({ code }) => code,
+    );
+    expect(["zeroout", "EIO"]).toContain(outcome);
   }
   await using again = await BlockDevice.open(diskPath("scsi-bad"), { write: true });
   await again.writeAt(pattern(4096, 2), 0);

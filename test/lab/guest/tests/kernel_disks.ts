@@ -34,12 +34,12 @@ describe("loop", () => {
     test(`sectors of ${sector}`, async () => {
       writeFileSync("/tmp/loop", "");
       truncateSync("/tmp/loop", 8 * MiB);
-      const path = sh(`losetup -b ${sector} -f --show /tmp/loop`);
+      const path = sh(`/usr/bin/losetup -b ${sector} -f --show /tmp/loop`);
       try {
         await expectKept(path);
         await ioError(BlockDevice.open("/tmp/loop", { write: true }), "EBUSY");
       } finally {
-        sh(`losetup -d ${path}`);
+        sh(`/usr/bin/losetup -d ${path}`);
       }
     });
   }

@@ -5,14 +5,15 @@ import { truncateSync, writeFileSync } from "node:fs";
 import { allocBuffer, BlockDevice } from "../../../../src/index.ts";
 import { describeUnless, without } from "../../../support/conditions.ts";
 import { pattern } from "../../../support/devices.ts";
-import { attribute } from "../find_disk.ts";
-import { until } from "../host.ts";
+import { attribute, diskPath } from "../find_disk.ts";
+import { answer, ask, until } from "../host.ts";
 import { sh, withoutModule } from "../shell.ts";
 
 const MiB = 1 << 20;
 const DISK = "/dev/nbd0";
 const PORT = 10809;
-const client = `nbd-client -N disk 127.0.0.1 ${PORT} ${DISK} -b 512`;
+/** Without a timeout the kernel keeps what is in flight on a dead connection, for ever in some runs. */
+const client = `nbd-client -N disk 127.0.0.1 ${PORT} ${DISK} -b 512 -timeout 5`;
 
 /** A server of one disk. Ends with its process. */
 class Server implements AsyncDisposable {
@@ -30,8 +31,8 @@ class Server implements AsyncDisposable {
   }
 }
 
-async function connect(options = ""): Promise<void> {
-  await until(() => Bun.spawnSync(["sh", "-c", `${client} ${options}`]).exitCode === 0);
+async function connect(): Promise<void> {
+  await until(() => Bun.spawnSync(["sh", "-c", client]).exitCode === 0);
   await until(() => Number(attribute(DISK, "size")) * 512 === 32 * MiB);
 }
 
@@ -88,26 +89,34 @@ describeUnless(without("qemu-nbd", "nbd-client") ?? withoutModule("nbd"), "a dis
     sh(`nbd-client -d ${DISK}`);
   });
 
-  test("the connection breaks and comes back: the disk goes on", async () => {
-    {
-      await using _ = new Server();
-      await connect("-persist -timeout 30");
-      await using device = await BlockDevice.open(DISK, { write: true });
+  test("connected again after a break, the disk goes on", async () => {
+    for (let round = 0; round < 2; round++) {
+      const server = new Server();
+      await connect();
+      const device = await BlockDevice.open(DISK, { write: true });
       await expectKept(device);
-    }
-    // The client connects by itself as soon as there is a server.
-    await using _ = new Server();
-    try {
-      await until(async () => {
-        const device = await BlockDevice.open(DISK).catch(() => undefined);
-        const read = await device?.readAt(allocBuffer(512), 0).catch(() => 0);
-        await device?.close().catch(() => {});
-        return read === 512;
-      });
-      await using device = await BlockDevice.open(DISK, { write: true });
-      await expectKept(device);
-    } finally {
+      await server[Symbol.asyncDispose]();
+      await device.close();
       sh(`nbd-client -d ${DISK}`);
     }
   });
+});
+
+test("the connection breaks and is restored with 128 operations in flight: none is lost", async () => {
+  const disk = "volatile-virtio";
+  await using device = await BlockDevice.open(diskPath(disk), { write: true });
+  const blocks = Array.from({ length: 128 }, (_, index) => pattern(32768, index));
+  for (let round = 0; round < 5; round++) {
+    const writes = blocks.map((block, index) => device.writeAt(block, index * 32768));
+    const drops = [1, 2, 3].map(() => ask("drop-connection", disk));
+    expect(await Promise.all(writes)).toEqual(blocks.map(({ length }) => length));
+    for (const drop of drops) answer(drop);
+    await device.syncAll();
+    const read = new Uint8Array(128 * 32768);
+    const reading = device.readExactAt(read, 0);
+    answer(ask("drop-connection", disk));
+    await reading;
+    expect(Buffer.compare(read, Buffer.concat(blocks))).toBe(0);
+    blocks.reverse();
+  }
 });
