@@ -28,7 +28,7 @@ export {
   watchBlockDevices,
 } from "./device/watch_devices.ts";
 export type { IoErrorCode } from "./errors/codes.ts";
-export type { CopyResult, ReadError } from "./errors/copy_result.ts";
+export type { CopyMethod, CopyResult, ReadError } from "./errors/copy_result.ts";
 export { IoError } from "./errors/io_error.ts";
 export type { HashOptions } from "./file/contents.ts";
 export type { DataRangesOptions } from "./file/data_ranges.ts";

@@ -90,6 +90,26 @@ pub const Kind = enum(u32) {
     /// Takes a file system off. `address`: the NUL-terminated path it is mounted at, `argument`: the
     /// number of the mount (proc_pid_mountinfo(5)), where the system numbers them.
     unmount = 21,
+    /// Copies `length` bytes of a regular file to `offset` of another one, inside the kernel.
+    /// `address`: a `RangeCopy`, `argument`: a `CopyMethod`. Ends early, without an error, at the
+    /// end of the source, and where something was copied before an error.
+    copy_range = 22,
+};
+
+/// How a range is copied by the kernel.
+pub const CopyMethod = enum(u32) {
+    /// Both files share the blocks from then on: all of the range, or nothing.
+    reflink = 0,
+    copy_file_range = 1,
+};
+
+/// The source of `copy_range`, and its answer.
+pub const RangeCopy = extern struct {
+    source_offset: u64,
+    /// Bytes, contiguous from the start of the range.
+    copied: u64,
+    source_fd: i32,
+    reserved: u32,
 };
 
 /// Commands of a simulated device, beside the operations of every device. Executed in the order
@@ -494,7 +514,7 @@ comptime {
     for (.{
         Submission, Completion, FileInfo, Geometry,    ImageInfo, LoopStatus, FaultRule,
         ImageRange, Stats,      Control,  RingOptions, RingInfo,  SlabInfo,   DataRange,
-        DataRanges,
+        DataRanges, RangeCopy,
     }) |T| {
         assertNoPadding(T);
     }

@@ -49,6 +49,7 @@ pub const linux_uevents = @import("os/linux_uevents.zig");
 pub const linux_uring = @import("os/linux_uring.zig");
 pub const os = @import("os/os.zig");
 pub const pthread = @import("os/pthread.zig");
+pub const range_copy = @import("os/range_copy.zig");
 pub const unix = @import("os/unix.zig");
 pub const ring = @import("ring.zig");
 pub const fake_pool = @import("fake/inline_pool.zig");

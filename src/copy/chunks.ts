@@ -34,20 +34,23 @@ export interface Chunk {
   readonly isHole: boolean;
 }
 
-/** The chunks. Each ends on the grid of the target or at the end of its span. */
-export function* chunksOf(layout: Layout): Generator<Chunk> {
-  const cutter = new Cutter(layout);
-  for (const span of layout.spans) yield* cutter.data(span, span.begin, span.end);
+/** The chunks from `start` on. Each ends on the grid of the target or at the end of its span. */
+export function* chunksOf(layout: Layout, start: number = 0): Generator<Chunk> {
+  const cutter = new Cutter(layout, start);
+  for (const span of layout.spans) {
+    yield* cutter.data(span, Math.max(span.begin, start), span.end);
+  }
 }
 
 /** Cuts parts of spans into chunks, in ascending order. */
 export class Cutter {
   readonly #layout: Layout;
   #index = 0;
-  #previousEnd = 0;
+  #previousEnd: number;
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, start: number = 0) {
     this.#layout = layout;
+    this.#previousEnd = start;
   }
 
   *data(span: Span, from: number, end: number): Generator<Chunk> {

@@ -13,6 +13,10 @@ import { cancelled, nothing, runCopy } from "./run.ts";
 /**
  * Copies `source` to `target`; both stay open. Bytes of the target after the last one copied stay as they are.
  *
+ * A file onto a file is copied by the kernel where it can and no option asks for a look at the bytes (`verify`,
+ * `hash`, `sparse`, `ranges`, `onReadError: "skip"`) or says how to read them (`chunkSize`, `concurrency`, `direct` or
+ * `dsync` of a file). See `method` of the result: on btrfs, xfs and others both files may share their blocks.
+ *
  * Rejects before anything is written when the target has too little room (ENOSPC), when both are the same file and
  * the ranges overlap, or when the target can never be synced again because a write or sync of it has failed (see
  * `syncAll`). A failure or abort later is an IoError whose `result` says what was copied.

@@ -2,6 +2,7 @@
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes, type Offset, remainder } from "../common/arguments.ts";
+import type { CopyMethod } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
@@ -19,6 +20,7 @@ export class Destination {
   bytesCopied = 0;
   /** Left out as holes. */
   bytesSkipped = 0;
+  readonly #bytesBy: Record<CopyMethod, number> = { copied: 0, copy_file_range: 0, reflink: 0 };
   /** End of the last data written: holes after it are not part of the file yet. */
   #dataEnd = 0;
   #hasLength = false;
@@ -80,8 +82,21 @@ export class Destination {
   async #putData(at: number, data: Bytes): Promise<void> {
     const { target, targetOffset } = this.#plan;
     await writeAnywhere(target, data, addOffset(targetOffset, at), this.#scope);
-    this.bytesCopied += data.byteLength;
-    this.#dataEnd = Math.max(this.#dataEnd, at + data.byteLength);
+    this.note(at, data.byteLength, "copied");
+  }
+
+  /** Data is there. */
+  note(at: number, bytes: number, method: CopyMethod): void {
+    this.bytesCopied += bytes;
+    this.#bytesBy[method] += bytes;
+    this.#dataEnd = Math.max(this.#dataEnd, at + bytes);
+  }
+
+  /** How most of the data got there. */
+  get method(): CopyMethod {
+    const { copied, copy_file_range, reflink } = this.#bytesBy;
+    if (reflink > copied + copy_file_range) return "reflink";
+    return copy_file_range > copied ? "copy_file_range" : "copied";
   }
 
   /** Zeroes are a hole, unless they share a sector of a disk with data. */

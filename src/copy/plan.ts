@@ -131,6 +131,9 @@ const OPTION_NAMES: readonly string[] = [
 /** Of `copy` alone. */
 const RESCUE_OPTION_NAMES: readonly string[] = ["map", "retries"];
 
+/** Options that ask for a look at the bytes, or say how they are to be read. */
+const LOOKS = ["chunkSize", "concurrency", "ranges", "sparse", "verify", "hash"] as const;
+
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
 /** The default for many targets. */
 const CHUNK_BYTES_LEAST = 2 ** 19;
@@ -165,6 +168,8 @@ export interface Reading extends Layout {
   /** Undefined: holes are read like data. */
   readonly holes: Holes | undefined;
   readonly skipErrors: boolean;
+  /** No option asks for a look at the bytes or says how they are to be read: the kernel may copy them. */
+  readonly isPlain: boolean;
   readonly hash: HashName | undefined;
   readonly verify: boolean;
 }
@@ -196,6 +201,7 @@ export async function planReading(
   const length = options.length ?? bytesBehind(sourceOffset, size);
   const spans = chosen ?? [{ begin: 0, end: length ?? Infinity }];
   const total = chosen?.reduce((sum, { begin, end }) => sum + end - begin, 0) ?? length;
+  const skipErrors = options.onReadError === "skip";
   const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
   const concurrency = isMadeUp(source, size) ? 1 : lanes(source, targets, wanted, chunkSize);
   return {
@@ -211,7 +217,8 @@ export async function planReading(
     buffers: targets.length === 1 ? concurrency : ahead(concurrency, chunkSize),
     grid,
     holes: holesOf(sourceOffset, size, targets, options),
-    skipErrors: options.onReadError === "skip",
+    skipErrors,
+    isPlain: !skipErrors && LOOKS.every((name) => (options[name] ?? false) === false),
     hash: options.hash,
     verify: options.verify === true,
   };

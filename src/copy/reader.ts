@@ -66,11 +66,11 @@ export class Reader {
     this.#receiver = receiver;
   }
 
-  /** Resolves when the last buffer has been handed over. Never rejects. */
-  async run(): Promise<void> {
+  /** Reads a file from `start` on, or a stream. Resolves when the last buffer has been handed over. Never rejects. */
+  async run(start: number): Promise<void> {
     const { source } = this.#reading;
     try {
-      if (source instanceof File) await this.#readFile(source);
+      if (source instanceof File) await this.#readFile(source, start);
       else await this.#readStream(source);
     } catch (error) {
       this.#receiver.fail(error);
@@ -84,11 +84,11 @@ export class Reader {
 
   // Files ---------------------------------------------------------------------------------------------
 
-  async #readFile(source: File): Promise<void> {
+  async #readFile(source: File, start: number): Promise<void> {
     const reads = new Gate(this.#reading.concurrency);
     const running = new Set<Promise<void>>();
     try {
-      for await (const chunk of this.#chunks(source)) {
+      for await (const chunk of this.#chunks(source, start)) {
         // A hole takes a buffer too: only so many chunks are under way.
         const buffer = await this.#acquire();
         if (buffer === undefined) break;
@@ -120,9 +120,9 @@ export class Reader {
     }
   }
 
-  #chunks(source: File): Iterable<Chunk> | AsyncIterable<Chunk> {
+  #chunks(source: File, start: number): Iterable<Chunk> | AsyncIterable<Chunk> {
     const { holes } = this.#reading;
-    if (holes === undefined) return chunksOf(this.#reading);
+    if (holes === undefined) return chunksOf(this.#reading, start);
     return chunksAroundHoles(this.#reading, source, holes, this.#scope);
   }
 

@@ -333,6 +333,7 @@ class Rescue implements RescueReceiver {
       bytesCopied: this.#destination.bytesCopied,
       bytesSkipped: this.#destination.bytesSkipped,
       prefix: Math.min(this.#prefix(), this.#destination.end),
+      method: this.#destination.method,
       durationMs: now() - this.#started,
       verified: this.#verified,
       digest: undefined,

@@ -9,6 +9,7 @@ import type { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
+import { copyInKernel } from "./kernel_copy.ts";
 import { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan, Reading } from "./plan.ts";
 import { type Filled, Reader, type Receiver } from "./reader.ts";
@@ -30,7 +31,7 @@ export function runCopy(
 /** With a signal aborted before the call, no I/O is done: the files are not even examined. */
 export function nothing(): CopyResult {
   return {
-    ...{ bytesCopied: 0, bytesSkipped: 0, prefix: 0, durationMs: 0 },
+    ...{ bytesCopied: 0, bytesSkipped: 0, prefix: 0, method: "copied", durationMs: 0 },
     ...{ verified: false, digest: undefined, readErrors: [] },
   };
 }
@@ -42,6 +43,7 @@ export function cancelled(reason: CancelReason, target: File): IoError {
 class CopyRun implements Receiver {
   /** The scope of every operation. */
   readonly #scope: CancelScope;
+  readonly #plans: readonly Plan[];
   readonly #pool: BufferPool;
   readonly #sums: Sums | undefined;
   readonly #digest: OrderedDigest;
@@ -56,6 +58,7 @@ class CopyRun implements Receiver {
     onProgress: OnProgress | undefined,
   ) {
     this.#scope = scope;
+    this.#plans = plans;
     this.#pool = new BufferPool({ size: reading.chunkSize, count: reading.buffers });
     this.#sums = reading.verify ? new Sums(reading.chunkSize) : undefined;
     const readErrors: ReadError[] = [];
@@ -82,13 +85,25 @@ class CopyRun implements Receiver {
     try {
       const { reason } = this.#scope;
       if (reason !== undefined) cancel(reason);
-      else await this.#reader.run();
+      else await this.#copy();
       return await Promise.all(this.#writers.map((writer) => this.#finish(writer)));
     } finally {
       registration.end();
       for (const state of states) state.reports.endTeller(this.#scope, state.order);
       this.#pool[Symbol.dispose]();
     }
+  }
+
+  /** One file onto another by the kernel, as far as possible, and the rest by reading and writing. */
+  async #copy(): Promise<void> {
+    const [plan, another] = this.#plans;
+    const [writer] = this.#writers;
+    if (plan === undefined || writer === undefined) return;
+    if (another === undefined) {
+      await copyInKernel(plan, this.#scope, (bytes, method) => writer.advance(bytes, method));
+    }
+    const { prefix } = writer;
+    if (!this.isOver() && !(prefix > 0 && prefix === plan.end)) await this.#reader.run(prefix);
   }
 
   async #finish(writer: Writer): Promise<PromiseSettledResult<CopyResult>> {

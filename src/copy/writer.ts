@@ -12,6 +12,7 @@ import type { Chunk } from "./chunks.ts";
 import { Destination } from "./destination.ts";
 import { endedBy } from "./ended_by.ts";
 import { Gate } from "./gate.ts";
+import type { KernelMethod } from "./kernel_copy.ts";
 import type { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan } from "./plan.ts";
 import { joined } from "./salvage.ts";
@@ -96,6 +97,23 @@ export class Writer {
     return work;
   }
 
+  /** The kernel has copied the next bytes. Returns whether more are wanted. */
+  advance(bytes: number, method: KernelMethod): boolean {
+    const begin = this.#prefix;
+    this.#destination.note(begin, bytes, method);
+    try {
+      this.#doneWith({ begin, previousEnd: begin }, bytes);
+    } catch (error) {
+      this.fail(error);
+    }
+    return this.#failure === undefined;
+  }
+
+  /** Contiguous bytes that are done. */
+  get prefix(): number {
+    return this.#prefix;
+  }
+
   /** When all has been read: writes what it still has, and ends the target. Never rejects. */
   async finish(): Promise<void> {
     const { target, sync } = this.#plan;
@@ -148,7 +166,7 @@ export class Writer {
     this.fail(error);
   }
 
-  #doneWith({ begin, previousEnd }: Chunk, bytes: number): void {
+  #doneWith({ begin, previousEnd }: Pick<Chunk, "begin" | "previousEnd">, bytes: number): void {
     this.#done.set(previousEnd, begin + bytes);
     let next = this.#done.get(this.#prefix);
     while (next !== undefined) {
@@ -170,6 +188,7 @@ export class Writer {
       bytesCopied: this.#destination.bytesCopied,
       bytesSkipped: this.#destination.bytesSkipped,
       prefix: this.#contained(),
+      method: this.#destination.method,
       durationMs: (this.#failedAt ?? now()) - this.#started,
       verified: this.#verified,
       digest: this.#failure === undefined ? this.#shared.digest.hex : undefined,

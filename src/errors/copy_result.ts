@@ -9,6 +9,9 @@ export interface ReadError {
   readonly code: string;
 }
 
+/** How bytes got to the target: see `CopyResult.method`. */
+export type CopyMethod = "copied" | "copy_file_range" | "reflink";
+
 export interface CopyResult {
   /** Bytes written. */
   readonly bytesCopied: number;
@@ -20,6 +23,11 @@ export interface CopyResult {
    * the first that is still to be tried.
    */
   readonly prefix: number;
+  /**
+   * How most of the bytes were copied. `copied`: read and written. `copy_file_range`: by the kernel, which may have
+   * shared blocks, too. `reflink`: not at all, since both files share the blocks until one of them is written to.
+   */
+  readonly method: CopyMethod;
   readonly durationMs: number;
   readonly verified: boolean;
   readonly digest: string | undefined;

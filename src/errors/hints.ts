@@ -24,6 +24,7 @@ const SYSCALLS: Readonly<Record<number, string>> = {
   [Kind.deviceCommand]: "device",
   [Kind.loopStatus]: "ioctl",
   [Kind.dataRanges]: "lseek",
+  [Kind.copyRange]: "copy_file_range",
   [Kind.unmount]: "umount",
 };
 
@@ -38,6 +39,7 @@ const WRITES: ReadonlySet<number> = new Set([
   Kind.allocate,
   Kind.discard,
   Kind.writeZeroes,
+  Kind.copyRange,
 ]);
 
 /** Operations that fail with EINVAL if they are misaligned. */

@@ -108,6 +108,7 @@ export async function openFile(
         refusal = detail;
       },
     });
+    init.state.dsync = (argument & abi.OpenFlag.dsync) !== 0;
     init.state.setUnalignedWrites(unaligned);
     return init;
   } catch (error) {

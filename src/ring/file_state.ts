@@ -27,6 +27,8 @@ export class FileState {
   readable = true;
   writable = true;
   direct = false;
+  /** Opened with `dsync`; unknown of a descriptor that was adopted. */
+  dsync = false;
   ownsFd = true;
   unalignedWrites: "reject" | "rmw" = "reject";
   alignment: Alignment = { memory: 1, offset: 1, length: 1 };

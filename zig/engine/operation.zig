@@ -154,7 +154,7 @@ pub const Operation = struct {
     /// Whether a later sync of the same file must wait for it.
     pub fn changesMedium(operation: *const Operation) bool {
         return switch (operation.kind) {
-            .write, .writev, .truncate, .allocate, .discard, .write_zeroes => true,
+            .write, .writev, .truncate, .allocate, .discard, .write_zeroes, .copy_range => true,
             else => false,
         };
     }

@@ -69,6 +69,7 @@ fn memoryOf(operation: *const Operation) Memory {
         .attach_image => .of(abi.ImageInfo),
         .loop_status => .of(abi.LoopStatus),
         .data_ranges => .of(abi.DataRanges),
+        .copy_range => .of(abi.RangeCopy),
         .unmount => .{ .bytes = 1 },
         .device_command => memoryOfCommand(operation),
         .sync_all, .sync_data, .close, .truncate, .allocate, .invalidate_cache => .{},

@@ -8,6 +8,7 @@ const operation_file = @import("../engine/operation.zig");
 const negative = @import("../os/os.zig").negative;
 const Operation = operation_file.Operation;
 const Iovec = @import("../os/iovec.zig").Iovec;
+const RangeCopy = @import("../os/range_copy.zig").RangeCopy;
 
 /// Returns bytes for transfers, 0 for the rest, or a negative errno. Reads the operation and its
 /// memory; writes `detail` and, for queries, the struct at `address`. `system` is an `os/` file,
@@ -32,6 +33,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .loop_status => call(system, "loopStatus", .{ operation.argument, at(abi.LoopStatus, operation) }),
         .data_ranges => dataRanges(system, operation),
         .unmount => call(system, "unmount", .{ pathAt(operation), operation.argument }),
+        .copy_range => copyRange(system, operation),
         .device_command => negative(.OPNOTSUPP),
     };
 }
@@ -95,6 +97,27 @@ fn dataRanges(system: anytype, operation: *Operation) isize {
     return call(system, "dataRanges", .{ operation.fd, operation.argument != 0, end, answer });
 }
 
+fn copyRange(system: anytype, operation: *Operation) isize {
+    const copy = at(abi.RangeCopy, operation);
+    copy.copied = 0;
+    const method = std.enums.fromInt(abi.CopyMethod, operation.argument) orelse return negative(.INVAL);
+    if (copy.source_offset > std.math.maxInt(i64) - operation.length) return negative(.INVAL);
+    while (copy.copied < operation.length) {
+        const rest: RangeCopy = .{
+            .source_fd = copy.source_fd,
+            .source_offset = copy.source_offset + copy.copied,
+            .fd = operation.fd,
+            .offset = operation.offset + copy.copied,
+            .length = operation.length - copy.copied,
+        };
+        const result = call(system, "copyRange", .{ method, rest });
+        if (result == 0) break;
+        if (result < 0) return if (copy.copied == 0) result else 0;
+        copy.copied += @intCast(result);
+    }
+    return 0;
+}
+
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
     var method: abi.Method = .none;
     const fd = operation.fd;
@@ -109,6 +132,31 @@ fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
 
 fn pathAt(operation: *const Operation) [*:0]const u8 {
     return @ptrFromInt(operation.address);
+}
+
+test "a range copy that fails on its way ends with what it has" {
+    const Partly = struct {
+        pub fn copyRange(_: abi.CopyMethod, copy: RangeCopy) isize {
+            if (copy.source_offset >= 130) return if (copy.fd == 1) negative(.IO) else 0;
+            return @intCast(@min(copy.length, 10));
+        }
+    };
+    var copy: abi.RangeCopy = .{ .source_offset = 100, .copied = 7, .source_fd = 3, .reserved = 0 };
+    var operation: Operation = .{ .index = 0, .kind = .copy_range, .address = @intFromPtr(&copy) };
+    for ([_]u64{ 0, 25, 40, 40 }, [_]i32{ 1, 1, 1, 2 }, [_]u64{ 0, 25, 30, 30 }) |length, fd, copied| {
+        operation.length = length;
+        operation.fd = fd;
+        try std.testing.expectEqual(0, copyRange(Partly, &operation));
+        try std.testing.expectEqual(copied, copy.copied);
+    }
+    copy.source_offset = 130;
+    operation.fd = 1;
+    try std.testing.expectEqual(negative(.IO), copyRange(Partly, &operation));
+    copy.source_offset = std.math.maxInt(i64) - 39;
+    try std.testing.expectEqual(negative(.INVAL), copyRange(Partly, &operation));
+    copy.source_offset = 100;
+    operation.argument = 9;
+    try std.testing.expectEqual(negative(.INVAL), copyRange(Partly, &operation));
 }
 
 fn at(comptime T: type, operation: *const Operation) *T {

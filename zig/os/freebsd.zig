@@ -4,6 +4,7 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const data_ranges = @import("data_ranges.zig");
+const RangeCopy = @import("range_copy.zig").RangeCopy;
 const unix = @import("unix.zig");
 const c = std.c;
 const E = std.posix.E;
@@ -42,6 +43,8 @@ pub const FIOSEEKHOLE = 0xc0086662;
 /// sys/fcntl.h
 pub const POSIX_FADV_DONTNEED = 4;
 pub const SPACECTL_DEALLOC = 1;
+/// 13.0-RELEASE (sys/param.h): copy_file_range(2).
+const osreldate_13_0 = 1300139;
 /// 14.0-RELEASE (sys/param.h): fspacectl(2).
 const osreldate_14_0 = 1400097;
 
@@ -58,6 +61,7 @@ pub const SpaceRange = extern struct { offset: i64, len: i64 };
 extern "c" fn sysctl(name: [*]const c_int, len: c_uint, old: ?*anyopaque, old_len: ?*usize, new: ?*const anyopaque, new_len: usize) c_int;
 extern "c" fn posix_fadvise(fd: c_int, offset: i64, length: i64, advice: c_int) c_int;
 extern "c" fn posix_fallocate(fd: c_int, offset: i64, length: i64) c_int;
+const CopyFileRange = fn (c_int, ?*i64, c_int, ?*i64, usize, c_uint) callconv(.c) isize;
 const FSpaceCtl = fn (c_int, c_int, *const SpaceRange, c_int, ?*SpaceRange) callconv(.c) c_int;
 
 /// sysctl(3): "The name-to-number translation". sysctlbyname(3) has become a system call of its own
@@ -262,6 +266,18 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
     }
     method.* = .punch;
     return deallocate(fd, offset, length);
+}
+
+/// copy_file_range(2), which is missing before 13.0 and shares blocks where the file system can: both
+/// the symbol and the kernel version are checked, because an unknown call kills the process (SIGSYS).
+pub fn copyRange(method: abi.CopyMethod, copy: RangeCopy) isize {
+    const copy_file_range = @extern(?*const CopyFileRange, .{ .name = "copy_file_range", .linkage = .weak });
+    const release = sysctlNumber("kern.osreldate") orelse 0;
+    const call = copy_file_range orelse return negative(.OPNOTSUPP);
+    if (release < osreldate_13_0 or method != .copy_file_range) return negative(.OPNOTSUPP);
+    var from: i64 = @intCast(copy.source_offset);
+    var to: i64 = @intCast(copy.offset);
+    return unix.signed(call(copy.source_fd, &from, copy.fd, &to, copy.length, 0));
 }
 
 /// fspacectl(2) is missing before 14: both the symbol and the kernel version are checked, because

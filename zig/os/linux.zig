@@ -356,6 +356,7 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
 }
 
 pub const dataRanges = @import("linux_data_ranges.zig").dataRanges;
+pub const copyRange = @import("linux_range_copy.zig").copyRange;
 pub const geometry = disk.geometry;
 pub const discard = disk.discard;
 pub const writeZeroes = disk.writeZeroes;

@@ -63,7 +63,7 @@ const Wanted = struct {
         return switch (@as(abi.Kind, @enumFromInt(row.kind))) {
             .read, .write => .{ .bytes = row.length },
             .readv, .writev => .{ .bytes = 1, .alignment = 8 },
-            .open, .stat, .probe, .geometry, .loop_status, .data_ranges => .{ .bytes = 1, .alignment = 8 },
+            .open, .stat, .probe, .geometry, .loop_status, .data_ranges, .copy_range => .{ .bytes = 1, .alignment = 8 },
             .attach_image => .{ .bytes = 1, .alignment = 4 },
             .unmount => .{ .bytes = 1 },
             .device_command => switch (row.argument) {
