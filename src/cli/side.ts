@@ -4,7 +4,7 @@ import type { CancelScope } from "../cancellation/scope.ts";
 import { type Pieces, streamPieces } from "../copy/in_step.ts";
 import { Input } from "../copy/input.ts";
 import { File } from "../file/file.ts";
-import { piecesOf } from "../file/read_ahead.ts";
+import { HASHED_BYTES, piecesOf } from "../file/read_ahead.ts";
 import type { Packing } from "./contents.ts";
 import { usage } from "./exit.ts";
 import { type Place, refuseBeyond } from "./places.ts";
@@ -17,6 +17,8 @@ export interface Sizes {
   /** Bytes of one read, and reads ahead. */
   readonly bs: number;
   readonly depth: number;
+  /** Whether what is read is hashed. */
+  readonly hash: boolean;
 }
 
 export class Side implements AsyncDisposable {
@@ -54,13 +56,17 @@ export class Side implements AsyncDisposable {
   }
 
   /** What it has from `offset` on, at most `length` bytes. */
-  pieces({ length, bs, depth }: Sizes, scope: CancelScope): Pieces {
+  pieces({ length, bs, depth, hash }: Sizes, scope: CancelScope): Pieces {
     const from = this.#data;
     const start = this.#source.start + this.offset;
     const spans = [{ begin: 0, end: Math.min(length, this.rest) }];
     if (from instanceof Input) return streamPieces(from, start, spans);
     const region = { start, spans, isKnown: !this.inOrder };
-    return piecesOf(from, region, scope, { chunkSize: bs, depth });
+    return piecesOf(from, region, scope, {
+      chunkSize: bs,
+      depth,
+      holeSize: hash ? HASHED_BYTES : Infinity,
+    });
   }
 
   /** Ends a pending read of a stream. */

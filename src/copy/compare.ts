@@ -18,7 +18,7 @@ import { traced } from "../errors/call_site.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { Meter, type Progress } from "../file/progress.ts";
-import { piecesOf, type Region, regionOf, spanBytes } from "../file/read_ahead.ts";
+import { HASHED_BYTES, piecesOf, type Region, regionOf, spanBytes } from "../file/read_ahead.ts";
 import { now } from "../native/clock.ts";
 import { Differences } from "./differences.ts";
 import { endedBy } from "./ended_by.ts";
@@ -189,7 +189,8 @@ class Comparison {
     const region = await regionOf(source, sourceOffset, spans);
     if (!isWhole && spanBytes(region.spans) < spanBytes(spans))
       throw this.#sourceEnds(region.spans);
-    await using cursor = new Cursor(piecesOf(source, region, scope));
+    const holeSize = this.#digest === undefined ? Infinity : HASHED_BYTES;
+    await using cursor = new Cursor(piecesOf(source, region, scope, { holeSize }));
     await this.#compare(cursor, region.spans);
   }
 

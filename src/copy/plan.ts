@@ -148,8 +148,8 @@ export const CONCURRENCY_MAX: number = 1024;
 const LANES_MIN = 2;
 /** Alignment of holes in bytes: a page, a multiple of the sectors of any device. */
 const HOLE_GRID_BYTES = 4096;
-/** Zeroed by a disk in one request, in bytes: seconds at most, in which it cannot be stopped. */
-const DISK_HOLE_BYTES_MAX = 64 * 2 ** 20;
+/** Zeroed by a disk in one request, or hashed, in bytes: seconds at most, without progress or a way to stop it. */
+const SLOW_HOLE_BYTES_MAX = 64 * 2 ** 20;
 
 /** What is read, and how; the same for every target. */
 export interface Reading extends Layout {
@@ -277,9 +277,9 @@ function holesOf(
   options: CommonOptions,
 ): Holes | undefined {
   if (size === undefined || !targets.every((target) => hasHoles(target, options))) return undefined;
-  const isDisk = targets.some(({ kind }) => kind === "disk");
+  const isSlow = options.hash !== undefined || targets.some(({ kind }) => kind === "disk");
   const sourceBytes = Math.max(0, size - Number(sourceOffset));
-  return { sourceOffset, sourceBytes, most: isDisk ? DISK_HOLE_BYTES_MAX : Infinity };
+  return { sourceOffset, sourceBytes, most: isSlow ? SLOW_HOLE_BYTES_MAX : Infinity };
 }
 
 function gridOf(target: File, options: CommonOptions): number {

@@ -56,7 +56,8 @@ export async function* partsWritten(
     }
     const spans = [{ begin, end: begin + length }];
     const region = { start: targetOffset, spans, isKnown: true };
-    for await (const part of partsOf(target, region, scope, chunkSize)) yield { ...part, index };
+    for await (const part of partsOf(target, region, scope, { chunkSize }))
+      yield { ...part, index };
   }
 }
 

@@ -18,7 +18,14 @@ import { checkHashName, Digest, type HashName } from "../common/digest.ts";
 import { FileKind, Kind } from "../native/abi.gen.ts";
 import { openFileOf } from "./open_file.ts";
 import { Meter, type Progress } from "./progress.ts";
-import { piecesOf, type Region, regionOf, type Source, spanBytes } from "./read_ahead.ts";
+import {
+  HASHED_BYTES,
+  piecesOf,
+  type Region,
+  regionOf,
+  type Source,
+  spanBytes,
+} from "./read_ahead.ts";
 
 export interface HashOptions {
   /** Position of the first byte. Default 0. */
@@ -97,7 +104,7 @@ export async function hashOf(
   using meter = new Meter(onProgress, "hash", total, (error) => failed.abort(error));
   const isOver = (): boolean => failed.signal.aborted || scope?.reason !== undefined;
   const digest = new Digest(name);
-  for await (const piece of piecesOf(file, region, scope)) {
+  for await (const piece of piecesOf(file, region, scope, { holeSize: HASHED_BYTES })) {
     await digest.update(piece.data ?? piece.length, isOver);
     scope?.throwIfCancelled({ syscall: "read", path: open.state.path });
     failed.signal.throwIfAborted();

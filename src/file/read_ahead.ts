@@ -37,10 +37,10 @@ export interface Piece<P extends Part = Part> {
   readonly data: Bytes | undefined;
 }
 
-/** Bytes of one read, ... */
-export const CHUNK_BYTES: number = 512 * 1024;
-/** ... and reads ahead: together half of what a ring may have in the kernel at once. */
-export const READS_AHEAD: number = 8;
+const CHUNK_BYTES = 512 * 1024;
+const READS_AHEAD = 8;
+/** Zeroes of a hole that are hashed between two reports of progress: about 50 ms. */
+export const HASHED_BYTES: number = 64 * 2 ** 20;
 /** Shorter holes are read: that costs less than another request. */
 export const HOLE_BYTES_MIN: number = 64 * 1024;
 
@@ -79,7 +79,7 @@ export async function* piecesOf(
   file: Source,
   region: Region,
   scope: CancelScope | undefined,
-  { chunkSize, depth }: { chunkSize: number; depth: number } = SIZES,
+  { chunkSize = CHUNK_BYTES, depth = READS_AHEAD, holeSize = Infinity }: Sizes = {},
 ): AsyncGenerator<Piece> {
   const bytes = spanBytes(region.spans);
   if (bytes === 0) return;
@@ -88,29 +88,39 @@ export async function* piecesOf(
   const size = roundUp(Math.min(chunk, bytes), unit);
   const count = region.isKnown ? Math.min(depth, Math.ceil(bytes / size) + 1) : 1;
   using pool = new BufferPool({ size, count });
-  yield* readAhead(file, region.start, partsOf(file, region, scope, chunk), pool, scope);
+  const parts = partsOf(file, region, scope, { chunkSize: chunk, holeSize });
+  yield* readAhead(file, region.start, parts, pool, scope);
 }
 
-const SIZES = { chunkSize: CHUNK_BYTES, depth: READS_AHEAD };
+/** How a file is read. */
+export interface Sizes {
+  /** Bytes of one read. Default 512 KiB. */
+  readonly chunkSize?: number;
+  /** Reads ahead. Default 8: together half of what a ring may have in the kernel at once. */
+  readonly depth?: number;
+  /** Bytes of a hole that are one piece: `HASHED_BYTES` if zeroes take time. Default Infinity. */
+  readonly holeSize?: number;
+}
 
 /** Holes, and chunks of data that begin on the grid of the file, as far as possible. */
 export async function* partsOf(
   file: Source,
   { start, spans, isKnown }: Region,
   scope: CancelScope | undefined,
-  chunkSize: number,
+  { chunkSize, holeSize = Infinity }: { chunkSize: number; holeSize?: number },
 ): AsyncGenerator<Part> {
   for (const span of spans) {
     let done = span.begin;
     const from = addOffset(start, done);
     const length = span.end - done;
-    const ranges = isKnown
-      ? dataIn(openFileOf(file), from, length, scope)
-      : [{ offset: 0, length }];
+    const ranges =
+      isKnown && length >= HOLE_BYTES_MIN
+        ? dataIn(openFileOf(file), from, length, scope)
+        : [{ offset: 0, length }];
     for await (const range of ranges) {
       const hole = span.begin + range.offset - done;
       if (hole >= HOLE_BYTES_MIN) {
-        yield { begin: done, length: hole, isHole: true };
+        yield* holes(done, hole, holeSize);
         done += hole;
       }
       const end = span.begin + range.offset + range.length;
@@ -121,7 +131,13 @@ export async function* partsOf(
         done += bytes;
       }
     }
-    if (done < span.end) yield { begin: done, length: span.end - done, isHole: true };
+    if (done < span.end) yield* holes(done, span.end - done, holeSize);
+  }
+}
+
+function* holes(begin: number, length: number, most: number): Generator<Part> {
+  for (let done = 0; done < length; done += most) {
+    yield { begin: begin + done, length: Math.min(most, length - done), isHole: true };
   }
 }
 

@@ -12,7 +12,15 @@ import {
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { type ByteRange, copy, File, type HashName, type Progress, Ring } from "../../src/index.ts";
+import {
+  type ByteRange,
+  compare,
+  copy,
+  File,
+  type HashName,
+  type Progress,
+  Ring,
+} from "../../src/index.ts";
 import { simulatedDevice } from "../../src/testing/index.ts";
 import { noLinux, testUnless, unless, without } from "../support/conditions.ts";
 import { pattern } from "../support/devices.ts";
@@ -327,6 +335,22 @@ describe("hash", () => {
       throw failure;
     };
     expect(await rejection(file.hash("sha256", { onProgress }))).toBe(failure);
+  });
+
+  test("tells its progress while the zeroes of one hole are hashed", async () => {
+    using dir = new TempDir();
+    await using file = await File.open(sparse(dir, "f", 8 * TIB, []));
+    const controller = new AbortController();
+    const { signal } = controller;
+    const onProgress = ({ bytes, total }: Progress<"hash">): void => {
+      expect(total).toBe(8 * TIB);
+      if (bytes > 0) controller.abort();
+    };
+    await ioError(file.hash("sha1", { signal, onProgress }), "ABORT_ERR");
+    await ioError(
+      compare(file, file, { signal: AbortSignal.any([AbortSignal.timeout(30)]), hash: "md5" }),
+      "ABORT_ERR",
+    );
   });
 
   test("wrong arguments, aborted before and while zeroes are hashed", async () => {
