@@ -56,15 +56,19 @@ export function watchBlockDevices(options: WatchBlockDevicesOptions = {}): Block
   return new DeviceWatch(checkIoOptions({ signal }).signal, checkSince(since));
 }
 
-function checkSince(since: unknown): readonly BlockDeviceInfo[] | undefined {
+/** The devices by path. Each is read once: a getter may return something else next time. */
+function checkSince(since: unknown): Map<string, BlockDeviceInfo> | undefined {
   if (since === undefined) return undefined;
-  const isInfo = (device: unknown): boolean =>
-    typeof device === "object" &&
-    device !== null &&
-    "path" in device &&
-    typeof device.path === "string";
-  if (Array.isArray(since) && since.every(isInfo)) return [...since];
-  throw argumentType("options.since", "an array of BlockDeviceInfo", since);
+  if (!Array.isArray(since)) throw argumentType("options.since", "an array", since);
+  const known = new Map<string, BlockDeviceInfo>();
+  for (const [index, device] of [...since].entries()) {
+    const copy: Partial<BlockDeviceInfo> = { ...device };
+    if (typeof copy.path !== "string") {
+      throw argumentType(`options.since[${index}]`, "a BlockDeviceInfo", device);
+    }
+    known.set(copy.path, copy as BlockDeviceInfo);
+  }
+  return known;
 }
 
 /** What was announced of one disk since it was last described. */
@@ -100,7 +104,7 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
   #failure: { readonly error: unknown } | undefined;
   #registration: Registration | undefined;
 
-  constructor(signal: AbortSignal | undefined, since: readonly BlockDeviceInfo[] | undefined) {
+  constructor(signal: AbortSignal | undefined, since: Map<string, BlockDeviceInfo> | undefined) {
     const scope = cancelScope({ signal });
     if (scope?.reason !== undefined) {
       this.#abort(scope.reason);
@@ -160,7 +164,7 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
 
   // Looking ---------------------------------------------------------------------------------------
 
-  async #look(since: readonly BlockDeviceInfo[] | undefined): Promise<void> {
+  async #look(since: Map<string, BlockDeviceInfo> | undefined): Promise<void> {
     const present = await allDevices();
     if (since === undefined) {
       this.#known = byPath(present);
@@ -170,12 +174,11 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
       }
       return;
     }
-    const known = byPath(since);
+    this.#known = since;
     // What a list leaves out is no news.
     for (const device of present) {
-      if (!isListed(device) && !known.has(device.path)) known.set(device.path, device);
+      if (!isListed(device) && !since.has(device.path)) since.set(device.path, device);
     }
-    this.#known = known;
     this.#compare(present);
   }
 
@@ -316,7 +319,9 @@ function isSame(before: BlockDeviceInfo, now: BlockDeviceInfo): boolean {
   return Bun.deepEquals(withoutMounts(before), withoutMounts(now));
 }
 
+/** `device` may be the caller's. */
 function withoutMounts(device: BlockDeviceInfo): object {
-  const partitions = device.partitions.map(withoutMounts);
-  return { ...device, mounts: [], allMounts: [], system: false, partitions };
+  const { partitions, ...rest }: Partial<BlockDeviceInfo> = { ...device };
+  const parts = Array.isArray(partitions) ? partitions.map(withoutMounts) : [];
+  return { ...rest, mounts: [], allMounts: [], system: false, partitions: parts };
 }

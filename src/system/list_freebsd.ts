@@ -3,7 +3,7 @@
 // (test/device/list_devices.test.ts).
 
 import type { BlockDeviceInfo } from "./device_info.ts";
-import { isSystemMount } from "./mounts.ts";
+import { isSystemMount, unescapedPath } from "./mounts.ts";
 
 /** The output of the three commands. */
 export interface FreebsdAnswers {
@@ -112,7 +112,7 @@ function lines(text: string): string[][] {
   return text
     .split("\n")
     .filter((line) => line.trim() !== "")
-    .map((line) => line.trim().split(/\s+/));
+    .map((line) => line.trim().split(/\s+/).map(unescapedPath));
 }
 
 function providersOf(classBody: string): Provider[] {

@@ -101,16 +101,16 @@ export function parseMountInfo(text: string): Mount[] {
     const writes = !superOptions.split(",").includes("ro");
     mounts.push({
       ...{ id: Number(id), parent: Number(parent), numbers, type, writes },
-      mountPoint: unescaped(mountPoint),
+      mountPoint: unescapedPath(mountPoint),
       // bcachefs joins its devices.
-      sources: type === "bcachefs" ? unescaped(source).split(":") : [unescaped(source)],
+      sources: type === "bcachefs" ? unescapedPath(source).split(":") : [unescapedPath(source)],
     });
   }
   return mounts;
 }
 
-/** Blanks and backslashes are written as three octal digits. */
-function unescaped(text: string): string {
+/** Blanks and backslashes are written as three octal digits, here and in fstab(5). */
+export function unescapedPath(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),
   );
@@ -133,6 +133,6 @@ export async function readSwaps(paths: SystemPaths): Promise<string[]> {
   });
   return lines
     .slice(1)
-    .map((line) => unescaped(line.split(/[ \t]/)[0] ?? ""))
+    .map((line) => unescapedPath(line.split(/[ \t]/)[0] ?? ""))
     .filter((path) => path !== "");
 }

@@ -382,7 +382,9 @@ test("FreeBSD's GEOM tree", () => {
     </geom></class></mesh>`;
   const list = parseFreebsd({
     confxml,
-    mounts: "/dev/ada0p2\t\t/\t\t\tufs\trw\t1 1\ndevfs /dev devfs rw 0 0\n",
+    mounts:
+      "/dev/ada0p2\t\t/\t\t\tufs\trw\t1 1\ndevfs /dev devfs rw 0 0\n" +
+      "/dev/ada0p1\t\t/mnt/a\\040b\t\tufs\trw\t2 2\n",
     swaps: "Device:       1K-blocks     Used:\n/dev/da0      1024     0\n",
   });
   expect(list.map(({ path }) => path)).toEqual(["/dev/ada0", "/dev/da0"]);
@@ -397,7 +399,7 @@ test("FreeBSD's GEOM tree", () => {
     mounts: [],
   });
   expect(list[0]?.partitions).toMatchObject([
-    { path: "/dev/ada0p1", size: 524288, mounts: [], system: false },
+    { path: "/dev/ada0p1", size: 524288, mounts: ["/mnt/a b"], system: false },
     { path: "/dev/ada0p2", size: 1048576, mounts: ["/"], system: true },
   ]);
   expect(list[1]).toMatchObject({
@@ -408,9 +410,11 @@ test("FreeBSD's GEOM tree", () => {
     system: true,
   });
   const mounted = "/dev/ada0p2 is mounted at /; unmount it first";
-  expect(explainListed(list, "/dev/ada0")).toBe(mounted);
+  const first = "/dev/ada0p1 is mounted at '/mnt/a b'; unmount it first";
+  expect(explainListed(list, "/dev/ada0")).toBe(first);
+  expect(explainListed(list, "/dev/ada0p1")).toBe(first);
   expect(explainListed(list, "/dev/ada0p2")).toBe(mounted);
-  expect(explainListed(list, "/dev/ada0p1")).toBeUndefined();
+  expect(list[0]?.allMounts).toEqual(["/mnt/a b", "/"]);
   expect(explainListed(list, "/dev/da0")).toBe("/dev/da0 is used as swap space; see swapctl(8)");
   expect(explainListed(list, "/dev/cd0")).toBeUndefined();
 });

@@ -212,6 +212,27 @@ describe("tells", () => {
     expect(events.at(-1)).toEqual(["change", idle.path, 0]);
   });
 
+  testUnless(
+    loopMissing,
+    "the differences to a list that went through JSON, or is incomplete",
+    async () => {
+      await using loop = new OwnLoop();
+      await loop.attach();
+      await using idle = new OwnLoop();
+      const since = JSON.parse(JSON.stringify(await listBlockDevices()));
+      await using same = watchBlockDevices({ since });
+      idle.announce();
+      const seen: (string | undefined)[] = [];
+      while (seen.at(-1) !== idle.path) seen.push((await same.next()).value?.device.path);
+      expect(seen).not.toContain(loop.path);
+      const partial = [{ path: loop.path, partitions: [null] }, { path: "/dev/gone" }];
+      await using other = watchBlockDevices({ since: partial as never });
+      const gone = { type: "remove", device: { path: "/dev/gone" } };
+      expect((await other.next()).value).toEqual(gone as never);
+      expect(await until(other, loop, () => true)).toMatchObject({ type: "change" });
+    },
+  );
+
   testUnless(loopMissing, "first all disks, since an empty list", async () => {
     await using loop = new OwnLoop();
     await loop.attach();
@@ -387,6 +408,7 @@ describe("ends", () => {
 
 test("wrong options are refused at the call", () => {
   const wrong: unknown[] = [null, { signals: 1 }, { signal: {} }, { since: {} }, { since: [1] }];
+  wrong.push({ since: [null] }, { since: new Array(2) }, { since: [{ path: 1 }] });
   for (const options of wrong) {
     expect(() => watchBlockDevices(options as object)).toThrow(TypeError);
   }

@@ -29,7 +29,7 @@ import {
 } from "./values.ts";
 
 const { BlockDevice, File, Ring, BufferPool, IoError, allocBuffer } = api;
-const { compare, copy, copyToAll, listBlockDevices, scan } = api;
+const { compare, copy, copyToAll, listBlockDevices, scan, watchBlockDevices } = api;
 
 type Call = (random: Random) => unknown;
 /** A file as a caller without types sees it. */
@@ -374,7 +374,14 @@ export class ApiFuzz {
       Promise.resolve(device(r)?.rereadPartitions()),
     );
     this.#add("BlockDevice.geometry", 1, (r) => device(r)?.geometry, false);
-    this.#add("listBlockDevices", 1, () => listBlockDevices());
+    this.#add("listBlockDevices", 1, (r) =>
+      listBlockDevices((r.chance(0.5) ? {} : { loop: odd(r) }) as object),
+    );
+    this.#add("watchBlockDevices", 1, async (r) => {
+      const options = { since: r.chance(0.5) ? [] : odd(r), signal: AbortSignal.timeout(50) };
+      await using watch = watchBlockDevices(options as object);
+      await watch.next();
+    });
   }
 
   #addLongTargets(): void {
