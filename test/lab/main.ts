@@ -8,11 +8,12 @@ import { Matrix } from "./matrix.ts";
 
 const HELP = `npm run lab -- [options]
 
-  --kernel NAME    ${Object.keys(KERNELS).join(", ")} (default: distribution)
+  --kernel NAME    ${Object.keys(KERNELS).join(", ")} (default: distribution);
+                   may be repeated
   --arch ARCH      x64 (default) or arm64
   --only NAME      only the files of test/lab/guest/tests whose names contain NAME; may be repeated
   --backend NAME   io_uring or threads (default: both); may be repeated
-  --matrix         all kernels in turn; records the table of docs/platforms.md
+  --record         puts what came of it into the table of docs/platforms.md
   --keep           leaves a shell of the machine on this terminal when the tests have ended
 
 LAB_CUTS=50 in the environment: power cuts of each kind (default 10). LAB_SEED: replays those of another run.
@@ -20,12 +21,12 @@ LAB_CUTS=50 in the environment: power cuts of each kind (default 10). LAB_SEED: 
 
 const { values } = parseArgs({
   options: {
-    kernel: { type: "string", default: "distribution" },
+    kernel: { type: "string", multiple: true, default: ["distribution"] },
     arch: { type: "string", default: "x64" },
     only: { type: "string", multiple: true, default: [] },
     backend: { type: "string", multiple: true, default: ["io_uring", "threads"] },
     keep: { type: "boolean", default: false },
-    matrix: { type: "boolean", default: false },
+    record: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -36,8 +37,9 @@ function refuse(text: string): never {
 }
 
 if (values.help) refuse(HELP);
-const { arch, kernel } = values;
-if (!(kernel in KERNELS)) refuse(`no kernel is named ${kernel}\n\n${HELP}`);
+const { arch, kernel: kernels } = values;
+for (const kernel of kernels)
+  if (!(kernel in KERNELS)) refuse(`no kernel is named ${kernel}\n\n${HELP}`);
 if (arch !== "x64" && arch !== "arm64") refuse(`no architecture is named ${arch}\n\n${HELP}`);
 const { only, keep, backend: backends } = values;
 const environment: Record<string, string> = {};
@@ -50,11 +52,9 @@ const matrix = new Matrix();
 const hear: LabOptions["hear"] = (release, backend, { cases }) =>
   matrix.add(release.replace(/^(\d+\.\d+).*/, "$1"), backend, cases);
 const counts = noCounts();
-const all = ["5.10", "6.1", "6.12", "newest"];
-
-for (const one of values.matrix ? all : [kernel])
-  add(counts, await lab({ arch, kernel: one, only, keep, backends, environment, say, hear }));
-if (values.matrix) matrix.record();
+for (const kernel of kernels)
+  add(counts, await lab({ arch, kernel, only, keep, backends, environment, say, hear }));
+if (values.record) matrix.record();
 if (counts.failures.length > 0)
   console.error(`\n== What failed\n\n${counts.failures.join("\n\n")}`);
 console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
