@@ -6,6 +6,7 @@ import { ensureLibrary } from "../../scripts/build.ts";
 import { counted } from "../../scripts/suite/bun_tests.ts";
 import { root } from "../../scripts/suite/command.ts";
 import { add, addReason, type Counts, fail, noCounts } from "../../scripts/suite/counts.ts";
+import { Random } from "../support/random.ts";
 import { recordsOf } from "./guest/records.ts";
 import { Commands } from "./host/commands.ts";
 import { allDisks, type Disk } from "./host/disks.ts";
@@ -14,7 +15,6 @@ import { initramfs, missingPrograms } from "./host/initramfs.ts";
 import { type Arch, fetchKernel } from "./host/kernels.ts";
 import { isAccelerated, Machine, type MachineOptions, noEmulator } from "./host/machine.ts";
 import { rootImage } from "./host/root_image.ts";
-import { generator } from "./host/volatile_disk.ts";
 
 export interface LabOptions {
   kernel: string;
@@ -24,7 +24,7 @@ export interface LabOptions {
   /** A shell when they have ended. */
   keep: boolean;
   backends: readonly string[];
-  /** Of the tests: LAB_CUTS (power cuts of each kind) and LAB_SEED. */
+  /** Of the tests: LAB_CUTS (power cuts of each kind), LAB_MINUTES (of the soak), LAB_SEED. */
   environment: Record<string, string>;
   say(line: string): void;
   /** What a file of tests did on a kernel, by its release, and a backend. */
@@ -103,8 +103,12 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
       for (const file of files(options.only)) {
         const seconds = Math.round((performance.now() - started) / 1000);
         options.say(`\n== ${seconds} s: ${file} on ${backend}`);
-        const environment = { ...options.environment, BUN_AIO_BACKEND: backend };
-        const counts = await session.run(file, environment, FILE_MS[pace]);
+        const environment: Record<string, string> = {
+          ...options.environment,
+          BUN_AIO_BACKEND: backend,
+        };
+        const limitMs = FILE_MS[pace] + Number(environment["LAB_MINUTES"] ?? 0) * 60_000;
+        const counts = await session.run(file, environment, limitMs);
         options.hear?.(up, backend, counts);
         add(total, counts);
       }
@@ -190,7 +194,7 @@ class Session implements AsyncDisposable {
     await this.#machine.tellAgent({ job: { file, environment: {} } });
     for (let waited = 0; this.#commands.acknowledged === 0 && waited < 120_000; waited += 10)
       await Bun.sleep(10);
-    await Bun.sleep(generator(seed)() * 1000);
+    await Bun.sleep(new Random(seed).below(1000));
     this.#machine.kill();
     await this.#machine.ended;
     return this.#commands.acknowledged;

@@ -16,7 +16,8 @@ const HELP = `npm run lab -- [options]
   --record         puts what came of it into the table of docs/platforms.md
   --keep           leaves a shell of the machine on this terminal when the tests have ended
 
-LAB_CUTS=50 in the environment: power cuts of each kind (default 10). LAB_SEED: replays those of another run.
+In the environment: LAB_CUTS, power cuts of each kind (default 10); LAB_MINUTES of the soak (default 0.25); LAB_SEED
+replays what another run chose.
 `;
 
 const { values } = parseArgs({
@@ -43,7 +44,7 @@ for (const kernel of kernels)
 if (arch !== "x64" && arch !== "arm64") refuse(`no architecture is named ${arch}\n\n${HELP}`);
 const { only, keep, backend: backends } = values;
 const environment: Record<string, string> = {};
-for (const name of ["LAB_CUTS", "LAB_SEED"]) {
+for (const name of ["LAB_CUTS", "LAB_MINUTES", "LAB_SEED"]) {
   const value = process.env[name];
   if (value !== undefined) environment[name] = value;
 }

@@ -1,6 +1,8 @@
 // A disk with a volatile write cache: what was written since the last flush survives a power cut or not, each sector
 // by itself, as the seed says. Drives promise no more (a sector is written whole or not at all).
 
+import { Random } from "../../support/random.ts";
+
 const SECTOR = 512;
 
 export class VolatileDisk {
@@ -13,7 +15,7 @@ export class VolatileDisk {
   #isOn = true;
   /** Requests until the cut; `Infinity`: none. */
   #left = Number.POSITIVE_INFINITY;
-  #random: () => number = Math.random;
+  #random = new Random(0);
 
   constructor(bytes: number) {
     this.#medium = new Uint8Array(bytes);
@@ -32,12 +34,12 @@ export class VolatileDisk {
   /** Cuts the power when so many further requests have been served. */
   cutAfter(requests: number, seed: number): void {
     this.#left = requests;
-    this.#random = generator(seed);
+    this.#random = new Random(seed);
   }
 
   /** Cuts the power now. */
   cut(seed: number): void {
-    this.#random = generator(seed);
+    this.#random = new Random(seed);
     this.#lose();
   }
 
@@ -84,21 +86,10 @@ export class VolatileDisk {
   #lose(): void {
     for (const [sector, versions] of this.#cached) {
       // Any of them may have reached the medium, or none.
-      const index = Math.floor(this.#random() * (versions.length + 1)) - 1;
+      const index = this.#random.below(versions.length + 1) - 1;
       this.#settle(sector, versions[index]);
     }
     this.#seen.set(this.#medium);
     this.#isOn = false;
   }
-}
-
-/** Numbers from 0 to 1, the same for a seed (mulberry32 by Tommy Ettinger, public domain). */
-export function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
