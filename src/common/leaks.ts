@@ -1,7 +1,7 @@
 // What is open, for `trackLeaks` of bun-aio/testing. While nothing tracks, each file, ring, lease, slab and watch costs
 // one empty loop; operations cost nothing, because the rings count them anyway.
 
-export type ResourceKind = "file" | "ring" | "lease" | "slab" | "watch";
+export type ResourceKind = "file" | "ring" | "lease" | "slab" | "watch" | "server";
 
 /** Receives what is opened and closed. */
 export interface Tracker {

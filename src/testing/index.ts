@@ -2,6 +2,7 @@
 
 export type { FaultPlan, FaultRule } from "./faults.ts";
 export { type ImageDeviceFunction, type ImageDeviceOptions, imageDevice } from "./image_device.ts";
+export { type NbdServer, type ServeNbdOptions, serveNbd } from "./nbd/serve_nbd.ts";
 export { type OverlayDevice, type OverlayDeviceOptions, overlayDevice } from "./overlay_device.ts";
 export {
   type SimulatedDevice,
