@@ -172,7 +172,15 @@ export class File implements AsyncDisposable {
     );
   }
 
-  /** Reserves space for `length` bytes from `offset`, and extends the file over them (fallocate(2)). */
+  /**
+   * Reserves space for `length` bytes from `offset`, and extends the file over them (fallocate(2)). Rejects with ENOSPC
+   * where there is less.
+   *
+   * FreeBSD has no such call for UFS and tmpfs, and writes zeroes (posix_fallocate(2)): that takes time, and does not
+   * end sooner when it is aborted. There, free space is compared first, so that nothing is written where the range
+   * cannot fit. If it fails all the same, the file gets its former length again: await it before you write past
+   * the end.
+   */
   async allocate(offset: Offset, length: number, options?: IoOptions): Promise<void> {
     const from = checkOffset("offset", offset);
     checkInteger("length", length, 1, Number.MAX_SAFE_INTEGER);

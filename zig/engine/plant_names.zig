@@ -29,6 +29,8 @@ pub const Plant = enum {
     report_eintr,
     trust_short_read,
     keep_iovec_done,
+    free_parts_of_pages,
+    keep_reserved,
     uring_keep_entries,
     uring_forget_deferred,
     uring_forget_overflow,

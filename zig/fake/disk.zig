@@ -29,6 +29,10 @@ pub const Disk = struct {
     /// It does not say whether its pages are in memory; asked once, nobody may ask again.
     refuses_cached: bool = false,
     refused_cached: bool = false,
+    /// Holes are made of whole pages; parts of one hang (tmpfs of FreeBSD).
+    frees_pages: bool = false,
+    /// Reserving writes zeroes, and leaves some when it fails.
+    reserves_by_writing: bool = false,
     nature: enum {
         medium,
         /// /dev/null: nothing to read, and it swallows what is written.

@@ -12,6 +12,7 @@ const faults = @import("../device/faults.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
 const Piece = @import("../engine/operation.zig").Piece;
 pub const Disk = @import("disk.zig").Disk;
+const Answer = @import("../os/space.zig").Answer;
 const E = std.posix.E;
 const negative = @import("../os/os.zig").negative;
 
@@ -468,11 +469,54 @@ pub const Kernel = struct {
     }
 
     pub fn allocate(kernel: *Kernel, fd: i32, offset: u64, length: u64) isize {
-        if (kernel.hindered(.{ .kind = .allocate, .fd = fd, .offset = offset, .bytes = length })) |r| return r;
+        const room = if (kernel.diskOf(fd)) |disk| disk.drive.size -| offset else 0;
+        const part = kernel.random().uintAtMost(u64, @min(length, room));
+        const hindrance = kernel.hindered(.{ .kind = .allocate, .fd = fd, .offset = offset, .bytes = length });
+        const disk = kernel.diskOf(fd) orelse return negative(.BADF);
+        const failure = hindrance orelse if (!disk.grows)
+            negative(.NODEV)
+        else if (length > room) negative(.NOSPC) else {
+            disk.size = @max(disk.size, offset + length);
+            return 0;
+        };
+        if (disk.grows and disk.reserves_by_writing and !disk.unplugged and part > 0) {
+            disk.size = @max(disk.size, offset + part);
+        }
+        return failure;
+    }
+
+    pub fn space(kernel: *Kernel, fd: i32) Answer {
+        const disk = kernel.diskOf(fd) orelse return .{ .refused = negative(.BADF) };
+        if (disk.unplugged) return .{ .refused = negative(.NXIO) };
+        return .{ .space = .{ .size = disk.size, .reserved = 0, .free = disk.drive.size } };
+    }
+
+    /// A truncation that always works.
+    pub fn cut(kernel: *Kernel, fd: i32, size: u64) isize {
+        kernel.diskOf(fd).?.truncate(size);
+        return 0;
+    }
+
+    pub fn fileSize(kernel: *Kernel, fd: i32) isize {
+        const disk = kernel.diskOf(fd) orelse return negative(.BADF);
+        return if (disk.unplugged) negative(.NXIO) else @intCast(disk.size);
+    }
+
+    pub fn freesPages(kernel: *Kernel, fd: i32) bool {
+        const disk = kernel.diskOf(fd) orelse return false;
+        return disk.frees_pages;
+    }
+
+    /// fspacectl(2) of FreeBSD 15 in a tmpfs, which cuts the range at the end of the file.
+    pub fn freePages(kernel: *Kernel, fd: i32, offset: u64, length: u64) isize {
+        if (kernel.hindered(.{ .kind = .discard, .fd = fd, .offset = offset, .bytes = length })) |r| return r;
         const disk = kernel.diskOf(fd).?;
-        if (!disk.grows) return negative(.NODEV);
-        if (length > disk.drive.size -| offset) return negative(.NOSPC);
-        disk.size = @max(disk.size, offset + length);
+        const bytes = disk.readable(offset, length);
+        const page = std.heap.pageSize();
+        if (bytes > 0 and offset % page == 0 and bytes < page) {
+            @panic("fspacectl of a part of a page never returns, and nothing ends it");
+        }
+        disk.drive.zero(offset, bytes);
         return 0;
     }
 

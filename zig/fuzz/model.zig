@@ -108,7 +108,8 @@ pub const Model = struct {
     }
 
     fn applyOther(model: *Model, call: *const oracle_file.Call, status: abi.Status) void {
-        if (status != .ok or model.gone) return;
+        if (model.gone) return;
+        if (status != .ok) return model.adoptZeroes(call);
         const disk = model.disk;
         switch (call.kind) {
             .truncate => {
@@ -121,6 +122,17 @@ pub const Model = struct {
         }
         if (disk.size != model.size and call.lock_end == std.math.maxInt(u64)) {
             fail("slot {d}: size {d} instead of {d}", .{ call.slot, disk.size, model.size });
+        }
+    }
+
+    /// A range that could not be zeroed may be zeroes in part.
+    fn adoptZeroes(model: *Model, call: *const oracle_file.Call) void {
+        if (call.kind != .discard and call.kind != .write_zeroes) return;
+        const range = model.reach(call);
+        const medium = model.disk.drive.bytes[range.start..range.end];
+        for (model.bytes[range.start..range.end], medium) |*byte, now| {
+            if (now != byte.* and now != 0) fail("slot {d} left strange bytes", .{call.slot});
+            byte.* = now;
         }
     }
 

@@ -14,6 +14,8 @@ const Call = oracle_file.Call;
 const Oracle = oracle_file.Oracle;
 const Model = model_file.Model;
 
+const page_bytes = 4096;
+
 pub const Plan = struct {
     queue_depth: u32,
     operations: u32,
@@ -162,6 +164,8 @@ pub fn makeDisk(random: std.Random, disk: *fake.Disk) void {
         .memory_alignment = if (strict) 512 else 1,
         .kind = if (grows) .regular else .disk,
         .refuses_aio = random.uintLessThan(u32, 4) == 0,
+        .frees_pages = grows and !strict and random.boolean(),
+        .reserves_by_writing = random.boolean(),
     };
     makeRules(random, &disk.rules);
 }
@@ -206,6 +210,7 @@ pub fn makeCall(plan: *const Plan, random: std.Random, oracle: *Oracle, fds: []c
         },
     }
     if (call.kind == .discard or call.kind == .write_zeroes) {
+        if (disk.grows and call.offset < model.size) call.length = @min(call.length, model.size - call.offset);
         if (call.offset + call.length > model.size) return false;
     }
     if (!oracle.lockable(call.file, call.lock_start, call.lock_end, call.changes())) return false;
@@ -227,7 +232,10 @@ fn chooseRange(plan: *const Plan, random: std.Random, call: *Call, model: *const
         else => random.uintLessThan(u64, model_file.bytes_max),
     };
     call.length = std.mem.alignBackward(u64, length, unit);
-    call.offset = std.mem.alignBackward(u64, offset, unit);
+    // Kernels do something else from the start of a page.
+    const clears = call.kind == .discard or call.kind == .write_zeroes;
+    const step = if (clears and random.boolean()) @max(unit, page_bytes) else unit;
+    call.offset = std.mem.alignBackward(u64, offset, step);
     call.lock_start = call.offset;
     call.lock_end = call.offset + call.length;
     // What meets the end of a growing file depends on everybody who moves the end.

@@ -9,6 +9,8 @@ const negative = @import("../os/os.zig").negative;
 const Operation = operation_file.Operation;
 const Iovec = @import("../os/iovec.zig").Iovec;
 const RangeCopy = @import("../os/range_copy.zig").RangeCopy;
+const reserve = @import("reserve.zig");
+const whole_pages = @import("whole_pages.zig");
 
 /// Returns bytes for transfers, 0 for the rest, or a negative errno. Reads the operation and its
 /// memory; writes `detail` and, for queries, the struct at `address`. `system` is an `os/` file,
@@ -24,7 +26,7 @@ pub fn perform(system: anytype, operation: *Operation) isize {
         .close => system.close(fd),
         .stat, .probe => system.fileInfo(fd, at(abi.FileInfo, operation)),
         .truncate => call(system, "truncate", .{ fd, operation.offset }),
-        .allocate => call(system, "allocate", .{ fd, operation.offset, operation.length }),
+        .allocate => allocate(system, operation),
         .invalidate_cache => call(system, "invalidateCache", .{ fd, kind }),
         .geometry => call(system, "geometry", .{ fd, at(abi.Geometry, operation) }),
         .discard, .write_zeroes => ranged(system, operation, kind),
@@ -118,10 +120,27 @@ fn copyRange(system: anytype, operation: *Operation) isize {
     return 0;
 }
 
+/// The layer of a system that has this function, or null. A fake kernel is one layer.
+fn layer(system: anytype, comptime name: []const u8) ?(if (@TypeOf(system) == type) type else @TypeOf(system)) {
+    const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
+    if (@hasDecl(System, name)) return system;
+    return if (@hasDecl(System, "Beneath")) layer(System.Beneath, name) else null;
+}
+
+fn allocate(system: anytype, operation: *const Operation) isize {
+    const fd = operation.fd;
+    if (layer(system, "space")) |able| return reserve.allocate(able, fd, operation.offset, operation.length);
+    return call(system, "allocate", .{ fd, operation.offset, operation.length });
+}
+
 fn ranged(system: anytype, operation: *Operation, kind: abi.FileKind) isize {
     var method: abi.Method = .none;
     const fd = operation.fd;
     const offset = operation.offset;
+    if (layer(system, "freesPages")) |able| if (kind == .regular and able.freesPages(fd)) {
+        operation.detail = @intFromEnum(abi.Method.punch);
+        return whole_pages.zero(able, fd, offset, operation.length);
+    };
     const result = if (operation.kind == .discard)
         call(system, "discard", .{ fd, kind, offset, operation.length, &method })
     else

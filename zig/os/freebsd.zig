@@ -6,6 +6,7 @@ const abi = @import("../abi.zig");
 const data_ranges = @import("data_ranges.zig");
 const RangeCopy = @import("range_copy.zig").RangeCopy;
 const unix = @import("unix.zig");
+const Answer = @import("space.zig").Answer;
 const c = std.c;
 const E = std.posix.E;
 const negative = @import("errno.zig").negative;
@@ -58,6 +59,22 @@ pub const Attribute = extern struct {
 /// struct spacectl_range (sys/fcntl.h).
 pub const SpaceRange = extern struct { offset: i64, len: i64 };
 
+/// struct statvfs (sys/statvfs.h).
+pub const StatVfs = extern struct {
+    bavail: u64,
+    bfree: u64,
+    blocks: u64,
+    favail: u64,
+    ffree: u64,
+    files: u64,
+    bsize: c_ulong,
+    flag: c_ulong,
+    frsize: c_ulong,
+    fsid: c_ulong,
+    namemax: c_ulong,
+};
+
+extern "c" fn fstatvfs(fd: c_int, out: *StatVfs) c_int;
 extern "c" fn sysctl(name: [*]const c_int, len: c_uint, old: ?*anyopaque, old_len: ?*usize, new: ?*const anyopaque, new_len: usize) c_int;
 extern "c" fn posix_fadvise(fd: c_int, offset: i64, length: i64, advice: c_int) c_int;
 extern "c" fn posix_fallocate(fd: c_int, offset: i64, length: i64) c_int;
@@ -120,7 +137,29 @@ pub fn syncData(fd: i32) isize {
     return unix.signed(c.fdatasync(fd));
 }
 
-/// posix_fallocate(2) returns the errno; EINVAL on file systems without it, such as ZFS.
+/// Space of the file and its file system, for `allocate`.
+pub fn space(fd: i32) Answer {
+    var stat: c.Stat = undefined;
+    const result = unix.stat(fd, &stat);
+    if (result < 0) return .{ .refused = result };
+    var system: StatVfs = undefined;
+    const asked = unix.signed(fstatvfs(fd, &system));
+    if (asked < 0) return .{ .refused = asked };
+    return .{
+        .space = .{
+            .size = @intCast(stat.size),
+            .reserved = @as(u64, @intCast(stat.blocks)) * 512,
+            // Never refuse what would have worked: what is kept for the superuser counts, and some file
+            // systems (of FUSE) say nothing.
+            .free = if (system.blocks == 0) std.math.maxInt(u64) else system.bfree *| system.frsize,
+        },
+    };
+}
+
+pub const cut = unix.truncate;
+
+/// posix_fallocate(2) returns the errno; EINVAL on file systems without it, such as ZFS. UFS and
+/// tmpfs write zeroes.
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     const errno: E = @enumFromInt(posix_fallocate(fd, @intCast(offset), @intCast(length)));
     return switch (errno) {
@@ -258,14 +297,12 @@ fn seekData(fd: i32, from: u64, sought: data_ranges.Sought) isize {
     return if (result < 0) result else position;
 }
 
+/// Of a disk; files are done by `freePages`.
 pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
-    if (kind == .disk) {
-        method.* = .discard;
-        const range = [2]i64{ @intCast(offset), @intCast(length) };
-        return unix.control(fd, DIOCGDELETE, @intFromPtr(&range));
-    }
-    method.* = .punch;
-    return deallocate(fd, offset, length);
+    if (kind != .disk) return negative(.OPNOTSUPP);
+    method.* = .discard;
+    const range = [2]i64{ @intCast(offset), @intCast(length) };
+    return unix.control(fd, DIOCGDELETE, @intFromPtr(&range));
 }
 
 /// copy_file_range(2), which is missing before 13.0 and shares blocks where the file system can: both
@@ -282,11 +319,20 @@ pub fn copyRange(method: abi.CopyMethod, copy: RangeCopy) isize {
 
 /// fspacectl(2) is missing before 14: both the symbol and the kernel version are checked, because
 /// an unknown call kills the process (SIGSYS).
-fn deallocate(fd: i32, offset: u64, length: u64) isize {
-    const fspacectl = @extern(?*const FSpaceCtl, .{ .name = "fspacectl", .linkage = .weak });
+fn spaceControl() ?*const FSpaceCtl {
     const release = sysctlNumber("kern.osreldate") orelse 0;
-    const call = fspacectl orelse return negative(.OPNOTSUPP);
-    if (release < osreldate_14_0) return negative(.OPNOTSUPP);
+    if (release < osreldate_14_0) return null;
+    return @extern(?*const FSpaceCtl, .{ .name = "fspacectl", .linkage = .weak });
+}
+
+/// Whether a regular file is freed by `freePages`.
+pub fn freesPages(_: i32) bool {
+    return spaceControl() != null;
+}
+
+/// Frees whole pages of a file, all before its end (lanes/whole_pages.zig says why).
+pub fn freePages(fd: i32, offset: u64, length: u64) isize {
+    const call = spaceControl() orelse return negative(.OPNOTSUPP);
     var rest: SpaceRange = .{ .offset = @intCast(offset), .len = @intCast(length) };
     while (rest.len > 0) {
         var left: SpaceRange = rest;
@@ -299,13 +345,14 @@ fn deallocate(fd: i32, offset: u64, length: u64) isize {
     return 0;
 }
 
+pub fn fileSize(fd: i32) isize {
+    var stat: c.Stat = undefined;
+    const result = unix.stat(fd, &stat);
+    return if (result < 0) result else @intCast(stat.size);
+}
+
 /// DIOCGDELETE guarantees nothing about later reads, so the caller writes zeroes to a disk.
-pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
-    if (kind == .regular) {
-        method.* = .punch;
-        const result = deallocate(fd, offset, length);
-        if (result != negative(.OPNOTSUPP)) return result;
-    }
+pub fn writeZeroes(_: i32, _: abi.FileKind, _: u64, _: u64, method: *abi.Method) isize {
     method.* = .unsupported;
     return 0;
 }

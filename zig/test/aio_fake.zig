@@ -159,7 +159,14 @@ pub fn Context(comptime faulty: bool) type {
             if (self.disks_count == disks_max) return self.fail("disks", disks_max, 0);
             const drive = Drive.init(if (grows) @max(bytes_min, size) else size, 512) orelse return self.fail("no memory", 0, 0);
             const made = &self.disks[self.disks_count];
-            made.* = .{ .drive = drive, .size = size, .grows = grows, .kind = if (grows) .regular else .disk };
+            made.* = .{
+                .drive = drive,
+                .size = size,
+                .grows = grows,
+                .kind = if (grows) .regular else .disk,
+                .frees_pages = grows,
+                .reserves_by_writing = true,
+            };
             self.names[self.disks_count] = name;
             self.disks_count += 1;
             return made;

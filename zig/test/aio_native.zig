@@ -138,7 +138,7 @@ pub fn Context(comptime System: type, comptime faulty: bool) type {
                 "mixed",      "readonly",  "fsync",      "waiter",     "single",     "end",   "vectors",
                 "longvector", "onelist",   "twofiles-a", "twofiles-b", "badfd",      "many",  "limited",
                 "noroom",     "cancel",    "sync",       "closedfd",   "closedring", "wakes", "oracle",
-                "reused",     "appending", "early",      "cancellate", "places",
+                "reused",     "appending", "early",      "cancellate", "places",     "holes", "reserved",
             }) |name| {
                 var buffer: [512]u8 = undefined;
                 _ = unlink(self.path(name, &buffer));

@@ -27,6 +27,8 @@ pub fn TransferCases(comptime Context: type) type {
             .{ .name = "a bad descriptor in a list fails alone", .run = badDescriptor },
             .{ .name = "fsync covers the writes before it", .run = sync },
             .{ .name = "a descriptor that appends says so", .run = appending },
+            .{ .name = "holes that begin or end within a page", .run = holes },
+            .{ .name = "what cannot fit is not reserved", .run = tooLarge },
             .{ .name = "raw disk: aligned, long, vectors", .run = disk },
             .{ .name = "N random operations against an oracle", .run = oracle },
         };
@@ -41,6 +43,47 @@ pub fn TransferCases(comptime Context: type) type {
             const slot = try rig.one(.{ .kind = .read, .fd = fd, .address = at(&buffer), .length = 4, .offset = 2 });
             try rig.expect(slot, 4);
             try sameBytes(context, "cdef", &buffer);
+            try rig.close();
+        }
+
+        /// Some of these never return from the kernel of FreeBSD 15, in a tmpfs.
+        fn holes(context: *Context) Error!void {
+            const size = 20_000;
+            const fd = try context.openFile("holes", 0);
+            defer _ = Os.close(fd);
+            var expected: [size]u8 = undefined;
+            var buffer: [size]u8 = undefined;
+            for ([_][2]u64{
+                .{ 0, 100 },       .{ 4096, 100 },      .{ 16_384, 3616 }, .{ 0, 5000 },
+                .{ 100, 4096 },    .{ 4096, 8192 },     .{ 19_999, 1 },    .{ 4000, 200 },
+                .{ 8192, 11_808 }, .{ 4096, 4096 + 1 }, .{ 0, size },
+            }) |range| {
+                var rig: Rig = undefined;
+                try rig.init(context, 16, 64);
+                @memset(&expected, 'x');
+                try writeAll(&rig, fd, &expected);
+                @memset(expected[range[0]..][0..range[1]], 0);
+                const hole = try rig.one(.{ .kind = .discard, .fd = fd, .offset = range[0], .length = range[1] });
+                try rig.expect(hole, 0);
+                const read = try rig.one(.{ .kind = .read, .fd = fd, .address = at(&buffer), .length = size });
+                try rig.expect(read, size);
+                try sameBytes(context, &expected, &buffer);
+                try rig.close();
+            }
+        }
+
+        /// On FreeBSD, reserving writes zeroes until the disk is full.
+        fn tooLarge(context: *Context) Error!void {
+            if (!Context.kernel_rules) return context.skip("fallocate reserves without writing here");
+            const fd = try context.openFile("reserved", 1000);
+            defer _ = Os.close(fd);
+            var rig: Rig = undefined;
+            try rig.init(context, 16, 64);
+            try rig.expectErrno(try rig.one(.{ .kind = .allocate, .fd = fd, .offset = 0, .length = 1 << 62 }), .NOSPC);
+            try rig.expect(try rig.one(.{ .kind = .allocate, .fd = fd, .offset = 500, .length = 8192 }), 0);
+            var info: abi.FileInfo = undefined;
+            try context.equal("stat", 0, Os.fileInfo(fd, &info));
+            try context.equal("length", 500 + 8192, @intFromFloat(info.size));
             try rig.close();
         }
 

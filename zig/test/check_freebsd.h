@@ -8,6 +8,7 @@
 #define WITHOUT_NETDUMP
 #include <sys/disk.h>
 #include <sys/filio.h>
+#include <sys/statvfs.h>
 
 #define CHECK(name) static const unsigned long check_##name = (name)
 CHECK(DIOCGSECTORSIZE);

@@ -45,6 +45,11 @@ comptime {
     }
     same(system.Attribute, h.struct_diocgattr_arg, .{ .{ "name", "name" }, .{ "len", "len" }, .{ "value", "value" } });
     same(system.SpaceRange, h.struct_spacectl_range, .{ .{ "offset", "r_offset" }, .{ "len", "r_len" } });
+    same(system.StatVfs, h.struct_statvfs, .{
+        .{ "bfree", "f_bfree" },
+        .{ "blocks", "f_blocks" },
+        .{ "frsize", "f_frsize" },
+    });
     for (.{
         "DIOCGSECTORSIZE", "DIOCGMEDIASIZE",    "DIOCGFLUSH", "DIOCGDELETE",         "DIOCGIDENT",
         "DIOCGSTRIPESIZE", "DIOCGSTRIPEOFFSET", "DIOCGATTR",  "POSIX_FADV_DONTNEED", "SPACECTL_DEALLOC",
