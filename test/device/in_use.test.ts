@@ -18,7 +18,7 @@ import {
 import { join } from "node:path";
 import { BlockDevice, copy, File, IoError, listBlockDevices } from "../../src/index.ts";
 import { imageDevice } from "../../src/testing/index.ts";
-import { type ChildResult, run, runCode } from "../support/child.ts";
+import { type ChildResult, must, run, runCode } from "../support/child.ts";
 import { bunAio, mainPath } from "../support/command.ts";
 import { noRoot, testUnless, unless } from "../support/conditions.ts";
 import { loopMissing } from "../support/control.ts";
@@ -30,12 +30,6 @@ const MiB = 2 ** 20;
 function lacking(...tools: string[]): string | undefined {
   const missing = tools.filter((tool) => Bun.which(tool) === null);
   return noRoot ?? unless(missing.length === 0, `${missing.join(", ")} not installed`);
-}
-
-async function must(...command: string[]): Promise<string> {
-  const { end, stdout, stderr } = await run(command);
-  if (end !== 0) throw new Error(`${command.join(" ")}: ${end}: ${stderr}`);
-  return stdout.trim();
 }
 
 /** Something attached with losetup(8), until it is disposed of. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { BlockDevice, File, type IoError, listBlockDevices } from "../../src/index.ts";
 import { parseFstat } from "../../src/system/unmount_freebsd.ts";
 import { planUnmount } from "../../src/system/unmount_plan.ts";
-import { run } from "../support/child.ts";
+import { must, run } from "../support/child.ts";
 import { noLinux, noRoot, testUnless, without } from "../support/conditions.ts";
 import { rejection } from "../support/control.ts";
 import { QUEUE, Tree } from "../support/system_tree.ts";
@@ -15,12 +15,6 @@ import { TempDir } from "../support/temp.ts";
 const missing = noRoot ?? without("losetup", "mkfs.ext4", "mount", "umount", "addpart", "blockdev");
 
 const MiB = 2 ** 20;
-
-async function must(...command: string[]): Promise<string> {
-  const { end, stdout, stderr } = await run(command);
-  if (end !== 0) throw new Error(`${command.join(" ")}: ${end}: ${stderr}`);
-  return stdout.trim();
-}
 
 /** A loop device with a file system, and a folder for mounts; both gone at the end, whatever is mounted. */
 class Disk implements AsyncDisposable {

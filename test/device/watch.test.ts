@@ -12,7 +12,7 @@ import {
 } from "../../src/index.ts";
 import { parseUevent } from "../../src/system/announcements.ts";
 import { LeakError, trackLeaks } from "../../src/testing/index.ts";
-import { indexPath, run } from "../support/child.ts";
+import { indexPath, must, run } from "../support/child.ts";
 import { noStrace, testUnless, without } from "../support/conditions.ts";
 import { loopMissing, rejection, turns } from "../support/control.ts";
 import { TempDir } from "../support/temp.ts";
@@ -21,12 +21,6 @@ const KiB = 1024;
 /** linux/loop.h */
 const LOOP_CTL_ADD = 0x4c80;
 const LOOP_CTL_REMOVE = 0x4c81;
-
-async function must(...command: string[]): Promise<string> {
-  const { end, stdout, stderr } = await run(command);
-  if (end !== 0) throw new Error(`${command.join(" ")}: ${end}: ${stderr}`);
-  return stdout.trim();
-}
 
 function loopControl(request: number, number: number): number {
   const { ioctl } = dlopen("libc.so.6", {

@@ -68,5 +68,12 @@ export async function run(
   return { end, stdout, stderr };
 }
 
+/** Runs a command that has to succeed; what it printed, trimmed. */
+export async function must(...command: readonly string[]): Promise<string> {
+  const { end, stdout, stderr } = await run(command);
+  if (end !== 0) throw new Error(`${command.join(" ")}: ${end}: ${stderr}`);
+  return stdout.trim();
+}
+
 /** Path of the public entry point, for workers that a piece of code starts. */
 export const indexPath: string = index;
