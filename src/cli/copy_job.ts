@@ -32,7 +32,9 @@ const WHERE: readonly string[] = ["bmap", "from", "skip", "seek", "length", "ver
 export interface Job {
   /** "-": standard input. */
   readonly source: string;
+  /** The first of the targets, or the one that is meant. */
   readonly target: string;
+  readonly targets: readonly string[];
   readonly skip: number;
   readonly seek: number;
   readonly length: number | undefined;
@@ -61,11 +63,11 @@ export interface Job {
 
 export function readJob(argv: readonly string[]): Job {
   const args = new Arguments("copy", COPY_OPTIONS, argv);
-  const [source = "", target = ""] = operands(args);
+  const [source = "", ...targets] = operands(args);
+  const [target = ""] = targets;
   const starts = startsOf(args);
   const job: Job = {
-    source,
-    target,
+    ...{ source, target, targets },
     ...starts,
     length: args.size("length"),
     start: args.size("verify-from") ?? starts.skip,
@@ -100,6 +102,8 @@ function refuseStart(job: Job): void {
   if (!job.verify && !job.hash) {
     throw usage("--verify-from is for --verify and --hash", "Add one of them");
   }
+  if (job.targets.length > 1)
+    throw usage("--verify-from is for one DST", "Go on with each by itself");
   if (start > skip) throw usage("--verify-from must not be after the start of the copy");
   if (skip - start > seek) throw usage("--verify-from is before the start of DST");
   if (job.source === "-" || job.rescue) {
@@ -133,5 +137,5 @@ function operands(args: Arguments): string[] {
       "Here it is: bun-aio copy SRC DST --bs SIZE --skip SIZE --seek SIZE --length SIZE",
     );
   }
-  return args.operands(["SRC", "DST"]);
+  return args.operands(["SRC", "DST", ...args.positionals.slice(2).map(() => "DST")]);
 }

@@ -13,16 +13,19 @@ interface Range {
   readonly end: number;
 }
 
-/** Durations of both phases. */
-export interface Times {
-  readonly copyMs: number;
-  readonly verifyMs: number;
-}
-
 /** What was copied. */
 interface Reported {
+  readonly job: Job;
   readonly source: Pick<Source, "end">;
   readonly map: BlockMap | undefined;
+}
+
+interface Told {
+  /** The target, if there are others. */
+  readonly name: string | undefined;
+  /** Durations of both phases. */
+  readonly copyMs: number;
+  readonly verifyMs: number;
 }
 
 /** Ranges: of the source for the digest, of the target for the verification. */
@@ -46,11 +49,10 @@ function targetRange(job: Job, { prefix }: CopyResult): Range {
 
 /** `lost`: what happened to the name of the target. */
 export function report(
-  job: Job,
-  { source, map }: Reported,
+  { job, source, map }: Reported,
   result: CopyResult,
   lost: string | undefined,
-  { copyMs, verifyMs }: Times,
+  { name, copyMs, verifyMs }: Told,
 ): void {
   for (const { offset, length, code } of result.readErrors) {
     warn(`unreadable: ${grouped(length)} bytes at ${grouped(offset)} (${code}); zeroes written`);
@@ -82,7 +84,7 @@ export function report(
         ]
       : []),
   ];
-  say(parts.join(", "));
+  say((name === undefined ? "" : `${name}: `) + parts.join(", "));
 }
 
 /** "33.4 s, 18.9 MiB/s" */

@@ -51,7 +51,7 @@ ${EXIT_TABLE}
 const COPY = `bun-aio copy: copy files, images and disks: a dd that looks before it writes
 
 Usage:
-  bun-aio copy SRC DST [options]
+  bun-aio copy SRC DST [DST ...] [options]
 
 SRC is a file, a disk, a pipe, a URL (http, https), or - for standard input. An archive (gzip, zstd,
 xz, bzip2, or a zip with one image) is recognised by its content and unpacked. DST is a file (made if
@@ -59,6 +59,8 @@ missing) or a disk.
 Before it writes over anything it shows what is there and asks. It refuses disks that are mounted
 or in use, images that are attached as loop devices, swap files, names of disks that do not exist,
 and targets that are too small. What it reports as done has been synced to the medium.
+
+Several DST are written at once, SRC is read once. One that fails drops out alone.
 
 A file that is written over ends where the copy ends, unless a part is named with --length, or
 with different --skip and --seek. The rest of a larger disk stays as it is.
@@ -108,6 +110,7 @@ Examples:
   bun-aio copy image.img.xz /dev/sdX --verify
   bun-aio copy https://example.org/image.img.zst /dev/sdX --verify
   bun-aio copy debian.iso /dev/sdX --from 1288490188
+  bun-aio copy debian.iso /dev/sdX /dev/sdY /dev/sdZ --verify --unmount
   bun-aio copy broken.img rescued.img --rescue
 
 ${EXIT_TABLE}

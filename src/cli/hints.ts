@@ -70,13 +70,14 @@ export async function withoutPositions(path: string, role: Role): Promise<Stop> 
   return new Stop(Exit.failed, text, way);
 }
 
-export function complainOf(error: IoError): void {
+/** `before`: words before the message. */
+export function complainOf(error: IoError, before = ""): void {
   const { cause } = error;
   // What ended a stream says it better than the copy that it ended.
   if (cause instanceof Stop) {
-    complain(cause.message, cause.hint);
+    complain(before + cause.message, cause.hint);
     return;
   }
   const { text, hint } = wordsOf(error);
-  complain(text, hint);
+  complain(before + text, hint);
 }

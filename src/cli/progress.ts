@@ -28,54 +28,79 @@ const PHASE_COLUMNS = 6;
 const SIZE_COLUMNS = 8;
 const RATE_COLUMNS = 10;
 
+/** What one operation has shown. */
+interface Row {
+  bar: SingleBar | undefined;
+  last: Step | undefined;
+  told: Step | undefined;
+  toldAt: number;
+}
+
 export class Progress implements Disposable {
   readonly #mode: "bar" | "lines" | "none";
+  readonly #rows: readonly Row[];
   #bars: MultiBar | undefined;
-  #bar: SingleBar | undefined;
-  #last: Step | undefined;
-  #toldAt = -Infinity;
-  #told: Step | undefined;
 
-  /** Nothing is drawn once `stop` aborts: messages about stopping are printed below. */
+  /**
+   * For `count` operations at once, each with a row. Nothing is drawn once `stop` aborts: messages about stopping are
+   * printed below.
+   */
   constructor(
     quiet: boolean,
     readonly stop: AbortSignal,
+    count = 1,
   ) {
     this.#mode = quiet ? "none" : isLive(process.stderr) ? "bar" : "lines";
+    this.#rows = Array.from({ length: count }, () => ({
+      ...{ bar: undefined, last: undefined, told: undefined, toldAt: -Infinity },
+    }));
   }
 
-  update(step: Step): void {
+  update(step: Step, index = 0): void {
+    const row = this.#rows[index];
+    if (row === undefined) return;
+    const before = row.last;
+    // One operation leaves the bar of its last phase on the screen.
+    if (before !== undefined && before.phase !== step.phase && !this.stop.aborted) {
+      if (this.#rows.length === 1) this.#finish();
+      else if (this.#mode === "lines") this.#sayLast(row);
+    }
+    row.last = step;
     // Also if nothing is drawn: a signal may ask for it.
-    tellProgressWith(() => text(step));
+    tellProgressWith(() => this.#rows.flatMap(({ last }) => (last ? [text(last)] : [])).join("\n"));
     if (this.stop.aborted) return;
-    if (this.#last !== undefined && this.#last.phase !== step.phase) this.#finishPhase();
-    this.#last = step;
-    if (this.#mode === "bar") this.#draw(step);
-    if (this.#mode === "lines") this.#line(step);
+    if (this.#mode === "bar") this.#draw(row, step);
+    if (this.#mode === "lines") this.#line(row, step);
   }
 
   /** Leaves the last state on the screen. */
   [Symbol.dispose](): void {
-    this.#finishPhase();
+    this.#finish();
   }
 
-  #finishPhase(): void {
-    this.#endBar();
-    const last = this.#last;
-    if (this.#mode === "lines" && !this.stop.aborted && last !== undefined && this.#told !== last)
-      say(text(last));
-    this.#last = undefined;
-    this.#toldAt = -Infinity;
+  #finish(): void {
+    this.#endBars();
+    for (const row of this.#rows) {
+      if (this.#mode === "lines" && !this.stop.aborted) this.#sayLast(row);
+      row.last = undefined;
+    }
   }
 
-  #endBar(): void {
+  #sayLast(row: Row): void {
+    const { last, told } = row;
+    if (last !== undefined && told !== last) say(text(last));
+    row.toldAt = -Infinity;
+  }
+
+  #endBars(): void {
     if (this.#bars === undefined) return;
     this.#bars.stop();
     this.#bars = undefined;
+    for (const row of this.#rows) row.bar = undefined;
     lineBegun(undefined);
   }
 
-  #draw(step: Step): void {
+  #draw(row: Row, step: Step): void {
     if (this.#bars === undefined) {
       this.#bars = new MultiBar({
         // Called for each frame: it follows the width of the terminal.
@@ -86,20 +111,23 @@ export class Progress implements Disposable {
         // It would exit on signals that must be ignored, too.
         gracefulExit: false,
       });
-      // Messages meanwhile are printed below it; the next step starts a new bar.
-      lineBegun(() => this.#endBar());
-      this.#bar = this.#bars.create(1, 0, { step });
+      // Messages meanwhile are printed below it; the next step starts new bars.
+      lineBegun(() => this.#endBars());
+      for (const other of this.#rows) {
+        if (other.last !== undefined) other.bar = this.#bars.create(1, 0, { step: other.last });
+      }
     }
-    this.#bar?.update(0, { step });
+    row.bar ??= this.#bars.create(1, 0, { step });
+    row.bar.update(0, { step });
   }
 
-  #line(step: Step): void {
+  #line(row: Row, step: Step): void {
     const now = performance.now();
-    // #finishPhase reports the end of a phase.
-    if (this.#toldAt === -Infinity) this.#toldAt = now;
-    if (now - this.#toldAt < LINE_INTERVAL_MS) return;
-    this.#toldAt = now;
-    this.#told = step;
+    // #finish reports the end of a phase.
+    if (row.toldAt === -Infinity) row.toldAt = now;
+    if (now - row.toldAt < LINE_INTERVAL_MS) return;
+    row.toldAt = now;
+    row.told = step;
     say(text(step));
   }
 }

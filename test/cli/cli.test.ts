@@ -165,7 +165,7 @@ describe("the command", () => {
       [["--jsonn"], "unknown option --jsonn"],
       [["copy", "a", "b", "--sprase"], "unknown option --sprase\nDid you mean --sparse?"],
       [["copy", "a"], "DST missing"],
-      [["copy", "a", "b", "c"], 'unexpected argument "c"'],
+      [["verify", "a", "b", "c"], 'unexpected argument "c"'],
       [["copy", "if=a", "of=b"], "the language of dd"],
       [["copy", "a", "b", "--depth", "0"], '--depth: "0" is no number from 1 to 1024'],
       [["copy", "a", "b", "--from", "1", "--skip", "1"], "--from is --skip and --seek at once"],

@@ -241,10 +241,11 @@ describe("a URL", () => {
 
   test("Ctrl-C ends it, and what is printed downloads the rest only", async () => {
     using dir = new TempDir();
-    const answers: Answers = { body: IMAGE, headers: ['ETag: "x"', "Accept-Ranges: bytes"] };
+    const LARGE = Buffer.concat(Array.from({ length: 20 }, () => IMAGE));
+    const answers: Answers = { body: LARGE, headers: ['ETag: "x"', "Accept-Ranges: bytes"] };
     await using server = await BadServer.start({
       ...answers,
-      drops: [600_000],
+      drops: [15_000_000],
       statuses: Array.from({ length: 9 }, () => "503 Busy"),
     });
     await using session = new Session([
@@ -264,7 +265,7 @@ describe("a URL", () => {
     server.answers.statuses = [];
     const { length } = server.requests;
     expect((await run(["sh", "-c", command])).end).toBe(0);
-    expectBytes(dir.file("out"), IMAGE);
+    expectBytes(dir.file("out"), LARGE);
     expect(server.requests.slice(length).at(-1)).toMatch(
       new RegExp(`^range: bytes=${from}-`, "im"),
     );
