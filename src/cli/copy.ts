@@ -20,6 +20,7 @@ import {
   warnOfWriters,
 } from "./places.ts";
 import { absolute } from "./raw_words.ts";
+import { RescueFile } from "./rescue_file.ts";
 import { openSource, type Source } from "./source.ts";
 import { ask, canAsk, paint, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatSize, grouped } from "./units.ts";
@@ -40,13 +41,15 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   if (map !== undefined && hasEarlierPart(job)) {
     throw usage("--verify-from and --bmap exclude each other");
   }
+  const rescue = job.map === undefined ? undefined : await RescueFile.open(job.map);
   for (const place of places) {
+    rescue?.refuseWithout(place);
     await refuseImpossible(job, source, place, interrupts);
     if (source.place !== undefined) await refuseShared(source.place, place);
   }
   if (source.place !== undefined) await warnOfWriters(source.place);
   await using targets = new AsyncDisposableStack();
-  const copies = await opened(job, { source, map }, places, targets, interrupts);
+  const copies = await opened(job, { source, map, rescue }, places, targets, interrupts);
   // A disk has been held since it was examined; a file may have been attached while the question was open.
   for (const place of places) {
     if (place.kind === "regular" && !job.yes) await refuseUnsafe(place);
@@ -74,10 +77,12 @@ async function examined(job: Job, path: string, before: readonly Place[]): Promi
   return place;
 }
 
+type Origin = Pick<Copying, "source" | "map" | "rescue">;
+
 /** Opens the targets. Disks are held while the question is open, unless they are mounted; files are made after it. */
 async function opened(
   job: Job,
-  from: Pick<Copying, "source" | "map">,
+  from: Origin,
   places: readonly Place[],
   targets: AsyncDisposableStack,
   interrupts: Interrupts,
@@ -187,7 +192,7 @@ interface Loss {
 /** Shows what will be overwritten and asks for confirmation. */
 async function confirm(
   job: Job,
-  from: Pick<Copying, "source" | "map">,
+  from: Origin,
   losses: readonly Loss[],
   interrupts: Interrupts,
 ): Promise<void> {
@@ -236,11 +241,7 @@ async function sourceText({ path, place, data, start, end, unpacking }: Source):
   return known === "" ? name : `${name}  (${known})`;
 }
 
-function extentText(
-  job: Job,
-  { source, map }: Pick<Copying, "source" | "map">,
-  place: Place,
-): string {
+function extentText(job: Job, { source, map }: Origin, place: Place): string {
   const bytes = knownLength(job, source);
   const start = grouped(job.seek);
   if (bytes === undefined) return `from ${start} to the end of the source`;

@@ -13,10 +13,12 @@ const COPY_OPTIONS: Spec = {
   hash: {},
   json: {},
   length: { value: true },
+  map: { value: true },
   "no-bmap": {},
   quiet: { short: "q" },
   raw: {},
   rescue: {},
+  retries: { value: true },
   seek: { value: true },
   skip: { value: true },
   sparse: {},
@@ -27,7 +29,7 @@ const COPY_OPTIONS: Spec = {
 };
 
 /** Options that choose what is copied: a resumed copy has others. */
-const WHERE: readonly string[] = ["bmap", "from", "skip", "seek", "length", "verify-from"];
+const WHERE: readonly string[] = ["bmap", "from", "map", "skip", "seek", "length", "verify-from"];
 
 export interface Job {
   /** "-": standard input. */
@@ -44,6 +46,9 @@ export interface Job {
   readonly bmap: string | undefined;
   /** Whether no block map is used. */
   readonly noBmap: boolean;
+  /** The path of the map file of a rescue. */
+  readonly map: string | undefined;
+  readonly retries: number | undefined;
   readonly bs: number | undefined;
   readonly depth: number | undefined;
   readonly direct: boolean;
@@ -73,6 +78,8 @@ export function readJob(argv: readonly string[]): Job {
     start: args.size("verify-from") ?? starts.skip,
     bmap: args.text("bmap"),
     noBmap: args.flag("no-bmap"),
+    map: args.text("map"),
+    retries: args.integer("retries", 0, 1000),
     bs: args.size("bs", 1),
     depth: args.integer("depth", 1, 1024),
     direct: args.flag("direct"),
@@ -89,6 +96,7 @@ export function readJob(argv: readonly string[]): Job {
   };
   if (args.text("verify-from") !== undefined) refuseStart(job);
   if (job.bmap !== undefined) refuseBmap(job);
+  if ((job.map ?? job.retries) !== undefined) refuseMap(job);
   return job;
 }
 
@@ -118,6 +126,14 @@ function refuseBmap({ noBmap, raw, rescue }: Job): void {
   if (noBmap) throw usage("--bmap and --no-bmap contradict each other");
   if (rescue) throw usage("--rescue saves what it can of everything: leave out --bmap");
   if (raw) throw usage("--bmap is of the unpacked image: leave out --raw");
+}
+
+function refuseMap({ rescue, hash, source, targets }: Job): void {
+  if (!rescue) throw usage("--map and --retries are for --rescue", "Add it");
+  const why = "--map and --retries read in another order than SRC has";
+  if (hash) throw usage(`${why}: leave out --hash`, "sha256sum DST does the same afterwards");
+  if (source === "-") throw usage(`${why}: standard input cannot be SRC`);
+  if (targets.length > 1) throw usage("--map and --retries are for one DST");
 }
 
 function optionWords(args: Arguments): string[] {

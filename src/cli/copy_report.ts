@@ -3,6 +3,7 @@
 import type { CopyResult } from "../errors/copy_result.ts";
 import type { BlockMap } from "./bmap.ts";
 import type { Job } from "./copy_job.ts";
+import type { RescueFile } from "./rescue_file.ts";
 import type { Source } from "./source.ts";
 import { complain, print, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
@@ -18,6 +19,7 @@ interface Reported {
   readonly job: Job;
   readonly source: Pick<Source, "end">;
   readonly map: BlockMap | undefined;
+  readonly rescue: RescueFile | undefined;
 }
 
 interface Told {
@@ -49,7 +51,7 @@ function targetRange(job: Job, { prefix }: CopyResult): Range {
 
 /** `lost`: what happened to the name of the target. */
 export function report(
-  { job, source, map }: Reported,
+  { job, source, map, rescue }: Reported,
   result: CopyResult,
   lost: string | undefined,
   { name, copyMs, verifyMs }: Told,
@@ -84,6 +86,9 @@ export function report(
         ]
       : []),
   ];
+  const left = rescue?.bytesLeft ?? 0;
+  if (left > 0)
+    warn(`${formatExactSize(left)} are not rescued; ${printable(rescue?.path ?? "")} says which`);
   say((name === undefined ? "" : `${name}: `) + parts.join(", "));
 }
 

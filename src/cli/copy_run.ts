@@ -16,6 +16,7 @@ import type { Interrupts } from "./interrupts.ts";
 import { lostName } from "./lost_name.ts";
 import type { Place } from "./places.ts";
 import { Progress, type Step } from "./progress.ts";
+import type { RescueFile } from "./rescue_file.ts";
 import { type Ended, isWritten, wayOn } from "./resume.ts";
 import { openSide } from "./side.ts";
 import type { Source } from "./source.ts";
@@ -34,6 +35,7 @@ export interface Copying {
   readonly job: Job;
   readonly source: Source;
   readonly map: BlockMap | undefined;
+  readonly rescue: RescueFile | undefined;
   readonly place: Place;
   readonly target: File;
 }
@@ -92,7 +94,8 @@ async function finish(
     const lost = await lostName(job.target, target);
     const times = { copyMs: verifyStarted - started, verifyMs: ended - verifyStarted };
     report(copying, result, lost, { name: stage.name, ...times });
-    return result.readErrors.length === 0 && lost === undefined ? Exit.done : Exit.failed;
+    const isAll = (copying.rescue?.bytesLeft ?? result.readErrors.length) === 0;
+    return isAll && lost === undefined ? Exit.done : Exit.failed;
   } catch (error) {
     return endEarly(copying, stage, error, interrupts);
   }
@@ -103,7 +106,7 @@ async function finishLength(copying: Copying, copied: CopyResult): Promise<void>
   const { job, map, target } = copying;
   const isWhole = job.length === undefined && job.skip === job.seek;
   if (map !== undefined && target.kind === "regular" && isWhole) await target.truncate(map.size);
-  else await cutRest(copying, copied);
+  else if (copying.rescue === undefined) await cutRest(copying, copied);
 }
 
 /** Reports a copy that failed or was stopped, and how to go on; the exit code. */
@@ -156,7 +159,7 @@ interface Stage {
 }
 
 async function copyShown(
-  { job, source, map, target }: Copying,
+  { job, source, map, rescue, target }: Copying,
   copies: readonly Copying[],
   stages: readonly Stage[],
   interrupts: Interrupts,
@@ -199,7 +202,11 @@ async function copyShown(
     return await copyToAll(source.data, targets, { ...options, onProgress });
   }
   const onProgress = (step: CopyProgress): void => tell(step, target);
-  return await Promise.allSettled([copy(source.data, target, { ...options, onProgress })]);
+  const { retries } = job;
+  await using _saving = rescue?.saving(target);
+  return await Promise.allSettled([
+    copy(source.data, target, { ...options, map: rescue?.map, retries, onProgress }),
+  ]);
 }
 
 /** Of a stream of unknown size that is unpacked: by the compressed bytes that were taken. */

@@ -92,6 +92,9 @@ Options:
                       wrote is verified and hashed, too
       --rescue        go on behind places of SRC that cannot be read: they become zeroes, are
                       listed, and the exit code is 1
+      --map FILE      with --rescue: keep in FILE what has been rescued (a map file of ddrescue), and
+                      go on where it says. Saved every 30 seconds and at the end
+      --retries N     with --rescue: try bad sectors again, N times
   -y, --yes           do not ask. Needed where there is no terminal
   -q, --quiet         no progress, no summary
       --json          the result as JSON on stdout
@@ -111,7 +114,7 @@ Examples:
   bun-aio copy https://example.org/image.img.zst /dev/sdX --verify
   bun-aio copy debian.iso /dev/sdX --from 1288490188
   bun-aio copy debian.iso /dev/sdX /dev/sdY /dev/sdZ --verify --unmount
-  bun-aio copy broken.img rescued.img --rescue
+  sudo bun-aio copy /dev/sdX rescued.img --rescue --map rescued.map
 
 ${EXIT_TABLE}
 `;

@@ -50,6 +50,7 @@ export function isWritten({ phase, done, total, code, place, job }: Ended): bool
 export function wayOn(ended: Ended): WayOn | undefined {
   const { job, code, place } = ended;
   const wantsLook = job.verify || job.hash;
+  if (job.map !== undefined) return again(ended, "To go on with what is left:");
   if (isWritten(ended)) {
     // A failed sync covers everything that was written, and fails only once.
     if (!ended.isSynced) return again(ended, "To copy it again:");
@@ -106,6 +107,7 @@ function rest(ended: Ended, skip: number): WayOn {
 function copying({ job, source, map }: Ended, title: string, where: Where): WayOn {
   const started = startedAs();
   const words = ["copy", ...operands(job, started), ...whereWords(where), ...job.options];
+  if (job.map !== undefined) words.push(`--map ${pathWord(job.map, started)}`);
   if (map !== undefined) words.push(`--bmap ${pathWord(map.path, started)}`);
   const looks = job.verify || job.hash;
   // Also if the user named the earlier part.

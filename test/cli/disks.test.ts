@@ -1,12 +1,14 @@
 // `bun-aio scan`, `watch`, and `copy --unmount`, on loop devices. ddrescuelog(1) reads the maps; sectors that cannot be
 // read are those that a loop device has lost with the end of its image.
 
-import { describe, expect } from "bun:test";
-import { mkdirSync, readFileSync, truncateSync } from "node:fs";
+import { describe, expect, jest } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { RescueFile } from "../../src/cli/rescue_file.ts";
+import { File } from "../../src/index.ts";
 import { run } from "../support/child.ts";
 import { bunAio, CTRL_C, mainPath, Session } from "../support/command.ts";
 import { noRoot, testUnless, unless, without } from "../support/conditions.ts";
-import { LoopDevice, loopMissing } from "../support/control.ts";
+import { LoopDevice, loopMissing, until } from "../support/control.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
@@ -63,6 +65,107 @@ describe("scan", () => {
     session.type(CTRL_C);
     expect(await session.end()).toBe(130);
     expect(readFileSync(dir.file("map"), "utf8")).toContain("0x80000000000  ?");
+  });
+});
+
+describe("copy --rescue --map", () => {
+  const noTool = loopMissing ?? without("ddrescuelog", "ddrescue");
+
+  testUnless(
+    noTool,
+    "keeps what it has rescued, and goes on where the map says, as ddrescue does",
+    async () => {
+      using dir = new TempDir();
+      const image = dir.file("image", pattern(4 * MIB));
+      const [map, out] = [dir.file("map"), dir.file("out")];
+      using loop = new LoopDevice(image);
+      truncateSync(image, 3 * MIB);
+      const rescue = ["copy", loop.path, out, "--rescue", "--map", map, "--yes"];
+      const first = await bunAio(rescue);
+      expect(first.end).toBe(1);
+      expect(first.stderr).toContain(`1 MiB (1,048,576 bytes) are not rescued; ${map} says which`);
+      expect((await run(["cmp", "-n", String(3 * MIB), image, out])).end).toBe(0);
+      expect((await run(["ddrescuelog", "--done-status", map])).end).toBe(1);
+      // What is rescued is left alone, and bad sectors are tried again only with --retries.
+      writeFileSync(out, new Uint8Array(4 * MIB).fill(7));
+      expect((await bunAio([...rescue, "--quiet"])).end).toBe(1);
+      expect(readFileSync(out).every((byte) => byte === 7)).toBe(true);
+      // The device has its end again.
+      writeFileSync(image, pattern(4 * MIB));
+      const done = await bunAio([...rescue, "--retries", "1", "--json"]);
+      expect([done.end, JSON.parse(done.stdout).bytesCopied]).toEqual([0, MIB]);
+      expect((await run(["ddrescuelog", "--done-status", map])).end).toBe(0);
+      const last = readFileSync(out).subarray(3 * MIB);
+      expect(Buffer.compare(last, readFileSync(image).subarray(3 * MIB))).toBe(0);
+    },
+  );
+
+  testUnless(noTool, "takes a map of scan or ddrescue, and refuses what does not fit", async () => {
+    using dir = new TempDir();
+    const image = dir.file("image", pattern(2 * MIB));
+    const [map, out] = [dir.file("map"), dir.file("out")];
+    const half = await run(["ddrescue", "-q", "--size", String(MIB), image, out, map]);
+    expect(half.end).toBe(0);
+    const rest = await bunAio(["copy", image, out, "--rescue", "--map", map, "--yes", "--json"]);
+    expect([rest.end, JSON.parse(rest.stdout).bytesCopied]).toEqual([0, MIB]);
+    expect((await run(["cmp", image, out])).end).toBe(0);
+    for (const [args, code, words] of [
+      [[image, dir.file("none"), "--rescue", "--map", map], 3, "which does not exist"],
+      [[image, out, "--map", map], 2, "are for --rescue"],
+      [[image, out, "--rescue", "--map", map, "--hash"], 2, "leave out --hash"],
+      [[image, out, "--rescue", "--map", image, "-y"], 1, "is no map file of ddrescue"],
+      [["-", out, "--rescue", "--map", map], 2, "standard input cannot be SRC"],
+    ] as const) {
+      const { end, stderr } = await bunAio(["copy", ...args]);
+      expect([args, end, stderr.includes(words)]).toEqual([args, code, true]);
+    }
+  });
+
+  testUnless(
+    undefined,
+    "the map is saved every 30 seconds, after what it says is on the medium",
+    async () => {
+      using dir = new TempDir();
+      const [path, order] = [dir.file("map"), [] as string[]];
+      await using target = await File.open(dir.file("out", "x"), { write: true });
+      const sync = target.syncData.bind(target);
+      target.syncData = (options): Promise<void> => {
+        order.push(existsSync(path) ? "saved" : "not saved");
+        return sync(options);
+      };
+      const rescue = await RescueFile.open(path);
+      jest.useFakeTimers();
+      const saving = rescue.saving(target);
+      rescue.map.set({ offset: 0, length: 512 }, "+");
+      jest.advanceTimersByTime(29_999);
+      expect(order).toEqual([]);
+      jest.advanceTimersByTime(1);
+      jest.useRealTimers();
+      await until(() => existsSync(path));
+      expect(order).toEqual(["not saved"]);
+      expect(readFileSync(path, "utf8")).toContain("0x00000000  0x00000200  +");
+      rescue.map.set({ offset: 512, length: 512 }, "-");
+      await saving[Symbol.asyncDispose]();
+      expect(readFileSync(path, "utf8")).toContain("0x00000200  0x00000200  -");
+    },
+  );
+
+  testUnless(noTool, "Ctrl-C saves the map, and prints the command that goes on", async () => {
+    using dir = new TempDir();
+    const image = dir.file("image", pattern(MIB));
+    truncateSync(image, 64 * MIB);
+    const slow = ["--bs", "4k", "--depth", "1"];
+    const paths = [image, dir.file("out"), "--rescue", "--map", dir.file("map")];
+    await using session = new Session(["copy", ...paths, ...slow]);
+    await session.until(/copy .*\d [KM]iB of 64 MiB/);
+    session.type(CTRL_C);
+    expect(await session.end()).toBe(130);
+    expect(readFileSync(dir.file("map"), "utf8")).toMatch(/0x[0-9A-F]+ {2}\+$/m);
+    const command = /^To go on .*:\r?\n {2}(.*?)\r?$/m.exec(session.screen)?.[1] ?? "";
+    expect(command).toContain(` --map ${dir.file("map")}`);
+    const fast = command.replace(" --bs 4096 --depth 1", "");
+    expect((await run(["sh", "-c", `${fast} --yes`])).end).toBe(0);
+    expect((await run(["cmp", image, dir.file("out")])).end).toBe(0);
   });
 });
 

@@ -376,6 +376,8 @@ describe("what is left to do", () => {
     ...{ source: "s", target: "d", targets: ["d"], skip: 0, seek: 0, length: undefined, start: 0 },
     ...{
       bmap: undefined,
+      map: undefined,
+      retries: undefined,
       noBmap: false,
       bs: undefined,
       depth: undefined,
