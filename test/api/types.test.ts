@@ -3,6 +3,7 @@
 
 import { expect, expectTypeOf, test } from "bun:test";
 import type { Stats } from "node:fs";
+import * as declared from "../../src/api.ts";
 import * as api from "../../src/index.ts";
 
 /** What its objects have. */
@@ -16,6 +17,10 @@ test("values, and the types of arguments", () => {
     ...["Ring", "allocBuffer", "compare", "copy", "copyToAll", "listBlockDevices", "open", "scan"],
     "watchBlockDevices",
   ]);
+  // What programs load is what editors and the reference say.
+  expect(Object.keys(declared).sort()).toEqual(Object.keys(api).sort());
+  expectTypeOf(api).toExtend<typeof declared>();
+  expectTypeOf(declared).toExtend<typeof api>();
   expectTypeOf<api.Offset>().toEqualTypeOf<number | bigint>();
   expectTypeOf<api.IoData>().toEqualTypeOf<ArrayBufferView | ArrayBuffer | SharedArrayBuffer>();
   expectTypeOf<api.Bytes>().toEqualTypeOf<Uint8Array<ArrayBuffer>>();

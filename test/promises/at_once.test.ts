@@ -92,7 +92,7 @@ test("single reads: bytes, short reads, the end of the file, exact reads", async
   }
   await readSingly(file);
   expect(await file.readExactAt(allocBuffer(10), 0)).toBeUndefined();
-  expect(file.readExactAt(allocBuffer(10), 65_530)).rejects.toMatchObject({
+  await expect(file.readExactAt(allocBuffer(10), 65_530)).rejects.toMatchObject({
     code: "ERR_END_OF_FILE",
     transferred: 6,
   });
@@ -139,13 +139,13 @@ test("single reads: memory that was taken away, and files that are closed, are r
   for (const data of [new Uint8Array(64), allocBuffer(64)]) {
     await readSingly(file);
     data.buffer.transfer();
-    expect(file.readAt(data, 0)).rejects.toThrow("detached");
+    await expect(file.readAt(data, 0)).rejects.toThrow("detached");
   }
   await readSingly(file);
   const closed = file.close();
-  expect(file.readAt(allocBuffer(64), 0)).rejects.toMatchObject({ code: "EBADF" });
+  await expect(file.readAt(allocBuffer(64), 0)).rejects.toMatchObject({ code: "EBADF" });
   await closed;
-  expect(file.readAt(allocBuffer(64), 0)).rejects.toMatchObject({ code: "EBADF" });
+  await expect(file.readAt(allocBuffer(64), 0)).rejects.toMatchObject({ code: "EBADF" });
 });
 
 test("single reads see what was written before, by this file and by others", async () => {

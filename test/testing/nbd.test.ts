@@ -391,7 +391,7 @@ test("a server that is forgotten is a leak; wrong arguments are refused by name"
   await using device = await simulatedDevice({ size: MiB });
   const leaks = trackLeaks();
   const server = serveNbd(device, { port: 0 });
-  expect(leaks[Symbol.asyncDispose]()).rejects.toThrow("server");
+  await expect(leaks[Symbol.asyncDispose]()).rejects.toThrow("server");
   await server[Symbol.asyncDispose]();
   const wrong = (options: unknown, of: unknown = device): unknown => {
     try {

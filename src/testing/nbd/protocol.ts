@@ -1,4 +1,4 @@
-// The numbers of the NBD protocol (https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md).
+// The numbers of the NBD protocol, as the project NetworkBlockDevice/nbd describes it.
 
 export const MAGIC = 0x4e42_444d_4147_4943n; // "NBDMAGIC"
 export const OPTION_MAGIC = 0x4948_4156_454f_5054n; // "IHAVEOPT"
