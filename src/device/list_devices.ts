@@ -3,6 +3,7 @@
 
 import { join } from "node:path";
 import { checkBoolean, checkOptions } from "../common/arguments.ts";
+import { naturalOrder } from "../common/natural_order.ts";
 import { errnoOf, IoError, systemError } from "../errors/io_error.ts";
 import { readFacts } from "../system/device_facts.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
@@ -105,8 +106,9 @@ async function allLinuxDevices(
       return (await diskDirectory(paths, name)) === null ? undefined : device;
     }),
   );
-  const { compare } = new Intl.Collator("en", { numeric: true });
-  return listed.filter((device) => device !== undefined).sort((a, b) => compare(a.path, b.path));
+  return listed
+    .filter((device) => device !== undefined)
+    .sort((a, b) => naturalOrder(a.path, b.path));
 }
 
 /** Awaits `answer`, or throws an error that names what is missing. */

@@ -16,11 +16,8 @@ import { Kind } from "../native/abi.gen.ts";
  */
 export type Path = string | URL | Uint8Array;
 
-/**
- * PATH_MAX of Linux, with its NUL (path_resolution(7)). FreeBSD and macOS allow 1024, and report longer paths
- * themselves.
- */
-export const PATH_BYTES_MAX = 4096;
+/** PATH_MAX, with its NUL: path_resolution(7) on Linux, sys/syslimits.h on FreeBSD and macOS. */
+export const PATH_BYTES_MAX: number = process.platform === "linux" ? 4096 : 1024;
 
 const SLASH = 0x2f;
 const PERCENT = 0x25;

@@ -1,7 +1,8 @@
 // The disks of FreeBSD, from the XML that GEOM writes into the sysctl kern.geom.confxml, the mount table and the
-// swap list. Nothing goes through a shell. Not yet run on a real system: the parsing is tested on a recorded tree
+// swap list. Nothing goes through a shell. Run on FreeBSD 15.0 by hand; the suite parses a recorded tree
 // (test/device/list_devices.test.ts).
 
+import { naturalOrder } from "../common/natural_order.ts";
 import type { BlockDeviceInfo } from "./device_info.ts";
 import { isSystemMount, unescapedPath } from "./mounts.ts";
 
@@ -47,7 +48,12 @@ export function parseFreebsd(answers: FreebsdAnswers): BlockDeviceInfo[] {
     system: systemNodes(sources),
   };
   const disks = [...(classes.get("DISK") ?? []), ...(classes.get("MD") ?? [])];
-  return disks.map((disk) => describe(context, disk)).sort((a, b) => (a.path < b.path ? -1 : 1));
+  return inOrder(disks.map((disk) => describe(context, disk)));
+}
+
+/** GEOM lists the last one made first. */
+function inOrder(devices: BlockDeviceInfo[]): BlockDeviceInfo[] {
+  return devices.sort((a, b) => naturalOrder(a.path, b.path));
 }
 
 interface Context {
@@ -63,22 +69,22 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
     return text === undefined || !Number.isFinite(Number(text)) ? null : Number(text);
   };
   const text = (name: string): string | null => provider.fields.get(name) || null;
-  const partitions = context.partitions
-    .filter(({ geom }) => geom === provider.name)
-    .map((part) => describe(context, part));
+  const parts = context.partitions.filter(({ geom }) => geom === provider.name);
+  const partitions = inOrder(parts.map((part) => describe(context, part)));
   const mounts = context.mounts.filter(([source]) => source === path).map(([, at = ""]) => at);
   const rotation = number("rotationrate");
-  const stripe = number("stripesize");
+  // GEOM puts the physical sector size there; 0 means that the driver does not report it.
+  const stripe = number("stripesize") || null;
   return {
     path,
     size: number("mediasize") ?? 0,
     logicalSectorSize: number("sectorsize"),
-    // GEOM puts the physical sector size there; 0 means that the driver does not report it.
-    physicalSectorSize: stripe === 0 ? null : stripe,
+    physicalSectorSize: stripe,
     minimumIoSize: null,
     optimalIoSize: null,
     maximumTransferSize: null,
-    alignmentOffset: number("stripeoffset"),
+    // It is of a stripe.
+    alignmentOffset: stripe === null ? null : number("stripeoffset"),
     rotational: rotation === null ? null : rotation > 1,
     readOnly: null,
     model: text("descr"),

@@ -8,6 +8,7 @@ import { BlockDevice, File, FileHandle, type OpenOptions, open, Ring } from "../
 import { noLinux, noRoot, testUnless, unless } from "../support/conditions.ts";
 import { descriptorsBelow } from "../support/descriptors.ts";
 import { ioError, rejection, wrong } from "../support/expect.ts";
+import { makeFifo, PATH_BYTES_MAX } from "../support/libc.ts";
 import { openPty } from "../support/pty.ts";
 import { TempDir } from "../support/temp.ts";
 
@@ -122,7 +123,7 @@ test("a directory is EISDIR", async () => {
 test("a FIFO is ESPIPE at once, with and without a peer", async () => {
   using dir = new TempDir();
   const path = dir.file("fifo");
-  expect(Bun.spawnSync(["mkfifo", path]).exitCode).toBe(0);
+  makeFifo(path);
   await refusedPath(path, "ESPIPE", "no positions");
   const fd = fs.openSync(path, fs.constants.O_RDWR);
   await refusedFd(fd, "ESPIPE");
@@ -188,7 +189,7 @@ testUnless(
 testUnless(noLinux, "refusals leave no descriptor behind", async () => {
   using dir = new TempDir();
   const fifo = dir.file("fifo");
-  Bun.spawnSync(["mkfifo", fifo]);
+  makeFifo(fifo);
   await Promise.allSettled(
     Array.from({ length: 300 }, (_, i) => File.open([fifo, dir.path, dir.file("no")][i % 3] ?? "")),
   );
@@ -304,17 +305,16 @@ test("wrong paths", async () => {
 
 test("a path may be as long as the system allows, and not longer", async () => {
   using dir = new TempDir();
-  // 4095 bytes and the NUL are PATH_MAX.
-  const longest = `${dir.path}/`.padEnd(4094, "/").concat("x");
+  const longest = `${dir.path}/`.padEnd(PATH_BYTES_MAX - 2, "/").concat("x");
   fs.writeFileSync(dir.file("x"), "abc");
   const file = await File.open(longest);
   expect(await file.size()).toBe(3);
   await file.close();
   const error = await ioError(File.open(`/${longest}`), "ENAMETOOLONG");
-  expect(error.message).toContain("4096 bytes, more than 4095");
+  expect(error.message).toContain(`${PATH_BYTES_MAX} bytes, more than ${PATH_BYTES_MAX - 1}`);
   expect((error.path ?? "").length).toBeLessThan(80);
   await ioError(File.open(dir.file("n".repeat(256))), "ENAMETOOLONG");
-  await ioError(File.open("é".repeat(2048)), "ENAMETOOLONG");
+  await ioError(File.open("é".repeat(PATH_BYTES_MAX / 2)), "ENAMETOOLONG");
 });
 
 test("wrong options are refused by name", async () => {

@@ -372,13 +372,14 @@ test("FreeBSD's GEOM tree", () => {
         <descr>Samsung SSD 850</descr></config>
       </provider></geom>
     <geom id="0x1"><name>da0</name><provider id="0x2"><name>da0</name>
-      <mediasize>1000</mediasize><sectorsize>512</sectorsize><stripesize>0</stripesize>
+      <mediasize>1000</mediasize><sectorsize>512</sectorsize><stripesize>0</stripesize><stripeoffset>0</stripeoffset>
       <config><rotationrate>7200</rotationrate><ident></ident></config></provider></geom>
   </class>
   <class id="0xffffffff81a1c1c0"><name>PART</name>
     <geom id="0x3"><name>ada0</name>
-      <provider id="0x4"><name>ada0p1</name><mediasize>524288</mediasize><sectorsize>512</sectorsize></provider>
+      <provider id="0x6"><name>ada0p10</name><mediasize>512</mediasize><sectorsize>512</sectorsize></provider>
       <provider id="0x5"><name>ada0p2</name><mediasize>1048576</mediasize><sectorsize>512</sectorsize></provider>
+      <provider id="0x4"><name>ada0p1</name><mediasize>524288</mediasize><sectorsize>512</sectorsize></provider>
     </geom></class></mesh>`;
   const list = parseFreebsd({
     confxml,
@@ -392,6 +393,7 @@ test("FreeBSD's GEOM tree", () => {
     size: 500107862016,
     logicalSectorSize: 512,
     physicalSectorSize: 4096,
+    alignmentOffset: 0,
     rotational: false,
     model: "Samsung SSD 850",
     serial: "S21P & 7",
@@ -401,9 +403,11 @@ test("FreeBSD's GEOM tree", () => {
   expect(list[0]?.partitions).toMatchObject([
     { path: "/dev/ada0p1", size: 524288, mounts: ["/mnt/a b"], system: false },
     { path: "/dev/ada0p2", size: 1048576, mounts: ["/"], system: true },
+    { path: "/dev/ada0p10", size: 512, mounts: [], system: false },
   ]);
   expect(list[1]).toMatchObject({
     physicalSectorSize: null,
+    alignmentOffset: null,
     rotational: true,
     serial: null,
     model: null,

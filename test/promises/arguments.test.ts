@@ -80,10 +80,17 @@ test("bigint offsets are positions up to 2^63 - 1", async () => {
   for (const offset of [2n ** 32n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 62n]) {
     expect(await file.readAt(buffer, offset)).toBe(0);
   }
-  const error = await ioError(file.writeAt(buffer, 2n ** 62n + 1n), "EFBIG");
-  expect(error.offset).toBe(2n ** 62n + 1n);
-  expect(error.message).toContain("offset 4611686018427387905");
-  await ioError(file.truncate(2n ** 62n), "EFBIG");
+  const far = 2n ** 62n + 1n;
+  const outcome = await file.writeAt(buffer, far).catch((error: unknown) => error);
+  if (outcome === buffer.byteLength) {
+    // A tmpfs of FreeBSD has no limit below 2^63.
+    expect(await file.readAt(new Uint8Array(4), far)).toBe(2);
+    await file.truncate(6);
+  } else {
+    expect(outcome).toMatchObject({ code: "EFBIG", offset: far });
+    expect(String(outcome)).toContain("offset 4611686018427387905");
+    await ioError(file.truncate(2n ** 62n), "EFBIG");
+  }
   expect(await file.size()).toBe(6);
 });
 

@@ -2,13 +2,13 @@
 
 import { dlopen } from "bun:ffi";
 import fs from "node:fs";
+import { LIBC } from "./libc.ts";
 
 /** Descriptors of both ends, and the path of the slave; undefined where it cannot be had. */
 export function openPty(): { master: number; slave: number; path: string } | undefined {
-  const libc = process.platform === "linux" ? "libc.so.6" : "libc.dylib";
   try {
     const master = fs.openSync("/dev/ptmx", fs.constants.O_RDWR | fs.constants.O_NOCTTY);
-    const { symbols } = dlopen(libc, {
+    const { symbols } = dlopen(LIBC, {
       grantpt: { args: ["i32"], returns: "i32" },
       unlockpt: { args: ["i32"], returns: "i32" },
       ptsname: { args: ["i32"], returns: "cstring" },

@@ -238,7 +238,8 @@ pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     out.minimum_io_size = out.physical_sector_size;
     out.optimal_io_size = -1;
     out.maximum_transfer_size = @floatFromInt(sysctlNumber("kern.maxphys") orelse -1);
-    out.alignment_offset = known(i64, fd, DIOCGSTRIPEOFFSET);
+    // It is of a stripe.
+    out.alignment_offset = if (stripe > 0) known(i64, fd, DIOCGSTRIPEOFFSET) else -1;
     out.rotational = rotational(fd);
     out.read_only = -1;
     out.major = -1;

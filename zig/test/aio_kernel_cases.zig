@@ -384,7 +384,9 @@ pub fn KernelCases(comptime Context: type) type {
         fn waiter(context: *Context, bare: *Bare) Error!void {
             const fd = try context.openFile("waiter", 8192);
             defer _ = Os.close(fd);
-            for (0..8) |index| {
+            // What has ended keeps its place.
+            const places = @min(8, context.limit(.process, null) orelse 8, context.limit(.system, null) orelse 8);
+            for (0..places) |index| {
                 bare.prepare(@intCast(index), fd, .read);
                 try context.equal("lio_listio", 0, bare.submit(@intCast(index), @intCast(index + 1)));
                 try bare.awaitEnd(@intCast(index));
@@ -396,7 +398,7 @@ pub fn KernelCases(comptime Context: type) type {
                 bare.context.pause(bare.wake, 200);
                 try context.equal("rings after arming", 2, @intCast(bare.aio.wakes()));
             }
-            for (0..8) |index| try context.equal("aio_return", 4096, bare.finish(@intCast(index)));
+            for (0..places) |index| try context.equal("aio_return", 4096, bare.finish(@intCast(index)));
         }
 
         fn closeBoth(pair: [2]i32) void {

@@ -14,6 +14,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import * as api from "../../../src/index.ts";
+import { LIBC, makeFifo } from "../libc.ts";
 import { Random } from "../random.ts";
 import {
   draw,
@@ -81,8 +82,7 @@ export class ApiFuzz {
   readonly problems: string[] = [];
 
   constructor(readonly seed: number) {
-    const libc = process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6";
-    this.#dup = dlopen(libc, { dup: { args: ["i32"], returns: "i32" } }).symbols.dup;
+    this.#dup = dlopen(LIBC, { dup: { args: ["i32"], returns: "i32" } }).symbols.dup;
     this.#fds = prepareDirectory();
     this.#addFileTargets();
     this.#addOtherTargets();
@@ -646,7 +646,7 @@ function prepareDirectory(): number[] {
   fs.symlinkSync("a", "link");
   fs.symlinkSync("loop", "loop");
   for (const name of ["a", "b", "sub/f"]) fs.writeFileSync(name, Buffer.alloc(10_000, name));
-  Bun.spawnSync(["mkfifo", "fifo"]);
+  makeFifo("fifo");
   const fds = [
     fs.openSync("a", "r"),
     fs.openSync("a", "r+"),
