@@ -64,13 +64,14 @@ class OwnLoop implements AsyncDisposable {
     writeFileSync(`/sys/block/loop${this.#number}/uevent`, "change");
   }
 
-  remove(): void {
-    loopControl(LOOP_CTL_REMOVE, this.#number);
+  /** Others may have it open for a moment, to see what it is. */
+  async remove(): Promise<void> {
+    while (loopControl(LOOP_CTL_REMOVE, this.#number) < 0 && existsSync(this.path)) await turns(1);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (existsSync(`/sys/block/loop${this.#number}/loop`)) await this.detach();
-    this.remove();
+    await this.remove();
     this.#dir[Symbol.dispose]();
   }
 }
@@ -167,7 +168,7 @@ describe("tells", () => {
     const loop = new OwnLoop();
     await using watch = watchBlockDevices({ since: await listBlockDevices() });
     await turns(20);
-    loop.remove();
+    await loop.remove();
     loopControl(LOOP_CTL_ADD, Number(loop.path.slice("/dev/loop".length)));
     try {
       const types = [
