@@ -2,7 +2,7 @@
 // demand.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { BlockDevice, copy, File, listBlockDevices } from "../../../../src/index.ts";
 import { describeUnless, testUnless, without } from "../../../support/conditions.ts";
 import { pattern } from "../../../support/devices.ts";
@@ -122,7 +122,10 @@ describeUnless(withoutModule("null_blk"), "null_blk", () => {
       // Sequential zones take writes at their write pointer only.
       await device.writeAt(data, 8 * MiB);
       await ioError(device.writeAt(data, 8 * MiB + 2 * MiB), "EIO");
-      expect(Buffer.compare(await device.bytes(8 * MiB, 8 * MiB + 65536), data)).toBe(0);
+      const found = await device.bytes(8 * MiB, 8 * MiB + 65536);
+      // Linux 5.10 forgets what is written to it.
+      const keeps = existsSync("/sys/module/null_blk/parameters/memory_backed");
+      if (keeps) expect(Buffer.compare(found, data)).toBe(0);
     }
     sh("rmmod null_blk");
   });
