@@ -35,13 +35,20 @@ export async function fetchForeign(arch: Arch, project: string): Promise<Foreign
     run(["find", ".", "-maxdepth", "1", "-name", "*.deb", "-delete"], folder);
     run(["rm", "-rf", "usr/share"], folder);
   });
+  const bun = await fetchBun(BUN[arch], project);
+  packNative();
+  return { root, busybox: join(root, "bin/busybox"), bun };
+}
+
+/** Bun from a package of npm, in the version of the project. */
+export async function fetchBun(name: string, project: string): Promise<string> {
   const manifest = readFileSync(join(project, "node_modules/bun/package.json"), "utf8");
   const { version } = JSON.parse(manifest) as { version: string };
-  const bun = await cached(`bun-${arch}`, [version], (folder) => {
-    run(["npm", "pack", "--silent", `${BUN[arch]}@${version}`], folder);
-    const [file = ""] = readdirSync(folder);
-    run(["tar", "xzf", file], folder);
+  const folder = await cached(name.replace("@oven/", ""), [version], (unfinished) => {
+    run(["npm", "pack", "--silent", `${name}@${version}`], unfinished);
+    const [file = ""] = readdirSync(unfinished);
+    run(["tar", "xzf", file], unfinished);
+    run(["chmod", "+x", "package/bin/bun"], unfinished);
   });
-  packNative();
-  return { root, busybox: join(root, "bin/busybox"), bun: join(bun, "package/bin/bun") };
+  return join(folder, "package/bin/bun");
 }
