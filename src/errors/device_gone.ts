@@ -10,9 +10,12 @@ import { errnoOf, hinted, IoError } from "./io_error.ts";
 const GONE_HINT =
   "Plug it in, or put its medium back, and open it again; what was not synced may be lost";
 
-/** EINVAL: BLKDISCARD and BLKZEROOUT of a range that no longer exists. The last three: a connection that was cut. */
+/**
+ * EINVAL: BLKDISCARD and BLKZEROOUT of a range that no longer exists; ENOTSUP, below 5.11, of a device that never could.
+ * The last three: a connection that was cut.
+ */
 const SUSPECT_CODES: ReadonlySet<string> = new Set([
-  ...["EIO", "ENOSPC", "EINVAL", "ENOLINK", "EREMOTEIO", "ETIMEDOUT"],
+  ...["EIO", "ENOSPC", "EINVAL", "ENOTSUP", "ENOLINK", "EREMOTEIO", "ETIMEDOUT"],
 ]);
 
 /** Whether a failure with `code` of a disk means that it is gone, or its medium. */

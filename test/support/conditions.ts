@@ -56,6 +56,8 @@ const PACKAGES: Record<string, string> = {
   "qemu-io": "qemu-utils",
   mkswap: "util-linux",
   mount: "util-linux",
+  nbdfuse: "libnbd-bin",
+  nbdkit: "nbdkit",
   strace: "strace",
   swapon: "util-linux",
   umount: "util-linux",

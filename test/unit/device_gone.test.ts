@@ -32,7 +32,7 @@ function failure(code: string): IoError {
 }
 
 test("only what a disk that is gone may say of itself is asked about", () => {
-  for (const code of ["EIO", "ENOSPC", "EINVAL", "ENOLINK", "EREMOTEIO", "ETIMEDOUT"]) {
+  for (const code of ["EIO", "ENOSPC", "EINVAL", "ENOTSUP", "ENOLINK", "EREMOTEIO", "ETIMEDOUT"]) {
     expect(isSuspect(disk(), code)).toBe(true);
     expect(isSuspect(disk(0), code)).toBe(false);
   }

@@ -179,11 +179,11 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
     }
     if (result < 0) return result;
     const fd: i32 = @intCast(result);
-    const refused = fileInfo(fd, info);
-    const missing = if (refused >= 0 and hasNoMedium(fd, info)) negative(.NOMEDIUM) else refused;
-    if (missing < 0) {
+    const examined = fileInfo(fd, info);
+    const refused = if (examined < 0) examined else mediumRefused(fd, info, wants_write);
+    if (refused < 0) {
         _ = linux.close(fd);
-        return missing;
+        return refused;
     }
     const status = linux.fcntl(fd, linux.F.GETFL, 0);
     const nonblock: usize = 1 << @bitOffsetOf(linux.O, "NONBLOCK");
@@ -192,10 +192,12 @@ pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *a
     return 0;
 }
 
-/// O_NONBLOCK opens a drive without a medium, too (open(2) of optical drives, card readers, floppies).
-fn hasNoMedium(fd: i32, info: *const abi.FileInfo) bool {
-    if (info.kind != @intFromEnum(abi.FileKind.disk) or info.size > 0) return false;
-    return disk.presence(fd) == negative(.NOMEDIUM);
+/// 0, or why the medium of a drive is refused: O_NONBLOCK, in whose way no FIFO blocks, opens it all
+/// the same.
+fn mediumRefused(fd: i32, info: *const abi.FileInfo, wants_write: bool) isize {
+    if (info.kind != @intFromEnum(abi.FileKind.disk)) return 0;
+    if (info.size == 0 and disk.presence(fd) == negative(.NOMEDIUM)) return negative(.NOMEDIUM);
+    return if (wants_write and disk.isReadOnlyDisc(fd)) negative(.ROFS) else 0;
 }
 
 fn hasPositions(start: i32, path: [*:0]const u8) bool {

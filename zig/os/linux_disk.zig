@@ -42,21 +42,36 @@ const CDS_TRAY_OPEN = 2;
 /// 0, or why an open of the device fails now: ENOMEDIUM, or ENXIO or ENODEV if it is gone. 0 also
 /// where this cannot be said.
 pub fn presence(fd: i32) isize {
-    const status = signed(linux.ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT));
+    const status = driveStatus(fd);
     // Another open would close the tray.
     if (status == CDS_NO_DISC or status == CDS_TRAY_OPEN) return negative(.NOMEDIUM);
     if (status >= 0) return 0;
     // With O_NONBLOCK, drivers of removable media do not look for one.
-    var path: [32]u8 = undefined;
-    const name = std.fmt.bufPrintZ(&path, "/proc/self/fd/{d}", .{fd}) catch unreachable; // 25 bytes
-    const opened = signed(linux.openat(linux.AT.FDCWD, name, .{ .CLOEXEC = true }, 0));
-    if (opened >= 0) {
-        _ = linux.close(@intCast(opened));
-        return 0;
-    }
+    const opened = openAgain(fd, .RDONLY);
     for ([_]linux.E{ .NOMEDIUM, .NXIO, .NODEV }) |errno| {
         if (opened == negative(errno)) return opened;
     }
+    return 0;
+}
+
+/// Whether the medium in an optical drive cannot be written, which an open with O_NONBLOCK does not
+/// find out (cdrom_open() in drivers/cdrom/cdrom.c).
+pub fn isReadOnlyDisc(fd: i32) bool {
+    return driveStatus(fd) >= 0 and openAgain(fd, .RDWR) == negative(.ROFS);
+}
+
+/// Negative for what is no optical drive.
+fn driveStatus(fd: i32) isize {
+    return signed(linux.ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT));
+}
+
+/// 0, or the errno of another open of the same device.
+fn openAgain(fd: i32, access: std.posix.ACCMODE) isize {
+    var path: [32]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&path, "/proc/self/fd/{d}", .{fd}) catch unreachable; // 25 bytes
+    const opened = signed(linux.openat(linux.AT.FDCWD, name, .{ .ACCMODE = access, .CLOEXEC = true }, 0));
+    if (opened < 0) return opened;
+    _ = linux.close(@intCast(opened));
     return 0;
 }
 
