@@ -10,7 +10,7 @@ import { Exit, Stop, usage } from "./exit.ts";
 import { helpFor } from "./help.ts";
 import { wordsOf } from "./hints.ts";
 import { ownWords } from "./raw_words.ts";
-import { complain, print } from "./terminal.ts";
+import { complain, print, say } from "./terminal.ts";
 import { version } from "./version.ts";
 
 type Command = (argv: readonly string[]) => Promise<number>;
@@ -28,7 +28,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined) {
-    process.stderr.write(helpFor(""));
+    say(helpFor("").trimEnd());
     return Exit.usage;
   }
   const command = COMMANDS.get(name);
