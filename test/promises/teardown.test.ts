@@ -10,6 +10,7 @@ import { blockingReadMissing, endlessPath } from "../support/endless.ts";
 import { TempDir } from "../support/temp.ts";
 
 const worker = join(import.meta.dir, "..", "support", "teardown_worker.ts");
+const orderly = join(import.meta.dir, "..", "support", "orderly_worker.ts");
 const MARK = 0x5a;
 
 function files(dir: TempDir): { source: string; target: string } {
@@ -90,6 +91,41 @@ testUnless(
     // io_uring cancels; a thread inside a system call is waited for 1 s and then left behind, with the
     // descriptor that it uses: closed, its number would be another file's.
     expect(JSON.parse(child.stdout).ours).toBe(backend === "io_uring" ? 0 : 4);
+  },
+  120_000,
+);
+
+testUnless(
+  noLinux,
+  "a worker that is told to closes its files and ring in flight, and ends by itself, 10 times",
+  async () => {
+    using dir = new TempDir();
+    const { source } = files(dir);
+    const child = await runCode(
+      `
+      const links = () => fs.readdirSync("/proc/self/fd").map((fd) => {
+        try { return fs.readlinkSync("/proc/self/fd/" + fd); } catch { return ""; }
+      });
+      const ours = () => links().filter((link) => /io_uring|bun-aio-test/.test(link)).length;
+      const done = new Set();
+      for (let i = 0; i < Number(args[1]); i++) {
+        const worker = new Worker(args[2]);
+        const closed = new Promise((resolve) => worker.addEventListener("close", resolve));
+        const answer = (request) => new Promise((resolve, reject) => {
+          worker.onmessage = (event) => resolve(event.data);
+          worker.onerror = (event) => reject(new Error(event.message));
+          worker.postMessage(request);
+        });
+        await answer(args[0]);
+        done.add(await answer("end"));
+        await closed;
+      }
+      console.log(JSON.stringify({ done: [...done], ours: ours() }));
+      `,
+      { args: [source, String(times(10)), orderly], timeoutMs: 100_000 },
+    );
+    expect(child).toMatchObject({ end: 0, stderr: "" });
+    expect(JSON.parse(child.stdout)).toEqual({ done: [64], ours: 0 });
   },
   120_000,
 );
