@@ -33,7 +33,7 @@ export interface LabOptions {
 
 /** An emulated machine is some ten times slower. */
 const BOOT_MS = { accelerated: 60_000, emulated: 300_000 };
-const FILE_MS = { accelerated: 120_000, emulated: 240_000 };
+const FILE_MS = { accelerated: 120_000, emulated: 600_000 };
 
 /** Of every run of `npm test`: what is worth a boot on the kernel of the distribution. */
 export const SHORT: readonly string[] = ["geometry", "errors", "removal", "power_cuts"];
@@ -177,7 +177,7 @@ class Session implements AsyncDisposable {
   async run(file: string, environment: Record<string, string>, limitMs: number): Promise<Counts> {
     this.#heard = Promise.withResolvers();
     this.#text = "";
-    await this.#machine.tellAgent({ job: { file, environment } });
+    await this.#machine.tellAgent({ job: { file, environment, timeoutMs: limitMs / 4 } });
     const { ended, report } = await this.#answer(limitMs, `did not end ${file}:\n${this.#text}`);
     return counted({ text: this.#text, code: Number(ended) }, String(report ?? ""));
   }
@@ -191,7 +191,7 @@ class Session implements AsyncDisposable {
   /** Starts a writer, kills the machine at a moment of the seed's choice; the last record acknowledged. */
   async killWriting(file: string, seed: number): Promise<number> {
     this.#commands.acknowledged = 0;
-    await this.#machine.tellAgent({ job: { file, environment: {} } });
+    await this.#machine.tellAgent({ job: { file, environment: {}, timeoutMs: 60_000 } });
     for (let waited = 0; this.#commands.acknowledged === 0 && waited < 120_000; waited += 10)
       await Bun.sleep(10);
     await Bun.sleep(new Random(seed).below(1000));

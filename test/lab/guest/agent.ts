@@ -10,6 +10,8 @@ const library = `${process.cwd()}/native/linux-${process.arch}/libbun-aio.so`;
 export interface Job {
   file: string;
   environment: Record<string, string>;
+  /** Of each test. */
+  timeoutMs: number;
 }
 
 const port = new Port("agent");
@@ -20,9 +22,14 @@ async function tell(stream: ReadableStream<Uint8Array>): Promise<void> {
 }
 
 /** A file of tests, or a program. */
-async function work({ file, environment }: Job): Promise<void> {
+async function work({ file, environment, timeoutMs }: Job): Promise<void> {
   rmSync(REPORT, { force: true });
-  const reporter = ["--timeout", "60000", "--reporter=junit", `--reporter-outfile=${REPORT}`];
+  const reporter = [
+    "--timeout",
+    String(timeoutMs),
+    "--reporter=junit",
+    `--reporter-outfile=${REPORT}`,
+  ];
   const isTests = file.includes("/tests/");
   const child = Bun.spawn(
     [process.execPath, ...(isTests ? ["test", ...reporter] : []), `./${file}`],
