@@ -83,7 +83,7 @@ test("a file system can be unmounted at once when its last file is closed", asyn
   const file = await File.open("/mnt/disk/file", { write: true, create: true });
   await file.writeAt(new Uint8Array(1 << 20), 0);
   await file.close();
-  sh("umount /mnt/disk");
+  expect(sh("umount /mnt/disk")).toBe("");
 });
 
 test("a disk can be opened exclusively at once when it is closed", async () => {
