@@ -49,3 +49,19 @@ test("the list shows every disk as lsblk does", async () => {
     });
   }
 });
+
+test("how disks are called", async () => {
+  const listed = new Map((await listBlockDevices()).map((device) => [device.path, device]));
+  for (const [name, vendor] of [
+    ["scsi-512e", "ACME"],
+    ["ata", "ATA"],
+    ["usb-stick", "QEMU"],
+    ["virtio-512", null],
+    ["nvme-512", null],
+  ] as const) {
+    const found = listed.get(diskPath(name));
+    const { serial } = disks[name];
+    expect([name, found?.vendor, found?.serial]).toEqual([name, vendor, serial]);
+    expect([name, found?.zoned, found?.hasMedium]).toEqual([name, false, true]);
+  }
+});

@@ -33,7 +33,8 @@ test("a medium that is ejected while it is open is gone; the next one can be ope
   const device = await BlockDevice.open(filled);
   await device.readExactAt(new Uint8Array(4096), 0);
   answer(ask("eject", "cd-filled"));
-  await device.invalidateCache().catch(() => {});
+  await ioError(device.invalidateCache(), "ERR_DEVICE_GONE");
+  await ioError(device.size(), "ERR_DEVICE_GONE");
   await ioError(device.readAt(new Uint8Array(4096), 65536), "ERR_DEVICE_GONE");
   await device.close();
   await ioError(BlockDevice.open(filled), "ENOMEDIUM");

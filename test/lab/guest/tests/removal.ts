@@ -36,6 +36,7 @@ const later: Record<string, (device: BlockDevice) => Promise<unknown>> = {
   "a discard": (device) => device.discard(0, 65536),
   zeroes: (device) => device.writeZeroes(0, 65536),
   "a sync": (device) => device.syncAll(),
+  "dropping the cache": (device) => device.invalidateCache(),
 };
 
 const unplugged: DiskName[] = ["nvme-4096", "virtio-512", "scsi-4096n", "usb-stick", "uas"];
