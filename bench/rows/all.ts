@@ -2,7 +2,7 @@
 
 import { batches } from "./batches.ts";
 import { cachedRandom } from "./cached_random.ts";
-import { copyToFour, deviceCopy, fileCopy, sparseCopy } from "./copies.ts";
+import { copyToFour, deviceCopy, fileCopy, flash, sparseCopy } from "./copies.ts";
 import { eventLoopDelay } from "./event_loop_delay.ts";
 import { foreignViews } from "./foreign_views.ts";
 import { gatheredWrites } from "./gathered_writes.ts";
@@ -32,6 +32,7 @@ export const allRows: readonly Row[] = [
   copyToFour,
   deviceScan,
   sparseCopy,
+  flash,
   readsBesideCopy,
   streams,
   batches,

@@ -5,6 +5,7 @@
 import { cp } from "../contestants/cp.ts";
 import { dd } from "../contestants/dd.ts";
 import { fioBatch, fioWrite } from "../contestants/fio.ts";
+import { bunAioFlash, zcatFlash } from "../contestants/flash.ts";
 import {
   bunAioCopies,
   bunAioCopy,
@@ -71,6 +72,18 @@ export const sparseCopy: Row = {
   job: { ...fileCopy.job, direct: false },
   cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCopySparse, cp] }],
   bars: [{ case: LABEL, of: "bun-aio", against: "cp --sparse=always", atLeast: 0.5 }],
+  charted: false,
+};
+/** The rate is that of the unpacked image. */
+export const flash: Row = {
+  name: "flash",
+  title: "the command copy: a .gz image onto a loop device, O_DIRECT",
+  target: "compressed",
+  onto: "scratch",
+  metric: mebibytesPerSecond,
+  job: fileCopy.job,
+  cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioFlash, zcatFlash] }],
+  bars: [{ case: LABEL, of: "bun-aio copy", against: "zcat | dd", atLeast: 1.2 }],
   charted: false,
 };
 export const deviceCopy: Row = copies(

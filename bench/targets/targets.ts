@@ -1,5 +1,6 @@
 // The targets of one run: made at first use, removed at the end in reverse order.
 
+import { createCompressedFile } from "./compressed_file.ts";
 import { createImageFile, fill } from "./image_file.ts";
 import { attachLoopDevice, createMemoryDevice } from "./loop_device.ts";
 import { createFolder, createSparseFile } from "./sparse_file.ts";
@@ -17,6 +18,8 @@ export type TargetName =
   | "largeScratch"
   /** Mostly a hole; with as much data as `file` has. */
   | "sparse"
+  /** A gzip file; `bytes` are those of the image in it. */
+  | "compressed"
   /** The path of a file that does not exist. */
   | "fresh";
 
@@ -81,6 +84,7 @@ export class Targets implements AsyncDisposable {
     else if (name === "scratches") this.#made.set(name, await createScratches(4, bytes));
     else if (name === "large") this.#made.set(name, await createMemoryDevice(bytes, fill));
     else if (name === "sparse") this.#made.set(name, await createSparseFile(bytes));
+    else if (name === "compressed") this.#made.set(name, await createCompressedFile(bytes));
     else if (name === "fresh") this.#made.set(name, await createFolder("copy"));
     else if (name === "zram") this.#made.set(name, await createZramDevice(this.size));
     else {
