@@ -331,7 +331,7 @@ describe("a sandbox forbids io_uring while it works", () => {
       const error = await idle.readAt(new Uint8Array(10), 0).catch((error) => error);
       const batch = await lost.batch([{ kind: "read", file: idle, data: new Uint8Array(10), offset: 0 }]);
       const later = [
-        error.code, batch[0].reason.code,
+        error.code, batch[0].reason?.code,
         ...await Promise.all([
           writer.read(), idle.stat(), idle.syncAll(), File.open(args[0] + 0, { ring: lost }),
         ].map(told)),

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { cached, contents, run } from "./cache.ts";
 
 const PROGRAMS = [
-  "lsblk blockdev blkid losetup mount umount mkfs.ext4 sfdisk swapon swapoff mkswap dmsetup mdadm",
+  "lsblk blockdev blkid losetup mount umount mkfs.ext4 e2fsck sfdisk swapon swapoff mkswap dmsetup mdadm",
   "prlimit setpriv wipefs partx fsfreeze qemu-nbd nbd-client nvme iscsiadm strace jq xz",
 ]
   .join(" ")
