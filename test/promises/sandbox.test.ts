@@ -45,7 +45,8 @@ testUnless(
         File.open(args[0] + i, { write: true, create: true, dsync: true })));
       const parts = [0, 1, 2].map(() => allocBuffer(1 << 20));
       for (const file of files) for (const [i, part] of parts.entries()) file.writeAt(part, i << 20).catch(() => {});
-      for (let i = 0; i < 5; i++) await undefined;
+      // Handed over by then: at the end of this turn, or first of all in the next.
+      await new Promise((resolve) => setImmediate(resolve));
       forbid();
       let ticks = 0;
       await new Promise((resolve) => setInterval(() => { if (++ticks === 10) resolve(); }, 10));
@@ -86,7 +87,8 @@ async function runOnce<Seen>(code: string): Promise<Seen> {
     const count = (outcomes) => Object.fromEntries(
       [...new Set(outcomes)].sort().map((outcome) => [outcome, outcomes.filter((other) => other === outcome).length]));
     const closeSandbox = async () => {
-      for (let i = 0; i < 2; i++) await undefined;
+      // The calls are handed over by then: at the end of this turn, or first of all in the next.
+      await new Promise((resolve) => setImmediate(resolve));
       forbid();
     };
     ${code}
