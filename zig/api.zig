@@ -134,12 +134,22 @@ pub fn file_forget(ring: ?*Ring, file: u32) callconv(.c) i32 {
     return 0;
 }
 
-/// Makes the ring close this descriptor at teardown, unless the file is forgotten before. For a
-/// directory that paths are resolved against; the file is not used otherwise.
-pub fn file_own(ring: ?*Ring, file: u32, fd: i32) callconv(.c) i32 {
+/// Opens the current directory, for paths to be resolved against, as the descriptor of a file that is
+/// used for nothing else. The ring closes it at teardown, at the latest. Returns it, or a negative
+/// errno. In one call: a thread may be terminated between two.
+pub fn directory_open(ring: ?*Ring, file: u32) callconv(.c) i32 {
+    const r = ring orelse return -@as(i32, @intFromEnum(os.E.BADF));
+    if (r.closed or file >= abi.files_max) return -@as(i32, @intFromEnum(os.E.BADF));
+    const result = os.native.openCurrent();
+    if (result >= 0) r.own(file, @intCast(result));
+    return @intCast(result);
+}
+
+/// Closes that descriptor. Works on a closed ring, too.
+pub fn directory_close(ring: ?*Ring, file: u32) callconv(.c) i32 {
     const r = ring orelse return invalid;
-    if (r.closed or file >= abi.files_max or fd < 0) return invalid;
-    r.own(file, fd);
+    if (file >= abi.files_max) return invalid;
+    r.disown(file);
     return 0;
 }
 

@@ -363,6 +363,18 @@ pub const Ring = struct {
         }
     }
 
+    /// Closes the descriptor that it owns of this file. Nothing of it is in flight.
+    pub fn disown(ring: *Ring, file: u32) void {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                if (file >= engine.files_ready) return;
+                const record = &engine.memory.files[file];
+                if (record.owned_fd >= 0) _ = Os.close(record.owned_fd);
+                record.owned_fd = -1;
+            },
+        }
+    }
+
     /// Leaves the descriptor of this file to its owner. Nothing of it is in flight.
     pub fn forget(ring: *Ring, file: u32) void {
         switch (ring.engine) {

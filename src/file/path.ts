@@ -1,13 +1,13 @@
 // Paths as callers pass them: text, a file: URL, or bytes, because a name need not be UTF-8. They are checked,
 // copied, and resolved against the directory that is current at the call.
 
-import { closeSync, constants, existsSync, openSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import { checkBytes, isUint8Array } from "../common/memory_views.ts";
 import { shellWord } from "../common/shell_word.ts";
 import { textOf } from "../common/text_of_bytes.ts";
 import { hintFor } from "../errors/hints.ts";
-import { errnoOf, IoError } from "../errors/io_error.ts";
+import { errnoOf, IoError, systemError } from "../errors/io_error.ts";
 import { Kind } from "../native/abi.gen.ts";
 
 /**
@@ -142,21 +142,11 @@ function percentDecoded(text: string): Buffer {
 
 // The directory of a call -------------------------------------------------------------------------------
 
-/**
- * Flags of open(2) for a descriptor that only serves to resolve paths; `O_EXEC` of FreeBSD and macOS does this for
- * a directory.
- */
-const SEARCH: Readonly<Record<string, number>> = {
-  linux: 0o10000000,
-  freebsd: 0x40000,
-  darwin: 0x40000000,
-};
-
-/** Closes a descriptor when this thread ends before the directory is released: the ring (proactor.ts). */
+/** Opens directories, and closes them when this thread ends before they are released: the ring (proactor.ts). */
 export interface Owner {
   readonly fileTable: { take(): number; give(index: number): void };
-  ownFd(index: number, fd: number): void;
-  forgetFile(index: number): void;
+  openDirectory(index: number): number;
+  closeDirectory(index: number): void;
 }
 
 /**
@@ -176,13 +166,10 @@ class Directory {
     this.#owner = owner;
     this.#identity = identity;
     this.#index = owner.fileTable.take();
-    try {
-      this.fd = openCurrent(path);
-    } catch (error) {
-      owner.fileTable.give(this.#index);
-      throw error;
-    }
-    owner.ownFd(this.#index, this.fd);
+    this.fd = owner.openDirectory(this.#index);
+    if (this.fd >= 0) return;
+    owner.fileTable.give(this.#index);
+    throw notOpened(-this.fd, path);
   }
 
   /** `path`: what begins there, for errors. */
@@ -204,9 +191,8 @@ class Directory {
     this.#users--;
     if (this.#users > 0) return;
     Directory.#held.splice(Directory.#held.indexOf(this), 1);
-    this.#owner.forgetFile(this.#index);
+    this.#owner.closeDirectory(this.#index);
     this.#owner.fileTable.give(this.#index);
-    closeSync(this.fd);
   }
 }
 
@@ -220,18 +206,13 @@ function currentIdentity(): string {
   }
 }
 
-function openCurrent(path: string): number {
-  const search = SEARCH[process.platform] ?? 0;
-  try {
-    return openSync(".", search | constants.O_DIRECTORY);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "EIO";
-    throw new IoError(code, {
-      reason: "the current directory, where the path begins, cannot be opened",
-      errno: error instanceof Error && "errno" in error ? Number(error.errno) : undefined,
-      syscall: "open",
-      path,
-      hint: hintFor(code, Kind.open, undefined),
-    });
-  }
+function notOpened(errno: number, path: string): IoError {
+  const { code } = systemError(errno);
+  return new IoError(code, {
+    reason: "the current directory, where the path begins, cannot be opened",
+    errno: -errno,
+    syscall: "open",
+    path,
+    hint: hintFor(code, Kind.open, undefined),
+  });
 }

@@ -493,11 +493,16 @@ export class Proactor implements Host {
   }
 
   /**
-   * The native side closes the descriptor at teardown, unless it is forgotten: nothing else does when a thread is
-   * terminated.
+   * Opens the current directory, to resolve paths against. The native side closes it at teardown: nothing else does
+   * when a thread is terminated. Returns the descriptor, or a negative errno.
    */
-  ownFd(index: number, fd: number): void {
-    this.#native.ba_file_own(this.#ring as never, index, fd);
+  openDirectory(index: number): number {
+    return this.#native.ba_directory_open(this.#ring as never, index);
+  }
+
+  /** Closes what `openDirectory` has opened. */
+  closeDirectory(index: number): void {
+    this.#native.ba_directory_close(this.#ring as never, index);
   }
 
   /** The native side must not close the descriptor of this file at teardown. */

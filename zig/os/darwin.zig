@@ -17,6 +17,7 @@ pub const pwritev = unix.pwritev;
 pub const truncate = unix.truncate;
 pub const close = unix.close;
 pub const seek = unix.seek;
+pub const openCurrent = unix.openCurrent;
 pub const duplicate = unix.duplicate;
 pub const sleepMs = unix.sleepMs;
 pub const lastWords = unix.lastWords;

@@ -23,6 +23,7 @@ pub const pwritev = unix.pwritev;
 pub const truncate = unix.truncate;
 pub const close = unix.close;
 pub const seek = unix.seek;
+pub const openCurrent = unix.openCurrent;
 pub const duplicate = unix.duplicate;
 pub const closeOnExec = unix.closeOnExec;
 pub const sleepMs = unix.sleepMs;

@@ -154,6 +154,12 @@ pub fn close(fd: i32) isize {
     return if (result == negative(.INTR)) 0 else result;
 }
 
+/// The current directory, only to resolve paths against: no right to read it is needed (O_PATH of
+/// open(2)).
+pub fn openCurrent() isize {
+    return signed(linux.openat(linux.AT.FDCWD, ".", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0));
+}
+
 // Opening and asking ---------------------------------------------------------------------------
 
 /// Opens without blocking on a FIFO, and refuses files without positions. A relative path is

@@ -1,5 +1,6 @@
 //! The parts that FreeBSD and macOS share, through libc.
 
+const builtin = @import("builtin");
 const std = @import("std");
 const abi = @import("../abi.zig");
 const Iovec = @import("iovec.zig").Iovec;
@@ -124,6 +125,15 @@ pub fn close(fd: i32) isize {
     const result = signed(c.close(fd));
     // FreeBSD has closed it even after EINTR (close(2)); calling again might close another's.
     return if (result == negative(.INTR)) 0 else result;
+}
+
+/// The current directory, only to resolve paths against: O_EXEC of FreeBSD and macOS (O_SEARCH) needs
+/// no right to read it.
+pub fn openCurrent() isize {
+    const search: u32 = if (builtin.os.tag == .freebsd) 0x40000 else 0x40000000;
+    const flags: c.O = .{ .DIRECTORY = true, .CLOEXEC = true };
+    const all: c.O = @bitCast(@as(u32, @bitCast(flags)) | search);
+    return signed(c.openat(c.AT.FDCWD, ".", all, @as(c_uint, 0)));
 }
 
 pub fn control(fd: i32, request: u32, argument: u64) isize {

@@ -277,9 +277,10 @@ test "a file that is called open while it is written to keeps its writes" {
     }
 }
 
-test "a descriptor given to a file that is written to changes nothing but its owner" {
+test "a directory opened for a file that is written to changes nothing but what is closed with it" {
     const opened: Opened = try .open(.threads);
     const fd = try scratchFile();
+    var directory: i32 = -1;
     // Until a round in which no thread has done the write before the flush returns.
     for (0..1000) |_| {
         const rows = opened.submissions();
@@ -291,7 +292,9 @@ test "a descriptor given to a file that is written to changes nothing but its ow
         for (rows[0..2]) |*row| row.fd = fd;
         var ready = api.flush(opened.ring, 2, 0);
         const all_run = ready == 0;
-        try expectEqual(@as(i32, 0), api.file_own(opened.ring, 0, fd));
+        try expectEqual(@as(i32, 0), api.directory_close(opened.ring, 0));
+        directory = api.directory_open(opened.ring, 0);
+        try expect(directory >= 0);
         var settled: i32 = 0;
         while (true) {
             for (opened.completions()[0..@intCast(ready)]) |row| try expectEqual(@intFromEnum(abi.Status.ok), row.status);
@@ -303,7 +306,9 @@ test "a descriptor given to a file that is written to changes nothing but its ow
         if (all_run) break;
     } else return error.NeverInFlight;
     try opened.close();
-    try expectEqual(@as(c_int, -1), std.c.fcntl(fd, std.c.F.GETFD));
+    try expectEqual(@as(c_int, -1), std.c.fcntl(directory, std.c.F.GETFD));
+    try expect(std.c.fcntl(fd, std.c.F.GETFD) >= 0);
+    _ = std.c.close(fd);
 }
 
 test "a simulated device of an impossible shape is refused" {
