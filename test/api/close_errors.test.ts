@@ -168,5 +168,6 @@ test("a copy of a source whose descriptor was closed outside", async () => {
     await said({ copy: () => copy(source, target, { length: 4 }) });
     `,
   );
-  expect(saidBy(child)).toMatchObject([{ kind: expect.stringMatching(/^(EBADF|fine)$/) }]);
+  // The runtime may have a pipe under that number by then.
+  expect(saidBy(child)).toMatchObject([{ kind: expect.stringMatching(/^(EBADF|ESPIPE|fine)$/) }]);
 });
