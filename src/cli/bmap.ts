@@ -82,7 +82,7 @@ function unfit(path: string, why: string): Stop {
  *
  * @throws Stop
  */
-export function parseBlockMap(text: string, name: string): Omit<BlockMap, "path"> {
+function parseBlockMap(text: string, name: string): Omit<BlockMap, "path"> {
   const xml = text.replace(/<!--.*?-->/gs, "");
   const version = /<bmap\s[^>]*version="(\d+)\.(\d+)"/.exec(xml);
   if (version === null) throw new Stop(Exit.failed, `${name} is no block map`);

@@ -171,7 +171,7 @@ function text(step: Step): string {
  * A line with a bar, in columns that stay where they are. In a narrow terminal the columns are narrower; then the bar is
  * left out, at last the time that is left.
  */
-export function barLine(step: Step, width: number): string {
+function barLine(step: Step, width: number): string {
   const { share, amount, amountShort, rate, secondsLeft } = columnsOf(step);
   if (share === undefined) return [step.phase, amount, rate].join(" ").slice(0, width);
   const percent = percentOf(share).map((words) => words.padStart(4));

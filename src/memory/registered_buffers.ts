@@ -12,6 +12,11 @@ import type { Registrar, Slab } from "./slab.ts";
 export const OWN_BYTES_MAX: number = 32 * 1024 * 1024;
 /** The same in buffers: the kernel's table has room for 64, pools included. */
 const OWN_COUNT_MAX = 40;
+/**
+ * Direct uses of a buffer that gave way to others until it is registered again: more buffers than there is room for,
+ * used by turns, would otherwise register one another away.
+ */
+const USES_AGAIN = 16;
 
 interface Held {
   readonly registrars: readonly WeakRef<Registrar>[];
@@ -61,7 +66,7 @@ export class RegisteredBuffers implements Registrar {
 
   /** The same for memory of `allocBuffer`, at its second direct use: many buffers are used once. */
   meetOwn(slab: Slab): void {
-    if (!this.#enabled || this.#met.has(slab) || slab.uses++ === 0) return;
+    if (!this.#enabled || this.#met.has(slab) || slab.uses++ <= 0) return;
     this.#met.add(slab);
     const { header, bytes } = slab;
     while (this.#own.length === OWN_COUNT_MAX || this.#ownBytes + bytes > OWN_BYTES_MAX) {
@@ -86,13 +91,13 @@ export class RegisteredBuffers implements Registrar {
     return true;
   }
 
-  /** Operations in flight on it are not affected. It may be registered again, at its second use from now. */
+  /** Operations in flight on it are not affected. */
   #giveUpOldest(): void {
     const oldest = this.#own[0];
     if (oldest === undefined) return;
     const slab = oldest.slab.deref();
     if (slab !== undefined) {
-      slab.uses = 0;
+      slab.uses = -USES_AGAIN;
       this.#met.delete(slab);
       slab.registrars.splice(slab.registrars.indexOf(this.#self), 1);
       if (slab.registrars.length === 0) dropped.unregister(slab.registrars);

@@ -36,7 +36,7 @@ export interface Slab {
   readonly lender: Lender | undefined;
   /** Bytes registered with a kernel at once; 0 for none, and after its pool is disposed of. */
   chunkBytes: number;
-  /** Direct transfers so far, while it is not registered; of memory without a lender. */
+  /** Direct transfers, while it is not registered, of memory without a lender; below 0 after it gave way to others. */
   uses: number;
   readonly registrars: WeakRef<Registrar>[];
 }

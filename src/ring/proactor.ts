@@ -192,7 +192,7 @@ export class Proactor implements Host {
     const ring = this.#ring as never;
     const { index, fd } = file;
     const bytes = this.#native.ba_read_at_once(ring, index, fd, memory as never, length, offset);
-    if (bytes === 0) return false;
+    if (bytes !== length) return false;
     if (this.#inlineSince === 0) this.#inlineSince = this.#now();
     this.#readsThisTurn = true;
     queueMicrotask(this.#endTurn);
