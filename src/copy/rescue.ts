@@ -1,7 +1,6 @@
 // A copy with a map: what has been rescued is left alone, healthy areas come first, and the map says at any time what
 // the target has.
 
-import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, CancelScope } from "../cancellation/scope.ts";
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
 import { addOffset, type Bytes, checkInteger, remainder } from "../common/arguments.ts";
@@ -25,6 +24,7 @@ import type { CopyOptions, Plan } from "./plan.ts";
 import { extendMap, RescueMap } from "./rescue_map.ts";
 import { cancelled } from "./run.ts";
 import { Sums } from "./sums.ts";
+import { underScope } from "./under_scope.ts";
 import { differs, narrowed, partsWritten } from "./verify.ts";
 
 const RETRIES_MAX = 2 ** 31 - 1;
@@ -139,23 +139,16 @@ class Rescue implements RescueReceiver {
 
   async run(): Promise<CopyResult> {
     const { target } = this.#plan;
-    const scope = this.#scope;
     const cancel = (reason: CancelReason): void => this.#fail(cancelled(reason, target));
-    // Registered before those of its operations, so that the reason is known when they end.
-    const registration = onCancel(scope, cancel);
-    // The copy itself reports failed writes to the caller: syncs need not.
-    const { state } = openFileOf(target);
-    state.reports.beginTeller(scope);
     try {
-      const { reason } = scope;
-      if (reason !== undefined) cancel(reason);
-      else await this.#steps();
+      await underScope(this.#scope, [target], cancel, async () => {
+        this.#throwIfFailed();
+        await this.#steps();
+      });
     } catch (error) {
       this.#fail(error);
     } finally {
-      registration.end();
       this.#meter[Symbol.dispose]();
-      state.reports.endTeller(scope, state.order);
     }
     if (this.#failure === undefined) return this.#result();
     await this.#settleMap();

@@ -1,12 +1,10 @@
 // A copy as it runs: one reader, and a writer for each target. Reads and writes overlap, and a fixed number of
 // native buffers circulates: each is filled once, written to every target, and filled again.
 
-import { onCancel } from "../cancellation/registry.ts";
 import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
 import type { CopyResult, ReadError } from "../errors/copy_result.ts";
 import { IoError, setResult, twin } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
-import { openFileOf } from "../file/open_file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
 import { copyInKernel } from "./kernel_copy.ts";
@@ -14,6 +12,7 @@ import { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan, Reading } from "./plan.ts";
 import { type Filled, Reader, type Receiver } from "./reader.ts";
 import { Sums } from "./sums.ts";
+import { underScope } from "./under_scope.ts";
 import { Writer } from "./writer.ts";
 
 type OnProgress = (progress: CopyProgress, target: File) => void;
@@ -74,22 +73,16 @@ class CopyRun implements Receiver {
   }
 
   async run(): Promise<PromiseSettledResult<CopyResult>[]> {
+    const targets = this.#writers.map(({ target }) => target);
     const cancel = (reason: CancelReason): void => {
       for (const writer of this.#writers) writer.fail(cancelled(reason, writer.target));
     };
-    // Registered before those of its operations, so that the reason is known when they end.
-    const registration = onCancel(this.#scope, cancel);
-    // The copy itself reports failed writes to the caller: syncs need not.
-    const states = this.#writers.map((writer) => openFileOf(writer.target).state);
-    for (const state of states) state.reports.beginTeller(this.#scope);
     try {
-      const { reason } = this.#scope;
-      if (reason !== undefined) cancel(reason);
-      else await this.#copy();
-      return await Promise.all(this.#writers.map((writer) => this.#finish(writer)));
+      return await underScope(this.#scope, targets, cancel, async () => {
+        if (!this.isOver()) await this.#copy();
+        return await Promise.all(this.#writers.map((writer) => this.#finish(writer)));
+      });
     } finally {
-      registration.end();
-      for (const state of states) state.reports.endTeller(this.#scope, state.order);
       this.#pool[Symbol.dispose]();
     }
   }
