@@ -142,8 +142,19 @@ fn package(
         library.linker_allow_shlib_undefined = true;
         const extension = if (target.result.os.tag == .macos) "dylib" else "so";
         const path = b.fmt("package/{s}/libbun-aio.{s}", .{ one.folder, extension });
-        step.dependOn(&b.addInstallFile(library.getEmittedBin(), path).step);
+        const said = b.allocator.create(std.Build.Step) catch @panic("OOM");
+        said.* = .init(.{ .id = .custom, .name = one.folder, .owner = b, .makeFn = sayPackaged });
+        said.dependOn(&b.addInstallFile(library.getEmittedBin(), path).step);
+        step.dependOn(said);
     }
+}
+
+var packaged_count: std.atomic.Value(usize) = .init(0);
+
+/// They are built side by side: what is done is counted, in whatever order.
+fn sayPackaged(step: *std.Build.Step, _: std.Build.Step.MakeOptions) anyerror!void {
+    const count = packaged_count.fetchAdd(1, .monotonic) + 1;
+    std.debug.print("native library {d} of {d}: {s}\n", .{ count, packaged.len, step.name });
 }
 
 /// Compiles and links library and test program for every target, and compares our declarations

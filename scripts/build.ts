@@ -29,15 +29,20 @@ export function zigPath(): string {
   }
 }
 
-/** Runs `zig build` with `arguments_` in the project's folder; throws with its output if it fails. */
-export function zigBuild(arguments_: readonly string[]): void {
+/**
+ * Runs `zig build` with `arguments_` in the project's folder; throws if it fails, with what it said on `stderr` unless
+ * that is ours.
+ */
+export function zigBuild(arguments_: readonly string[], stderr: "pipe" | "inherit" = "pipe"): void {
   const result = Bun.spawnSync([zigPath(), "build", ...arguments_], {
     cwd: root,
     stdout: "pipe",
-    stderr: "pipe",
+    stderr,
   });
   if (result.exitCode === 0) return;
-  throw new Error(`zig build ${arguments_.join(" ")} failed:\n${result.stderr}${result.stdout}`);
+  throw new Error(
+    `zig build ${arguments_.join(" ")} failed:\n${result.stderr ?? ""}${result.stdout}`,
+  );
 }
 
 function sourceHash(): string {

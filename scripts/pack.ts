@@ -1,37 +1,40 @@
 // `prepack` of `npm pack` and `npm publish`: the library for every platform into native/, declarations
 // into dist/. Everything else in the tarball is as it stands in the repository.
 
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { rolldown } from "rolldown";
+import { dts } from "rolldown-plugin-dts";
 import { zigBuild } from "./build.ts";
 
 const root = dirname(import.meta.dir);
 
 /** The libraries of all platforms, in native/<platform>-<arch>/. */
 export function packNative(): void {
-  zigBuild(["package"]);
+  zigBuild(["package"], "inherit");
   cpSync(join(root, "zig-out", "package"), join(root, "native"), { recursive: true });
 }
 
-/** Declarations of src/, in dist/. */
-export function packTypes(): void {
+/**
+ * The declarations of the two entry points, in dist/. What both need, like `BlockDevice`, is in one place, so that it is
+ * one type; what nobody can import has no file.
+ */
+export async function packTypes(): Promise<void> {
   const dist = join(root, "dist");
   rmSync(dist, { recursive: true, force: true });
-  const tsc = Bun.spawnSync([process.execPath, "x", "tsc", "-p", "tsconfig.build.json"], {
+  await using bundle = await rolldown({
     cwd: root,
-    stdout: "pipe",
-    stderr: "pipe",
+    input: { index: "src/api.ts", "testing/index": "src/testing/index.ts" },
+    plugins: [dts({ dtsOnly: true, generator: "oxc", tsconfig: "tsconfig.build.json" })],
+    external: /^(node|bun):/,
+    onLog(_, { message }) {
+      throw new Error(message);
+    },
   });
-  if (tsc.exitCode !== 0) throw new Error(`tsc failed:\n${tsc.stdout}${tsc.stderr}`);
-  for (const name of readdirSync(dist, { recursive: true, encoding: "utf8" })) {
-    if (!name.endsWith(".d.ts")) continue;
-    // The compiler leaves the extension of what it was given; others only know `.js` for it.
-    const text = readFileSync(join(dist, name), "utf8");
-    writeFileSync(join(dist, name), text.replace(/(["']\.{1,2}\/[^"']+)\.ts(["'])/g, "$1.js$2"));
-  }
+  await bundle.write({ dir: dist, chunkFileNames: "shared.d.ts" });
 }
 
 if (import.meta.main) {
   packNative();
-  packTypes();
+  await packTypes();
 }

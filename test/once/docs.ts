@@ -12,6 +12,7 @@ import { run } from "../support/child.ts";
 import { testUnless } from "../support/conditions.ts";
 import { LoopDevice } from "../support/control.ts";
 import { type Block, blocksOf, pages, root } from "../support/doc_blocks.ts";
+import { brokenLinks } from "../support/links.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
@@ -56,14 +57,7 @@ test("no block is of a kind that nothing runs", () => {
 
 test("there are blocks, and links between pages lead somewhere", () => {
   expect(blocks.length).toBeGreaterThan(5);
-  const broken: string[] = [];
-  for (const page of pages()) {
-    const text = fs.readFileSync(join(root, page), "utf8");
-    for (const [, to = ""] of text.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)) {
-      if (!fs.existsSync(join(root, dirname(page), to))) broken.push(`${page}: ${to}`);
-    }
-  }
-  expect(broken).toEqual([]);
+  expect(brokenLinks(root, pages())).toEqual([]);
 });
 
 test("all blocks type-check", async () => {

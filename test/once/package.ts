@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { libraryFile } from "../../src/native/library.ts";
 import { type ChildOptions, type ChildResult, run, runCode } from "../support/child.ts";
 import { noRoot, noStrace, testUnless, unless, without } from "../support/conditions.ts";
+import { brokenLinks } from "../support/links.ts";
 import { TempDir } from "../support/temp.ts";
 
 const root = dirname(dirname(import.meta.dir));
@@ -63,7 +64,9 @@ async function pack(): Promise<string> {
       : ["npm", "pack", "--pack-destination", dir.path];
   // The dev dependency's Bun first: prepack runs `bun`.
   const PATH = `${bin}:${process.env["PATH"] ?? ""}`;
-  must(await run(command, { cwd: root, env: { PATH }, timeoutMs: SETUP_MS }));
+  const said = await run(command, { cwd: root, env: { PATH }, timeoutMs: SETUP_MS });
+  must(said);
+  expect(`${said.stdout}${said.stderr}`).toContain("native library 6 of 6: ");
   const [name] = fs.readdirSync(dir.path).filter((file) => file.endsWith(".tgz"));
   if (name === undefined) throw new Error("no tarball");
   return join(dir.path, name);
@@ -96,6 +99,53 @@ test("the tarball is small and holds a library for every platform", async () => 
   expect(hooks.filter((name) => name in manifest.scripts)).toEqual([]);
   // The command's progress bar; the library itself imports nothing.
   expect(Object.keys(manifest.dependencies ?? {})).toEqual(["cli-progress"]);
+});
+
+/** Paths from the installed package. */
+function files(extension: string): string[] {
+  return fs
+    .readdirSync(installed, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(extension) && !name.startsWith("node_modules"));
+}
+
+test("every link of every page leads somewhere in the tarball", () => {
+  const pages = files(".md");
+  for (const page of ["README.md", "CONTRIBUTING.md", "docs/command.md"])
+    expect(pages).toContain(page);
+  expect(brokenLinks(installed, pages)).toEqual([]);
+});
+
+test("a link that leads nowhere would be seen", () => {
+  using folder = new TempDir();
+  const links = "[a](b.md) [b](c.md) [c](#a-page) [d](#no) [e](b.md#no) ![f](f.svg) [g](../up.md)";
+  folder.file(
+    "a.md",
+    `# A \`page\`!\n\n${links}\n\n[h]: h.md\n<img src="i.svg"> [j](https://j/)\n`,
+  );
+  folder.file("b.md", "# B\n");
+  const seen = ["c.md", "#no", "b.md#no", "f.svg", "../up.md", "h.md", "i.svg"];
+  expect(brokenLinks(folder.path, ["a.md"])).toEqual(seen.map((link) => `a.md: ${link}`));
+});
+
+test("the registry's page has an address for relative links, and for the reader", () => {
+  const manifest = JSON.parse(fs.readFileSync(join(installed, "package.json"), "utf8"));
+  const address = /^git\+(https:\/\/github\.com\/.+)\.git$/.exec(manifest.repository.url)?.[1];
+  expect(manifest.homepage).toBe(`${address}#readme`);
+  expect(manifest.bugs.url).toBe(`${address}/issues`);
+});
+
+test("declarations are of the entry points alone, and explain what they declare", () => {
+  expect(files(".d.ts").sort()).toEqual([
+    "dist/index.d.ts",
+    "dist/shared.d.ts",
+    "dist/testing/index.d.ts",
+  ]);
+  const text = files(".d.ts").map((name) => fs.readFileSync(join(installed, name), "utf8"));
+  for (const page of ["system/device_info", "copy/copy_to_all", "testing/simulated_device"]) {
+    const source = fs.readFileSync(join(root, "src", `${page}.ts`), "utf8");
+    const comments = source.matchAll(/^ {2}\/\*\* .*\*\/$(?=\n {2}\w+\??:)/gm);
+    for (const [comment] of comments) expect(text.join("")).toContain(comment);
+  }
 });
 
 test("a script uses it", async () => {
@@ -351,6 +401,9 @@ test("a strict program type-checks against the declarations", async () => {
   fs.writeFileSync(
     join(app, "typed.ts"),
     `${USE}
+    // One class for both entry points.
+    const same: BlockDevice = fake;
+    void same;
     const size: number = await file.readAt(new Uint8Array(4), 0n, { timeout: 5 });
     // @ts-expect-error: no such option
     await File.open(path, { wriet: true });
