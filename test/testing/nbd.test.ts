@@ -306,6 +306,81 @@ test("requests are answered as they end, and one that goes away leaves the other
   expect((await client.read(16)).readBigUInt64BE(8)).toBe(1n);
 });
 
+test("an option of 64 KiB is answered; a longer one ends the conversation", async () => {
+  await using device = await simulatedDevice({ size: MiB });
+  await using server = serveNbd(device, { port: 0 });
+  await using client = await Client.connect(server.port ?? 0);
+  await client.read(18);
+  client.send(Buffer.from([0, 0, 0, 3]));
+  const option = (length: number): Buffer => {
+    const words = Buffer.alloc(16 + length);
+    words.write("IHAVEOPT", 0);
+    words.writeUInt32BE(99, 8);
+    words.writeUInt32BE(length, 12);
+    return words;
+  };
+  client.send(option(65_536));
+  const UNSUPPORTED = 0x8000_0001;
+  expect((await client.read(20)).readUInt32BE(12)).toBe(UNSUPPORTED);
+  client.send(option(65_537));
+  expect((await client.read(20)).length).toBe(0);
+});
+
+test("requests beyond 128 or 64 MiB wait in the socket until others are answered", async () => {
+  const [READ, TRIM] = [0, 4];
+  await using device = await simulatedDevice({ size: 96 * MiB });
+  await using server = serveNbd(device, { port: 0 });
+  const port = server.port ?? 0;
+  for (const { command, count, length, taken } of [
+    { command: READ, count: 150, length: 512, taken: 128 },
+    { command: TRIM, count: 3, length: 32 * MiB, taken: 2 },
+  ]) {
+    using hang = device.faults.add({ operation: "any", hang: true });
+    await using client = await Client.connect(port);
+    await client.begin();
+    for (let index = 0; index < count; index++) {
+      client.request(command, BigInt(index * length), length);
+    }
+    while (device.ring.stats().inFlight < taken) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    // Whole conversations with somebody else, during which the server could have taken more.
+    for (let round = 0; round < 20; round++) {
+      await using other = await Client.connect(port);
+      await other.begin();
+      other.request(99, 0n, 0);
+      expect(await other.error()).toBe(22);
+    }
+    expect(device.ring.stats().inFlight).toBe(taken);
+    hang[Symbol.dispose]();
+    for (let answer = 1; answer <= count; answer++) {
+      expect(await client.error()).toBe(0);
+      if (command === READ) await client.read(length);
+    }
+  }
+});
+
+test("what was written or zeroed with FUA is on the medium when it is answered", async () => {
+  const FUA = 1;
+  const image = new Uint8Array(64 * 1024).fill(5);
+  const isKept = async (seed: number, command: number, flags: number): Promise<boolean> => {
+    await using device = await simulatedDevice({ image, seed });
+    await using server = serveNbd(device, { port: 0 });
+    await using client = await Client.connect(server.port ?? 0);
+    await client.begin();
+    client.request(command, 4096n, 8192, flags);
+    if (command === 1) client.send(Buffer.alloc(8192, 7));
+    expect(await client.error()).toBe(0);
+    const survivor = (await device.crash()).subarray(4096, 12_288);
+    return survivor.every((byte) => byte === (command === 1 ? 7 : 0));
+  };
+  const seeds = [1, 2, 3, 4, 5, 6, 7, 8];
+  for (const command of [1, 6]) {
+    expect(await Promise.all(seeds.map((seed) => isKept(seed, command, FUA)))).not.toContain(false);
+    expect(await Promise.all(seeds.map((seed) => isKept(seed, command, 0)))).toContain(false);
+  }
+});
+
 test("clients that break the protocol are disconnected; the server and its device live on", async () => {
   await using leaks = trackLeaks();
   void leaks;
