@@ -91,7 +91,10 @@ export class PieceReader {
     }
   }
 
-  /** The number of bytes, or the error, of each piece. */
+  /**
+   * The number of bytes, or the error, of each piece. Every other piece first, then those between: the kernel merges
+   * adjacent requests, and before about Linux 6.12 a bad sector then failed good ones after it.
+   */
   async #readGroup(
     buffer: Bytes,
     offset: Offset,
@@ -99,13 +102,18 @@ export class PieceReader {
     ends: readonly number[],
   ): Promise<(number | IoError)[]> {
     const started = now();
-    const settled = await Promise.allSettled(
-      ends.map((end, index) => {
-        const start = index === 0 ? begin : (ends[index - 1] ?? begin);
-        const piece = buffer.subarray(start, end);
-        return this.#file.readAt(piece, addOffset(offset, start), this.#scope);
-      }),
-    );
+    const settled: PromiseSettledResult<number>[] = [];
+    for (const first of [0, 1]) {
+      const indices = [...ends.keys()].filter((index) => index % 2 === first);
+      const outcomes = await Promise.allSettled(
+        indices.map((index) => {
+          const start = ends[index - 1] ?? begin;
+          const piece = buffer.subarray(start, ends[index]);
+          return this.#file.readAt(piece, addOffset(offset, start), this.#scope);
+        }),
+      );
+      for (const [at, outcome] of outcomes.entries()) settled[first + 2 * at] = outcome;
+    }
     if (settled.some(({ status }) => status === "rejected")) this.#adapt(now() - started);
     return settled.map((result) => {
       if (result.status === "fulfilled") return result.value;

@@ -59,6 +59,33 @@ describe("skip", () => {
     expect(flushes).toBeLessThan(reads / 4);
   });
 
+  test("adjacent sectors are not tried at once: the kernel would merge them, and fail the good with the bad", async () => {
+    const size = 1 << 20;
+    await using source = await simulatedDevice({ size });
+    await using target = await simulatedDevice({ size });
+    const lost = damage(source, [[4096, 100 * 512, "EIO"]]);
+    const inFlight = new Set<number>();
+    let pairs = 0;
+    let most = 0;
+    const readAt = source.readAt.bind(source);
+    source.readAt = async (buffer, offset, options) => {
+      const [begin, end] = [Number(offset), Number(offset) + buffer.byteLength];
+      if (buffer.byteLength > 512) return await readAt(buffer, offset, options);
+      if (inFlight.has(begin - 512) || inFlight.has(end)) pairs++;
+      inFlight.add(begin);
+      most = Math.max(most, inFlight.size);
+      try {
+        return await readAt(buffer, offset, options);
+      } finally {
+        inFlight.delete(begin);
+      }
+    };
+    const { readErrors } = await copy(source, target, { onReadError: "skip" });
+    expect(readErrors).toEqual(lost);
+    expect(most).toBeGreaterThan(8);
+    expect(pairs).toBe(0);
+  });
+
   test("one sector is tried at a time where the medium labours", async () => {
     await using source = await simulatedDevice({ size: 65_536 });
     await using target = await simulatedDevice({ size: 65_536 });
