@@ -1,7 +1,7 @@
 // `npm run lab:musl -- [steps of npm test]`: the suite under Bun for musl, on this machine's kernel (by default on all
 // backends). Debian has musl, but no C++ library for it: the few functions of it that Bun needs are linked from GCC's.
 
-import { symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../../scripts/suite/command.ts";
 import { cached, contents, run } from "./host/cache.ts";
@@ -52,12 +52,29 @@ function libraries(bun: string): Promise<string> {
   });
 }
 
-const bun = await fetchBun("@oven/bun-linux-x64-musl", root);
+/**
+ * `bun`, which knows by itself where its libraries are, and so do programs that it compiles. LD_LIBRARY_PATH would name
+ * them to all programs that tests start, too, most of which have another libc.
+ */
+async function withLibraries(bun: string): Promise<string> {
+  const path = await libraries(bun);
+  const folder = await cached("musl-bun", [path, contents(bun)], (unfinished) => {
+    copyFileSync(bun, join(unfinished, "bun"));
+    run(["patchelf", "--force-rpath", "--set-rpath", path, "bun"], unfinished);
+  });
+  return join(folder, "bun");
+}
+
+for (const program of ["patchelf", "gcc", "nm", LOADER]) {
+  if (Bun.which(program) !== null) continue;
+  console.error(`${program} is missing: apt install musl patchelf gcc g++`);
+  process.exit(1);
+}
+const bun = await withLibraries(await fetchBun("@oven/bun-linux-x64-musl", root));
 const given = process.argv.slice(2);
 const steps = given.length > 0 ? given : ["io_uring", "threads", "posix_aio"];
 const child = Bun.spawn([bun, "scripts/test.ts", ...steps], {
   cwd: root,
-  env: { ...process.env, LD_LIBRARY_PATH: await libraries(bun) },
   stdio: ["inherit", "inherit", "inherit"],
 });
 process.exit(await child.exited);
