@@ -1,3 +1,10 @@
+/**
+ * Asynchronous positioned I/O on files and block devices. `open` a `File`, or a `BlockDevice`; `copy`, `compare` and
+ * `scan` whole ones; find disks with `listBlockDevices`. What fails rejects with an `IoError`.
+ *
+ * @module bun-aio
+ */
+
 // The public API, as editors, the declarations of the package and the reference read it. Programs load index.ts, which
 // exports the same.
 

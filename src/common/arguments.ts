@@ -12,6 +12,7 @@ export type IoData = ArrayBufferView | ArrayBuffer | SharedArrayBuffer;
 /** Memory that the library returns: accepted by crypto.subtle, CompressionStream and Response. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
+/** How an operation may be ended before it is done. */
 export interface IoOptions {
   /**
    * Cancels the operation. This is a request: the promise rejects with an AbortError once the kernel has let go of

@@ -3,6 +3,7 @@
 import { argumentRange, argumentType } from "./argument_errors.ts";
 import { checkInteger, checkOffset, type Offset } from "./arguments.ts";
 
+/** A range of bytes of a file, device or stream. */
 export interface ByteRange {
   /** Bytes from the start. */
   readonly offset: number;

@@ -27,6 +27,7 @@ import { Input } from "./input.ts";
 import { plainSpans } from "./ranges.ts";
 import { checkCompared, checkSource } from "./sides.ts";
 
+/** What `compare` compares, and what it tells of. */
 export interface CompareOptions {
   /** Offset in the source in bytes; for a stream, bytes to skip. Default 0. */
   sourceOffset?: Offset | undefined;
@@ -49,6 +50,7 @@ export interface CompareOptions {
   onProgress?: ((progress: Progress<"compare">) => void) | undefined;
 }
 
+/** What `compare` found. */
 export interface CompareResult {
   /** Whether the target has every byte that was compared. */
   readonly identical: boolean;
@@ -79,6 +81,16 @@ export interface CompareResult {
  *
  * A read error rejects with the IoError of the side that it happened on. What a stream or a callback throws is the
  * `cause` of an `ERR_COMPARE`. A stream is cancelled at the end of the comparison.
+ *
+ * @example
+ * ```ts
+ * import { compare, open } from "bun-aio";
+ *
+ * await using source = await open("disk.img");
+ * await using target = await open("disk.img");
+ * const { identical, firstDifference } = await compare(source, target);
+ * console.log(identical ? "the same" : `differs at ${firstDifference}`);
+ * ```
  */
 export function compare(
   source: File | ReadableStream<Uint8Array>,

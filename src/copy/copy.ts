@@ -20,6 +20,16 @@ import { cancelled, nothing, runCopy } from "./run.ts";
  * Rejects before anything is written when the target has too little room (ENOSPC), when both are the same file and
  * the ranges overlap, or when the target can never be synced again because a write or sync of it has failed (see
  * `syncAll`). A failure or abort later is an IoError whose `result` says what was copied.
+ *
+ * @example
+ * ```ts
+ * import { copy, open } from "bun-aio";
+ *
+ * await using source = await open("disk.img");
+ * await using target = await open("copy.img", { write: true, create: true });
+ * const { digest } = await copy(source, target, { verify: true, hash: "sha256" });
+ * console.log(digest);
+ * ```
  */
 export function copy(
   source: File | ReadableStream<Uint8Array>,

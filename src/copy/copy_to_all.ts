@@ -12,9 +12,11 @@ import { cancelled, nothing, runCopy } from "./run.ts";
 
 /** Progress of one target. */
 export interface CopyToAllProgress extends CopyProgress {
+  /** Index of the target in the list that was passed. */
   readonly target: File;
 }
 
+/** The options of `copy` that suit several targets. */
 export interface CopyToAllOptions extends Omit<CopyOptions, "onProgress" | "map" | "retries"> {
   /**
    * Called for each target at most ten times a second, and at the end of each phase. An error that it throws ends
@@ -41,6 +43,17 @@ type Settled = PromiseSettledResult<CopyResult>;
  *
  * Rejects, before anything is written, for wrong arguments, also if two targets, or the source and a target, share
  * bytes of one medium; and for a source that cannot be examined.
+ *
+ * @example
+ * ```ts
+ * import { copyToAll, open } from "bun-aio";
+ *
+ * await using source = await open("disk.img");
+ * await using first = await open("first.img", { write: true, create: true });
+ * await using second = await open("second.img", { write: true, create: true });
+ * for (const outcome of await copyToAll(source, [first, second], { verify: true }))
+ *   console.log(outcome.status === "fulfilled" ? outcome.value.bytesCopied : outcome.reason);
+ * ```
  */
 export function copyToAll(
   source: File | ReadableStream<Uint8Array>,

@@ -29,6 +29,7 @@ import { type CopyRange, checkRanges, spansOf } from "./ranges.ts";
 import type { RescueMap } from "./rescue_map.ts";
 import { checkSource } from "./sides.ts";
 
+/** What `copy` copies, how, and what it tells of. */
 export interface CopyOptions {
   /**
    * Bytes to copy. Default: up to the end of the source; for a file whose size means nothing (/proc, sysfs), up to

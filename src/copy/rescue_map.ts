@@ -106,7 +106,12 @@ export class RescueMap {
   ranges(
     status?: RescueStatus,
     within?: ByteRange,
-  ): Iterable<ByteRange & { readonly status: RescueStatus }> {
+  ): Iterable<
+    ByteRange & {
+      /** That of every byte of the range. */
+      readonly status: RescueStatus;
+    }
+  > {
     if (status !== undefined) checkStatus(status);
     const { offset, length } = within === undefined ? EVERYTHING : checkByteRange("within", within);
     return { [Symbol.iterator]: () => this.#ranges(offset, offset + length, status) };

@@ -33,8 +33,10 @@ import {
 import { plainSpans } from "./ranges.ts";
 import { RescueMap } from "./rescue_map.ts";
 
+/** What `onProgress` of `scan` is told. */
 export type ScanProgress = Progress<"scan">;
 
+/** What `scan` reads, and what it tells of. */
 export interface ScanOptions {
   /** Position of the first byte. Default 0. */
   start?: Offset | undefined;
@@ -59,6 +61,7 @@ export interface ScanOptions {
   onBad?: ((error: ReadError) => void) | undefined;
 }
 
+/** What `scan` found. */
 export interface ScanResult {
   /** Bytes that could be read. */
   readonly bytesRead: number;
@@ -68,6 +71,7 @@ export interface ScanResult {
   readonly map: RescueMap;
   /** Of everything that was to be read; undefined without `hash`, and if any of it is bad. */
   readonly digest: string | undefined;
+  /** Milliseconds that it took. */
   readonly durationMs: number;
 }
 
@@ -84,8 +88,14 @@ const OPTION_NAMES: readonly string[] = [
  * pieces at once as long as they fail within milliseconds, else one at a time. Errors that concern a place of the
  * medium (EIO, ENODATA, EILSEQ, EREMOTEIO, ETIMEDOUT, ETIME, EBADMSG) are results; any other rejects.
  *
+ * @example
  * ```ts
+ * import { open, scan } from "bun-aio";
+ *
+ * await using disk = await open("disk.img");
  * const { bad, map } = await scan(disk, { onBad: ({ offset }) => console.log(offset) });
+ * await Bun.write("disk.map", map.toString());
+ * console.log(bad.length);
  * ```
  */
 export function scan(file: File, options: ScanOptions = {}): Promise<ScanResult> {

@@ -46,6 +46,7 @@ import { writeZeroChunks } from "../transfer/zeroes.ts";
 import { imageGeometry, readGeometry, readOnlyError } from "./geometry.ts";
 import { type Target, toldOf, unmountAll } from "./unmount.ts";
 
+/** How a device is opened: exclusively, past the page cache, as an image, after its file systems are unmounted. */
 export interface BlockDeviceOptions extends OpenOptions {
   /**
    * Holds the device exclusively, so that it cannot be mounted or opened exclusively meanwhile (O_EXCL, open(2)). A
@@ -68,6 +69,7 @@ export interface BlockDeviceOptions extends OpenOptions {
   sectorSize?: number | undefined;
 }
 
+/** How a descriptor that is open already becomes a `BlockDevice`. */
 export interface BlockDeviceFromFdOptions extends FromFdOptions {
   /** Images only: bytes of a sector, a power of two from 512 to 65536. Default 512. */
   sectorSize?: number | undefined;
@@ -94,7 +96,7 @@ export class BlockDevice extends File {
   readonly #state: FileState;
   #geometry: Geometry;
 
-  /** Use `BlockDevice.open` or `BlockDevice.fromFd`. */
+  /** Use `BlockDevice.open` or `BlockDevice.fromFd`. @internal */
   constructor(init: DeviceInit) {
     super(init);
     this.#open = openFileOf(this);
@@ -163,7 +165,10 @@ export class BlockDevice extends File {
     offset: Offset,
     length: number,
     options?: IoOptions,
-  ): Promise<{ method: "discard" | "punch" }> {
+  ): Promise<{
+    /** `discard`: the device was told; `punch`: a hole was made in the image. */
+    method: "discard" | "punch";
+  }> {
     const kind = abi.Kind.discard;
     const from = this.#checkRange(kind, offset, length, this.#sectorMask());
     const scope = this.#open.begin(kind, options, from, length);
@@ -185,7 +190,10 @@ export class BlockDevice extends File {
     offset: Offset,
     length: number,
     options?: IoOptions,
-  ): Promise<{ method: "zeroout" | "punch" | "write" }> {
+  ): Promise<{
+    /** `zeroout`: the device did it; `punch`: a hole was made in the image; `write`: zeroes were written. */
+    method: "zeroout" | "punch" | "write";
+  }> {
     const rmw = this.#state.unalignedWrites === "rmw";
     const mask = this.#sectorMask();
     const from = this.#checkRange(abi.Kind.writeZeroes, offset, length, rmw ? 0 : mask);

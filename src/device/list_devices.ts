@@ -44,6 +44,14 @@ const FILTERS = ["removable", "system", "loop"] as const;
  *
  * Rejects with ENOTSUP on systems other than Linux and FreeBSD, and with ENOENT or EACCES where /sys or /proc is
  * missing, as in some sandboxes: a list made without them would show devices as unused that are in use.
+ *
+ * @example
+ * ```ts
+ * import { listBlockDevices } from "bun-aio";
+ *
+ * for (const { path, size, model, allMounts } of await listBlockDevices({ system: false, loop: false }))
+ *   console.log(path, size, model ?? "", ...allMounts);
+ * ```
  */
 export async function listBlockDevices(
   options: ListBlockDevicesOptions = {},

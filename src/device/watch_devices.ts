@@ -10,12 +10,15 @@ import { type BlockDeviceInfo, unknownDevice } from "../system/device_info.ts";
 import { nodeOf, SYSTEM_PATHS } from "../system/sysfs.ts";
 import { allDevices, isListed } from "./list_devices.ts";
 
+/** A disk that came, went or changed. */
 export interface BlockDeviceEvent {
+  /** `add`: it came; `remove`: it went; `change`: its medium, size or partitions are others. */
   readonly type: "add" | "remove" | "change";
   /** As `listBlockDevices` describes it; of "remove" as it was last. */
   readonly device: BlockDeviceInfo;
 }
 
+/** From when on, and how long, disks are watched. */
 export interface WatchBlockDevicesOptions {
   /** Ends the watch: the iterator rejects with an AbortError. */
   signal?: AbortSignal | undefined;
@@ -30,8 +33,11 @@ export interface WatchBlockDevicesOptions {
 export interface BlockDeviceWatch
   extends AsyncIterableIterator<BlockDeviceEvent, undefined>,
     AsyncDisposable {
+  /** Waits for the next event. Done when the watch has ended. */
   next(): Promise<IteratorResult<BlockDeviceEvent, undefined>>;
+  /** Ends the watch, and a `next` that waits. */
   return(): Promise<IteratorResult<BlockDeviceEvent, undefined>>;
+  /** The watch itself, for `for await`. */
   [Symbol.asyncIterator](): BlockDeviceWatch;
 }
 
@@ -49,6 +55,15 @@ export interface BlockDeviceWatch
  * is to be had, the disks are compared every second. Rejects as `listBlockDevices` does, and then ends.
  *
  * @throws TypeError for wrong options.
+ *
+ * @example
+ * ```ts
+ * import { watchBlockDevices } from "bun-aio";
+ *
+ * const watch = watchBlockDevices();
+ * setTimeout(() => watch.return(), 500);
+ * for await (const { type, device } of watch) console.log(type, device.path);
+ * ```
  */
 export function watchBlockDevices(options: WatchBlockDevicesOptions = {}): BlockDeviceWatch {
   checkOptions("watchBlockDevices", options, ["signal", "since"]);

@@ -4,6 +4,7 @@
 export interface ReadError {
   /** Bytes from the start of the source. */
   readonly offset: number;
+  /** Bytes. */
   readonly length: number;
   /** The code of the error; usually `EIO`. */
   readonly code: string;
@@ -12,6 +13,7 @@ export interface ReadError {
 /** How bytes got to the target: see `CopyResult.method`. */
 export type CopyMethod = "copied" | "copy_file_range" | "reflink";
 
+/** What was copied; with an error, up to then. */
 export interface CopyResult {
   /** Bytes written. */
   readonly bytesCopied: number;
@@ -28,8 +30,11 @@ export interface CopyResult {
    * shared blocks, too. `reflink`: not at all, since both files share the blocks until one of them is written to.
    */
   readonly method: CopyMethod;
+  /** Milliseconds that it took, with syncs and verification. */
   readonly durationMs: number;
+  /** Whether the target was read back and compared: `verify` was set, and it came that far. */
   readonly verified: boolean;
+  /** Of the source, in lower-case hexadecimal; undefined without `hash`, or if not everything was read. */
   readonly digest: string | undefined;
   /** Filled only with `onReadError: "skip"`. */
   readonly readErrors: ReadError[];

@@ -25,6 +25,7 @@ export interface IoErrorInit {
  * the same for programs.
  */
 export class IoError extends Error {
+  /** `IoError`; `AbortError` with the code `ABORT_ERR`. */
   override name = "IoError";
   /** `EIO`, `ENOSPC`, ... as in Node, or one of the library: `ERR_...`, `ABORT_ERR`. */
   readonly code: IoErrorCode;
@@ -32,6 +33,7 @@ export class IoError extends Error {
   readonly errno: number | undefined;
   /** What was tried: `read`, `write`, `fsync`, `open`, ... */
   readonly syscall: string | undefined;
+  /** The path of the file, as it was opened; undefined if it is not known. */
   readonly path: string | undefined;
   /** Bytes from the start of the file. */
   readonly offset: number | bigint | undefined;
@@ -39,10 +41,12 @@ export class IoError extends Error {
   readonly length: number | undefined;
   /** Bytes transferred before the failure, contiguous from `offset`. */
   readonly transferred: number | undefined;
+  /** What to do about it, in a sentence; the message ends with it. Undefined where nothing is sure to help. */
   readonly hint: string | undefined;
   /** `copy` only: what was copied before the failure. */
   declare readonly result?: CopyResult;
 
+  /** @internal */
   constructor(code: IoErrorCode, init: IoErrorInit = {}) {
     super(message(code, init), "cause" in init ? { cause: init.cause } : undefined);
     this.code = code;

@@ -27,6 +27,7 @@ import {
   spanBytes,
 } from "./read_ahead.ts";
 
+/** What `file.hash` reads, and what it tells of. */
 export interface HashOptions {
   /** Position of the first byte. Default 0. */
   start?: Offset | undefined;

@@ -13,6 +13,7 @@ import { DataRange, DataRanges, FileKind, Kind } from "../native/abi.gen.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 
+/** Where `file.dataRanges` looks. */
 export interface DataRangesOptions {
   /** Position from which ranges are reported. Default 0. */
   start?: Offset | undefined;

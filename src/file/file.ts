@@ -50,9 +50,10 @@ const KINDS: readonly FileKind[] = ["regular", "disk", "character", "other"];
  */
 export class File implements AsyncDisposable {
   readonly #open: OpenFile;
+  /** The ring that carries its operations. */
   readonly ring: Ring;
 
-  /** Use `File.open` or `File.fromFd`. */
+  /** Use `File.open` or `File.fromFd`. @internal */
   constructor(init: FileInit) {
     if (init?.key !== made) throw argumentType("File", "made by File.open or File.fromFd", init);
     const proactor = proactorOf(init.ring);
@@ -93,6 +94,7 @@ export class File implements AsyncDisposable {
     return this.#open.state.path;
   }
 
+  /** What kind of file it is, found out when it was opened. */
   get kind(): FileKind {
     return KINDS[this.#open.state.kind] ?? "other";
   }
@@ -272,6 +274,7 @@ export class File implements AsyncDisposable {
     return this.#open.close();
   }
 
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -280,8 +283,13 @@ export class File implements AsyncDisposable {
 /**
  * `File.open` by the name that it has in `node:fs/promises`.
  *
+ * @example
  * ```ts
- * await using file = await open("disk.img", { write: true, create: true });
+ * import { open } from "bun-aio";
+ *
+ * await using file = await open("new.img", { write: true, create: true });
+ * await file.writeAt(new Uint8Array(4096).fill(1), 8192);
+ * await file.syncData();
  * ```
  */
 export function open(path: Path, options?: OpenOptions): Promise<File> {

@@ -20,6 +20,7 @@ import { copiedInfo, identityOf } from "./file_info.ts";
 import { type Asked, explainRefusal } from "./open_hints.ts";
 import { PATH_BYTES_MAX, type PathName } from "./path.ts";
 
+/** How a file is opened. */
 export interface OpenOptions extends IoOptions {
   /** Default true. */
   read?: boolean | undefined;
@@ -56,11 +57,13 @@ export const OPEN_OPTION_NAMES: readonly string[] = [
   ...IO_OPTION_NAMES,
 ];
 
+/** How a descriptor that is open already becomes a `File`. */
 export interface FromFdOptions {
   /** For error messages. */
   path?: string | undefined;
   /** Whether `close` closes the descriptor. Default false. */
   ownsFd?: boolean | undefined;
+  /** The ring that carries the operations. Default: this thread's `Ring.default()`. */
   ring?: Ring | undefined;
 }
 

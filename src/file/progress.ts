@@ -5,15 +5,21 @@ import { now, Timer } from "../native/clock.ts";
 /** What is being done. */
 export type Phase = "copy" | "verify" | "compare" | "hash" | "scan";
 
+/** How far a long operation has come; told at most ten times a second. */
 export interface Progress<P extends Phase = Phase> {
+  /** What is being done. */
   readonly phase: P;
   /** Bytes done in this phase, holes included. */
   readonly bytes: number;
+  /** Bytes of the whole phase; undefined where that is not known. */
   readonly total: number | undefined;
+  /** The rate of about the last second. */
   readonly bytesPerSecond: number;
+  /** At that rate; undefined without a total. */
   readonly secondsLeft: number | undefined;
 }
 
+/** What `onProgress` of `copy` is told: first of the phase `copy`, with `verify` then of that. */
 export type CopyProgress = Progress<"copy" | "verify">;
 
 const INTERVAL_MS = 100;

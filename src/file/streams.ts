@@ -28,6 +28,7 @@ import * as abi from "../native/abi.gen.ts";
 import { Reply } from "../ring/slots.ts";
 import type { OpenFile } from "./open_file.ts";
 
+/** What `file.readable` reads, and how far ahead. */
 export interface ReadableOptions {
   /** Position of the first byte. Default 0. */
   start?: Offset | undefined;
@@ -44,6 +45,7 @@ export interface ReadableOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Where `file.writable` writes, and how much at once. */
 export interface WritableOptions {
   /** Position of the first byte. Default 0. */
   start?: Offset | undefined;

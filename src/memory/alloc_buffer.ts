@@ -27,6 +27,15 @@ function chunkOf(size: number): number {
  *
  * The memory belongs to the ArrayBuffer of the returned view, and counts towards garbage-collection pressure. A
  * read or write in flight keeps it alive.
+ *
+ * @example
+ * ```ts
+ * import { allocBuffer, open } from "bun-aio";
+ *
+ * await using file = await open("disk.img");
+ * const buffer = allocBuffer(1 << 16);
+ * console.log(await file.readAt(buffer, 4096));
+ * ```
  */
 export function allocBuffer(size: number, options?: { alignment?: number | undefined }): Bytes {
   checkInteger("size", size, 1, SIZE_MAX);

@@ -15,6 +15,7 @@ import { checkAlignment, createSlab, type Lender, SIZE_MAX, slabOfBuffer } from 
 const CHUNK_BYTES_MIN = 2 ** 18;
 const CHUNK_BYTES_MAX = 2 ** 21;
 
+/** How many buffers a pool has, and of what kind. */
 export interface BufferPoolOptions {
   /** Bytes of each buffer. */
   size: number;
@@ -55,6 +56,7 @@ export class BufferPool implements Disposable {
   readonly #size: number;
   readonly #loans: Loans;
 
+  /** Takes the memory of all buffers. */
   constructor(options: BufferPoolOptions) {
     checkOptions("BufferPool", options, ["size", "count", "alignment"]);
     if (options === undefined)

@@ -47,13 +47,21 @@ export function entryStarterOf(file: object): EntryStarter | undefined {
 /** One entry of `ring.batch`. An array as `data` is a vector: its buffers follow one another. */
 export type Operation =
   | {
+      /** What to do. */
       readonly kind: "read" | "write";
+      /** A file of the same ring. */
       readonly file: BatchFile;
+      /** What to read into or write from. */
       readonly data: IoData | readonly IoData[];
-      /** Bytes. */
+      /** Bytes from the start of the file. */
       readonly offset: Offset;
     }
-  | { readonly kind: "syncAll" | "syncData"; readonly file: BatchFile };
+  | {
+      /** What to do; the result is 0. */
+      readonly kind: "syncAll" | "syncData";
+      /** A file of the same ring. */
+      readonly file: BatchFile;
+    };
 
 /** `ring`: the ring whose `batch` was called. */
 export async function runBatch(

@@ -6,6 +6,7 @@ import { WriteLock } from "../locks/write_lock.ts";
 import { FileKind, SubmissionFlag } from "../native/abi.gen.ts";
 import { WriteReports } from "./write_reports.ts";
 
+/** What transfers of a file must be multiples of. */
 export interface Alignment {
   /** Alignment of memory addresses in bytes; 1 where nothing is required. */
   readonly memory: number;

@@ -16,6 +16,7 @@ import { type RingStats, readStats } from "./statistics.ts";
 /** How operations reach the kernel. */
 export type BackendName = "io_uring" | "posix_aio" | "threads" | "simulated";
 
+/** The backend of a ring, and its size. */
 export interface RingOptions {
   /**
    * `auto` (the default) takes the best backend that the system allows; `backendReason` says what was refused. A
@@ -57,6 +58,10 @@ export function proactorOf(ring: Ring): Proactor {
   return proactor;
 }
 
+/**
+ * A queue of operations and its way to the kernel. Files use `Ring.default()` unless they are opened with another: most
+ * programs need none of their own.
+ */
 export class Ring implements AsyncDisposable {
   readonly #proactor: Proactor;
   /** How operations reach the kernel. */
@@ -66,7 +71,7 @@ export class Ring implements AsyncDisposable {
   /** Operations in the kernel at once. */
   readonly queueDepth: number;
 
-  /** Use `Ring.open` or `Ring.default`. */
+  /** Use `Ring.open` or `Ring.default`. @internal */
   constructor(proactor: Proactor, reason: string) {
     if (!(proactor instanceof Proactor)) {
       throw argumentType("Ring", "opened by Ring.open or Ring.default", proactor);
@@ -142,6 +147,7 @@ export class Ring implements AsyncDisposable {
     return this.#proactor.close();
   }
 
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

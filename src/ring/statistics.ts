@@ -6,6 +6,7 @@ import type { Proactor } from "./proactor.ts";
 
 /** Latencies from submission to completion, of one kind of operation. */
 export interface LatencyHistogram {
+  /** Operations of this kind that have completed. */
   readonly count: number;
   /**
    * The latency in microseconds that this share of operations stayed below, 0 < share <= 1; at most 12.5 % too
@@ -13,9 +14,15 @@ export interface LatencyHistogram {
    */
   percentile(share: number): number;
   /** Bucket upper bounds in microseconds and counts, without empty ones. */
-  buckets(): { upTo: number; count: number }[];
+  buckets(): {
+    /** Microseconds. */
+    upTo: number;
+    /** Operations up to that, and above the bucket before. */
+    count: number;
+  }[];
 }
 
+/** Counters of a ring since it was opened. */
 export interface RingStats {
   /**
    * Native flushes: one for all operations issued in one turn of the event loop. A single cached read that was made
@@ -38,28 +45,43 @@ export interface RingStats {
   readonly fallbacks: number;
   /** Completions that were there when the call that submitted them returned. */
   readonly inlineCompletions: number;
+  /** Operations that have settled, however. */
   readonly completions: number;
+  /** Operations that the kernel was asked to cancel. */
   readonly cancelRequests: number;
+  /** Operations that ended because they were cancelled. */
   readonly canceled: number;
+  /** Operations that failed. */
   readonly failures: number;
+  /** Reads that have completed. */
   readonly reads: number;
+  /** Writes that have completed. */
   readonly writes: number;
+  /** Syncs that have completed. */
   readonly syncs: number;
   /** Opens, closes, stats and the like. */
   readonly others: number;
+  /** Bytes read. */
   readonly bytesRead: number;
+  /** Bytes written. */
   readonly bytesWritten: number;
   /** Times another thread rang the wake descriptor. */
   readonly wakes: number;
+  /** Events of the kernel for operations that had settled already. */
   readonly staleEvents: number;
   /** Operations that have not settled: waiting, or in the kernel. */
   readonly inFlight: number;
   /** The most operations in the kernel at once. */
   readonly inKernelPeak: number;
+  /** Latencies by kind of operation. */
   readonly latency: {
+    /** Of reads. */
     readonly read: LatencyHistogram;
+    /** Of writes. */
     readonly write: LatencyHistogram;
+    /** Of syncs. */
     readonly sync: LatencyHistogram;
+    /** Of opens, closes, stats and the like. */
     readonly other: LatencyHistogram;
   };
 }

@@ -2,19 +2,25 @@
 
 /** Sizes in bytes; null where the system does not say. */
 export interface Geometry {
+  /** Bytes of the medium; 0 without one. */
   readonly size: number;
   /** The unit of addressing: offsets and lengths must be multiples of it. */
   readonly logicalSectorSize: number | null;
   /** The unit in which the medium writes; smaller writes are slower. */
   readonly physicalSectorSize: number | null;
+  /** The smallest request that is not slower than it need be. */
   readonly minimumIoSize: number | null;
+  /** The request size that the device likes best, as the stripe of a RAID. */
   readonly optimalIoSize: number | null;
   /** The largest single request that the driver takes. Larger ones are split for you. */
   readonly maximumTransferSize: number | null;
   /** Bytes from the start to the first physical sector. */
   readonly alignmentOffset: number | null;
+  /** Whether it is a disk that spins. */
   readonly rotational: boolean | null;
+  /** Whether the device refuses writes. */
   readonly readOnly: boolean | null;
+  /** The name that the maker gave it. */
   readonly model: string | null;
   /** The disk's own, or that of the USB device in which it is. */
   readonly serial: string | null;
@@ -57,6 +63,7 @@ export interface BlockDeviceInfo extends Geometry {
    * devices.
    */
   readonly backingFile: string | null;
+  /** Its partitions, in order; empty for a partition. */
   readonly partitions: readonly BlockDeviceInfo[];
 }
 

@@ -54,6 +54,7 @@ export interface FaultRule {
   hang?: boolean | undefined;
 }
 
+/** The fault rules of a simulated device, which may change while it is used. */
 export interface FaultPlan {
   /**
    * Adds a rule for the operations called from now on. Dispose of the result to remove it.

@@ -16,6 +16,7 @@ import type { Proactor } from "../ring/proactor.ts";
 import { proactorOf, Ring } from "../ring/ring.ts";
 import { type AttachedImage, attachMd, MDCONFIG, MdDevice } from "./md_device.ts";
 
+/** Size, sectors and place of an image device, and how it is opened. */
 export interface ImageDeviceOptions {
   /** Size in bytes; a multiple of `sectorSize`. */
   size: number;
@@ -45,8 +46,12 @@ export interface ImageDeviceFunction {
  * A block device of the kernel, full of zeroes, open for reading and writing; it disappears when it is closed.
  * Needs root. For `test.skipIf(imageDevice.unavailable() !== undefined)`:
  *
- * ```ts
- * await using device = await imageDevice({ size: 64 * 2 ** 20, sectorSize: 4096 });
+ * @example
+ * ```ts root
+ * import { allocBuffer } from "bun-aio";
+ * import { imageDevice } from "bun-aio/testing";
+ *
+ * await using device = await imageDevice({ size: 64 << 20, sectorSize: 4096 });
  * await device.writeAt(allocBuffer(4096).fill(1), 0);
  * ```
  */

@@ -1,4 +1,9 @@
-// `bun-aio/testing`: devices for `bun test`, and `trackLeaks`.
+/**
+ * Devices for `bun test`: simulated ones that fail and lose their power as a seed says, overlays, images, an NBD server;
+ * and `trackLeaks`.
+ *
+ * @module bun-aio/testing
+ */
 
 export type { FaultPlan, FaultRule } from "./faults.ts";
 export { type ImageDeviceFunction, type ImageDeviceOptions, imageDevice } from "./image_device.ts";

@@ -14,6 +14,7 @@ import * as abi from "../native/abi.gen.ts";
 import type { DeviceParameters } from "../ring/open_ring.ts";
 import { openSimulated, proactorOf, type Ring } from "../ring/ring.ts";
 
+/** How an overlay is opened. */
 export interface OverlayDeviceOptions {
   /** As for `BlockDevice.open`. */
   unalignedWrites?: "reject" | "rmw" | undefined;
@@ -22,7 +23,12 @@ export interface OverlayDeviceOptions {
 /** A `BlockDevice` that keeps its writes in memory. */
 export interface OverlayDevice extends BlockDevice {
   /** Ranges that were written, zeroed or discarded, in whole sectors: sorted, neighbours merged. In bytes. */
-  changes(): { offset: number; length: number }[];
+  changes(): {
+    /** From the start of the device. */
+    offset: number;
+    /** A multiple of the sector size. */
+    length: number;
+  }[];
 }
 
 const MEMORY_ALIGNMENT = 512;
@@ -33,6 +39,15 @@ const SECTOR_BYTES_MIN = 512;
  * nothing, and closing discards the changes. The base is read on the JavaScript thread: for tests, not for speed.
  *
  * @param base A path, opened for reading; or a File, which may be closed afterwards.
+ *
+ * @example
+ * ```ts
+ * import { overlayDevice } from "bun-aio/testing";
+ *
+ * await using device = await overlayDevice("disk.img");
+ * await device.writeAt(new Uint8Array(4096), 8192);
+ * console.log(device.changes()); // [{ offset: 8192, length: 4096 }]; disk.img is as it was
+ * ```
  */
 export async function overlayDevice(
   base: File | Path,

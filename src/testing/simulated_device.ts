@@ -16,6 +16,7 @@ import type { Request } from "../ring/request.ts";
 import { openSimulated, proactorOf } from "../ring/ring.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
 
+/** What a simulated device is like, and how it fails. */
 export interface SimulatedDeviceOptions {
   /** Size in bytes, a multiple of `sectorSize`. Default: that of `image`, or 16 MiB. Unused space costs nothing. */
   size?: number | undefined;
@@ -84,11 +85,18 @@ interface Settings {
 /**
  * A block device in memory, for tests: no root, no files, and the same run for the same seed.
  *
- * ```ts
- * await using disk = await simulatedDevice({ size: 1 << 20, faults: [{ operation: "write", nth: 3, error: "EIO" }] });
- * ```
- *
  * Rejects with TypeError or RangeError for wrong options and rules.
+ *
+ * @example
+ * ```ts
+ * import { simulatedDevice } from "bun-aio/testing";
+ *
+ * const faults = [{ operation: "write", nth: 3, error: "EIO" }] as const;
+ * await using disk = await simulatedDevice({ size: 1 << 20, seed: 1, faults });
+ * const block = new Uint8Array(4096);
+ * for (const offset of [0, 4096, 8192])
+ *   await disk.writeAt(block, offset).catch(({ code }) => console.log(offset, code)); // 8192 EIO
+ * ```
  */
 export async function simulatedDevice(
   options: SimulatedDeviceOptions = {},

@@ -17,7 +17,9 @@ const COLLECTIONS = 3;
 
 /** Thrown when something is left open. */
 export class LeakError extends Error {
+  /** `LeakError`. */
   override name = "LeakError";
+  /** `ERR_LEAKS`. */
   readonly code = "ERR_LEAKS";
   /** One line for each leak. */
   readonly leaks: readonly string[];
@@ -35,10 +37,16 @@ export class LeakError extends Error {
  * variables of functions that have not returned do not count, nor does `Ring.default()`, which belongs to the
  * thread. Meanwhile errors have the stack of the call that failed, as with BUN_AIO_TRACE=1.
  *
+ * @example
  * ```ts
- * test("copies", async () => {
+ * import { test } from "bun:test";
+ * import { open } from "bun-aio";
+ * import { trackLeaks } from "bun-aio/testing";
+ *
+ * test("closes what it opens", async () => {
  *   await using _ = trackLeaks();
- *   ...
+ *   await using file = await open("disk.img");
+ *   await file.readAt(new Uint8Array(512), 0);
  * });
  * ```
  */

@@ -1,4 +1,4 @@
-// Every TypeScript block of README.md and docs/*.md is type-checked and run, each in a folder of its own
+// Every TypeScript block of README.md and docs/*.md, and every example of a function in src/, is type-checked and run, each in a folder of its own
 // (test/once/docs_shell.ts runs the others), with a `disk.img` in it. After the fence: `ts no-run` for what cannot run
 // here (it is only type-checked), `ts root` for what needs root and loop devices (the environment variables STICK and
 // STICKS name one and two, IMAGE a URL of the packed image), `image=64` for another size of `disk.img` than 1 MiB,
@@ -7,11 +7,12 @@
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { imageDevice } from "../../src/testing/index.ts";
+import * as api from "../../src/index.ts";
+import * as testing from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
 import { testUnless } from "../support/conditions.ts";
 import { LoopDevice } from "../support/control.ts";
-import { type Block, blocksOf, pages, root } from "../support/doc_blocks.ts";
+import { type Block, blocksOf, examples, pages, root } from "../support/doc_blocks.ts";
 import { brokenLinks } from "../support/links.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
@@ -19,7 +20,8 @@ import { TempDir } from "../support/temp.ts";
 const dir = new TempDir();
 afterAll(() => dir[Symbol.dispose]());
 
-const every = pages().flatMap(blocksOf);
+const inComments = examples();
+const every = [...pages().flatMap(blocksOf), ...inComments];
 const blocks = every.filter(({ language }) => language === "ts");
 fs.mkdirSync(join(dir.path, "node_modules"));
 for (const name of ["bun-types", "@types"]) {
@@ -34,7 +36,7 @@ function isSuite({ code }: Block): boolean {
 }
 
 function fileOf(block: Block): string {
-  const folder = join(dir.path, `${basename(block.page, ".md")}-${block.line}`);
+  const folder = join(dir.path, `${basename(block.page).split(".")[0]}-${block.line}`);
   fs.mkdirSync(folder, { recursive: true });
   return join(folder, isSuite(block) ? "block.test.ts" : "block.ts");
 }
@@ -58,6 +60,17 @@ test("no block is of a kind that nothing runs", () => {
 test("there are blocks, and links between pages lead somewhere", () => {
   expect(blocks.length).toBeGreaterThan(5);
   expect(brokenLinks(root, pages())).toEqual([]);
+});
+
+test("every function that is exported has an example", () => {
+  const functions = Object.entries({ ...api, ...testing })
+    .filter(([, value]) => typeof value === "function" && !/^class\b/.test(String(value)))
+    .map(([name]) => name);
+  expect(functions.length).toBeGreaterThan(10);
+  const without = functions.filter(
+    (name) => !inComments.some(({ code }) => new RegExp(`\\b${name}\\(`).test(code)),
+  );
+  expect(without).toEqual([]);
 });
 
 test("all blocks type-check", async () => {
@@ -113,7 +126,7 @@ for (const block of blocks) {
   const reason = words.includes("no-run")
     ? "type-checked only"
     : words.includes("root")
-      ? imageDevice.unavailable()
+      ? testing.imageDevice.unavailable()
       : undefined;
   testUnless(reason, `${page}:${line}`, async () => {
     const file = fileOf(block);

@@ -1,5 +1,5 @@
-// The code blocks of README.md, CONTRIBUTING.md and the like, and of docs/*.md; read by test/once/docs.ts
-// and docs_shell.ts.
+// The code blocks of README.md, CONTRIBUTING.md and the like, and of docs/*.md, and the examples in comments of src/; read
+// by test/once/docs.ts and docs_shell.ts.
 
 import fs from "node:fs";
 import { dirname, join } from "node:path";
@@ -25,9 +25,27 @@ export function pages(): string[] {
 }
 
 export function blocksOf(page: string): Block[] {
+  return blocksIn(page, fs.readFileSync(join(root, page), "utf8").split("\n"));
+}
+
+/** The blocks after `@example`, of all files in src/. */
+export function examples(): Block[] {
+  const files = fs.readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" });
+  return files
+    .filter((name) => name.endsWith(".ts"))
+    .flatMap((name) => {
+      const lines = fs.readFileSync(join(root, "src", name), "utf8").split("\n");
+      const blocks = blocksIn(
+        join("src", name),
+        lines.map((line) => line.replace(/^ *\* ?/, "")),
+      );
+      return blocks.filter(({ line }) => lines[line - 2]?.endsWith("* @example"));
+    });
+}
+
+function blocksIn(page: string, lines: readonly string[]): Block[] {
   const blocks: Block[] = [];
   let open: { line: number; info: string; lines: string[] } | undefined;
-  const lines = fs.readFileSync(join(root, page), "utf8").split("\n");
   lines.forEach((line, index) => {
     const fence = /^\s*```(.*)$/.exec(line);
     if (fence === null) open?.lines.push(line);

@@ -12,6 +12,7 @@ import { type Export, negotiate } from "./negotiation.ts";
 import { ExportFlag } from "./protocol.ts";
 import { Requests } from "./requests.ts";
 
+/** Where `serveNbd` listens. */
 export interface ServeNbdOptions {
   /** Path of a Unix socket to listen at; it must not exist, and is removed at the end. */
   socket?: string | undefined;
@@ -45,6 +46,15 @@ export interface NbdServer extends AsyncDisposable {
  *
  * Listens when it returns. Throws TypeError and RangeError for wrong arguments, and Bun's error if the address is
  * taken or not allowed.
+ *
+ * @example
+ * ```ts
+ * import { serveNbd, simulatedDevice } from "bun-aio/testing";
+ *
+ * await using disk = await simulatedDevice({ size: 64 << 20 });
+ * await using server = serveNbd(disk, { port: 0 });
+ * console.log(server.uri); // for nbdcopy, qemu-img, nbd-client
+ * ```
  */
 export function serveNbd(device: BlockDevice, options: ServeNbdOptions): NbdServer {
   if (!(device instanceof BlockDevice)) throw argumentType("device", "a BlockDevice", device);
