@@ -5,29 +5,42 @@ import { parseArgs } from "node:util";
 import { usage } from "./exit.ts";
 import { parseSize } from "./units.ts";
 
-/** The options of a command: whether each takes a value, and its letter. */
-export type Spec = Readonly<Record<string, { readonly value?: boolean; readonly short?: string }>>;
+/** The options of a command: those that take a value, and flags. */
+export interface Spec {
+  readonly values?: readonly string[];
+  readonly flags?: readonly string[];
+}
 
-/** Options of every command. */
-const COMMON: Spec = { help: { short: "h" }, version: { short: "V" } };
+/** Flags of every command. */
+const COMMON_FLAGS: readonly string[] = ["help", "version"];
+/** Options with a letter, the same in each command that has the option. */
+const LETTERS: Readonly<Record<string, { readonly short: string }>> = {
+  help: { short: "h" },
+  quiet: { short: "q" },
+  version: { short: "V" },
+  yes: { short: "y" },
+};
 
 export class Arguments {
   readonly positionals: readonly string[];
-  readonly #spec: Spec;
+  readonly #types = new Map<string, "string" | "boolean">();
   readonly #values = new Map<string, string | true>();
 
   /** `command` appears in messages. */
   constructor(
     readonly command: string,
-    spec: Spec,
+    { values = [], flags = [] }: Spec,
     argv: readonly string[],
   ) {
-    this.#spec = { ...spec, ...COMMON };
+    for (const name of values) this.#types.set(name, "string");
+    for (const name of [...flags, ...COMMON_FLAGS]) this.#types.set(name, "boolean");
     const positionals: string[] = [];
     // Not strict: the messages below name the option probably meant.
     const { tokens } = parseArgs({
       args: [...argv],
-      options: this.#options(),
+      options: Object.fromEntries(
+        [...this.#types].map(([name, type]) => [name, { type, ...LETTERS[name] }]),
+      ),
       strict: false,
       tokens: true,
       allowPositionals: true,
@@ -41,6 +54,11 @@ export class Arguments {
 
   flag(name: string): boolean {
     return this.#value(name) === true;
+  }
+
+  flags<Name extends string>(names: readonly Name[]): Record<Name, boolean> {
+    const pairs = names.map((name) => [name, this.flag(name)]);
+    return Object.fromEntries(pairs) as Record<Name, boolean>;
   }
 
   text(name: string): string | undefined {
@@ -91,24 +109,15 @@ export class Arguments {
     return given;
   }
 
-  #options(): Record<string, { type: "string" | "boolean"; short?: string }> {
-    return Object.fromEntries(
-      Object.entries(this.#spec).map(([name, { value, short }]) => [
-        name,
-        { type: value === true ? "string" : "boolean", ...(short === undefined ? {} : { short }) },
-      ]),
-    );
-  }
-
   #take(
     name: string,
     rawName: string,
     token: { value?: string | undefined; inlineValue?: boolean | undefined },
   ): void {
-    const known = Object.hasOwn(this.#spec, name) ? this.#spec[name] : undefined;
-    if (known === undefined) throw this.#unknown(name, rawName);
+    const type = this.#types.get(name);
+    if (type === undefined) throw this.#unknown(name, rawName);
     const { value } = token;
-    if (known.value !== true) {
+    if (type === "boolean") {
       if (value !== undefined) throw usage(`${rawName} takes no value; got "${value}"`);
       this.#values.set(name, true);
       return;
@@ -119,8 +128,7 @@ export class Arguments {
   }
 
   #unknown(name: string, rawName: string): Error {
-    const names = Object.keys(this.#spec);
-    const close = name.length > 1 ? closest(name, names) : undefined;
+    const close = name.length > 1 ? closest(name, [...this.#types.keys()]) : undefined;
     const hint = close === undefined ? this.#seeHelp() : `Did you mean --${close}?`;
     return usage(`unknown option ${rawName}`, hint);
   }
@@ -130,7 +138,7 @@ export class Arguments {
   }
 
   #value(name: string): string | true | undefined {
-    if (!Object.hasOwn(this.#spec, name)) throw new Error(`no option --${name} is declared`);
+    if (!this.#types.has(name)) throw new Error(`no option --${name} is declared`);
     return this.#values.get(name);
   }
 }

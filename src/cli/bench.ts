@@ -17,16 +17,8 @@ import { isNarrow, print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
 const BENCH_OPTIONS: Spec = {
-  bs: { value: true },
-  buffered: {},
-  depth: { value: true },
-  json: {},
-  quiet: { short: "q" },
-  rw: { value: true },
-  seconds: { value: true },
-  size: { value: true },
-  svg: { value: true },
-  yes: { short: "y" },
+  values: ["bs", "depth", "rw", "seconds", "size", "svg"],
+  flags: ["buffered", "json", "quiet", "yes"],
 };
 
 const MODES = ["read", "write", "randread", "randwrite", "randrw"];
@@ -34,18 +26,7 @@ const BS_MAX = 2 ** 30;
 const MEMORY_BYTES_MAX = 2 ** 30;
 const NEW_FILE_BYTES = 256 * 2 ** 20;
 
-interface Job {
-  readonly path: string;
-  readonly mode: string;
-  readonly bs: number;
-  readonly depth: number;
-  readonly seconds: number;
-  /** Bytes used, from the start. */
-  readonly size: number | undefined;
-  readonly buffered: boolean;
-  readonly quiet: boolean;
-  readonly yes: boolean;
-}
+type Job = Readonly<ReturnType<typeof readJob>>;
 
 interface Side {
   readonly ops: number;
@@ -85,7 +66,7 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
   return interrupts.signal.aborted ? interrupts.code : Exit.done;
 }
 
-function readJob(args: Arguments): Job {
+function readJob(args: Arguments) {
   const [path = ""] = args.operands(["PATH"]);
   const mode = args.choice("rw", MODES, "randread");
   const bs = args.size("bs", 1) ?? (mode.startsWith("rand") ? 4096 : 2 ** 20);
@@ -101,10 +82,9 @@ function readJob(args: Arguments): Job {
     bs,
     depth,
     seconds: args.number("seconds", 0.01, 86_400) ?? 5,
+    /** Bytes used, from the start. */
     size,
-    buffered: args.flag("buffered"),
-    quiet: args.flag("quiet"),
-    yes: args.flag("yes"),
+    ...args.flags(["buffered", "quiet", "yes"]),
   };
 }
 

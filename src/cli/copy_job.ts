@@ -1,37 +1,27 @@
 // The options of `bun-aio copy`, checked.
 
-import { Arguments, type Spec, startsOf } from "./arguments.ts";
+import { Arguments, startsOf } from "./arguments.ts";
 import { usage } from "./exit.ts";
 import { quoted } from "./terminal.ts";
 
-const COPY_OPTIONS: Spec = {
-  bmap: { value: true },
-  bs: { value: true },
-  depth: { value: true },
-  direct: {},
-  from: { value: true },
-  hash: {},
-  json: {},
-  length: { value: true },
-  map: { value: true },
-  "no-bmap": {},
-  quiet: { short: "q" },
-  raw: {},
-  rescue: {},
-  retries: { value: true },
-  seek: { value: true },
-  skip: { value: true },
-  sparse: {},
-  unmount: {},
-  verify: {},
-  "verify-from": { value: true },
-  yes: { short: "y" },
-};
-
 /** Options that choose what is copied: a resumed copy has others. */
-const WHERE: readonly string[] = ["bmap", "from", "map", "skip", "seek", "length", "verify-from"];
+const WHERE = ["bmap", "from", "map", "skip", "seek", "length", "verify-from"] as const;
+const HOW = ["bs", "depth", "retries"] as const;
+const NO_BMAP = "no-bmap";
+const SWITCHES = [
+  "direct",
+  "hash",
+  "json",
+  "quiet",
+  "raw",
+  "rescue",
+  "sparse",
+  "unmount",
+  "verify",
+  "yes",
+] as const;
 
-export interface Job {
+export interface Job extends Readonly<Record<(typeof SWITCHES)[number], boolean>> {
   /** "-": standard input. */
   readonly source: string;
   /** The first of the targets, or the one that is meant. */
@@ -51,23 +41,13 @@ export interface Job {
   readonly retries: number | undefined;
   readonly bs: number | undefined;
   readonly depth: number | undefined;
-  readonly direct: boolean;
-  readonly hash: boolean;
-  readonly json: boolean;
-  readonly quiet: boolean;
-  /** Whether the source is copied as it is, compressed or not. */
-  readonly raw: boolean;
-  readonly rescue: boolean;
-  readonly sparse: boolean;
-  readonly unmount: boolean;
-  readonly verify: boolean;
-  readonly yes: boolean;
   /** All options but those of the range, quoted for the shell. */
   readonly options: readonly string[];
 }
 
 export function readJob(argv: readonly string[]): Job {
-  const args = new Arguments("copy", COPY_OPTIONS, argv);
+  const flags = [...SWITCHES, NO_BMAP];
+  const args = new Arguments("copy", { values: [...WHERE, ...HOW], flags }, argv);
   const [source = "", ...targets] = operands(args);
   const [target = ""] = targets;
   const starts = startsOf(args);
@@ -77,21 +57,12 @@ export function readJob(argv: readonly string[]): Job {
     length: args.size("length"),
     start: args.size("verify-from") ?? starts.skip,
     bmap: args.text("bmap"),
-    noBmap: args.flag("no-bmap"),
+    noBmap: args.flag(NO_BMAP),
     map: args.text("map"),
     retries: args.integer("retries", 0, 1000),
     bs: args.size("bs", 1),
     depth: args.integer("depth", 1, 1024),
-    direct: args.flag("direct"),
-    hash: args.flag("hash"),
-    json: args.flag("json"),
-    quiet: args.flag("quiet"),
-    raw: args.flag("raw"),
-    rescue: args.flag("rescue"),
-    sparse: args.flag("sparse"),
-    unmount: args.flag("unmount"),
-    verify: args.flag("verify"),
-    yes: args.flag("yes"),
+    ...args.flags(SWITCHES),
     options: optionWords(args),
   };
   if (args.text("verify-from") !== undefined) refuseStart(job);
@@ -137,9 +108,9 @@ function refuseMap({ rescue, hash, source, targets }: Job): void {
 }
 
 function optionWords(args: Arguments): string[] {
-  return Object.entries(COPY_OPTIONS).flatMap(([name, { value }]) => {
-    if (WHERE.includes(name)) return [];
-    if (value !== true) return args.flag(name) ? [`--${name}`] : [];
+  const valued: readonly string[] = HOW;
+  return [...HOW, ...SWITCHES, NO_BMAP].sort().flatMap((name) => {
+    if (!valued.includes(name)) return args.flag(name) ? [`--${name}`] : [];
     const text = name === "bs" ? args.size(name) : args.text(name);
     return text === undefined ? [] : [`--${name}`, quoted(String(text))];
   });

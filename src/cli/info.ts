@@ -17,16 +17,6 @@ import { paint, print, printable, table, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 import { version } from "./version.ts";
 
-interface SystemInfo {
-  readonly version: string;
-  readonly bun: string;
-  readonly system: string;
-  readonly backend: string;
-  readonly backendReason: string;
-  readonly features: readonly string[];
-  readonly queueDepth: number;
-}
-
 interface PathInfo {
   readonly path: string;
   readonly realPath: string;
@@ -40,7 +30,7 @@ interface PathInfo {
 }
 
 export async function infoCommand(argv: readonly string[]): Promise<number> {
-  const args = new Arguments("info", { json: {} }, argv);
+  const args = new Arguments("info", { flags: ["json"] }, argv);
   const [path] = args.operands(["PATH"], 1);
   const system = systemInfo();
   if (path === undefined) {
@@ -76,7 +66,7 @@ export function featureNames(backend: string, bits: number): string[] {
   return out;
 }
 
-function systemInfo(): SystemInfo {
+function systemInfo() {
   const ring = Ring.default();
   return {
     version,
@@ -89,14 +79,13 @@ function systemInfo(): SystemInfo {
   };
 }
 
-function shownSystem(info: SystemInfo): string {
-  const rows = [
+function shownSystem(info: ReturnType<typeof systemInfo>): string {
+  return labelled([
     ["backend", `${info.backend}  (${info.backendReason})`],
     ["features", info.features.length === 0 ? "none" : info.features.join(" ")],
     ["queue depth", String(info.queueDepth)],
     ["version", `bun-aio ${info.version}, Bun ${info.bun}, ${info.system}`],
-  ];
-  return labelled(rows);
+  ]);
 }
 
 function labelled(rows: readonly (readonly string[])[]): string {

@@ -16,15 +16,8 @@ import { print, printable, say } from "./terminal.ts";
 import { formatExactSize, formatRate, formatSeconds, grouped } from "./units.ts";
 
 const SCAN_OPTIONS: Spec = {
-  bs: { value: true },
-  depth: { value: true },
-  from: { value: true },
-  hash: {},
-  json: {},
-  length: { value: true },
-  map: { value: true },
-  quiet: { short: "q" },
-  yes: { short: "y" },
+  values: ["bs", "depth", "from", "length", "map"],
+  flags: ["hash", "json", "quiet", "yes"],
 };
 
 export async function scanCommand(argv: readonly string[]): Promise<number> {

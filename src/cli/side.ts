@@ -13,6 +13,7 @@ import { printable } from "./terminal.ts";
 
 /** How it is read. */
 export interface Sizes {
+  /** Bytes to compare; Infinity if an end must be found. */
   readonly length: number;
   /** Bytes of one read, and reads ahead. */
   readonly bs: number;

@@ -11,22 +11,13 @@ import type { Packing } from "./contents.ts";
 import { Exit, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Progress } from "./progress.ts";
-import { openSide, type Side } from "./side.ts";
+import { openSide, type Side, type Sizes } from "./side.ts";
 import { print, printable, say } from "./terminal.ts";
 import { formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
 const VERIFY_OPTIONS: Spec = {
-  all: {},
-  bs: { value: true },
-  depth: { value: true },
-  from: { value: true },
-  json: {},
-  length: { value: true },
-  "no-hash": {},
-  quiet: { short: "q" },
-  raw: {},
-  seek: { value: true },
-  skip: { value: true },
+  values: ["bs", "depth", "from", "length", "seek", "skip"],
+  flags: ["all", "json", "no-hash", "quiet", "raw"],
 };
 
 export const VERIFY_BS_DEFAULT: number = 2 ** 20;
@@ -35,15 +26,10 @@ export const VERIFY_DEPTH_DEFAULT: number = 8;
 const RANGES_SHOWN = 10;
 export const VERIFY_MEMORY_BYTES_MAX: number = 2 ** 30;
 
-export interface Comparison {
-  /** Bytes to compare; Infinity if an end must be found. */
-  readonly length: number;
-  readonly bs: number;
-  readonly depth: number;
+/** `hash`: whether to compute digests, if there is no difference or all are wanted. */
+export interface Comparison extends Sizes {
   /** Whether to report every difference, not only the first. */
   readonly all: boolean;
-  /** Whether to compute digests, if there is no difference or all are wanted. */
-  readonly hash: boolean;
 }
 
 interface Job extends Comparison {
@@ -78,11 +64,8 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const inOrder = a.inOrder || b.inOrder;
   const job: Job = {
     length: Math.min(wanted, inOrder ? Infinity : Math.min(a.rest, b.rest)),
-    bs,
-    depth,
-    all: args.flag("all"),
-    hash: !args.flag("no-hash"),
-    quiet: args.flag("quiet"),
+    ...{ bs, depth, hash: !args.flag("no-hash") },
+    ...args.flags(["all", "quiet"]),
   };
   const started = performance.now();
   const outcome = await compareShown(job, a, b, interrupts);

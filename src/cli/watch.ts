@@ -8,7 +8,7 @@ import { sizeAndTraitsOf } from "./places.ts";
 import { print, say } from "./terminal.ts";
 
 export async function watchCommand(argv: readonly string[]): Promise<number> {
-  const args = new Arguments("watch", { json: {}, quiet: { short: "q" } }, argv);
+  const args = new Arguments("watch", { flags: ["json", "quiet"] }, argv);
   args.operands([]);
   using interrupts = new Interrupts();
   // A reader of stdout has seen enough.

@@ -78,7 +78,7 @@ describe("words", () => {
   });
 
   test("options may stand anywhere, as may values; after -- all are operands", () => {
-    const spec = { bs: { value: true }, yes: { short: "y" } };
+    const spec = { values: ["bs"], flags: ["yes"] };
     const args = new Arguments("copy", spec, ["a", "-y", "--bs=4k", "--", "--bs"]);
     expect(args.positionals).toEqual(["a", "--bs"]);
     expect([args.flag("yes"), args.size("bs")]).toEqual([true, 4096]);
