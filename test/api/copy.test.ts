@@ -1,15 +1,7 @@
 // `copy`: every pair of sides, every length, holes, verification, failures and how to resume after them.
 
 import { describe, expect, test } from "bun:test";
-import {
-  existsSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { readFileSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import {
   BufferPool,
@@ -23,8 +15,9 @@ import {
   Ring,
 } from "../../src/index.ts";
 import { simulatedDevice } from "../../src/testing/index.ts";
-import { noLinux, testUnless, unless, without } from "../support/conditions.ts";
+import { noLinux, testUnless, without } from "../support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, rejection } from "../support/control.ts";
+import { madeUpMissing } from "../support/made_up.ts";
 
 function bytesAt(path: string): Uint8Array {
   return new Uint8Array(readFileSync(path));
@@ -563,7 +556,7 @@ describe("failures", () => {
   const madeUp = ["/sys/devices/system/cpu/possible", "/proc/version", "/proc/kallsyms"];
   for (const path of madeUp) {
     testUnless(
-      noLinux ?? unless(existsSync(path), `no ${path} here`),
+      madeUpMissing(path),
       `${path}, whose size says nothing, is copied and verified to its end`,
       async () => {
         using folder = new Folder();

@@ -19,8 +19,9 @@ import { type Place, refuseShared } from "../../src/cli/places.ts";
 import { imageDevice } from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
 import { bunAio, mainPath, shell } from "../support/command.ts";
-import { noLinux, testUnless, unless, without } from "../support/conditions.ts";
+import { noLinux, testUnless, without } from "../support/conditions.ts";
 import { LoopDevice, loopMissing } from "../support/control.ts";
+import { madeUpMissing } from "../support/made_up.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
@@ -314,7 +315,7 @@ describe("copy", () => {
   // A few bytes of the page that stat tells of; none; the same, and more than one chunk of it.
   for (const path of ["/sys/devices/system/cpu/possible", "/proc/version", "/proc/kallsyms"]) {
     testUnless(
-      noLinux ?? unless(existsSync(path), `no ${path} here`),
+      madeUpMissing(path),
       `${path}, whose size says nothing, is copied, verified and compared to its end`,
       async () => {
         using dir = new TempDir();

@@ -190,7 +190,7 @@ describe("names who uses it", () => {
     "its current directory": 'cd "$1"',
     "a descriptor": 'exec 9>"$1/file"',
     "a deleted file": 'exec 9>"$1/file"; rm "$1/file"',
-    "its program": 'cp "$(command -v sleep)" "$1/used"; echo ready; exec "$1/used" 1000',
+    "its program": 'cp "$(command -v bash)" "$1/used"; exec "$1/used" -c "echo ready; read -r _"',
     "a socket":
       'cd "$1"; exec "$2" -e \'Bun.listen({ unix: process.argv[1] + "/s", socket: { data() {} } }); process.chdir("/"); console.log("ready")\' "$1"',
   };

@@ -1,6 +1,7 @@
 // The C library of this system, and what tests need of it.
 
 import { dlopen } from "bun:ffi";
+import { readFileSync } from "node:fs";
 
 const NAMES: Readonly<Record<string, string>> = {
   linux: "libc.so.6",
@@ -20,3 +21,8 @@ export function makeFifo(path: string): void {
   close();
   if (result !== 0) throw new Error(`no FIFO at ${path}`);
 }
+
+/** Whether Bun is the one for musl (`npm run lab:musl`): its loader is its C library. Debian has it elsewhere. */
+export const isMusl: boolean =
+  process.platform === "linux" &&
+  /\/ld-musl-|-linux-musl\/libc\.so/.test(readFileSync("/proc/self/maps", "utf8"));
