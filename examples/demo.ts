@@ -1,191 +1,271 @@
-// The main job on real input: copies an image with many reads and writes in flight, syncs, drops the
-// cache, reads back and compares hashes; then does the same with node:fs/promises.
+// What a server that writes a disk image goes through: a copy is running, 32 readers want small blocks of the same
+// disk, and a timer shows how long the event loop keeps everything else waiting. First with bun-aio, then the same
+// with node:fs/promises. In the end the copy is read back from the disk and compared.
 //
 //   npm run demo                                  a 256 MiB image it makes itself
 //   npm run demo -- --source A --target B         your own paths (B is overwritten)
 
-import { createHash } from "node:crypto";
+import { constants } from "node:fs";
 import fs from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { allocBuffer, BlockDevice, File, IoError, Ring } from "../src/index.ts";
+import {
+  allocBuffer,
+  BlockDevice,
+  compare,
+  copy,
+  type FileHandle,
+  IoError,
+  open,
+  Ring,
+} from "../src/index.ts";
 import { imageDevice } from "../src/testing/index.ts";
 
 const MIB = 2 ** 20;
 const IMAGE_BYTES = 256 * MIB;
-const CHUNK = MIB;
-const IN_FLIGHT = 16;
+const BLOCK = 4096;
+const READERS = 32;
+/** Of the timer, ms. */
+const INTERVAL = 5;
+/** The two take turns, so that a slow moment of the machine meets both. */
+const ROUNDS = 2;
 
-const HELP = `Copies, syncs, reads back and compares; then the same with node:fs/promises.
+const HELP = `Copies an image while 32 readers read 4 KiB blocks of the target; then the same with node:fs/promises.
 
   --source PATH   what to copy; default: a 256 MiB image made for the occasion
   --target PATH   where to; OVERWRITTEN. Default: a loop device if there is one, else a file
+  --seconds N     how long each of the two runs, in two rounds; default 4
   --help
 `;
 
-// Progress ----------------------------------------------------------------------------------------------
+// The two ways to do it -----------------------------------------------------------------------------------
 
-/** A live line on a terminal, one line a second otherwise. */
-class Progress {
-  readonly #what: string;
-  readonly #total: number;
-  readonly #started = performance.now();
-  #bytes = 0;
-  #shown = 0;
+interface Way {
+  readonly name: string;
+  /** Copies the image onto the target and syncs. */
+  copyOnce(): Promise<void>;
+  readBlock(buffer: Uint8Array, offset: number): Promise<unknown>;
+}
 
-  constructor(what: string, total: number) {
-    this.#what = what;
-    this.#total = total;
-  }
+function withAio(source: FileHandle, target: FileHandle): Way {
+  return {
+    name: "bun-aio",
+    copyOnce: async () => {
+      await copy(source, target);
+    },
+    readBlock: (buffer, offset) => target.readExactAt(buffer, offset),
+  };
+}
 
-  add(bytes: number): void {
-    this.#bytes += bytes;
+/** As `copy` does it: four MiB in flight, the same aligned memory, the same flags. */
+function withNode(source: fs.FileHandle, target: fs.FileHandle, size: number): Way {
+  const buffers = Array.from({ length: 4 }, () => allocBuffer(MIB));
+  return {
+    name: "node:fs/promises",
+    copyOnce: async () => {
+      let next = 0;
+      const chunks = buffers.map(async (buffer) => {
+        while (next < size) {
+          const offset = next;
+          next += MIB;
+          const { bytesRead } = await source.read(buffer, 0, Math.min(MIB, size - offset), offset);
+          await target.write(buffer, 0, bytesRead, offset);
+        }
+      });
+      await Promise.all(chunks);
+      await target.sync();
+    },
+    readBlock: (buffer, offset) => target.read(buffer, 0, BLOCK, offset),
+  };
+}
+
+// Measuring -----------------------------------------------------------------------------------------------
+
+/** What was seen, over all rounds. */
+interface Seen {
+  readonly name: string;
+  copies: number;
+  seconds: number;
+  /** us, of each read. */
+  readonly reads: number[];
+  /** ms by which the timer was late. */
+  readonly late: number[];
+}
+
+/** Copies again and again, reads and listens to the timer, for about this long. */
+async function round(way: Way, size: number, seconds: number, seen: Seen): Promise<void> {
+  const started = performance.now();
+  const isOver = (): boolean => performance.now() - started > seconds * 1000;
+  let copying = true;
+  const copies = async (): Promise<void> => {
+    do {
+      await way.copyOnce();
+      seen.copies++;
+    } while (!isOver());
+    copying = false;
+  };
+  const blocks = Math.floor(size / BLOCK);
+  const reader = async (): Promise<void> => {
+    const buffer = allocBuffer(BLOCK);
+    while (copying) {
+      const begin = performance.now();
+      await way.readBlock(buffer, Math.floor(Math.random() * blocks) * BLOCK);
+      seen.reads.push((performance.now() - begin) * 1000);
+    }
+  };
+  let due = started + INTERVAL;
+  const timer = setInterval(() => {
     const now = performance.now();
-    if (now - this.#shown < (process.stdout.isTTY ? 100 : 1000)) return;
-    this.#shown = now;
-    this.#show(process.stdout.isTTY ? "\r" : "", process.stdout.isTTY ? "" : "\n");
+    seen.late.push(Math.max(0, now - due));
+    due = now + INTERVAL;
+  }, INTERVAL);
+  try {
+    await Promise.all([copies(), ...Array.from({ length: READERS }, reader)]);
+  } finally {
+    clearInterval(timer);
   }
-
-  /** Shows the last state; returns MB/s. */
-  done(): number {
-    this.#show(process.stdout.isTTY ? "\r" : "", "\n");
-    return this.#rate();
-  }
-
-  #rate(): number {
-    return this.#bytes / 1e3 / Math.max(performance.now() - this.#started, 0.001);
-  }
-
-  #show(before: string, after: string): void {
-    const rate = this.#rate();
-    const left = (this.#total - this.#bytes) / 1e6 / Math.max(rate, 0.001);
-    const line =
-      `${this.#what.padEnd(24)} ${(this.#bytes / MIB).toFixed(0).padStart(6)} of ` +
-      `${(this.#total / MIB).toFixed(0)} MiB  ${rate.toFixed(0).padStart(6)} MB/s  ${left.toFixed(1).padStart(6)} s left`;
-    process.stdout.write(`${before}${line}${after}`);
-  }
+  seen.seconds += (performance.now() - started) / 1000;
 }
 
-// The job, with bun-aio -----------------------------------------------------------------------------------
+/** The value that this share of the samples does not exceed. */
+function percentile(samples: readonly number[], share: number): number {
+  const sorted = samples.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+}
 
-/** Runs `step` on each chunk of `size` bytes, IN_FLIGHT at a time, each worker with its own buffer. */
-async function eachChunk(
-  size: number,
-  step: (buffer: Uint8Array<ArrayBuffer>, offset: number) => Promise<void>,
-): Promise<void> {
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    const buffer = allocBuffer(CHUNK);
-    while (next < size) {
-      const offset = next;
-      next += CHUNK;
-      await step(buffer.subarray(0, Math.min(CHUNK, size - offset)), offset);
-    }
+interface Summary {
+  readonly name: string;
+  readonly megabytes: number;
+  readonly reads: number;
+  readonly p99: number;
+  readonly late: number;
+}
+
+function summary(seen: Seen, size: number): Summary {
+  return {
+    name: seen.name,
+    megabytes: (seen.copies * size) / 1e6 / seen.seconds,
+    reads: seen.reads.length / seen.seconds,
+    p99: percentile(seen.reads, 0.99) / 1000,
+    late: percentile(seen.late, 0.99),
   };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
 }
 
-async function copyWithAio(source: File, target: File, size: number): Promise<number> {
-  const progress = new Progress("bun-aio copy", size);
-  await eachChunk(size, async (buffer, offset) => {
-    await source.readExactAt(buffer, offset);
-    await target.writeAt(buffer, offset);
-    progress.add(buffer.byteLength);
-  });
-  await target.syncAll();
-  return progress.done();
-}
-
-/** SHA-256 of the first `size` bytes, read ahead in order. */
-async function hashOf(file: File, size: number, what: string): Promise<string> {
-  const hash = createHash("sha256");
-  const progress = new Progress(what, size);
-  const ahead: { buffer: Uint8Array; done: Promise<void> }[] = [];
-  const begin = (offset: number): void => {
-    const buffer = allocBuffer(CHUNK).subarray(0, Math.min(CHUNK, size - offset));
-    ahead.push({ buffer, done: file.readExactAt(buffer, offset) });
-  };
-  let next = 0;
-  for (; next < size && ahead.length < IN_FLIGHT; next += CHUNK) begin(next);
-  for (let chunk = ahead.shift(); chunk !== undefined; chunk = ahead.shift()) {
-    await chunk.done;
-    hash.update(chunk.buffer);
-    progress.add(chunk.buffer.byteLength);
-    if (next < size) {
-      begin(next);
-      next += CHUNK;
-    }
+function print(summaries: readonly Summary[]): void {
+  const cells = summaries.map(({ name, megabytes, reads, p99, late }) => [
+    name,
+    `${megabytes.toFixed(0)} MB/s`,
+    `${Math.round(reads).toLocaleString("en-US")}/s`,
+    `${p99.toFixed(1)} ms`,
+    `${late.toFixed(1)} ms`,
+  ]);
+  const head = ["", "copied", "4 KiB reads", "99 % of them within", "timer late (p99)"];
+  for (const [name = "", ...rest] of [head, ...cells]) {
+    console.log(name.padEnd(18) + rest.map((cell) => cell.padStart(20)).join(""));
   }
-  progress.done();
-  return hash.digest("hex");
 }
 
-// The same with node:fs/promises --------------------------------------------------------------------------
-
-async function copyWithNode(source: string, target: string, size: number): Promise<number> {
-  const progress = new Progress("node:fs/promises copy", size);
-  await using from = await fs.open(source, "r");
-  await using to = await fs.open(target, "r+");
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    const buffer = new Uint8Array(CHUNK);
-    while (next < size) {
-      const offset = next;
-      next += CHUNK;
-      const length = Math.min(CHUNK, size - offset);
-      const { bytesRead } = await from.read(buffer, 0, length, offset);
-      await to.write(buffer, 0, bytesRead, offset);
-      progress.add(bytesRead);
-    }
-  };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
-  await to.sync();
-  return progress.done();
+/** The table in words. */
+function explain([aio, node]: readonly [Summary, Summary]): void {
+  const reads = aio.reads / node.reads;
+  const copied = aio.megabytes / node.megabytes;
+  console.log(
+    `\nWhile the image was copied, bun-aio answered ${reads.toFixed(1)} times as many small reads as ` +
+      `node:fs/promises,\nand the copy itself ran at ${copied.toFixed(1)} times the speed. The program stayed ` +
+      `responsive: a ${INTERVAL} ms timer was at\nmost ${aio.late.toFixed(1)} ms late in 99 of 100 cases ` +
+      `(node:fs/promises, with fewer reads to answer: ${node.late.toFixed(1)} ms).`,
+  );
 }
 
 // Source and target -----------------------------------------------------------------------------------------
 
-/** Random blocks, every one of them different. */
+/** Random data. */
 async function makeImage(path: string): Promise<void> {
-  const progress = new Progress("making the image", IMAGE_BYTES);
-  await using file = await File.open(path, { write: true, create: true });
-  let stamp = 0;
-  await eachChunk(IMAGE_BYTES, async (buffer, offset) => {
-    for (let at = 0; at < buffer.byteLength; at += 65536) {
-      crypto.getRandomValues(buffer.subarray(at, at + 65536));
-    }
-    new DataView(buffer.buffer).setUint32(0, stamp++);
+  await using file = await open(path, { write: true, create: true });
+  const buffer = allocBuffer(MIB);
+  for (let offset = 0; offset < IMAGE_BYTES; offset += MIB) {
+    for (let at = 0; at < MIB; at += 65536) crypto.getRandomValues(buffer.subarray(at, at + 65536));
     await file.writeAt(buffer, offset);
-    progress.add(buffer.byteLength);
-  });
+  }
   await file.syncAll();
-  await file.invalidateCache();
-  progress.done();
 }
 
 /** Bypasses the page cache where the file system allows. */
-async function openDirect(path: string, write: boolean): Promise<File> {
+async function openDirect(path: string, write: boolean): Promise<FileHandle> {
   const stat = await fs.stat(path).catch(() => undefined);
   // A device is held exclusively for writing: a mounted one is refused, with its mount point named.
   if (stat?.isBlockDevice() === true) return BlockDevice.open(path, { write });
   const options = write ? { write: true, create: true } : {};
   try {
-    return await File.open(path, { ...options, direct: true });
+    return await open(path, { ...options, direct: true });
   } catch (error) {
-    if (error instanceof IoError && error.code === "EINVAL") return File.open(path, options);
+    if (error instanceof IoError && error.code === "EINVAL") return open(path, options);
     throw error;
   }
 }
 
-function describe(file: File, what: string): string {
-  const direct = file.alignment.offset > 1 ? "direct" : "buffered";
-  return `${what}: ${file.path ?? `fd ${file.fd}`} (${file.kind}, ${direct})`;
+/** The path asked for; else a loop device where that is possible; else a file. */
+async function openTarget(
+  asked: string | undefined,
+  file: string,
+  size: number,
+): Promise<FileHandle> {
+  if (asked !== undefined) return openDirect(asked, true);
+  const unavailable = imageDevice.unavailable();
+  if (unavailable === undefined) {
+    return imageDevice({ size: Math.ceil(size / BLOCK) * BLOCK });
+  }
+  console.log(`the target is a file, not a loop device: ${unavailable}`);
+  return openDirect(file, true);
+}
+
+/** The same file, opened by node:fs with the same flags. */
+function openWithNode(path: string, like: FileHandle, write: boolean): Promise<fs.FileHandle> {
+  const direct = like.alignment.offset > 1 ? constants.O_DIRECT : 0;
+  return fs.open(path, (write ? constants.O_RDWR : constants.O_RDONLY) | direct);
+}
+
+function describe(file: FileHandle): string {
+  return `${file.kind === "disk" ? "disk" : "file"}, ${file.alignment.offset > 1 ? "past the page cache" : "through the page cache"}`;
+}
+
+async function run(
+  source: FileHandle,
+  target: FileHandle,
+  size: number,
+  seconds: number,
+): Promise<void> {
+  await using nodeSource = await openWithNode(source.path ?? "", source, false);
+  await using nodeTarget = await openWithNode(target.path ?? "", target, true);
+  const ways = [withAio(source, target), withNode(nodeSource, nodeTarget, size)] as const;
+  const seen = ways.map(({ name }): Seen => ({ name, copies: 0, seconds: 0, reads: [], late: [] }));
+  // Both once beforehand: blocks are allocated, code is compiled.
+  for (const way of ways) await way.copyOnce();
+  for (let n = 0; n < ROUNDS; n++) {
+    for (const [index, way] of ways.entries()) {
+      const into = seen[index];
+      if (into !== undefined) await round(way, size, seconds / ROUNDS, into);
+    }
+  }
+  const [aio, node] = seen.map((each) => summary(each, size));
+  if (aio === undefined || node === undefined) return;
+  print([aio, node]);
+  explain([aio, node]);
+  await copy(source, target);
+  const { identical, digest } = await compare(source, target, { hash: "sha256" });
+  if (!identical) throw new Error("the copy differs from the image");
+  console.log(`\nThe copy was read back from the target: it is identical. sha256 ${digest}`);
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { source: { type: "string" }, target: { type: "string" }, help: { type: "boolean" } },
+    options: {
+      source: { type: "string" },
+      target: { type: "string" },
+      seconds: { type: "string", default: "4" },
+      help: { type: "boolean" },
+    },
   });
   if (values.help === true) {
     process.stdout.write(HELP);
@@ -199,43 +279,16 @@ async function main(): Promise<void> {
     const size = await source.size();
     await using target = await openTarget(values.target, join(folder, "copy"), size);
     const ring = Ring.default();
-    console.log(`backend ${ring.backend} (${ring.backendReason})`);
-    console.log(describe(source, "source"));
-    console.log(describe(target, "target"));
-    await run(source, sourcePath, target, size);
+    console.log(`backend  ${ring.backend} (${ring.backendReason})`);
+    console.log(`source   ${(size / MIB).toFixed(0)} MiB (${describe(source)})`);
+    console.log(`target   ${target.path} (${describe(target)})`);
+    console.log(
+      `\nOne copy of the image after another, and ${READERS} readers of the target beside it:\n`,
+    );
+    await run(source, target, size, Number(values.seconds));
   } finally {
     await fs.rm(folder, { recursive: true, force: true });
   }
-}
-
-/** The path asked for; else a loop device where that is possible; else a file. */
-async function openTarget(asked: string | undefined, file: string, size: number): Promise<File> {
-  if (asked !== undefined) return openDirect(asked, true);
-  const unavailable = imageDevice.unavailable();
-  if (unavailable === undefined) {
-    const device = await imageDevice({ size: Math.ceil(size / 4096) * 4096 });
-    console.log(`using the loop device ${device.path} as the target`);
-    return device;
-  }
-  console.log(`using a file as the target: ${unavailable}`);
-  return openDirect(file, true);
-}
-
-async function run(source: File, sourcePath: string, target: File, size: number): Promise<void> {
-  const aio = await copyWithAio(source, target, size);
-  await target.invalidateCache();
-  await source.invalidateCache();
-  const [wanted, got] = [
-    await hashOf(source, size, "hash of the source"),
-    await hashOf(target, size, "hash of the target"),
-  ];
-  if (wanted !== got) throw new Error(`the copy differs: ${wanted} was read as ${got}`);
-  console.log(`sha256 ${got}: the copy is identical`);
-  await source.invalidateCache();
-  const node = await copyWithNode(sourcePath, target.path ?? "", size);
-  console.log(
-    `\nbun-aio ${aio.toFixed(0)} MB/s, node:fs/promises ${node.toFixed(0)} MB/s: ${(aio / node).toFixed(2)} x`,
-  );
 }
 
 try {
