@@ -1,7 +1,7 @@
 // Every TypeScript block of README.md and docs/*.md, and every example of a function in src/, is type-checked and run, each in a folder of its own
 // (test/once/docs_shell.ts runs the others), with a `disk.img` in it. After the fence: `ts no-run` for what cannot run
 // here (it is only type-checked), `ts root` for what needs root and loop devices (the environment variables STICK and
-// STICKS name one and two, IMAGE a URL of the packed image), `image=64` for another size of `disk.img` than 1 MiB,
+// STICKS name one and two, IMAGE a URL of the packed image; that and one stick are its arguments, too), `image=64` for another size of `disk.img` than 1 MiB,
 // `resumes` for what is stopped while it copies `disk.img` to `copy.img`, and goes on. Runs once: `npm test -- docs`.
 
 import { afterAll, expect, test } from "bun:test";
@@ -94,6 +94,8 @@ class Sticks implements Disposable {
   readonly #loops: readonly LoopDevice[];
   readonly #server: Bun.Server<undefined>;
   readonly env: Record<string, string>;
+  /** The same as arguments: the image, a stick. */
+  readonly args: readonly string[];
 
   constructor(folder: string) {
     this.#loops = ["one.img", "two.img"].map((name) => {
@@ -104,7 +106,9 @@ class Sticks implements Disposable {
     this.#server = Bun.serve({ port: 0, fetch: () => new Response(image) });
     const [stick = ""] = this.#loops.map(({ path }) => path);
     const sticks = this.#loops.map(({ path }) => path).join(" ");
-    this.env = { STICK: stick, STICKS: sticks, IMAGE: `${this.#server.url}disk.img.gz` };
+    const url = `${this.#server.url}disk.img.gz`;
+    this.env = { STICK: stick, STICKS: sticks, IMAGE: url };
+    this.args = [url, stick];
   }
 
   [Symbol.dispose](): void {
@@ -139,7 +143,10 @@ for (const block of blocks) {
     }
     using sticks = words.includes("root") ? new Sticks(cwd) : undefined;
     const options = { cwd, env: sticks?.env ?? {}, timeoutMs: 20_000 };
-    const { end, stdout, stderr } = await run([process.execPath, file], options);
+    const { end, stdout, stderr } = await run(
+      [process.execPath, file, ...(sticks?.args ?? [])],
+      options,
+    );
     expect(`${end} ${stderr}`).toBe("0 ");
     if (!words.includes("resumes")) return;
     expect(stdout).toMatch(/^ABORT_ERR \d+$/m);
