@@ -36,8 +36,11 @@ function prose(path: string): [number, string][] {
   return kept;
 }
 
+/** Pages outside of the package are linked by their address. */
+const ADDRESS = /https:\/\/github\.com\/[\w.-]+\/[\w.-]+\/(?:blob|tree)\/main\//g;
+
 function namesIn(text: string): string[] {
-  const names = text.match(NAME) ?? [];
+  const names = text.replace(ADDRESS, "").match(NAME) ?? [];
   return names.filter((name) => !name.endsWith(".d.ts")).map((name) => name.replace(/^[./]+/, ""));
 }
 
