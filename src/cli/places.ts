@@ -101,7 +101,7 @@ async function closedToUs(
 /** What the system lists of a device, if it does. Its node may be anywhere. */
 async function listed(path: string, identity: string): Promise<BlockDeviceInfo | undefined> {
   const all = await listBlockDevices().catch(() => []);
-  const numbers = numbersOfKey(identity)?.join(":");
+  const numbers = numbersOfKey(identity);
   const node = numbers === undefined ? undefined : await nodePath(SYSTEM_PATHS, numbers);
   const name = node ?? path;
   return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === name);

@@ -15,7 +15,7 @@ import {
 } from "../common/arguments.ts";
 import { traced } from "../errors/call_site.ts";
 import { syscallName } from "../errors/hints.ts";
-import { errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
+import { errnoOf, hinted, IoError } from "../errors/io_error.ts";
 import { statusError } from "../errors/status.ts";
 import { closeState, holdSyncs } from "../file/close.ts";
 import { File } from "../file/file.ts";
@@ -44,7 +44,7 @@ import { SYSTEM_PATHS } from "../system/sysfs.ts";
 import type { Change } from "../transfer/request.ts";
 import { writeZeroChunks } from "../transfer/zeroes.ts";
 import { imageGeometry, readGeometry, readOnlyError } from "./geometry.ts";
-import { type Target, toldOf, unmountAll } from "./unmount.ts";
+import { busyError, type Target, toldOf, unmountAll } from "./unmount.ts";
 
 /** How a device is opened: exclusively, past the page cache, as an image, after its file systems are unmounted. */
 export interface BlockDeviceOptions extends OpenOptions {
@@ -124,7 +124,8 @@ export class BlockDevice extends File {
     checkOptions("BlockDevice.fromFd", options, ["path", "ownsFd", "ring", "sectorSize"]);
     const { sectorSize, ...rest } = options;
     const sector = checkSectorSize(sectorSize);
-    return new BlockDevice(await traced(adoptInit(fd, rest, sector)));
+    const init = adoptFd(fd, rest).then((adopted) => examined(adopted, sector, { adopted: true }));
+    return new BlockDevice(await traced(init));
   }
 
   /** The geometry; null where the system does not tell. Its `size` is updated by `size()` and `truncate`. */
@@ -229,7 +230,9 @@ export class BlockDevice extends File {
       await this.#open.run(abi.Kind.rereadPartitions, {});
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      throw await withHint(error, this.#place(), REREAD_HINTS, proactorOf(this.ring));
+      const ask = askOn(proactorOf(this.ring));
+      const holder = error.code === "EBUSY" ? await busyHint(this.#place(), ask) : undefined;
+      throw hinted(error, holder ?? REREAD_HINTS[error.code] ?? error.hint);
     }
   }
 
@@ -368,14 +371,6 @@ async function openUnmounted(
   }
 }
 
-async function adoptInit(
-  fd: number,
-  options: FromFdOptions,
-  sectorSize: number | undefined,
-): Promise<DeviceInit> {
-  return examined(await adoptFd(fd, options), sectorSize, { adopted: true });
-}
-
 /** How the disk is held. */
 interface Hold {
   readonly exclusive: boolean;
@@ -445,9 +440,7 @@ async function refuseUsed({ state, ring }: FileInit): Promise<void> {
     .catch(() => undefined);
   if (hint === undefined) return;
   await closeState(proactor, state);
-  const { code, reason } = systemError(errnoOf("EBUSY"));
-  const errno = -errnoOf("EBUSY");
-  throw new IoError(code, { reason, errno, syscall: "open", path: state.path, hint });
+  throw busyError("open", state.path, hint);
 }
 
 async function usedHint(proactor: Proactor, state: FileState): Promise<string | undefined> {
@@ -537,22 +530,9 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
 
 // Hints -----------------------------------------------------------------------------------------------
 
-type Hints = Readonly<Record<string, string>>;
-
-const REREAD_HINTS: Hints = {
+const REREAD_HINTS: Readonly<Record<string, string>> = {
   EBUSY: "A partition of it is in use",
   EINVAL: "It is a partition, or a device that is not scanned for partitions",
   ENOTTY: "An image has no partitions that the system knows; attach it as a loop device",
   EACCES: "Reading the partition table again needs root",
 };
-
-/** Adds a better hint; for EBUSY, one that names the holder. */
-async function withHint(
-  error: IoError,
-  path: string,
-  hints: Hints,
-  proactor: Proactor,
-): Promise<IoError> {
-  const named = error.code === "EBUSY" ? await busyHint(path, askOn(proactor)) : undefined;
-  return hinted(error, named ?? hints[error.code] ?? error.hint);
-}

@@ -7,7 +7,7 @@ import { orGone } from "../ring/device_gone.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
 import { readFacts, type SysfsFacts } from "../system/device_facts.ts";
-import type { Geometry } from "../system/device_info.ts";
+import { type Geometry, UNKNOWN_GEOMETRY } from "../system/device_info.ts";
 import { directoryOf, SYSTEM_PATHS } from "../system/sysfs.ts";
 
 export async function readGeometry(proactor: Proactor, file: FileState): Promise<Geometry> {
@@ -41,20 +41,9 @@ export async function readGeometry(proactor: Proactor, file: FileState): Promise
 
 /** The geometry of an image: its size, and what the caller specified. */
 export function imageGeometry(size: number, sectorSize: number, writable: boolean): Geometry {
-  return Object.freeze({
-    size,
-    logicalSectorSize: sectorSize,
-    physicalSectorSize: null,
-    minimumIoSize: null,
-    optimalIoSize: null,
-    maximumTransferSize: null,
-    alignmentOffset: null,
-    rotational: null,
-    // A file opened for reading may be writable for others.
-    readOnly: writable ? false : null,
-    model: null,
-    serial: null,
-  });
+  // A file opened for reading may be writable for others.
+  const readOnly = writable ? false : null;
+  return Object.freeze({ ...UNKNOWN_GEOMETRY, size, logicalSectorSize: sectorSize, readOnly });
 }
 
 /** Opening for writing is refused at once, not at the first write. */
@@ -89,7 +78,7 @@ async function sysfsFacts(
   minor: number | null,
 ): Promise<SysfsFacts | undefined> {
   if (process.platform !== "linux" || major === null || minor === null) return undefined;
-  const directory = await directoryOf(SYSTEM_PATHS, major, minor);
+  const directory = await directoryOf(SYSTEM_PATHS, `${major}:${minor}`);
   return directory === null ? undefined : readFacts(directory);
 }
 

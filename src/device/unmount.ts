@@ -12,7 +12,7 @@ import type { Proactor } from "../ring/proactor.ts";
 import { askOn } from "../system/loop_devices.ts";
 import { type Mount, readMounts } from "../system/mounts.ts";
 import { usersOf } from "../system/processes.ts";
-import { deviceNumbers, directoryOf, numberOf, SYSTEM_PATHS } from "../system/sysfs.ts";
+import { directoryOf, numberOf, numbersText, SYSTEM_PATHS } from "../system/sysfs.ts";
 import { freebsdUsersOf, planFreebsdUnmount } from "../system/unmount_freebsd.ts";
 import { placeOf, planUnmount, type UnmountPlan } from "../system/unmount_plan.ts";
 import { readOnlyError } from "./geometry.ts";
@@ -32,7 +32,7 @@ export interface Target {
  */
 export async function unmountAll(target: Target): Promise<readonly string[]> {
   const plan = await planFor(target);
-  if ("refusal" in plan) throw busyError(target, plan.refusal);
+  if ("refusal" in plan) throw busyError("umount", target.name.text, plan.refusal);
   const done: string[] = [];
   for (const mount of plan.mounts) {
     try {
@@ -63,8 +63,7 @@ async function planFor({ name, proactor, writes }: Target): Promise<UnmountPlan>
     });
   }
   if (!found.isBlockDevice()) return { mounts: [] };
-  const { major, minor } = deviceNumbers(found.rdev);
-  const directory = await directoryOf(SYSTEM_PATHS, major, minor);
+  const directory = await directoryOf(SYSTEM_PATHS, numbersText(found.rdev));
   if (directory === null) return { mounts: [] };
   if (writes && (await numberOf(join(directory, "ro"))) === 1) throw readOnlyError(name.text);
   return planUnmount(SYSTEM_PATHS, directory, askOn(proactor));
@@ -127,8 +126,8 @@ function named(users: readonly string[]): string {
   return `by ${users.slice(0, NAMED_MAX).join(", ")}${more}`;
 }
 
-function busyError({ name }: Target, hint: string): IoError {
+/** `hint` names the user of the device. */
+export function busyError(syscall: string, path: string | undefined, hint: string): IoError {
   const { code, reason } = systemError(errnoOf("EBUSY"));
-  const errno = -errnoOf("EBUSY");
-  return new IoError(code, { reason, errno, syscall: "umount", path: name.text, hint });
+  return new IoError(code, { reason, errno: -errnoOf("EBUSY"), syscall, path, hint });
 }

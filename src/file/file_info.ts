@@ -4,7 +4,8 @@ import fs from "node:fs";
 import type { Identity } from "../locks/identity.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
-import { diskKey, fileKey, numbersText } from "../system/loop_devices.ts";
+import { diskKey, fileKey } from "../system/loop_devices.ts";
+import { numbersText } from "../system/sysfs.ts";
 
 /** The native answer to `open`, `probe` or `stat`, copied out of the bounce block. */
 export function copiedInfo(proactor: Proactor, block: number): DataView {

@@ -2,25 +2,14 @@
 
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import type { BlockDeviceInfo, Geometry } from "./device_info.ts";
 import { flagOf, numberOf, textOf, wholeOf } from "./sysfs.ts";
 
 /** What /sys reports of one device; null where it does not. */
-export interface SysfsFacts {
+export interface SysfsFacts
+  extends Omit<Geometry, "size">,
+    Pick<BlockDeviceInfo, "zoned" | "removable" | "vendor" | "transport"> {
   readonly size: number | null;
-  readonly logicalSectorSize: number | null;
-  readonly physicalSectorSize: number | null;
-  readonly minimumIoSize: number | null;
-  readonly optimalIoSize: number | null;
-  readonly maximumTransferSize: number | null;
-  readonly alignmentOffset: number | null;
-  readonly rotational: boolean | null;
-  readonly zoned: boolean | null;
-  readonly readOnly: boolean | null;
-  readonly removable: boolean | null;
-  readonly vendor: string | null;
-  readonly model: string | null;
-  readonly serial: string | null;
-  readonly transport: string | null;
 }
 
 export async function readFacts(directory: string): Promise<SysfsFacts> {

@@ -67,13 +67,17 @@ export interface BlockDeviceInfo extends Geometry {
   readonly partitions: readonly BlockDeviceInfo[];
 }
 
+export const UNKNOWN_GEOMETRY: Geometry = {
+  ...{ size: 0, logicalSectorSize: null, physicalSectorSize: null, minimumIoSize: null },
+  ...{ optimalIoSize: null, maximumTransferSize: null, alignmentOffset: null, rotational: null },
+  ...{ readOnly: null, model: null, serial: null },
+};
+
 /** What is known of a device that was never described. */
 export function unknownDevice(path: string): BlockDeviceInfo {
   return {
-    ...{ path, size: 0, logicalSectorSize: null, physicalSectorSize: null, minimumIoSize: null },
-    ...{ optimalIoSize: null, maximumTransferSize: null, alignmentOffset: null, rotational: null },
-    ...{ readOnly: null, model: null, serial: null, vendor: null, zoned: null, removable: null },
-    ...{ hasMedium: null, transport: null, system: false, mounts: [], allMounts: [], holders: [] },
+    ...{ path, ...UNKNOWN_GEOMETRY, vendor: null, zoned: null, removable: null, hasMedium: null },
+    ...{ transport: null, system: false, mounts: [], allMounts: [], holders: [] },
     ...{ backingFile: null, partitions: [] },
   };
 }

@@ -38,7 +38,7 @@ export async function placementOf(
 ): Promise<Placement> {
   const nowhere = { medium: key, start: 0, bytes: Infinity, own: [key], below: [] };
   const numbers = numbersOfKey(key);
-  const directory = numbers === undefined ? null : await directoryOf(paths, ...numbers);
+  const directory = numbers === undefined ? null : await directoryOf(paths, numbers);
   if (directory === null) return nowhere;
   const whole = await wholeOf(directory);
   const disk = whole === directory ? key : diskKey((await numbersOf(whole)) ?? "");

@@ -20,13 +20,13 @@ import {
 import { type Mount, MountTable, readMounts, readSwaps } from "./mounts.ts";
 import { mountedElsewhere, openedBy } from "./processes.ts";
 import {
-  deviceNumbers,
   directoryOf,
   namesIn,
   nodeNumbers,
   nodeOf,
   nodePath,
   numbersOf,
+  numbersText,
   partitionsOf,
   SYSTEM_PATHS,
   type SystemPaths,
@@ -40,8 +40,7 @@ export async function busyHint(path: string | Buffer, ask: AskLoop): Promise<str
     if (process.platform === "freebsd")
       return explainListed(await listFreebsdDevices(), String(path));
     if (process.platform !== "linux") return undefined;
-    const { major, minor } = deviceNumbers((await stat(path)).rdev);
-    return await explainBusy(SYSTEM_PATHS, major, minor, ask);
+    return await explainBusy(SYSTEM_PATHS, numbersText((await stat(path)).rdev), ask);
   } catch {
     return undefined;
   }
@@ -172,7 +171,7 @@ export async function explainUses(
   if (loop?.backing === undefined) return undefined;
   const below = numbersOfKey(loop.backing.key);
   if (below !== undefined) {
-    const held = (await nodePath(paths, below.join(":"))) ?? name;
+    const held = (await nodePath(paths, below)) ?? name;
     return { what: `${held} is held by ${loop.path}`, remedy: undefined };
   }
   const isOver = loop.backing.key === key;
@@ -187,7 +186,7 @@ export async function explainUses(
 
 async function overlappingDirectories(paths: SystemPaths, key: Key): Promise<string[]> {
   const numbers = numbersOfKey(key);
-  return numbers === undefined ? [] : relativesOf(paths, ...numbers);
+  return numbers === undefined ? [] : relativesOf(paths, numbers);
 }
 
 /**
@@ -238,21 +237,21 @@ function mountedHint(device: string, mountPoint: string): string {
 }
 
 /** Sysfs directories of the device and of what overlaps it. */
-async function relativesOf(paths: SystemPaths, major: number, minor: number): Promise<string[]> {
-  const directory = await directoryOf(paths, major, minor);
+async function relativesOf(paths: SystemPaths, numbers: string): Promise<string[]> {
+  const directory = await directoryOf(paths, numbers);
   if (directory === null) return [];
   const whole = await wholeOf(directory);
   // A holder of a partition holds its disk, and vice versa.
   return whole === directory ? [directory, ...(await partitionsOf(whole))] : [directory, whole];
 }
 
+/** `numbers`: "major:minor" */
 export async function explainBusy(
   paths: SystemPaths,
-  major: number,
-  minor: number,
+  numbers: string,
   ask: AskLoop,
 ): Promise<string | undefined> {
-  const relatives = await relativesOf(paths, major, minor);
+  const relatives = await relativesOf(paths, numbers);
   return (
     (await mountedAt(paths, relatives)) ??
     (await swappedTo(paths, relatives)) ??

@@ -3,7 +3,7 @@
 // (test/device/list_devices.test.ts).
 
 import { naturalOrder } from "../common/natural_order.ts";
-import type { BlockDeviceInfo } from "./device_info.ts";
+import { type BlockDeviceInfo, unknownDevice } from "./device_info.ts";
 import { isSystemMount, unescapedPath } from "./mounts.ts";
 
 /** The output of the three commands. */
@@ -75,30 +75,22 @@ function describe(context: Context, provider: Provider): BlockDeviceInfo {
   const rotation = number("rotationrate");
   // GEOM puts the physical sector size there; 0 means that the driver does not report it.
   const stripe = number("stripesize") || null;
+  const size = number("mediasize") ?? 0;
   return {
-    path,
-    size: number("mediasize") ?? 0,
+    ...unknownDevice(path),
+    size,
     logicalSectorSize: number("sectorsize"),
     physicalSectorSize: stripe,
-    minimumIoSize: null,
-    optimalIoSize: null,
-    maximumTransferSize: null,
     // It is of a stripe.
     alignmentOffset: stripe === null ? null : number("stripeoffset"),
     rotational: rotation === null ? null : rotation > 1,
-    readOnly: null,
     model: text("descr"),
     serial: text("ident"),
-    vendor: null,
-    zoned: null,
-    removable: null,
     // A drive without a medium is listed with 0 bytes.
-    hasMedium: (number("mediasize") ?? 0) > 0,
-    transport: null,
+    hasMedium: size > 0,
     system: context.system.has(path) || partitions.some(({ system }) => system),
     mounts,
     allMounts: [...new Set([...mounts, ...partitions.flatMap((part) => part.allMounts)])],
-    holders: [],
     // Present for md(4) over a file.
     backingFile: text("file"),
     partitions,

@@ -10,11 +10,11 @@ import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
 import {
   backingFile,
-  deviceNumbers,
   diskNames,
   nodeNumbers,
   numberOf,
   numbersOf,
+  numbersText,
   partitionNames,
   type SystemPaths,
 } from "./sysfs.ts";
@@ -53,10 +53,9 @@ export function diskKey(numbers: string): Key {
   return `disk ${numbers}`;
 }
 
-/** Major and minor number of a disk key. */
-export function numbersOfKey(key: Key): [number, number] | undefined {
-  const [, major, minor] = /^disk (\d+):(\d+)$/.exec(key) ?? [];
-  return minor === undefined ? undefined : [Number(major), Number(minor)];
+/** "major:minor" of a disk key. */
+export function numbersOfKey(key: Key): string | undefined {
+  return /^disk (\d+:\d+)$/.exec(key)?.[1];
 }
 
 /** BigInts: as numbers, two inodes above 2^53 could look equal. */
@@ -69,11 +68,6 @@ function keyOf(stats: BigIntStats): Key {
 /** Bun returns inodes above 2^63 (overlayfs makes some) as negative numbers. */
 export function fileKey(dev: bigint, ino: bigint): Key {
   return `file ${numbersText(dev)} ${BigInt.asUintN(64, ino)}`;
-}
-
-export function numbersText(device: bigint): string {
-  const { major, minor } = deviceNumbers(device);
-  return `${major}:${minor}`;
 }
 
 /** Rejects as fstat(2) does. */

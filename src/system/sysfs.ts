@@ -78,17 +78,13 @@ function hidden(path: string): Error {
   return Object.assign(error, { code: "ENOENT", errno: -constants.errno.ENOENT, path });
 }
 
-/** The sysfs directory of a device number, with links resolved. */
-export async function directoryOf(
-  paths: SystemPaths,
-  major: number,
-  minor: number,
-): Promise<string | null> {
-  return resolved(join(paths.sys, "dev", "block", `${major}:${minor}`));
+/** The sysfs directory of the device "major:minor", with links resolved. */
+export function directoryOf(paths: SystemPaths, numbers: string): Promise<string | null> {
+  return resolved(join(paths.sys, "dev", "block", numbers));
 }
 
 /** The sysfs directory of a whole disk's name. */
-export async function diskDirectory(paths: SystemPaths, name: string): Promise<string | null> {
+export function diskDirectory(paths: SystemPaths, name: string): Promise<string | null> {
   return resolved(join(paths.sys, "block", name));
 }
 
@@ -125,12 +121,12 @@ export function nodeOf(paths: SystemPaths, directory: string): string {
 
 /** The path of device "major:minor"; undefined if there is none. */
 export async function nodePath(paths: SystemPaths, numbers: string): Promise<string | undefined> {
-  const directory = await resolved(join(paths.sys, "dev", "block", numbers));
+  const directory = await directoryOf(paths, numbers);
   return directory === null ? undefined : nodeOf(paths, directory);
 }
 
 /** "major:minor" */
-export async function numbersOf(directory: string): Promise<string | null> {
+export function numbersOf(directory: string): Promise<string | null> {
   return textOf(join(directory, "dev"));
 }
 
@@ -142,16 +138,16 @@ export function deviceNumbers(rdev: number | bigint): { major: number; minor: nu
   return { major: Number(major), minor: Number(minor) };
 }
 
+/** "major:minor" */
+export function numbersText(rdev: number | bigint): string {
+  const { major, minor } = deviceNumbers(rdev);
+  return `${major}:${minor}`;
+}
+
 /** "major:minor" of a block device node, wherever it is; null for everything else. */
 export async function nodeNumbers(path: string): Promise<string | null> {
-  try {
-    const found = await stat(bytesOfText(path));
-    if (!found.isBlockDevice()) return null;
-    const { major, minor } = deviceNumbers(found.rdev);
-    return `${major}:${minor}`;
-  } catch {
-    return null;
-  }
+  const found = await stat(bytesOfText(path)).catch(() => undefined);
+  return found?.isBlockDevice() === true ? numbersText(found.rdev) : null;
 }
 
 // Loop backing -------------------------------------------------------------------------------------------

@@ -32,9 +32,7 @@ export async function systemDevices(
 
 /** Finds the device by its number, or, where the file system has a number of its own, the devices by its sources. */
 async function mountedDevices(paths: SystemPaths, mount: Mount): Promise<string[]> {
-  const [major, minor] = mount.numbers.split(":").map(Number);
-  const byNumber =
-    major === undefined || minor === undefined ? null : await directoryOf(paths, major, minor);
+  const byNumber = await directoryOf(paths, mount.numbers);
   if (byNumber !== null) return [byNumber];
   const found = await Promise.all(mount.sources.map((source) => nodeDirectory(paths, source)));
   return found.filter((directory) => directory !== null);
@@ -46,8 +44,12 @@ async function devicesOf(
   mounts: readonly Mount[],
   path: string,
 ): Promise<string[]> {
-  const node = (await nodeDirectory(paths, path)) ?? (await numberedDirectory(paths, path));
+  const node = await nodeDirectory(paths, path);
   if (node !== null) return [node];
+  // A node outside of /dev (mknod(1)).
+  const numbers = await nodeNumbers(path);
+  const numbered = numbers === null ? null : await directoryOf(paths, numbers);
+  if (numbered !== null) return [numbered];
   let closest: Mount | undefined;
   for (const mount of mounts) {
     const prefix = mount.mountPoint === "/" ? "/" : `${mount.mountPoint}/`;
@@ -58,12 +60,6 @@ async function devicesOf(
     }
   }
   return closest === undefined ? [] : mountedDevices(paths, closest);
-}
-
-/** The sysfs directory of a device node outside of /dev (mknod(1)). */
-async function numberedDirectory(paths: SystemPaths, path: string): Promise<string | null> {
-  const [major, minor] = (await nodeNumbers(path))?.split(":").map(Number) ?? [];
-  return major === undefined || minor === undefined ? null : directoryOf(paths, major, minor);
 }
 
 /** The sysfs directory of a node under /dev, also by a link to it. */

@@ -331,7 +331,7 @@ test("busy hints name the mount, the volume, the swap", async () => {
   using folder = new Folder();
   const { paths } = laptop(folder);
   const hint = (major: number, minor: number): Promise<string | undefined> =>
-    explainBusy(paths, major, minor, () => Promise.resolve("unknown"));
+    explainBusy(paths, `${major}:${minor}`, () => Promise.resolve("unknown"));
   const { dev } = paths;
   expect(await hint(8, 0)).toBe(`${dev}/sda is mounted at '/media/USB STICK'; unmount it first`);
   expect(await hint(259, 0)).toBe(`${dev}/nvme0n1p1 is mounted at /boot/efi; unmount it first`);
