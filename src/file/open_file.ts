@@ -35,6 +35,7 @@ import { type EntryStarter, entryStarterOf } from "../ring/batch.ts";
 import { orGone } from "../ring/device_gone.ts";
 import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
+import type { Receiver } from "../ring/receiver.ts";
 import type { Outcome, Request } from "../ring/request.ts";
 import { Reply } from "../ring/slots.ts";
 import { readWidened, WIDENED_BYTES_MAX } from "../transfer/bounced.ts";
@@ -72,6 +73,7 @@ export class OpenFile implements EntryStarter {
     offset: Offset,
     options: IoOptions | undefined,
     reply: number,
+    receiver?: Receiver,
   ): Promise<never> {
     try {
       const state = this.state;
@@ -111,6 +113,7 @@ export class OpenFile implements EntryStarter {
         from,
         reply,
         scope,
+        receiver,
       );
     } catch (error) {
       return Promise.reject(error);
@@ -203,13 +206,14 @@ export class OpenFile implements EntryStarter {
     data: IoData | readonly IoData[],
     offset: Offset,
     scope: CancelScope | undefined,
+    receiver: Receiver,
   ): Promise<number | undefined> {
     if (kind === abi.Kind.syncAll || kind === abi.Kind.syncData) {
       return this.sync(kind, scope) as Promise<undefined>;
     }
     return isVector(data)
       ? this.vector(kind, data, offset, scope)
-      : this.transfer(kind, data, offset, scope, Reply.bytes);
+      : this.transfer(kind, data, offset, scope, Reply.bytes, receiver);
   }
 
   /** A transfer of several parts. Syncs and close of the file wait for all of them. */

@@ -11,9 +11,10 @@ import {
   type IoOptions,
   type Offset,
 } from "../common/arguments.ts";
-import { traced } from "../errors/call_site.ts";
+import { type CallSite, calledFrom, callSite } from "../errors/call_site.ts";
 import { missingError } from "../errors/status.ts";
 import { Kind } from "../native/abi.gen.ts";
+import { type Receiver, TAKEN } from "./receiver.ts";
 
 /** A `File`, as a batch sees it. */
 export interface BatchFile {
@@ -24,12 +25,16 @@ export interface BatchFile {
 
 /** Starts the entries of one file. */
 export interface EntryStarter {
-  /** `kind`: read, write or a sync of `abi.Kind`. A sync ignores data and offset. */
+  /**
+   * `kind`: read, write or a sync of `abi.Kind`. A sync ignores data and offset. Returns `TAKEN` if the receiver is told
+   * what came of it.
+   */
   startEntry(
     kind: number,
     data: IoData | readonly IoData[],
     offset: Offset,
     scope: CancelScope | undefined,
+    receiver: Receiver,
   ): Promise<number | undefined>;
 }
 
@@ -72,67 +77,103 @@ export async function runBatch(
   if (!Array.isArray(operations)) throw argumentType("operations", "an array", operations);
   checkOptions("Ring.batch", options, IO_OPTION_NAMES);
   const scope = options === undefined ? undefined : cancelScope(checkIoOptions(options));
-  const started: Promise<number | undefined>[] = [];
+  const entries = new Entries(operations.length);
   // Copied: the caller may change the array and its entries as soon as this function awaits.
   const kinds: Operation["kind"][] = [];
   const files: BatchFile[] = [];
   let syncs = 0;
-  for (let index = 0; index < operations.length; index++) {
-    const operation: Operation = operations[index];
+  let file: BatchFile | undefined;
+  let starter: EntryStarter | undefined;
+  for (let index = 0; index < entries.results.length; index++) {
+    const receiver = entries.receiver(index);
     try {
-      checkEntry(ring, operation, index);
-      if (operation.kind !== "read" && operation.kind !== "write") syncs++;
-      kinds[index] = operation.kind;
-      files[index] = operation.file;
-      started.push(traced(start(operation, index, scope)));
+      const operation = checkOperation(operations[index], index);
+      if (starter === undefined || operation.file !== file) {
+        file = operation.file;
+        starter = checkFile(ring, file, index);
+      }
+      const { kind } = operation;
+      if (kind !== "read" && kind !== "write") syncs++;
+      kinds[index] = kind;
+      files[index] = file as BatchFile;
+      const promise = start(operation, kind, starter, index, scope, receiver);
+      if (promise !== TAKEN) promise.then(receiver.resolve, receiver.reject);
     } catch (error) {
-      started.push(Promise.reject(error));
+      receiver.reject(error);
     }
   }
-  const results = await Promise.allSettled(started);
-  if (syncs > 0) finishSyncs(kinds, files, results);
-  return results as PromiseSettledResult<number>[];
+  await entries.settled;
+  if (syncs > 0) finishSyncs(kinds, files, entries.results);
+  return entries.results as PromiseSettledResult<number>[];
 }
 
-function checkEntry(ring: object, operation: Operation, index: number): void {
-  // Argument names are built only for errors: they would cost as much as the rest of a batch.
-  if (typeof operation !== "object" || operation === null) {
-    throw argumentType(`operations[${index}]`, "an operation", operation);
+/** What came of the entries of a batch: one promise for all of them. */
+class Entries {
+  readonly results: PromiseSettledResult<number | undefined>[];
+  readonly settled: Promise<void>;
+  #left: number;
+  readonly #allSettled: () => void;
+  readonly #site: CallSite = callSite();
+
+  constructor(count: number) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.results = new Array(count);
+    this.#left = count;
+    this.settled = promise;
+    this.#allSettled = resolve;
+    if (count === 0) resolve();
   }
-  const { file } = operation;
-  if (!starters.has(file)) throw argumentType(`operations[${index}].file`, "a File", file);
-  if (file.ring !== ring) {
-    const where = `operations[${index}].file`;
-    throw argumentValue(where, "belongs to another ring", file.path ?? file.fd);
+
+  receiver(index: number): Receiver {
+    return {
+      resolve: (value) => this.#settle(index, { status: "fulfilled", value }),
+      reject: (error) =>
+        this.#settle(index, { status: "rejected", reason: calledFrom(error, this.#site) }),
+    };
+  }
+
+  #settle(index: number, result: PromiseSettledResult<number | undefined>): void {
+    this.results[index] = result;
+    if (--this.#left === 0) this.#allSettled();
   }
 }
 
-function starterOf(file: BatchFile): EntryStarter {
+// Argument names are built only for errors: they would cost as much as the rest of a batch.
+
+function checkOperation(operation: Operation, index: number): Operation {
+  if (typeof operation === "object" && operation !== null) return operation;
+  throw argumentType(`operations[${index}]`, "an operation", operation);
+}
+
+function checkFile(ring: object, file: BatchFile, index: number): EntryStarter {
   const starter = starters.get(file);
-  if (starter === undefined) throw new Error("bun-aio: internal error: no File");
-  return starter;
+  if (starter === undefined) throw argumentType(`operations[${index}].file`, "a File", file);
+  if (file.ring === ring) return starter;
+  const where = `operations[${index}].file`;
+  throw argumentValue(where, "belongs to another ring", file.path ?? file.fd);
 }
 
 function start(
   operation: Operation,
+  kind: Operation["kind"],
+  starter: EntryStarter,
   index: number,
   scope: CancelScope | undefined,
+  receiver: Receiver,
 ): Promise<number | undefined> {
-  switch (operation.kind) {
+  switch (kind) {
     case "read":
     case "write": {
-      const { kind, file, data, offset } = operation;
-      return starterOf(file).startEntry(Kind[kind], data, offset, scope);
+      const { data, offset } = operation as Operation & { kind: "read" };
+      return starter.startEntry(Kind[kind], data, offset, scope, receiver);
     }
     case "syncAll":
     case "syncData":
-      return starterOf(operation.file).startEntry(Kind[operation.kind], [], 0, scope);
-    default:
-      throw argumentValue(
-        `operations[${index}].kind`,
-        "must be one of read, write, syncAll, syncData",
-        (operation as { kind: unknown }).kind,
-      );
+      return starter.startEntry(Kind[kind], [], 0, scope, receiver);
+    default: {
+      const where = `operations[${index}].kind`;
+      throw argumentValue(where, "must be one of read, write, syncAll, syncData", kind);
+    }
   }
 }
 

@@ -20,6 +20,7 @@ import type { Slab } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
 import { deviceGone } from "./device_gone.ts";
 import type { FileState } from "./file_state.ts";
+import { type Receiver, TAKEN } from "./receiver.ts";
 import type { Outcome, Request, Requests } from "./request.ts";
 import { Reply, SlotState, Slots } from "./slots.ts";
 
@@ -126,14 +127,19 @@ export class Operations implements OperationSource {
     return slot;
   }
 
-  /** The promise for the caller. */
-  promise(slot: number): Promise<never> {
+  /** The promise for the caller; `TAKEN` if there is a receiver. */
+  promise(slot: number, receiver?: Receiver): Promise<never> {
     const { slots } = this;
+    const file = slots.owner[slot];
+    if (file !== undefined) file.inFlight++;
+    if (receiver !== undefined) {
+      slots.resolve[slot] = receiver.resolve as (value: unknown) => void;
+      slots.reject[slot] = receiver.reject;
+      return TAKEN;
+    }
     const promise = new Promise<never>(capture);
     slots.resolve[slot] = capturedResolve as (value: unknown) => void;
     slots.reject[slot] = capturedReject;
-    const file = slots.owner[slot];
-    if (file !== undefined) file.inFlight++;
     return promise;
   }
 

@@ -26,6 +26,7 @@ import { FileTable } from "./file_table.ts";
 import { type DeviceParameters, openRing } from "./open_ring.ts";
 import { type Host, Operations } from "./operations.ts";
 import { Polling } from "./polling.ts";
+import { type Receiver, TAKEN } from "./receiver.ts";
 import type { Outcome, Request } from "./request.ts";
 import { RetryTimer } from "./retry_timer.ts";
 import { NO_SLOT, Reply, SlotState } from "./slots.ts";
@@ -121,7 +122,7 @@ export class Proactor implements Host {
 
   /**
    * Starts a read or write of one buffer: memory of a slab, or a foreign view of at most BOUNCE_BLOCK_BYTES_MAX
-   * bytes (`slab` undefined). The arguments must have been checked.
+   * bytes (`slab` undefined). The arguments must have been checked. Returns `TAKEN` if there is a receiver.
    */
   startTransfer(
     file: FileState,
@@ -133,6 +134,7 @@ export class Proactor implements Host {
     offset: number | bigint,
     reply: number,
     scope: CancelScope | undefined,
+    receiver: Receiver | undefined,
   ): Promise<never> {
     if (
       this.#loneTurns >= LONE_TURNS_MIN &&
@@ -143,12 +145,15 @@ export class Proactor implements Host {
     ) {
       const memory = slab === undefined ? view : slab.address + slabOffset;
       if (this.#readAtOnce(file, memory, length, offset)) {
-        return Promise.resolve(reply === Reply.bytes ? length : undefined) as Promise<never>;
+        const result = reply === Reply.bytes ? length : undefined;
+        if (receiver === undefined) return Promise.resolve(result) as Promise<never>;
+        receiver.resolve(result);
+        return TAKEN;
       }
     }
     const operations = this.#operations;
     const slot = operations.addTransfer(file, kind, view, slab, slabOffset, length, offset, reply);
-    return this.#enqueue(slot, scope);
+    return this.#enqueue(slot, scope, receiver);
   }
 
   /** Starts a request of the library. The promise never rejects. */
@@ -205,9 +210,9 @@ export class Proactor implements Host {
     if (this.#head !== NO_SLOT) this.#loneTurns = 0;
   };
 
-  #enqueue(slot: number, scope: CancelScope | undefined): Promise<never> {
+  #enqueue(slot: number, scope: CancelScope | undefined, receiver?: Receiver): Promise<never> {
     const { slots } = this.#operations;
-    const promise = this.#operations.promise(slot);
+    const promise = this.#operations.promise(slot, receiver);
     if (this.#head === NO_SLOT) {
       this.#head = slot;
       this.#tail = slot;
