@@ -82,20 +82,21 @@ export async function runBatch(
   const kinds: Operation["kind"][] = [];
   const files: BatchFile[] = [];
   let syncs = 0;
-  let file: BatchFile | undefined;
+  /** The file of `starter`. */
+  let checked: BatchFile | undefined;
   let starter: EntryStarter | undefined;
   for (let index = 0; index < entries.results.length; index++) {
     const receiver = entries.receiver(index);
     try {
       const operation = checkOperation(operations[index], index);
-      if (starter === undefined || operation.file !== file) {
-        file = operation.file;
+      const { kind, file } = operation;
+      if (starter === undefined || file !== checked) {
         starter = checkFile(ring, file, index);
+        checked = file;
       }
-      const { kind } = operation;
       if (kind !== "read" && kind !== "write") syncs++;
       kinds[index] = kind;
-      files[index] = file as BatchFile;
+      files[index] = file;
       const promise = start(operation, kind, starter, index, scope, receiver);
       if (promise !== TAKEN) promise.then(receiver.resolve, receiver.reject);
     } catch (error) {

@@ -212,3 +212,25 @@ test("the array and its entries may be changed as soon as the call returns", asy
     { status: "fulfilled", value: 3 },
   ]);
 });
+
+test("a file that is refused twice in a row is refused twice", async () => {
+  using folder = new Folder();
+  await using ring = Ring.open();
+  await using other = Ring.open();
+  const path = folder.file("a", "abcdefghij");
+  await using file = await File.open(path, { write: true, ring });
+  await using stranger = await File.open(folder.file("b", "0123"), { write: true, ring: other });
+  const write = (to: File, text: string): Operation => ({
+    kind: "write",
+    file: to,
+    data: Buffer.from(text),
+    offset: 0,
+  });
+  const results = await ring.batch([
+    write(file, "XY"),
+    write(stranger, "12"),
+    write(stranger, "34"),
+  ]);
+  expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected"]);
+  expect(readFileSync(path, "utf8")).toBe("XYcdefghij");
+});
