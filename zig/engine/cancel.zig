@@ -18,6 +18,7 @@ pub fn Cancellation(comptime Engine: type) type {
                 .queued => {
                     const list = switch (operation.place) {
                         .held => &engine.memory.files[operation.file].held,
+                        .closing => &engine.closing,
                         .fifo => queue.queueOf(engine, operation),
                         .nowhere => unreachable,
                     };

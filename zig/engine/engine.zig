@@ -70,6 +70,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         free: List = .{},
         /// Operations for the kernel lane, oldest first.
         fifo: List = .{},
+        /// Closes of files that the kernel lane still holds.
+        closing: List = .{},
         /// Operations for the pool that wait for a thread.
         pool_fifo: List = .{},
         kernel_count: u32 = 0,
@@ -113,6 +115,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.at_once = .{ .index = at_once_index, .phase = .queued, .cached = true };
             engine.free = .{};
             engine.fifo = .{};
+            engine.closing = .{};
             engine.pool_fifo = .{};
             engine.kernel_count = 0;
             engine.kernel_bytes = 0;
@@ -224,10 +227,15 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             engine.pool.disarm();
         }
 
+        /// Whether the kernel lane has something to report.
+        pub fn kernelOwes(engine: *const Self) bool {
+            return engine.kernel_count + engine.closing.count > 0;
+        }
+
         /// Returns false if completions are there already.
         fn arm(engine: *Self) bool {
             var quiet = true;
-            if (engine.kernel_count > 0) quiet = engine.kernel.arm();
+            if (engine.kernelOwes()) quiet = engine.kernel.arm();
             if (engine.pool_count == 0) return quiet;
             if (plant.is(.pool_stays_quiet) and engine.pool_quiet) return quiet;
             engine.pool_quiet = false;
@@ -241,7 +249,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                     const submitted = submit.submit(engine);
                     const reaped = reap.reap(engine);
                     const lost = reap.loseUnresponsive(engine);
-                    if (submitted + reaped + lost == 0) break;
+                    const closed = submit.closeFree(engine);
+                    if (submitted + reaped + lost + closed == 0) break;
                     if (engine.call_bytes == 0 and lost == 0) break;
                 }
                 if (next == .poll) break;
@@ -279,7 +288,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             // A cancel without room, or a refused lane: none of our operations need ever end, or
             // ring.
             if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
-                engine.kernel_count > 0 and control.retry_ms == 0)
+                engine.kernelOwes() and control.retry_ms == 0)
             {
                 control.retry_ms = retry_ms_busy;
             }

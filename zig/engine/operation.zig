@@ -22,7 +22,8 @@ pub const Phase = enum(u8) { free, queued, in_kernel, done };
 pub const Route = enum(u8) { kernel, pool };
 
 /// Where a queued operation waits.
-pub const Place = enum(u8) { nowhere, fifo, held };
+/// `closing`: a close whose file the kernel lane still holds.
+pub const Place = enum(u8) { nowhere, fifo, held, closing };
 
 /// The next request to the kernel: one buffer, a run of whole buffers, or no buffer.
 pub const Piece = struct {
@@ -174,6 +175,7 @@ pub const Operation = struct {
                 assert(operation.status == .ok);
                 assert(operation.covers == 0 or operation.place == .held);
                 assert(operation.place != .held or operation.isSync());
+                assert(operation.place != .closing or operation.kind == .close);
             },
             .in_kernel => {
                 assert(operation.place == .nowhere);

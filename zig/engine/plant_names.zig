@@ -15,6 +15,7 @@ pub const Plant = enum {
     room_ask_at_once,
     room_wait_for_ever,
     sync_overtakes,
+    close_early,
     miscount_sync,
     leak_window,
     leak_slab,

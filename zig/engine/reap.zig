@@ -17,7 +17,7 @@ pub fn Reaping(comptime Engine: type) type {
         /// Reaps; returns how many submissions have ended.
         pub fn reap(engine: *Engine) u32 {
             var count: u32 = 0;
-            if (engine.kernel_count > 0) {
+            if (engine.kernelOwes()) {
                 const reaped = engine.kernel.reap(engine.memory.reaped);
                 if (reaped > 0) engine.now_ns = engine.pool.nowNs();
                 for (engine.memory.reaped[0..reaped]) |event| reapOne(engine, event);
@@ -56,7 +56,7 @@ pub fn Reaping(comptime Engine: type) type {
         pub fn loseUnresponsive(engine: *Engine) u32 {
             if (!@hasDecl(Kernel, "unresponsiveErrno")) return 0;
             const errno = engine.kernel.unresponsiveErrno() orelse 0;
-            if (errno == 0 or engine.kernel_count == 0) {
+            if (errno == 0 or !engine.kernelOwes()) {
                 engine.unresponsive_since_ns = 0;
                 return 0;
             }

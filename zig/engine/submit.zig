@@ -30,6 +30,11 @@ pub fn Submission(comptime Engine: type) type {
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
+                    if (engine.kernel.holdsFile(operation.file) and !plant.is(.close_early)) {
+                        operation.place = .closing;
+                        engine.closing.push(operation);
+                        return;
+                    }
                 }
                 if (operation.kind == .open or operation.kind == .probe) file.forgetRefusals();
                 if (operation.changesMedium()) file.writes_open += 1;
@@ -57,6 +62,23 @@ pub fn Submission(comptime Engine: type) type {
         pub fn submit(engine: *Engine) u32 {
             if (engine.isLost() and !plant.is(.lost_goes_on)) return settle.dropQueued(engine);
             return submitToPool(engine) + submitToKernel(engine);
+        }
+
+        /// Closes the files that the kernel has let go of. Returns how many.
+        pub fn closeFree(engine: *Engine) u32 {
+            if (!@hasDecl(Kernel, "holdsFile")) return 0;
+            var waiting = engine.closing;
+            engine.closing = .{};
+            const before = waiting.count;
+            while (waiting.pop()) |operation| {
+                if (!engine.isLost() and engine.kernel.holdsFile(operation.file)) {
+                    engine.closing.push(operation);
+                } else {
+                    operation.place = .nowhere;
+                    queue.enqueue(engine, operation);
+                }
+            }
+            return before - engine.closing.count;
         }
 
         fn submitToKernel(engine: *Engine) u32 {

@@ -21,7 +21,12 @@ const fd_first = 1000;
 const never: u64 = std.math.maxInt(u64);
 const path_prefix = "fake:";
 
-pub const File = struct { disk: ?*Disk = null, writable: bool = true };
+pub const File = struct {
+    disk: ?*Disk = null,
+    writable: bool = true,
+    /// A request that has ended still holds it: closed, it would go on to keep the disk busy.
+    busy: bool = false,
+};
 
 /// What a kernel is asked, in any interface.
 pub const Ask = struct {
@@ -247,6 +252,10 @@ pub const Kernel = struct {
             return @intCast(fd_first + index);
         }
         return null;
+    }
+
+    pub fn setBusy(kernel: *Kernel, fd: i32, busy: bool) void {
+        kernel.files[@intCast(fd - fd_first)].busy = busy;
     }
 
     pub fn diskOf(kernel: *const Kernel, fd: i32) ?*Disk {
@@ -552,7 +561,9 @@ pub const Kernel = struct {
 
     pub fn close(kernel: *Kernel, fd: i32) isize {
         if (kernel.diskOf(fd) == null) return negative(.BADF);
-        kernel.files[@intCast(fd - fd_first)].disk = null;
+        const file = &kernel.files[@intCast(fd - fd_first)];
+        if (file.busy) @panic("a descriptor is closed that the ring still holds");
+        file.disk = null;
         return 0;
     }
 

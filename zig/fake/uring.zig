@@ -17,6 +17,8 @@ const Iovec = @import("../os/iovec.zig").Iovec;
 const entries_max = 256;
 const pending_max = 1024;
 const table_max = 4096;
+/// Marks work that is no completion: it lets go of the descriptor in `res`.
+const notice_flag = 1 << 31;
 /// IO_LOCAL_TW_DEFAULT_MAX.
 const deferred_max = 20;
 /// Longer than the engine's patience, as often as not.
@@ -89,6 +91,8 @@ pub const Ring = struct {
     unresponsive_until_ns: u64 = 0,
     /// IORING_REGISTER_FILES; null: this kernel has none.
     table: ?[table_max]i32 = null,
+    /// What is posted when a file of the table is let go of.
+    tags: [table_max]u64 = @splat(0),
     /// IORING_REGISTER_BUFFERS; null: this kernel has none.
     places: ?[table_max]?[]u8 = null,
     /// Calls of io_uring_enter and synchronous cancels; those of them that submit.
@@ -167,8 +171,30 @@ pub const Ring = struct {
 
     fn runWork(ring: *Ring, most: u32) void {
         ring.words.sq_flags &= ~@as(u32, linux.IORING_SQ_TASKRUN);
-        for (0..most) |_| ring.post(ring.work.pop() orelse break);
+        for (0..most) |_| ring.run(ring.work.pop() orelse break);
         if (ring.work.count > 0) ring.markWork();
+    }
+
+    fn run(ring: *Ring, work: linux.io_uring_cqe) void {
+        var cqe = work;
+        if (work.flags == notice_flag) {
+            ring.kernel.setBusy(work.res, false);
+            cqe.flags = 0;
+            cqe.res = 0;
+        }
+        ring.post(cqe);
+    }
+
+    /// A slot of the table gives up a file. With DEFER_TASKRUN the end of a request that a worker thread
+    /// had may wait for an enter, and the file with it (io_free_req() in io_uring.c, 6.18).
+    fn letGo(ring: *Ring, fd: i32, tag: u64) void {
+        if (ring.mode != .deferred or ring.kernel.random().boolean()) {
+            return ring.post(.{ .user_data = tag, .res = 0, .flags = 0 });
+        }
+        ring.kernel.setBusy(fd, true);
+        ring.work.push(.{ .user_data = tag, .res = fd, .flags = notice_flag });
+        ring.markWork();
+        if (ring.work.count == 1) ring.signal();
     }
 
     /// The thread sleeps, or makes any system call: COOP_TASKRUN runs its work then.
@@ -442,11 +468,13 @@ pub const Os = struct {
             return if (current.table == null) negative(.INVAL) else 0;
         }
 
-        pub fn updateFile(_: *real.uring.Ring, index: u32, fd: i32) isize {
+        pub fn updateFile(_: *real.uring.Ring, index: u32, fd: i32, tag: u64) isize {
             const table = &current.table.?;
             if (fd >= 0 and current.kernel.happens(current.kernel.weather.refuse)) return negative(.NOMEM);
             if (fd >= 0 and current.kernel.diskOf(fd) == null) @panic("a closed descriptor is registered");
+            if (table[index] >= 0) current.letGo(table[index], current.tags[index]);
             table[index] = fd;
+            current.tags[index] = tag;
             return 1;
         }
 

@@ -147,6 +147,10 @@ pub fn Checked(comptime Inner: type) type {
             if (@hasDecl(Inner, "fileCloses")) self.inner.fileCloses(file);
         }
 
+        pub fn holdsFile(self: *const Self, file: u32) bool {
+            return if (@hasDecl(Inner, "holdsFile")) self.inner.holdsFile(file) else false;
+        }
+
         pub fn unsent(self: *const Self) bool {
             return if (@hasDecl(Inner, "unsent")) self.inner.unsent() else false;
         }

@@ -17,6 +17,10 @@ const E = linux.E;
 /// `user_data` of a cancel request, whose own completion is ignored.
 const cancel_token: u64 = std.math.maxInt(u64);
 
+/// `user_data` of the notice that the kernel has let go of a registered file: this and the file's index.
+/// No operation has such a token.
+const file_token: u64 = cancel_token - files_registered_max;
+
 /// Sets of setup flags, best first. DEFER_TASKRUN (6.1) runs completions only inside our own
 /// enter, COOP_TASKRUN (5.19) at least without interrupting JavaScript; SUBMIT_ALL (5.18)
 /// continues after a refused entry. Measured in docs/performance.md.
@@ -49,6 +53,8 @@ pub fn IoUring(comptime Os: type) type {
         cancels_memory: []align(std.heap.page_size_min) u8,
         /// Which files of the engine are in the ring's table, at the same index.
         files_registered: std.StaticBitSet(files_registered_max) = .initEmpty(),
+        /// For each file, how many notices are due that the kernel has let go of it.
+        files_held: [files_registered_max]u16 = @splat(0),
         /// Whether there is such a table (Linux 6.14; a fake ring may have none).
         registers_files: bool = false,
         buffers: RegisteredBuffers(Os) = .{},
@@ -119,7 +125,9 @@ pub fn IoUring(comptime Os: type) type {
             if (!self.registers_files or file >= files_registered_max) return;
             if (!@hasDecl(Os.uring, "updateFile")) return;
             if (self.files_registered.isSet(file)) self.fileCloses(file);
-            if (Os.uring.updateFile(&self.ring, file, fd) >= 0) self.files_registered.set(file);
+            if (Os.uring.updateFile(&self.ring, file, fd, file_token + file) < 0) return;
+            self.files_registered.set(file);
+            self.files_held[file] += 1;
         }
 
         /// The file is about to be closed, with nothing in flight.
@@ -129,7 +137,13 @@ pub fn IoUring(comptime Os: type) type {
             self.files_registered.unset(file);
             // Refused for lack of memory, or by a sandbox: the table keeps the file open until
             // its index is reused, or the ring ends.
-            _ = Os.uring.updateFile(&self.ring, file, -1);
+            if (Os.uring.updateFile(&self.ring, file, -1, 0) < 0) self.files_held[file] = 0;
+        }
+
+        /// Whether requests that have ended still hold the file: a worker thread of the kernel gives back
+        /// its share of a request after the completion, and then the request ends in our next enter only.
+        pub fn holdsFile(self: *const Self, file: u32) bool {
+            return file < files_registered_max and self.files_held[file] > 0;
         }
 
         /// From now on requests on the slab's memory use registered buffers (registered_buffers.zig).
@@ -163,7 +177,10 @@ pub fn IoUring(comptime Os: type) type {
         pub fn capability(self: *const Self, kind: abi.Kind) lane.Capability {
             if (self.isRefused()) return .no;
             return switch (kind) {
-                .read, .write, .readv, .writev, .sync_all, .sync_data => .yes,
+                .read, .write, .readv, .writev => .yes,
+                // A worker thread of the kernel makes them, and nothing would tell when it has let go of
+                // the file (`holdsFile`): as long as the ring rests, a closed device would stay busy.
+                .sync_all, .sync_data => if (self.registers_files or !self.defers()) .yes else .no,
                 else => .no,
             };
         }
@@ -291,6 +308,11 @@ pub fn IoUring(comptime Os: type) type {
             return result;
         }
 
+        /// Whether what ends waits for our own enter.
+        fn defers(self: *const Self) bool {
+            return self.ring.flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
+        }
+
         fn isRefused(self: *const Self) bool {
             return self.refused_errno != 0;
         }
@@ -335,6 +357,10 @@ pub fn IoUring(comptime Os: type) type {
             while (seen < ready and count < out.len) : (seen += 1) {
                 const cqe = cq.cqes[(head +% seen) & cq.mask];
                 if (cqe.user_data == cancel_token) continue;
+                if (cqe.user_data >= file_token) {
+                    self.files_held[cqe.user_data - file_token] -|= 1;
+                    continue;
+                }
                 out[count] = .{ .token = cqe.user_data, .result = cqe.res };
                 count += 1;
             }
@@ -366,8 +392,7 @@ pub fn IoUring(comptime Os: type) type {
         /// DEFER_TASKRUN any system call delivers the others.
         pub fn unresponsiveErrno(self: *const Self) ?i32 {
             if (!self.isRefused()) return null;
-            const deferred = self.ring.flags & linux.IORING_SETUP_DEFER_TASKRUN != 0;
-            return if (deferred or self.holdsBack()) self.refused_errno else null;
+            return if (self.defers() or self.holdsBack()) self.refused_errno else null;
         }
 
         pub fn arm(self: *Self) bool {

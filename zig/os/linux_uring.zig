@@ -119,10 +119,19 @@ pub fn registerFiles(ring: *Ring, count: u32) isize {
     return registerSparse(ring, .REGISTER_FILES2, count);
 }
 
-/// Puts `fd` into a slot, or with -1 empties it. The table holds the file open.
-pub fn updateFile(ring: *Ring, slot: u32, fd: i32) isize {
-    var update: linux.io_uring_rsrc_update = .{ .offset = slot, .resv = 0, .data = @intFromPtr(&fd) };
-    return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES_UPDATE, &update, 1));
+/// Puts `fd` into a slot, or with -1 empties it. The table holds the file open. When the slot is empty and
+/// no request needs the file any more, a completion with `tag` says so (io_uring_register(2)).
+pub fn updateFile(ring: *Ring, slot: u32, fd: i32, tag: u64) isize {
+    const tags = [1]u64{if (fd < 0) 0 else tag};
+    var update: linux.io_uring_rsrc_update2 = .{
+        .offset = slot,
+        .resv = 0,
+        .data = @intFromPtr(&fd),
+        .tags = @intFromPtr(&tags),
+        .nr = 1,
+        .resv2 = 0,
+    };
+    return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES_UPDATE2, &update, @sizeOf(@TypeOf(update))));
 }
 
 /// A table of `count` empty places for memory (IORING_REGISTER_BUFFERS2, sparse since Linux 5.19).
