@@ -12,13 +12,17 @@ const faults = @import("../device/faults.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
 const Piece = @import("../engine/operation.zig").Piece;
 pub const Disk = @import("disk.zig").Disk;
+const request_file = @import("request.zig");
+pub const Ask = request_file.Ask;
+pub const Owner = request_file.Owner;
+pub const Request = request_file.Request;
 const Answer = @import("../os/space.zig").Answer;
 const E = std.posix.E;
 const negative = @import("../os/os.zig").negative;
 
 /// Descriptors start here, so that an index is never mistaken for one.
 const fd_first = 1000;
-const never: u64 = std.math.maxInt(u64);
+const never = request_file.never;
 const path_prefix = "fake:";
 
 pub const File = struct {
@@ -26,45 +30,6 @@ pub const File = struct {
     writable: bool = true,
     /// A request that has ended still holds it: closed, it would go on to keep the disk busy.
     busy: bool = false,
-};
-
-/// What a kernel is asked, in any interface.
-pub const Ask = struct {
-    kind: abi.Kind,
-    fd: i32,
-    /// One buffer, or `iovec_count` of `Iovec`.
-    address: u64 = 0,
-    bytes: u64 = 0,
-    iovec_count: u32 = 0,
-    offset: u64 = 0,
-    /// Data of the submitter.
-    user: u64 = 0,
-
-    fn piece(ask: *const Ask) Piece {
-        return .{ .address = ask.address, .offset = ask.offset, .bytes = ask.bytes, .iovec_count = ask.iovec_count };
-    }
-};
-
-/// The receiver of completed requests.
-pub const Owner = struct {
-    context: *anyopaque,
-    finish: *const fn (*anyopaque, *Request) void,
-};
-
-pub const Request = struct {
-    state: enum { free, running, finished } = .free,
-    ask: Ask = .{ .kind = .read, .fd = -1 },
-    /// What its descriptor named as it began: closing that does not stop it.
-    disk: ?*Disk = null,
-    /// The owner does the work itself when it hears of the end.
-    task: bool = false,
-    owner: Owner = undefined,
-    verdict: faults.Verdict = .{},
-    due_ns: u64 = never,
-    /// Syncs: the last write of the drive that they cover.
-    sequence: u64 = 0,
-    cancellable: bool = true,
-    result: isize = 0,
 };
 
 pub const Kernel = struct {

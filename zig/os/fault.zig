@@ -113,7 +113,22 @@ pub fn FaultOs(comptime Real: type) type {
             pub const registerBuffers = Real.uring.registerBuffers;
             pub const updateBuffer = Real.uring.updateBuffer;
             pub const clearBuffers = Real.uring.clearBuffers;
-            // No registered files: `cut` needs descriptors.
+            pub const registerFiles = Real.uring.registerFiles;
+
+            /// The descriptors of registered files, by the ring's own and the slot.
+            var tables: [rings_max][slots_max]i32 = @splat(@splat(-1));
+            const rings_max = 256;
+            const slots_max = 1024;
+
+            pub fn updateFile(ring: *Ring, slot: u32, fd: i32, tag: u64) isize {
+                tables[@intCast(@mod(ring.fd, rings_max))][slot] = fd;
+                return Real.uring.updateFile(ring, slot, fd, tag);
+            }
+
+            fn fdOf(ring: *const Ring, sqe: anytype) i32 {
+                if (sqe.flags & std.os.linux.IOSQE_FIXED_FILE == 0) return sqe.fd;
+                return tables[@intCast(@mod(ring.fd, rings_max))][@intCast(sqe.fd)];
+            }
 
             pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
                 if (to_submit > 0 and happens(rates.fault_refuse)) {
@@ -125,16 +140,16 @@ pub fn FaultOs(comptime Real: type) type {
                 const head = @atomicLoad(u32, ring.sq.head, .acquire);
                 for (0..count) |index| {
                     const position = ring.sq.array[(head +% @as(u32, @intCast(index))) & ring.sq.mask];
-                    shorten(&ring.sq.sqes[position]);
+                    shorten(ring, &ring.sq.sqes[position]);
                 }
                 const result = Real.uring.enter(ring, registered, count, flags);
                 if (happens(rates.fault_reorder)) shuffle(ring);
                 return result;
             }
 
-            fn shorten(sqe: anytype) void {
+            fn shorten(ring: *const Ring, sqe: anytype) void {
                 switch (sqe.opcode) {
-                    .READ, .WRITE, .READ_FIXED, .WRITE_FIXED => sqe.len = @intCast(cut(sqe.fd, sqe.len)),
+                    .READ, .WRITE, .READ_FIXED, .WRITE_FIXED => sqe.len = @intCast(cut(fdOf(ring, sqe), sqe.len)),
                     .READV, .WRITEV => {
                         if (sqe.len > 1 and happens(rates.fault_short)) {
                             sqe.len = @intCast(1 + random() % (sqe.len - 1));
