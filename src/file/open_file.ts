@@ -2,7 +2,13 @@
 // (vectors, large foreign views).
 
 import { waitWithin } from "../cancellation/registry.ts";
-import { type CancelReason, CancelScope, cancelError, cancelScope } from "../cancellation/scope.ts";
+import {
+  type CancelReason,
+  CancelScope,
+  cancelError,
+  cancelScope,
+  TIMED_OUT,
+} from "../cancellation/scope.ts";
 import { argumentType } from "../common/argument_errors.ts";
 import {
   checkIoOptions,
@@ -401,7 +407,16 @@ export class OpenFile implements EntryStarter {
       checkOptions(syscallName(kind), options, IO_OPTION_NAMES);
       scope = cancelScope(checkIoOptions(options));
     }
-    scope?.throwIfCancelled(this.#context(kind, offset, length, 0));
+    const reason = scope?.reason;
+    if (reason !== undefined) {
+      const error = cancelError(reason, this.#context(kind, offset, length, 0));
+      const { reports } = this.state;
+      // With a signal that was aborted before there was no write. Of one whose time ran out on the way here a sync
+      // tells, as of any other: when it ran out is chance.
+      if (kind === abi.Kind.write && reason === TIMED_OUT)
+        reports.writeFailed({ order: ++this.state.order, error, hadBegun: false, scope });
+      throw error;
+    }
     // Getters of the options are the caller's code: one may have closed the file.
     this.#checkOpen(kind);
     return scope;

@@ -197,6 +197,20 @@ test("a sync that is aborted leaves the report to the next one", async () => {
   await device.syncAll();
 });
 
+test("a write whose time was over when it was called is told of like one that timed out later", async () => {
+  await using device = await simulatedDevice({ size: M });
+  const data = allocBuffer(512);
+  for (const write of [
+    () => device.writeAt(data, 0, { timeout: 0 }),
+    () => device.writevAt([data, data], 512, { timeout: 0 }),
+  ]) {
+    const refused = await rejection(write());
+    const error = await ioError(device.syncAll(), "ERR_WRITE_ABORTED");
+    expect(error.cause).toBe(refused);
+    await device.syncAll();
+  }
+});
+
 test("a write that timed out has the code, too, whether it was awaited or not", async () => {
   await using device = await slowFrom(0);
   for (const awaited of [true, false]) {

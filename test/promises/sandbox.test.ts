@@ -163,7 +163,8 @@ describe("a sandbox forbids io_uring while it works", () => {
       const { existsSync } = await import("node:fs");
       const [file, idle] = await Promise.all([open(0, { ring: small }), open(1, { ring: small })]);
       // More than the native side holds.
-      const calls = Array.from({ length: 300 }, (_, i) => file.writeAt(allocBuffer(4096), i * 4096));
+      const data = allocBuffer(1 << 20);
+      const calls = Array.from({ length: 300 }, (_, i) => file.writeAt(data, i << 20));
       const { fd } = idle;
       const [opening, closing] = [open(2, { ring: small }), idle.close()];
       await closeSandbox();
