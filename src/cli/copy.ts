@@ -4,7 +4,8 @@ import { File } from "../file/file.ts";
 import { blockMapFor } from "./bmap.ts";
 import { contentsOf, isCompressed, isZeroBetween, type Packing } from "./contents.ts";
 import { hasEarlierPart, type Job, readJob } from "./copy_job.ts";
-import { type Copying, knownLength, run } from "./copy_run.ts";
+import { run } from "./copy_run.ts";
+import { type Copying, knownLength } from "./copying.ts";
 import { refused, Stop, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import {
@@ -73,7 +74,7 @@ async function examined(job: Job, path: string, before: readonly Place[]): Promi
     }
     await refuseShared(other, place);
   }
-  await refuseUnsafe(place, job.unmount);
+  await refuseUnsafe(place, job);
   return place;
 }
 
@@ -95,8 +96,8 @@ async function opened(
       if (place.kind === "missing") continue;
       const mounted = isMounted(job, place);
       const target = mounted
-        ? looked.use(await openForReading(place, false))
-        : targets.use(await openTarget(place, job.direct));
+        ? looked.use(await openForReading(place))
+        : targets.use(await openTarget(place, { ...job, unmount: false }));
       if (!mounted) held.set(place, target);
       if (isLoss(place)) losses.push({ place, target });
     }
@@ -104,8 +105,8 @@ async function opened(
   }
   const copies: Copying[] = [];
   for (const place of places) {
-    const target = held.get(place) ?? targets.use(await openTarget(place, job.direct, job.unmount));
-    copies.push({ job: { ...job, target: place.path }, ...from, place, target });
+    const target = held.get(place) ?? targets.use(await openTarget(place, job));
+    copies.push({ job, ...from, place, target });
     if (!isMounted(job, place) || job.quiet) continue;
     say(`unmounted: ${(place.device?.allMounts ?? []).map(printable).join(", ")}`);
   }

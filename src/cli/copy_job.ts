@@ -24,8 +24,6 @@ const SWITCHES = [
 export interface Job extends Readonly<Record<(typeof SWITCHES)[number], boolean>> {
   /** "-": standard input. */
   readonly source: string;
-  /** The first of the targets, or the one that is meant. */
-  readonly target: string;
   readonly targets: readonly string[];
   readonly skip: number;
   readonly seek: number;
@@ -49,10 +47,9 @@ export function readJob(argv: readonly string[]): Job {
   const flags = [...SWITCHES, NO_BMAP];
   const args = new Arguments("copy", { values: [...WHERE, ...HOW], flags }, argv);
   const [source = "", ...targets] = operands(args);
-  const [target = ""] = targets;
   const starts = startsOf(args);
   const job: Job = {
-    ...{ source, target, targets },
+    ...{ source, targets },
     ...starts,
     length: args.size("length"),
     start: args.size("verify-from") ?? starts.skip,

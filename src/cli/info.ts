@@ -169,7 +169,7 @@ async function pathInfo(path: string): Promise<PathInfo> {
 /** Undefined, with a warning, if only the list of devices describes it. */
 async function openToLook(place: Place): Promise<File | undefined> {
   try {
-    return await openForReading(place, false);
+    return await openForReading(place);
   } catch (error) {
     if (!(error instanceof IoError) || place.device === undefined) throw error;
     warn(wordsOf(error).text);

@@ -108,18 +108,26 @@ async function listed(path: string, identity: string): Promise<BlockDeviceInfo |
 }
 
 /** Opens for reading: disks past the cache, files through it unless `direct` is set. */
-export function openForReading(place: Place, direct: boolean): Promise<File> {
+export function openForReading(place: Place, { direct }: Partial<Writing> = {}): Promise<File> {
   if (place.kind === "disk") return BlockDevice.open(pathOf(place.path));
   return File.open(pathOf(place.path), { direct });
 }
 
+/** How a target is opened. */
+export interface Writing {
+  /** For files; disks always are. */
+  readonly direct: boolean;
+  /** Whether file systems on it are unmounted first. */
+  readonly unmount: boolean;
+}
+
 /**
- * Opens for writing; with `unmount`, file systems on it are unmounted first. Disks are held exclusively: a mounted or held one is refused, and the disk cannot be mounted
+ * Opens for writing. Disks are held exclusively: a mounted or held one is refused, and the disk cannot be mounted
  * until the copy is over.
  */
-export async function openTarget(place: Place, direct: boolean, unmount = false): Promise<File> {
+export async function openTarget(place: Place, writing: Writing): Promise<File> {
   try {
-    return await holdingSame(place, await openForWriting(place, direct, unmount));
+    return await holdingSame(place, await openForWriting(place, writing));
   } catch (error) {
     if (!(error instanceof IoError) || !["EBUSY", "ETXTBSY"].includes(error.code)) throw error;
     const { text, hint } = wordsOf(error);
@@ -127,7 +135,7 @@ export async function openTarget(place: Place, direct: boolean, unmount = false)
   }
 }
 
-function openForWriting(place: Place, direct: boolean, unmount: boolean): Promise<File> {
+function openForWriting(place: Place, { direct, unmount }: Writing): Promise<File> {
   const path = pathOf(place.path);
   if (place.kind === "disk") return BlockDevice.open(path, { write: true, unmount });
   // A file that appeared meanwhile belongs to somebody else.
@@ -145,7 +153,10 @@ async function holdingSame(place: Place, file: File): Promise<File> {
  * Refuses places that must not be overwritten, before anything is opened for writing. With `unmount` a disk may be
  * mounted, unless the running system is on it.
  */
-export async function refuseUnsafe(place: Place, unmount = false): Promise<void> {
+export async function refuseUnsafe(
+  place: Place,
+  { unmount = false }: Partial<Writing> = {},
+): Promise<void> {
   const { path, kind, size, device } = place;
   if (kind === "missing") await refuseUnmade(path);
   if (kind !== "regular" && kind !== "disk") return;

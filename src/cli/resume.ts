@@ -104,9 +104,10 @@ function rest(ended: Ended, skip: number): WayOn {
   return copying(ended, "To go on from there:", { skip, seek: job.seek + moved, length });
 }
 
-function copying({ job, source, map }: Ended, title: string, where: Where): WayOn {
+function copying(ended: Ended, title: string, where: Where): WayOn {
+  const { job, source, map } = ended;
   const started = startedAs();
-  const words = ["copy", ...operands(job, started), ...whereWords(where), ...job.options];
+  const words = ["copy", ...operands(ended, started), ...whereWords(where), ...job.options];
   if (job.map !== undefined) words.push(`--map ${pathWord(job.map, started)}`);
   if (map !== undefined) words.push(`--bmap ${pathWord(map.path, started)}`);
   const looks = job.verify || job.hash;
@@ -126,14 +127,15 @@ function copying({ job, source, map }: Ended, title: string, where: Where): WayO
 }
 
 /** Verifies everything from where the first copy began. */
-function verification({ job, done, total }: Ended): WayOn {
+function verification(ended: Ended): WayOn {
+  const { job, done, total } = ended;
   const started = startedAs();
   const before = job.skip - job.start;
   const isPart = job.length !== undefined || job.skip !== job.seek;
   const length = isPart ? before + (total ?? done) : undefined;
   const words = [
     "verify",
-    ...operands(job, started),
+    ...operands(ended, started),
     ...whereWords({ skip: job.start, seek: job.seek - before, length }),
     ...(job.bs === undefined ? [] : [`--bs ${job.bs}`]),
     ...(job.depth === undefined ? [] : [`--depth ${job.depth}`]),
@@ -153,8 +155,8 @@ function whereWords({ skip, seek, length }: Where): string[] {
   return words;
 }
 
-function operands(job: Job, started: Started): string[] {
-  return [job.source, job.target].map((path) => pathWord(path, started));
+function operands({ job, place }: Ended, started: Started): string[] {
+  return [job.source, place.path].map((path) => pathWord(path, started));
 }
 
 function pathWord(path: string, { here }: Started): string {

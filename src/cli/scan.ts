@@ -29,7 +29,7 @@ export async function scanCommand(argv: readonly string[]): Promise<number> {
   const place = await look(path);
   if (place.kind === "missing") throw thereIsNo(place);
   if (place.kind === "other") throw usage(`${printable(path)} is neither a file nor a disk`);
-  await using file = await openForReading(place, false);
+  await using file = await openForReading(place);
   const result = await scanShown(args, file, interrupts);
   if (map !== undefined) await writeFile(pathOf(map), result.map.toString());
   if (args.flag("json")) print(JSON.stringify({ path, ...result, map: undefined }));

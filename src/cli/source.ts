@@ -88,7 +88,7 @@ async function partsOf(
   }
   const place = await look(path, "source");
   if (place.kind === "missing") throw thereIsNo(place);
-  const file = stack.use(await openForReading(place, options.direct));
+  const file = stack.use(await openForReading(place, options));
   return ofFile({ path, place, data: file, start: 0, took: () => {} }, options);
 }
 

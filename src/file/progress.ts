@@ -71,8 +71,11 @@ export class Meter<P extends Phase> implements Disposable {
   end(): void {
     this[Symbol.dispose]();
     if (this.#total !== undefined) this.#total = this.#bytes;
+    if (this.#tell === undefined) return;
+    const time = now();
     const isTold = this.#toldBytes === this.#bytes && this.#toldTotal === this.#total;
-    if (this.#tell !== undefined && !isTold) this.#report(now());
+    // What follows the last byte, a sync, may have taken long.
+    if (!isTold || time - this.#toldAt > INTERVAL_MS) this.#report(time);
   }
 
   /** Nothing is reported from here on. */

@@ -697,6 +697,23 @@ test("progress: at most ten times a second, and the last figures", async () => {
   }
 });
 
+test("progress: the last figures of a copy come after its sync, before those of the verification", async () => {
+  await using source = await simulatedDevice({ size: 1 << 20 });
+  await using target = await simulatedDevice({ size: 1 << 20 });
+  // The last byte is reported at once, since nothing was for so long; then nothing changes until the sync ends.
+  using _write = target.faults.add({ operation: "write", latency: 150 });
+  using _sync = target.faults.add({ operation: "sync", latency: 400 });
+  const told: { phase: string; at: number }[] = [];
+  const started = performance.now();
+  await copy(source, target, {
+    verify: true,
+    onProgress: ({ phase }) => told.push({ phase, at: performance.now() - started }),
+  });
+  const verifying = told.findIndex(({ phase }) => phase === "verify");
+  expect(told[verifying - 1]).toMatchObject({ phase: "copy" });
+  expect(told[verifying - 1]?.at).toBeGreaterThan(500);
+});
+
 describe("expectedLength", () => {
   const SIZE = 300_000;
   const FIRST = 65_536;

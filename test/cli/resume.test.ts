@@ -373,7 +373,7 @@ describe("what is left to do", () => {
     unmount: false,
   };
   const job: Job = {
-    ...{ source: "s", target: "d", targets: ["d"], skip: 0, seek: 0, length: undefined, start: 0 },
+    ...{ source: "s", targets: ["d"], skip: 0, seek: 0, length: undefined, start: 0 },
     ...{
       bmap: undefined,
       map: undefined,
