@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { type ChildResult, runCode } from "../support/child.ts";
 import { backend, noLinux, testUnless, times } from "../support/conditions.ts";
 import { blockingReadMissing, endlessPath } from "../support/endless.ts";
-import { isMusl } from "../support/libc.ts";
 import { TempDir } from "../support/temp.ts";
 
 const worker = join(import.meta.dir, "..", "support", "teardown_worker.ts");
@@ -91,9 +90,7 @@ testUnless(
     expect(withoutWarnings(child)).toMatchObject({ end: 0, stderr: "" });
     // io_uring cancels; a thread inside a system call is waited for 1 s and then left behind, with the
     // descriptor that it uses: closed, its number would be another file's.
-    // close(2) of musl cancels the asynchronous operations of the descriptor (src/aio/aio.c of musl).
-    const isCancelled = backend === "io_uring" || (backend === "posix_aio" && isMusl);
-    expect(JSON.parse(child.stdout).ours).toBe(isCancelled ? 0 : 4);
+    expect(JSON.parse(child.stdout).ours).toBe(backend === "io_uring" ? 0 : 4);
   },
   120_000,
 );

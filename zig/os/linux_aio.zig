@@ -6,9 +6,11 @@
 //! block is notified by SIGEV_THREAD, whose function rings the wake descriptor. glibc does not
 //! notice if it could not start that thread (aio_notify.c), hence `scan_ms`.
 //!
-//! glibc's aio_cancel of the first request in a descriptor's queue removes it from the run list
-//! without putting the next one there: all requests behind it stay EINPROGRESS for ever (seen on
-//! 2.36; __aio_remove_request, aio_misc.c). So nothing is cancelled there; requests just end.
+//! Nothing is cancelled; requests just end. glibc's aio_cancel of the first request in a descriptor's
+//! queue removes it from the run list without putting the next one there: all requests behind it
+//! stay EINPROGRESS for ever (seen on 2.36; __aio_remove_request, aio_misc.c). musl's waits until the
+//! request has ended, with the descriptor's queue locked (src/aio/aio.c): the calling thread would
+//! hang with the disk.
 //!
 //! glibc reads `aio_sigevent` of a block, and calls the function, after aio_error has become 0.
 //! So `aio_sigevent` is written once, and blocks and the state that the function uses stay mapped
@@ -55,7 +57,6 @@ const SIGEV_THREAD = 2;
 const LIO_READ = 0;
 const LIO_WRITE = 1;
 const LIO_NOWAIT = 1;
-const AIO_CANCELED = 0;
 
 comptime {
     assert(@sizeOf(Aiocb) == 168);
@@ -75,7 +76,6 @@ const Functions = struct {
     aio_fsync: *const fn (c_int, *Aio.Block) callconv(.c) c_int,
     aio_error: *const fn (*const Aio.Block) callconv(.c) c_int,
     aio_return: *const fn (*Aio.Block) callconv(.c) isize,
-    aio_cancel: *const fn (c_int, *Aio.Block) callconv(.c) c_int,
 
     fn find() ?Functions {
         var functions: Functions = undefined;
@@ -84,11 +84,6 @@ const Functions = struct {
             @field(functions, field.name) = @ptrCast(@alignCast(address));
         }
         return functions;
-    }
-
-    fn areGlibc() bool {
-        if (builtin.link_libc) return builtin.abi.isGnu();
-        return dlsym(null, "gnu_get_libc_version") != null;
     }
 
     fn symbol(comptime name: [:0]const u8) ?*const anyopaque {
@@ -146,8 +141,6 @@ pub const Aio = struct {
     pub const scan_ms: u32 = 100;
 
     functions: Functions,
-    /// Whether aio_cancel loses no other requests.
-    cancels: bool,
     shared: *Shared,
     blocks: []Block,
 
@@ -173,7 +166,6 @@ pub const Aio = struct {
         const blocks: [*]Block = @ptrCast(@alignCast(memory.ptr + blocks_at));
         self.* = .{
             .functions = functions,
-            .cancels = !Functions.areGlibc(),
             .shared = shared,
             .blocks = blocks[0..count],
         };
@@ -279,12 +271,9 @@ pub const Aio = struct {
         return if (errno == 0) result else -@as(isize, errno);
     }
 
-    /// Not with glibc: a request that is cancelled before a thread has taken it strands those behind
-    /// it on its descriptor, which are marked as runnable and never put on the list of what is to
-    /// run (__aio_remove_request in aio_misc.c; seen with 2.36). There, what was asked to end runs on.
-    pub fn cancel(self: *Aio, fd: i32, made: *Block) aio.Cancel {
-        if (!self.cancels) return .runs_on;
-        return if (self.functions.aio_cancel(fd, made) == AIO_CANCELED) .canceled else .runs_on;
+    /// What was asked to end runs on: see the head of this file.
+    pub fn cancel(_: *Aio, _: i32, _: *Block) aio.Cancel {
+        return .runs_on;
     }
 
     pub fn take(self: *Aio, running: []const *Block, out: []u64) usize {
