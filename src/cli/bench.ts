@@ -259,7 +259,7 @@ async function drive(job: Job, file: File, region: number, signal: AbortSignal):
       }
     }
   };
-  using progress = new Progress(job.quiet, signal);
+  using progress = await Progress.begin(job.quiet, signal);
   const timer = setInterval(() => progress.update(stepOf(job, counts, started)), 200);
   try {
     const loops = Array.from({ length: job.depth }, () =>

@@ -62,7 +62,7 @@ async function copyShown(
   const [first] = all;
   if (first === undefined) throw new Error("a copy without targets");
   const { job, source, map, rescue } = first;
-  using progress = new Progress(job.quiet, interrupts.signal, all.length);
+  using progress = await Progress.begin(job.quiet, interrupts.signal, all.length);
   const looksLater = hasEarlierPart(job);
   const targets = all.map(({ target }) => target);
   const nameColumns = Math.max(...all.map(({ name = "" }) => name.length));

@@ -24,7 +24,7 @@ export async function lookBack(
   stage.reached("copy");
   stage.reached("verify");
   const before = job.skip - job.start;
-  using progress = new Progress(job.quiet, signal);
+  using progress = await Progress.begin(job.quiet, signal);
   const length = before + copied.prefix;
   const starts = { skip: job.start, seek: job.seek - before };
   const unpacks = (): boolean => !job.raw && !job.rescue;

@@ -3,7 +3,7 @@
 import { readlink, realpath, stat } from "node:fs/promises";
 import { escapedText } from "../common/text_of_bytes.ts";
 import { BlockDevice } from "../device/block_device.ts";
-import { listBlockDevices } from "../device/list_devices.ts";
+import { listedDevice } from "../device/list_devices.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { knownSize } from "../file/known_size.ts";
@@ -14,7 +14,7 @@ import { proactorOf, Ring } from "../ring/ring.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { explainUses, overlappingKeys, type Uses, usesOf, writersOf } from "../system/holders.ts";
 import { askOn, keyOfFd, keyOfPath, numbersOfKey } from "../system/loop_devices.ts";
-import { nodePath, SYSTEM_PATHS } from "../system/sysfs.ts";
+import { SYSTEM_PATHS } from "../system/sysfs.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
 import { absolute, folderOf, pathOf } from "./raw_words.ts";
@@ -99,12 +99,8 @@ async function closedToUs(
 }
 
 /** What the system lists of a device, if it does. Its node may be anywhere. */
-async function listed(path: string, identity: string): Promise<BlockDeviceInfo | undefined> {
-  const all = await listBlockDevices().catch(() => []);
-  const numbers = numbersOfKey(identity);
-  const node = numbers === undefined ? undefined : await nodePath(SYSTEM_PATHS, numbers);
-  const name = node ?? path;
-  return all.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === name);
+function listed(path: string, identity: string): Promise<BlockDeviceInfo | undefined> {
+  return listedDevice(path, numbersOfKey(identity)).catch(() => undefined);
 }
 
 /** Opens for reading: disks past the cache, files through it unless `direct` is set. */

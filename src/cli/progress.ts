@@ -1,6 +1,6 @@
 // Progress on stderr: a bar on a terminal, a line from time to time elsewhere.
 
-import { MultiBar, type SingleBar } from "cli-progress";
+import type { MultiBar, SingleBar } from "cli-progress";
 import { tellProgressWith } from "./signals.ts";
 import { isLive, lineBegun, say } from "./terminal.ts";
 import { formatClock, formatPart, formatRate, formatSeconds, formatSize } from "./units.ts";
@@ -38,6 +38,7 @@ interface Row {
 
 export class Progress implements Disposable {
   readonly #mode: "bar" | "lines" | "none";
+  readonly #makeBars: (() => MultiBar) | undefined;
   readonly #rows: readonly Row[];
   #bars: MultiBar | undefined;
 
@@ -45,12 +46,18 @@ export class Progress implements Disposable {
    * For `count` operations at once, each with a row. Nothing is drawn once `stop` aborts: messages about stopping are
    * printed below.
    */
-  constructor(
+  static async begin(quiet: boolean, stop: AbortSignal, count = 1): Promise<Progress> {
+    return new Progress(quiet, stop, count, await barsHere(quiet));
+  }
+
+  private constructor(
     quiet: boolean,
     readonly stop: AbortSignal,
-    count = 1,
+    count: number,
+    makeBars: (() => MultiBar) | undefined,
   ) {
-    this.#mode = quiet ? "none" : isLive(process.stderr) ? "bar" : "lines";
+    this.#makeBars = makeBars;
+    this.#mode = quiet ? "none" : makeBars === undefined ? "lines" : "bar";
     this.#rows = Array.from({ length: count }, () => ({
       ...{ bar: undefined, last: undefined, told: undefined, toldAt: -Infinity },
     }));
@@ -101,16 +108,9 @@ export class Progress implements Disposable {
   }
 
   #draw(row: Row, step: Step): void {
+    if (this.#makeBars === undefined) return;
     if (this.#bars === undefined) {
-      this.#bars = new MultiBar({
-        // Called for each frame: it follows the width of the terminal.
-        format: (_options, _params, payload: { step: Step }) =>
-          barLine(payload.step, process.stderr.columns || 80),
-        stream: process.stderr,
-        hideCursor: true,
-        // It would exit on signals that must be ignored, too.
-        gracefulExit: false,
-      });
+      this.#bars = this.#makeBars();
       // Messages meanwhile are printed below it; the next step starts new bars.
       lineBegun(() => this.#endBars());
       for (const other of this.#rows) {
@@ -130,6 +130,22 @@ export class Progress implements Disposable {
     row.told = step;
     say(text(step));
   }
+}
+
+/** What makes bars, where they are wanted: the library takes 25 ms to load. */
+async function barsHere(quiet: boolean): Promise<(() => MultiBar) | undefined> {
+  if (quiet || !isLive(process.stderr)) return undefined;
+  const { MultiBar } = await import("cli-progress");
+  return () =>
+    new MultiBar({
+      // Called for each frame: it follows the width of the terminal.
+      format: (_options, _params, payload: { step: Step }) =>
+        barLine(payload.step, process.stderr.columns || 80),
+      stream: process.stderr,
+      hideCursor: true,
+      // It would exit on signals that must be ignored, too.
+      gracefulExit: false,
+    });
 }
 
 /** What is shown of a step, one column each. */

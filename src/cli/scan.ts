@@ -56,7 +56,7 @@ async function scanShown(
   file: File,
   { signal }: Interrupts,
 ): Promise<Omit<ScanResult, "digest"> & { digest?: string | undefined }> {
-  using progress = new Progress(args.flag("quiet"), signal);
+  using progress = await Progress.begin(args.flag("quiet"), signal);
   const start = args.size("from") ?? 0;
   const length = args.size("length");
   const bad: ReadError[] = [];

@@ -1,7 +1,6 @@
 // The words that start this command again (`bunx bun-aio`, `bun run flash`, a path), for commands printed to be
 // pasted.
 
-import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
@@ -135,9 +134,11 @@ export function processByProc(pid: number): Process | undefined {
 
 /** A word with blanks comes out as several; then nothing ends with our arguments. */
 export function processByPs(pid: number): Process | undefined {
-  const { stdout } = spawnSync("ps", ["-ww", "-o", "ppid=", "-o", "args=", "-p", String(pid)], {
-    encoding: "utf8",
-  });
+  const { stdout } = process
+    .getBuiltinModule("node:child_process")
+    .spawnSync("ps", ["-ww", "-o", "ppid=", "-o", "args=", "-p", String(pid)], {
+      encoding: "utf8",
+    });
   const [parent, ...words] = (stdout ?? "").trim().split(/ +/);
   return words.length === 0 ? undefined : { words, parent: Number(parent) };
 }

@@ -1,7 +1,6 @@
 // Output: data to stdout, messages to stderr. Colour only on a terminal, and never with NO_COLOR
 // (https://no-color.org) or TERM=dumb.
 
-import { createInterface } from "node:readline";
 import { styleText } from "node:util";
 import { bytesOfText } from "../common/text_of_bytes.ts";
 import { withoutEscapes } from "./raw_words.ts";
@@ -113,6 +112,7 @@ export function canAsk(): boolean {
 export function ask(question: string, signal: AbortSignal): Promise<string | undefined> {
   return new Promise((resolve) => {
     // Not as a terminal: the tty edits the line, and Ctrl-C stays a signal.
+    const { createInterface } = process.getBuiltinModule("node:readline");
     const lines = createInterface({ input: process.stdin, terminal: false });
     const end = (answer: string | undefined): void => {
       signal.removeEventListener("abort", stopped);

@@ -118,7 +118,7 @@ function verdict(outcome: Outcome, a: Side, b: Side, first: number | undefined):
 // Comparing ----------------------------------------------------------------------------------------------
 
 async function compareShown(job: Job, a: Side, b: Side, interrupts: Interrupts): Promise<Outcome> {
-  using progress = new Progress(job.quiet, interrupts.signal);
+  using progress = await Progress.begin(job.quiet, interrupts.signal);
   const { signal } = interrupts;
   const stop = (): void => {
     for (const side of [a, b]) side.stop(signal.reason);

@@ -1,12 +1,11 @@
 // The one image in a zip archive: found by the central directory at its end (APPNOTE.TXT of PKWARE, sections 4.3.7 to
 // 4.3.16), unpacked as a stream, its length and CRC-32 checked.
 
-import { crc32, createInflateRaw } from "node:zlib";
 import type { Bytes } from "../common/arguments.ts";
 import { Exit, Stop } from "./exit.ts";
 import { type ByteStream, streamOf } from "./streams.ts";
 import { printable } from "./terminal.ts";
-import { Damaged, inflated, UNPACKED_CHUNK_BYTES } from "./unpack.ts";
+import { Damaged, inflated, UNPACKED_CHUNK_BYTES, zlib } from "./unpack.ts";
 
 /** What an archive is read from. */
 export interface Positions {
@@ -202,7 +201,7 @@ function wideAt(data: DataView, at: number): number {
 
 function contents({ method }: Entry, packed: ByteStream, name: string): AsyncIterable<Bytes> {
   if (method === STORED) return packed;
-  return inflated(createInflateRaw({ chunkSize: UNPACKED_CHUNK_BYTES }), packed, name);
+  return inflated(zlib().createInflateRaw({ chunkSize: UNPACKED_CHUNK_BYTES }), packed, name);
 }
 
 /** Passes the bytes on and, at their end, compares their length and CRC-32 with those of the entry. */
@@ -215,7 +214,7 @@ async function* checked(
   let sum = 0;
   for await (const part of bytes) {
     length += part.byteLength;
-    sum = crc32(part, sum);
+    sum = zlib().crc32(part, sum);
     if (length > size) break;
     yield part;
   }

@@ -1,7 +1,7 @@
 // `listBlockDevices`: the disks of this system, and which of them it runs from. Linux: /sys and /proc. FreeBSD: the
 // XML of kern.geom.confxml (list_freebsd.ts).
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { checkBoolean, checkOptions } from "../common/arguments.ts";
 import { naturalOrder } from "../common/natural_order.ts";
 import { errnoOf, IoError, systemError } from "../errors/io_error.ts";
@@ -11,6 +11,7 @@ import { listFreebsdDevices } from "../system/list_freebsd.ts";
 import { MountTable, readMounts, readSwaps } from "../system/mounts.ts";
 import {
   backingFile,
+  directoryOf,
   diskDirectory,
   diskNames,
   namesIn,
@@ -90,6 +91,21 @@ export async function allDevices(names?: readonly string[]): Promise<BlockDevice
     errno: -errnoOf("ENOTSUP"),
     hint: process.platform === "darwin" ? "See `diskutil list`" : undefined,
   });
+}
+
+/**
+ * What is listed of one disk or partition: of that with these numbers ("major:minor"), or, where they are not known, of
+ * that at `path`.
+ */
+export async function listedDevice(
+  path: string,
+  numbers: string | undefined,
+): Promise<BlockDeviceInfo | undefined> {
+  const directory = numbers === undefined ? null : await directoryOf(SYSTEM_PATHS, numbers);
+  const names = directory === null ? undefined : [basename(await wholeOf(directory))];
+  const node = directory === null ? path : nodeOf(SYSTEM_PATHS, directory);
+  const disks = (await allDevices(names)).filter(isListed);
+  return disks.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === node);
 }
 
 /** For `listBlockDevices` and its tests. */

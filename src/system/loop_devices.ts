@@ -11,6 +11,7 @@ import type { Proactor } from "../ring/proactor.ts";
 import {
   backingFile,
   diskNames,
+  namesIn,
   nodeNumbers,
   numberOf,
   numbersOf,
@@ -132,10 +133,10 @@ async function describeLoop(
   number: number,
 ): Promise<Loop | undefined> {
   const directory = join(paths.sys, "block", `loop${number}`);
-  const sectors = await numberOf(join(directory, "size"));
+  const shown = await namesIn(directory);
   // This folder exists while something is attached (loop_sysfs_init() in drivers/block/loop.c).
-  if (sectors !== null && (await numberOf(join(directory, "loop", "offset"))) === null)
-    return undefined;
+  if (shown.length > 0 && !shown.includes("loop")) return undefined;
+  const sectors = await numberOf(join(directory, "size"));
   const path = join(paths.dev, `loop${number}`);
   const numbers = (await numbersOf(directory)) ?? (await nodeNumbers(path));
   const backing = await backingOf(ask, directory, number);
