@@ -15,6 +15,8 @@ export interface Job {
   readonly onto: string;
   /** Open with O_DIRECT. */
   readonly direct: boolean;
+  /** Drop the target from the page cache before. */
+  readonly cold: boolean;
   readonly pattern: Pattern;
   readonly blockSize: number;
   /** Reads in flight. */
@@ -54,6 +56,7 @@ export function parseJob(text: string | undefined): Job {
     path: stringAt(value, "path"),
     onto: stringAt(value, "onto"),
     direct: booleanAt(value, "direct"),
+    cold: booleanAt(value, "cold"),
     pattern: stringAt(value, "pattern") === "sequential" ? "sequential" : "random",
     blockSize: numberAt(value, "blockSize"),
     depth: numberAt(value, "depth"),

@@ -96,6 +96,7 @@ function steps(rows: readonly Row[], results: Results, round: number): Step[] {
 function jobFor(step: Step, round: number, options: Options, targets: Targets): Job {
   const { row } = step;
   return {
+    cold: false,
     ...row.job,
     path: targets.path(row.target),
     onto: row.onto === undefined ? "" : targets.path(row.onto),

@@ -1,32 +1,13 @@
-// The contestant bun-aio: `depth` loops, each awaiting one `readAt`. What a user would write.
+// The contestant bun-aio.
 
-import { allocBuffer, BufferPool, type Bytes, File } from "../../src/index.ts";
+import { File } from "../../src/index.ts";
 import type { Job, Sample } from "../job.ts";
-import { checkStamps } from "../stamps.ts";
-import { runChild, runLoops } from "./child.ts";
-import { Meter } from "./meter.ts";
-import { createOffsets } from "./offsets.ts";
+import { runChild } from "./child.ts";
+import { readRandomly } from "./loops.ts";
 
 async function measure(job: Job): Promise<Sample> {
   await using file = await File.open(job.path, { direct: job.direct });
-  const meter = new Meter(job);
-  const offsets = createOffsets(job);
-
-  const size = job.blockSize;
-  const pool = job.buffers === "pool" ? new BufferPool({ size, count: job.depth }) : undefined;
-
-  await runLoops(job.depth, async () => {
-    let buffer: Bytes;
-    if (pool !== undefined) buffer = await pool.acquire();
-    else buffer = job.buffers === "own" ? allocBuffer(size) : new Uint8Array(size);
-    let offset = 0;
-    while (meter.running) {
-      offset = offsets.next();
-      meter.count(await file.readAt(buffer, offset));
-    }
-    checkStamps(buffer, offset);
-  });
-  return meter.sample(file.ring.backend);
+  return await readRandomly(job, file);
 }
 
 await runChild(measure);

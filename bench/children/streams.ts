@@ -1,4 +1,4 @@
-// Reads a file that is not in the page cache through a web stream, once; an operation is a mebibyte.
+// Reads a file through a web stream, once; an operation is a mebibyte.
 // `buffers: "own"`: `file.readable()`; `"foreign"`: `Bun.file(path).stream()`.
 
 import { File } from "../../src/index.ts";
@@ -8,7 +8,8 @@ import { createProbe } from "./probes.ts";
 
 async function measure(job: Job): Promise<Sample> {
   await using file = await File.open(job.path);
-  await file.invalidateCache();
+  if (job.cold) await file.invalidateCache();
+  else await file.bytes();
   const stream: ReadableStream<Uint8Array> =
     job.buffers === "own" ? file.readable() : Bun.file(job.path).stream();
   const probe = createProbe(job);

@@ -144,6 +144,18 @@ export const bunAioTurn: Contestant = new ScriptContestant({
   change: { buffers: "foreign" },
 });
 
+/** A thread for each of two processors. */
+export const bunAioWorkers: Contestant = new ScriptContestant({
+  name: "bun-aio, two workers",
+  script: "bun_aio_workers.ts",
+});
+
+export const bunAioWorker: Contestant = new ScriptContestant({
+  name: "bun-aio, one worker",
+  script: "bun_aio_workers.ts",
+  change: { buffers: "foreign" },
+});
+
 export const fsPromises: Contestant = new ScriptContestant({
   name: "fs.promises",
   script: "fs_promises.ts",

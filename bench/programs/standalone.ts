@@ -17,6 +17,7 @@ type Measured = Pick<Job, "depth" | "warmUpSeconds" | "seconds" | "seed"> & Part
 
 export function jobOf(row: Row, targets: Targets, measured: Measured): Job {
   return {
+    cold: false,
     ...row.job,
     path: targets.path(row.target),
     onto: "",

@@ -24,17 +24,38 @@ function judgeBar(row: Row, bar: Bar, results: Results): Verdict[] {
     summarize(results.values(row, one, contestant))?.median;
 
   const own = median(bar.of);
-  const other = bar.against === undefined ? 1 : median(bar.against);
+  const other = bar.against === undefined ? 1 : best(row, namesOf(bar).map(median));
   const measured = own === undefined || other === undefined ? undefined : own / other;
   return [
     {
       row: row.name,
-      what: `${row.title}, ${bar.case}${bar.against === undefined ? "" : `, vs ${bar.against}`}`,
+      what: `${row.title}, ${bar.case}${ofText(bar)}${againstText(bar)}`,
       required: required(row, bar),
       measured: measured === undefined ? "-" : figure(row, bar, measured),
       verdict: verdict(bar, measured),
     },
   ];
+}
+
+function namesOf({ against = [] }: Bar): readonly string[] {
+  return typeof against === "string" ? [against] : against;
+}
+
+/** Of those that were measured. */
+function best(row: Row, medians: readonly (number | undefined)[]): number | undefined {
+  const known = medians.filter((median) => median !== undefined);
+  if (known.length === 0) return undefined;
+  return row.metric.higherIsBetter ? Math.max(...known) : Math.min(...known);
+}
+
+function ofText({ of }: Bar): string {
+  return of === "bun-aio" ? "" : `, ${of}`;
+}
+
+function againstText(bar: Bar): string {
+  const names = namesOf(bar);
+  if (names.length === 0) return "";
+  return names.length === 1 ? `, vs ${names[0]}` : `, vs the best of ${names.join("; ")}`;
 }
 
 function verdict(bar: Bar, measured: number | undefined): Verdict["verdict"] {

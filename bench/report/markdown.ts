@@ -2,6 +2,7 @@
 
 import type { Results } from "../results.ts";
 import type { Row } from "../rows/row.ts";
+import { headlinesTable } from "./headlines.ts";
 import { type RunFacts, warnings } from "./json.ts";
 import { machineLine } from "./machine.ts";
 import { barsTable, detailTable, matrixTable, type Table } from "./tables.ts";
@@ -31,13 +32,15 @@ export function markdown(rows: readonly Row[], results: Results, facts: RunFacts
   ].join("\n\n");
 }
 
-/** What was to be reached, alone. */
-export function barsMarkdown(rows: readonly Row[], results: Results): string {
-  return table(barsTable(rows, results));
+/** For README. */
+export function headlinesMarkdown(rows: readonly Row[], results: Results): string {
+  return table(headlinesTable(rows, results));
 }
 
 function table({ head, lines }: Table): string {
-  const rule = head.map((_, column) => (column === 0 ? "---" : "---:"));
+  const rule = head.map((name, column) =>
+    column === 0 || name === "which means" ? "---" : "---:",
+  );
   return [head, rule, ...lines]
     .map((cells) => `| ${cells.map(escapeCell).join(" | ")} |`)
     .join("\n");

@@ -2,7 +2,15 @@
 
 import { batches } from "./batches.ts";
 import { cachedRandom } from "./cached_random.ts";
-import { copyToFour, deviceCopy, fileCopy, flash, sparseCopy } from "./copies.ts";
+import {
+  copyToFour,
+  deviceCopy,
+  fileCopy,
+  flash,
+  longCommand,
+  shortCommand,
+  sparseCopy,
+} from "./copies.ts";
 import { eventLoopDelay } from "./event_loop_delay.ts";
 import { foreignViews } from "./foreign_views.ts";
 import { gatheredWrites } from "./gathered_writes.ts";
@@ -13,8 +21,10 @@ import type { Row } from "./row.ts";
 import { rssGrowthRow } from "./rss_growth.ts";
 import { deviceScan } from "./scans.ts";
 import { sequential } from "./sequential.ts";
-import { streams } from "./streams.ts";
+import { start } from "./start.ts";
+import { cachedStream, uncachedStream } from "./streams.ts";
 import { unalignedReads } from "./unaligned_reads.ts";
+import { cachedWorkers, loopWorkers } from "./workers.ts";
 import { zramRandom } from "./zram_random.ts";
 
 export const allRows: readonly Row[] = [
@@ -33,8 +43,14 @@ export const allRows: readonly Row[] = [
   deviceScan,
   sparseCopy,
   flash,
+  shortCommand,
+  longCommand,
   readsBesideCopy,
-  streams,
+  uncachedStream,
+  cachedStream,
   batches,
+  cachedWorkers,
+  loopWorkers,
+  start,
   rssGrowthRow,
 ];

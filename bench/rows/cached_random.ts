@@ -18,11 +18,9 @@ export const cachedRandom: Row = {
   },
   cases: throughputCases(),
   bars: [
-    { case: depthLabel(1), of: "bun-aio", against: "fs.promises", atLeast: 20 },
-    { case: depthLabel(32), of: "bun-aio", against: "fs.promises", atLeast: 1.8 },
-    { case: depthLabel(1), of: "bun-aio", against: "bare loop", atLeast: 0.85 },
-    { case: depthLabel(32), of: "bun-aio", against: "bare loop", atLeast: 0.9 },
-    { case: depthLabel(32), of: "bun-aio", against: "fio, batch = depth", atLeast: 1 },
+    { case: depthLabel(1), of: "bun-aio", against: "bare loop", atLeast: 0.88 },
+    { case: depthLabel(1), of: "bun-aio", against: "fs.readSync", atLeast: 0.88 },
+    { case: depthLabel(32), of: "bun-aio", against: "bare loop", atLeast: 0.75 },
   ],
   charted: true,
 };

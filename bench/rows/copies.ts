@@ -2,10 +2,10 @@
 // writes there at the depth that `copy` has by default. A copy reads and writes: it cannot be faster than
 // the slower of the two, and where both are the work of the same processors it cannot be as fast.
 
+import { bunAioFlash, zcatFlash } from "../contestants/command.ts";
 import { cp } from "../contestants/cp.ts";
 import { dd } from "../contestants/dd.ts";
 import { fioBatch, fioWrite } from "../contestants/fio.ts";
-import { bunAioFlash, zcatFlash } from "../contestants/flash.ts";
 import {
   bunAioCopies,
   bunAioCopy,
@@ -92,3 +92,27 @@ export const deviceCopy: Row = copies(
   "large",
   "largeScratch",
 );
+
+function commands(
+  name: string,
+  what: string,
+  target: TargetName,
+  onto: TargetName,
+  bar: number,
+): Row {
+  return {
+    name,
+    title: `the command copy: ${what} of a loop device to another, O_DIRECT`,
+    target,
+    onto,
+    metric: mebibytesPerSecond,
+    job: fileCopy.job,
+    cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioFlash, dd] }],
+    bars: [{ case: LABEL, of: "bun-aio copy", against: "dd", atLeast: bar }],
+    charted: false,
+  };
+}
+
+/** Its start counts. */
+export const shortCommand: Row = commands("command", "256 MiB", "filled", "scratch", 1);
+export const longCommand: Row = commands("command-long", "4 GiB", "large", "largeScratch", 1.5);

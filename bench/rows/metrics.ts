@@ -27,6 +27,13 @@ export const loopDelay: Metric = {
   format: (value) => `${value.toFixed(2)} ms`,
 };
 
+export const startTime: Metric = {
+  name: "time",
+  higherIsBetter: false,
+  of: (sample) => sample.seconds * 1000,
+  format: (value) => `${value.toFixed(1)} ms`,
+};
+
 export const readP99: Metric = {
   name: "time of a read p99",
   higherIsBetter: false,

@@ -25,8 +25,8 @@ export interface Case {
 export interface Bar {
   readonly case: string;
   readonly of: string;
-  /** The other contestant; the bar is then on the ratio of the medians. */
-  readonly against?: string | undefined;
+  /** The other contestant, or the best of several; the bar is then on the ratio of the medians. */
+  readonly against?: string | readonly string[] | undefined;
   readonly atLeast?: number | undefined;
   readonly below?: number | undefined;
 }
@@ -38,7 +38,8 @@ export interface Row {
   /** What is written to, if anything is. */
   readonly onto?: TargetName | undefined;
   readonly metric: Metric;
-  readonly job: Pick<Job, "direct" | "pattern" | "blockSize" | "probe" | "probeMilliseconds">;
+  readonly job: Pick<Job, "direct" | "pattern" | "blockSize" | "probe" | "probeMilliseconds"> &
+    Partial<Pick<Job, "cold">>;
   readonly cases: readonly Case[];
   readonly bars: readonly Bar[];
   /** Has a panel in the SVG chart. */

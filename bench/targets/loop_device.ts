@@ -2,7 +2,7 @@
 // kernel thread that reads the image from the page cache: the disk below has no say, which makes
 // the figures repeatable.
 
-import { access, type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
+import { access, type FileHandle, mkdtemp, open, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -24,6 +24,10 @@ export async function createMemoryDevice(
     () => MEMORY,
     () => tmpdir(),
   );
+  const { bavail, bsize } = await statfs(parent);
+  if (bavail * bsize < 2 * size) {
+    throw new Unavailable(`${parent} has no room for twice ${size / 2 ** 30} GiB`);
+  }
   const folder = await mkdtemp(join(parent, "bun-aio-bench-"));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {

@@ -14,6 +14,8 @@ export type TargetName =
   /** Four of them; their paths are separated by commas. */
   | "scratches"
   | "zram"
+  /** A loop device over memory, filled. */
+  | "filled"
   | "large"
   | "largeScratch"
   /** Mostly a hole; with as much data as `file` has. */
@@ -24,7 +26,7 @@ export type TargetName =
   | "fresh";
 
 /** The large ones, for what is over too soon otherwise. */
-const TIMES_LARGER = 4;
+const TIMES_LARGER = 16;
 const TIMES_SPARSE = 64;
 
 export class Targets implements AsyncDisposable {
@@ -82,7 +84,8 @@ export class Targets implements AsyncDisposable {
     else if (name === "scratch" || name === "largeScratch")
       this.#made.set(name, await createMemoryDevice(bytes));
     else if (name === "scratches") this.#made.set(name, await createScratches(4, bytes));
-    else if (name === "large") this.#made.set(name, await createMemoryDevice(bytes, fill));
+    else if (name === "large" || name === "filled")
+      this.#made.set(name, await createMemoryDevice(bytes, fill));
     else if (name === "sparse") this.#made.set(name, await createSparseFile(bytes));
     else if (name === "compressed") this.#made.set(name, await createCompressedFile(bytes));
     else if (name === "fresh") this.#made.set(name, await createFolder("copy"));

@@ -1,4 +1,4 @@
-// A compressed image onto a device, unpacked on the way and synced, by whole commands.
+// Whole commands, from their start to their end: an image onto a device, unpacked on the way if need be, and synced.
 
 import { join } from "node:path";
 
@@ -8,7 +8,7 @@ import { run } from "./process.ts";
 
 const MAIN = join(import.meta.dirname, "..", "..", "src", "cli", "main.ts");
 
-class Flash implements Contestant {
+class Command implements Contestant {
   readonly name: string;
   readonly #program: string;
   readonly #command: (job: Job) => string[];
@@ -37,11 +37,11 @@ class Flash implements Contestant {
   }
 }
 
-export const bunAioFlash: Contestant = new Flash("bun-aio copy", process.execPath, (job) => [
+export const bunAioFlash: Contestant = new Command("bun-aio copy", process.execPath, (job) => [
   ...[process.execPath, MAIN, "copy", job.path, job.onto, "--yes", "--quiet"],
 ]);
 
-export const zcatFlash: Contestant = new Flash("zcat | dd", "zcat", ({ path, onto }) => [
+export const zcatFlash: Contestant = new Command("zcat | dd", "zcat", ({ path, onto }) => [
   ...["sh", "-c", 'zcat "$0" | dd of="$1" bs=1M iflag=fullblock oflag=direct conv=fsync,notrunc'],
   ...[path, onto],
 ]);

@@ -1,0 +1,2 @@
+// A script that does nothing: what Bun itself takes to start.
+export {};

@@ -1,0 +1,2 @@
+// A script that only imports bun-aio.
+import "../../src/index.ts";
