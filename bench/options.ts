@@ -28,7 +28,7 @@ export const help: string = `usage: bun bench/main.ts [options]
 
 Measures bun-aio beside node:fs/promises, fs.readSync, a bare Zig loop over io_uring, and fio.
 Every contestant runs in a process of its own, the rounds are interleaved, and the tables show
-medians. Takes about 12 minutes as it is; root is needed for the loop and zram rows.
+medians. Takes about 20 minutes as it is; root is needed for the loop and zram rows.
 
   --rounds N        rounds of the whole programme; the medians are over these (default 5; odd is best)
   --seconds S       length of each measured interval (default 1)
