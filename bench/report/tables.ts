@@ -54,7 +54,7 @@ export function detailTable(row: Row, results: Results): Table {
       "contestant",
       row.metric.name,
       "min - max",
-      "bun-aio / it",
+      "bun-aio / contestant",
       "CPU us/read",
       "loop delay p99",
       "RSS MiB",
