@@ -69,7 +69,7 @@ describe("in a terminal", () => {
       [["copy", source, target, "--yes", "--verify"], "copied 4.77 MiB (5,000,000 bytes) in"],
       [["copy", source, "/dev/no/such"], "there is no device /dev/no/such A file made there would"],
       [["bench", source, "--seconds", "0.2"], "randread"],
-      [["copy", "--help"], "copy files, images and disks: a dd that looks before it writes"],
+      [["copy", "--help"], "copy files, images and disks: a dd that checks before it writes"],
       [["info"], "backend"],
     ] as const) {
       await using session = new Session([...args], {}, [], 40);
