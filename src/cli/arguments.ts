@@ -85,7 +85,7 @@ export class Arguments {
   integer(name: string, min: number, max: number): number | undefined {
     const value = this.number(name, min, max);
     if (value === undefined || Number.isInteger(value)) return value;
-    throw usage(`--${name}: "${value}" is no whole number`);
+    throw usage(`--${name}: "${value}" is not a whole number`);
   }
 
   number(name: string, min: number, max: number): number | undefined {
@@ -93,7 +93,7 @@ export class Arguments {
     if (text === undefined) return undefined;
     const value = text.trim() === "" ? Number.NaN : Number(text);
     if (value >= min && value <= max) return value;
-    throw usage(`--${name}: "${text}" is no number from ${min} to ${max}`);
+    throw usage(`--${name}: "${text}" is not a number from ${min} to ${max}`);
   }
 
   /** Exactly these operands, named as in the usage line; the last `optional` may be missing. */
@@ -104,8 +104,7 @@ export class Arguments {
     const extra = given.slice(names.length);
     if (extra.length > 0) throw usage(`unexpected argument "${extra[0]}"`, this.#seeHelp());
     const empty = names[given.indexOf("")];
-    if (empty !== undefined)
-      throw usage(`${empty} is empty`, "Is a variable of the shell not set?");
+    if (empty !== undefined) throw usage(`${empty} is empty`, "Is a shell variable unset?");
     return given;
   }
 
@@ -147,7 +146,7 @@ export class Arguments {
 export function startsOf(args: Arguments): { readonly skip: number; readonly seek: number } {
   const from = args.size("from");
   if (from !== undefined && (args.text("skip") ?? args.text("seek")) !== undefined) {
-    throw usage("--from is --skip and --seek at once", "Give --from, or the other two");
+    throw usage("--from sets both --skip and --seek", "Give either --from or the other two");
   }
   return { skip: from ?? args.size("skip") ?? 0, seek: from ?? args.size("seek") ?? 0 };
 }

@@ -72,7 +72,7 @@ function readJob(args: Arguments) {
   const bs = args.size("bs", 1) ?? (mode.startsWith("rand") ? 4096 : 2 ** 20);
   const depth = args.integer("depth", 1, 1024) ?? 32;
   if (bs > BS_MAX || bs * depth > MEMORY_BYTES_MAX) {
-    throw usage(`--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
+    throw usage(`--bs times --depth takes too much memory: ${formatSize(bs * depth)}`);
   }
   const size = args.size("size", 1);
   if (size !== undefined && size < bs) throw usage("--size is smaller than --bs");
@@ -107,9 +107,9 @@ async function refuseOdd(svg: string, path: string): Promise<void> {
   const [there, measured] = await Promise.all([statOf(svg), statOf(path)]);
   const same = there !== undefined && there.dev === measured?.dev && there.ino === measured.ino;
   if (same || absolute(svg) === absolute(path))
-    throw usage(`--svg: ${printable(svg)} is PATH itself`);
+    throw usage(`--svg: ${printable(svg)} is the same file as PATH`);
   if (there !== undefined && !there.isFile())
-    throw usage(`--svg: ${printable(svg)} is no regular file`);
+    throw usage(`--svg: ${printable(svg)} is not a regular file`);
   try {
     await access(pathOf(there === undefined ? folderOf(svg) : svg), constants.W_OK);
   } catch (error) {
@@ -142,7 +142,7 @@ class Scratch implements Disposable {
     const scratch = new Scratch(job.path);
     try {
       const name = printable(job.path);
-      if (!job.quiet) say(`making ${name} with ${formatSize(size)}; it is removed again`);
+      if (!job.quiet) say(`creating ${name} (${formatSize(size)}); it is removed afterwards`);
       const buffer = randomBuffer(2 ** 20);
       for (let at = 0; at < size && !signal.aborted; at += buffer.byteLength) {
         await file.writeAt(buffer.subarray(0, Math.min(buffer.byteLength, size - at)), at);
@@ -185,7 +185,7 @@ async function measure(job: Job, place: Place, interrupts: Interrupts): Promise<
   }
   const unit = file.alignment.length;
   if (job.bs % unit !== 0) {
-    throw usage(`--bs ${job.bs} is no multiple of ${unit}, which ${printable(job.path)} asks for`);
+    throw usage(`--bs ${job.bs} is not a multiple of ${unit}, as ${printable(job.path)} requires`);
   }
   if (!writes(job)) await file.invalidateCache().catch(() => {});
   const counts = await drive(job, file, region, interrupts.signal);

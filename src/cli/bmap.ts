@@ -33,14 +33,14 @@ export async function blockMapFor(job: Job, { end }: Source): Promise<BlockMap |
   if (end !== undefined && end !== map.size) {
     throw unfit(
       path,
-      `is of an image of ${map.size} bytes, and ${printable(job.source)} has ${end}`,
+      `describes an image of ${map.size} bytes, but ${printable(job.source)} has ${end}`,
     );
   }
   refuseCut(job, map);
   if (!job.quiet) {
     const mapped = map.ranges.reduce((sum, { length }) => sum + length, 0);
     const shares = `${formatSize(mapped)} of ${formatSize(map.size)}`;
-    say(`${printable(path)} says what is copied: ${shares}; --no-bmap copies everything`);
+    say(`copying the ranges in ${printable(path)}: ${shares}; --no-bmap copies everything`);
   }
   return map;
 }
@@ -85,14 +85,14 @@ function unfit(path: string, why: string): Stop {
 function parseBlockMap(text: string, name: string): Omit<BlockMap, "path"> {
   const xml = text.replace(/<!--.*?-->/gs, "");
   const version = /<bmap\s[^>]*version="(\d+)\.(\d+)"/.exec(xml);
-  if (version === null) throw new Stop(Exit.failed, `${name} is no block map`);
+  if (version === null) throw new Stop(Exit.failed, `${name} is not a block map`);
   if (version[1] !== "2" || fieldOf(xml, "ChecksumType", name) !== "sha256") {
-    throw unfit(name, "is of another format than bmap 2.0 with SHA-256");
+    throw unfit(name, "does not have the format bmap 2.0 with SHA-256");
   }
   const sum = fieldOf(xml, "BmapFileChecksum", name);
   const bytes = text.replace(sum, "0".repeat(sum.length));
   if (new Bun.CryptoHasher("sha256").update(bytes).digest("hex") !== sum.toLowerCase()) {
-    throw unfit(name, "is damaged: it has another checksum than it says");
+    throw unfit(name, "is damaged: its checksum does not match");
   }
   const number = (field: string): number => Number(fieldOf(xml, field, name));
   const [size, block, blocks] = [number("ImageSize"), number("BlockSize"), number("BlocksCount")];
@@ -103,7 +103,7 @@ function parseBlockMap(text: string, name: string): Omit<BlockMap, "path"> {
   )) {
     const [first = Number.NaN, last = first] = content.split("-").map(Number);
     if (!(first >= next && last >= first && last < blocks)) {
-      throw unfit(name, `has a wrong range: ${content.trim()}`);
+      throw unfit(name, `has an invalid range: ${content.trim()}`);
     }
     next = last + 1;
     const offset = first * block;
@@ -112,7 +112,7 @@ function parseBlockMap(text: string, name: string): Omit<BlockMap, "path"> {
   }
   const mapped = ranges.reduce((sum, { length }) => sum + Math.ceil(length / block), 0);
   if (mapped !== number("MappedBlocksCount") || blocks !== Math.ceil(size / block)) {
-    throw unfit(name, "has other ranges than it says");
+    throw unfit(name, "has ranges that do not match its block counts");
   }
   return { size, ranges };
 }

@@ -40,7 +40,7 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
   const map = await blockMapFor(job, source);
   if (map !== undefined) source.end = map.size;
   if (map !== undefined && hasEarlierPart(job)) {
-    throw usage("--verify-from and --bmap exclude each other");
+    throw usage("--verify-from and --bmap cannot be used together");
   }
   const rescue = job.map === undefined ? undefined : await RescueFile.open(job.map);
   for (const place of places) {
@@ -60,17 +60,17 @@ export async function copyCommand(argv: readonly string[]): Promise<number> {
 
 /** A target that may be overwritten, and is none of those before it. */
 async function examined(job: Job, path: string, before: readonly Place[]): Promise<Place> {
-  if (path === "-") throw usage("DST must be a file or a device", "Use cat to write a pipe");
+  if (path === "-") throw usage("DST must be a file or a device", "Use cat to write to a pipe");
   const place = await look(path, "target");
   if (job.targets.length > 1 && place.kind === "other") {
     throw usage(
-      `${printable(path)} is neither a file nor a disk, which each of several DST must be`,
+      `${printable(path)} is neither a file nor a disk; with several DST, each must be one`,
     );
   }
   for (const other of before) {
     const isSame = place.identity === "" ? absolute(other.path) === absolute(path) : undefined;
     if (isSame ?? other.identity === place.identity) {
-      throw refused(`${printable(path)} is ${printable(other.path)} itself`);
+      throw refused(`${printable(path)} and ${printable(other.path)} are the same file or disk`);
     }
     await refuseShared(other, place);
   }
@@ -127,7 +127,7 @@ function sayRecognised(
 ): void {
   const isKept = packing === undefined || job.raw || job.rescue;
   if (!isKept && !job.quiet) {
-    say(`${printable(job.source)} is unpacked (${packing}); --raw copies it as it is`);
+    say(`unpacking ${printable(job.source)} (${packing}); --raw copies it as it is`);
   }
   // Not silenced by --quiet: the disk would be unusable, though the copy succeeds. For a file it may be intended.
   const isOntoDisk = targets.some(({ kind }) => kind === "disk");
@@ -145,11 +145,13 @@ async function refuseImpossible(
   const origin = source.place;
   const name = printable(place.path);
   if (hasEarlierPart(job) && !source.isRereadable) {
-    throw usage(`--verify-from reads SRC again, which ${printable(source.path)} cannot`);
+    throw usage(
+      `--verify-from reads SRC again, but ${printable(source.path)} can be read only once`,
+    );
   }
   const isSame = origin !== undefined && origin.identity === place.identity;
   if (isSame && (source.unpacking !== undefined || source.start + job.skip === job.seek)) {
-    throw refused(`${name} is ${printable(source.path)} itself`);
+    throw refused(`${printable(source.path)} and ${name} are the same file or disk`);
   }
   refuseBeyond(source, job.skip, job.length ?? 0);
   const bytes = knownLength(job, source);
@@ -161,7 +163,8 @@ async function refuseImpossible(
       await fittingLength(job, source, room, interrupts),
     );
   }
-  if (job.verify && place.kind === "other") throw usage(`${name} cannot be read back`);
+  if (job.verify && place.kind === "other")
+    throw usage(`${name} cannot be read back: leave out --verify`);
 }
 
 /** What to do where only zeroes do not fit. */
@@ -179,7 +182,7 @@ async function fittingLength(
   } catch (error) {
     throw signal.aborted ? new Stop(code, "stopped; nothing was written") : error;
   }
-  return `Behind that are only zeroes: with --length ${room} all else is copied`;
+  return `Only zeroes do not fit: --length ${room} copies everything else`;
 }
 
 const IF_SURE = "Pass --yes if you are sure";
@@ -206,8 +209,9 @@ async function confirm(
     say(`  bytes  ${extentText(job, from, first.place)}`);
   }
   if (job.yes) return;
-  if (job.source === "-") throw refused("standard input is SRC, so it cannot answer", IF_SURE);
-  if (!canAsk()) throw refused("there is no terminal to ask at", IF_SURE);
+  if (job.source === "-")
+    throw refused("cannot ask for confirmation: standard input is SRC", IF_SURE);
+  if (!canAsk()) throw refused("cannot ask for confirmation: there is no terminal", IF_SURE);
   using _silence = interrupts.silence();
   const answer = await ask('Overwrite it? Type "yes" to go on: ', interrupts.signal);
   if (interrupts.signal.aborted) throw new Stop(interrupts.code, "stopped; nothing was written");

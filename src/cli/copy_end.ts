@@ -61,7 +61,7 @@ export async function endEarly(
   if (job.json) print(JSON.stringify({ ...resultJson(copying, result), error: error.code }));
   const name = copying.name === undefined ? "" : `${copying.name}: `;
   if (stopped) say(name + stoppedText(ended));
-  else if (mismatch !== undefined) complain(mismatch, "What was written of it is on the target");
+  else if (mismatch !== undefined) complain(mismatch, "The target keeps what was written so far");
   else complainOf(error, name);
   const lost = await lostName(place.path, target);
   if (lost === undefined) sayHowToGoOn(ended);
@@ -78,7 +78,7 @@ function mismatchOf(
 ): string | undefined {
   if (code !== "ERR_VERIFY" || map === undefined) return undefined;
   const range = `bytes ${grouped(Number(offset))} to ${grouped(Number(offset) + (length ?? 0))}`;
-  return `${printable(source.path)} is damaged, or not what ${printable(map.path)} was made of: ${range}`;
+  return `${printable(source.path)} is damaged, or not the image that ${printable(map.path)} describes: ${range}`;
 }
 
 /** Syncs what was written before the end, so that the copy can be resumed. */
@@ -98,7 +98,7 @@ async function settle(
     if (written) await cutRest(copying, result);
     return { ...ended, isSynced: true };
   }
-  say("what was written is being synced");
+  say("syncing what was written");
   try {
     await target.syncAll();
     if (written) await cutRest(copying, result);
@@ -116,9 +116,9 @@ export function resultOf(error: unknown): CopyResult | undefined {
 function stoppedText(ended: Ended): string {
   if (!isWritten(ended)) return `stopped after ${formatExactSize(ended.done)}`;
   const { phase, isSynced, done, job } = ended;
-  if (phase === "verify") return `stopped while verifying; ${formatExactSize(done)} were copied`;
+  if (phase === "verify") return `stopped while verifying; copied ${formatExactSize(done)}`;
   const looks = job.verify || job.hash || !isSynced;
-  return `stopped when all was copied${looks ? "" : " and synced: nothing is left to do"}`;
+  return `stopped after everything was copied${looks ? "" : " and synced: nothing is left to do"}`;
 }
 
 function sayHowToGoOn(ended: Ended): void {

@@ -76,15 +76,15 @@ export function hasEarlierPart(job: Job): boolean {
 function refuseStart(job: Job): void {
   const { start, skip, seek } = job;
   if (!job.verify && !job.hash) {
-    throw usage("--verify-from is for --verify and --hash", "Add one of them");
+    throw usage("--verify-from needs --verify or --hash", "Add one of them");
   }
   if (job.targets.length > 1)
-    throw usage("--verify-from is for one DST", "Go on with each by itself");
+    throw usage("--verify-from works with only one DST", "Resume each DST by itself");
   if (start > skip) throw usage("--verify-from must not be after the start of the copy");
   if (skip - start > seek) throw usage("--verify-from is before the start of DST");
   if (job.source === "-" || job.rescue) {
     throw usage(
-      `--verify-from reads SRC again, which ${job.rescue ? "--rescue" : "standard input"} cannot`,
+      `--verify-from reads SRC again, which ${job.rescue ? "--rescue" : "standard input"} does not allow`,
       "Copy it again from its beginning",
     );
   }
@@ -92,16 +92,16 @@ function refuseStart(job: Job): void {
 
 function refuseBmap({ noBmap, raw, rescue }: Job): void {
   if (noBmap) throw usage("--bmap and --no-bmap contradict each other");
-  if (rescue) throw usage("--rescue saves what it can of everything: leave out --bmap");
-  if (raw) throw usage("--bmap is of the unpacked image: leave out --raw");
+  if (rescue) throw usage("--rescue copies everything that can be read: leave out --bmap");
+  if (raw) throw usage("--bmap describes the unpacked image: leave out --raw");
 }
 
 function refuseMap({ rescue, hash, source, targets }: Job): void {
-  if (!rescue) throw usage("--map and --retries are for --rescue", "Add it");
-  const why = "--map and --retries read in another order than SRC has";
-  if (hash) throw usage(`${why}: leave out --hash`, "sha256sum DST does the same afterwards");
+  if (!rescue) throw usage("--map and --retries need --rescue", "Add --rescue");
+  const why = "--map and --retries do not read SRC in order";
+  if (hash) throw usage(`${why}: leave out --hash`, "Run sha256sum DST afterwards instead");
   if (source === "-") throw usage(`${why}: standard input cannot be SRC`);
-  if (targets.length > 1) throw usage("--map and --retries are for one DST");
+  if (targets.length > 1) throw usage("--map and --retries work with only one DST");
 }
 
 function optionWords(args: Arguments): string[] {
@@ -117,8 +117,8 @@ function operands(args: Arguments): string[] {
   const foreign = args.positionals.find((word) => /^(if|of|bs|count|skip|seek|conv)=/.test(word));
   if (foreign !== undefined) {
     throw usage(
-      `"${foreign}" is the language of dd`,
-      "Here it is: bun-aio copy SRC DST --bs SIZE --skip SIZE --seek SIZE --length SIZE",
+      `"${foreign}" is dd syntax`,
+      "Use: bun-aio copy SRC DST --bs SIZE --skip SIZE --seek SIZE --length SIZE",
     );
   }
   return args.operands(["SRC", "DST", ...args.positionals.slice(2).map(() => "DST")]);

@@ -54,9 +54,7 @@ export function report(copying: Running, result: CopyResult, lost: string | unde
   const readBack = map === undefined ? verified.end - verified.start : total;
   const parts = [
     `copied ${formatExactSize(total)} in ${pace(total, stage.copyMs)}`,
-    ...(result.bytesSkipped > 0
-      ? [`${formatSize(result.bytesSkipped)} of it zeroes left out`]
-      : []),
+    ...(result.bytesSkipped > 0 ? [`${formatSize(result.bytesSkipped)} of zeroes left out`] : []),
     ...(result.verified
       ? [
           `read back in ${pace(readBack, stage.verifyMs)}`,
@@ -66,7 +64,7 @@ export function report(copying: Running, result: CopyResult, lost: string | unde
   ];
   const left = rescue?.bytesLeft ?? 0;
   if (left > 0)
-    warn(`${formatExactSize(left)} are not rescued; ${printable(rescue?.path ?? "")} says which`);
+    warn(`not rescued: ${formatExactSize(left)}, listed in ${printable(rescue?.path ?? "")}`);
   say((name === undefined ? "" : `${name}: `) + parts.join(", "));
 }
 

@@ -69,7 +69,7 @@ export class Download {
     await answer.body?.cancel();
     throw new Stop(
       Exit.failed,
-      `${printable(this.#url)}: the server does not send parts, which a zip archive needs`,
+      `${printable(this.#url)}: the server does not support range requests, which a zip archive needs`,
       "Download it first",
     );
   }
@@ -87,7 +87,7 @@ export class Download {
           yield part;
         }
         if (at >= end || end === Infinity) return;
-        throw new Error("the answer ended early");
+        throw new Error("the response ended early");
       } catch (error) {
         if (this.#stop.aborted || error instanceof Stop) throw error;
         if (++failures > FAILURES_MAX) throw lost(this.#url, at, error);
@@ -129,8 +129,8 @@ export class Download {
   #changed(at: number): Stop {
     return new Stop(
       Exit.failed,
-      `${printable(this.#url)} was lost after ${formatSize(at)}, and cannot be gone on with: ` +
-        "the server sends another version, or does not tell versions apart",
+      `${printable(this.#url)} was lost after ${formatSize(at)} and cannot be resumed: ` +
+        "the server has another version of the file, or does not identify versions",
     );
   }
 }
@@ -172,7 +172,10 @@ async function* from(at: number, answer: Response): AsyncGenerator<Bytes> {
 /** Rejects when a server is silent for too long. */
 async function inTime<T>(answer: Promise<T>): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error("the server is silent")), SILENCE_MS);
+  const timer = setTimeout(
+    () => reject(new Error(`the server sent nothing for ${SILENCE_MS / 1000} s`)),
+    SILENCE_MS,
+  );
   try {
     return await Promise.race([answer, promise]);
   } finally {

@@ -30,10 +30,9 @@ export function wordsOf(error: IoError): Words {
 function openHint({ code, hint }: IoError): string | undefined {
   switch (code) {
     case "ENOENT":
-      if (hint?.includes("U+FFFD") === true)
-        return "Names that are not UTF-8 can be given on Linux";
+      if (hint?.includes("U+FFFD") === true) return "Names that are not UTF-8 work only on Linux";
       return hint?.includes("no such device") === true
-        ? "There is no such device; bun-aio info shows those there are"
+        ? "There is no such device; bun-aio info lists the devices"
         : undefined;
     case "EINVAL":
       return "This file system may have no direct I/O: leave out --direct";
@@ -47,10 +46,10 @@ function openHint({ code, hint }: IoError): string | undefined {
 }
 
 function otherHint({ code }: IoError): string | undefined {
-  if (code === "EINVAL") return "With --direct the system wants whole sectors: leave it out";
+  if (code === "EINVAL") return "--direct needs whole sectors: leave it out";
   if (code === "EBADF") return undefined;
   if (code === "ERR_OUTCOME_UNKNOWN")
-    return "What was being written may still be, at any later time";
+    return "The data in flight may still be written at any later time";
   return undefined;
 }
 
@@ -60,7 +59,7 @@ export async function withoutPositions(path: string, role: Role): Promise<Stop> 
   const kind = found?.isFIFO() ? "a pipe" : found?.isSocket() ? "a socket" : "a stream of bytes";
   const text = `${printable(path)} is ${kind}: it has no positions`;
   if (role === "either" || found?.isSocket() === true) {
-    return new Stop(Exit.failed, text, "Only files and disks have");
+    return new Stop(Exit.failed, text, "Only files and disks have positions");
   }
   const word = quoted(path);
   const way =

@@ -110,7 +110,7 @@ async function devicesIfTold(): Promise<BlockDeviceInfo[] | undefined> {
 }
 
 function shownDevices(devices: readonly BlockDeviceInfo[] | undefined): string {
-  if (devices === undefined) return "block devices: not known";
+  if (devices === undefined) return "block devices: unknown";
   if (devices.length === 0) return "no block devices";
   const head = ["DEVICE", "SIZE", "SECTOR", "TYPE", "MODEL OR FILE", "MOUNTED AT"].map(bold);
   const rows = [head];
@@ -193,7 +193,7 @@ function shownPath(about: PathInfo): string {
     ["path", printable(nameOf(about))],
     ["kind", [about.kind, ...(device === null ? [] : traitsOf(device))].join(", ")],
     ["size", formatExactSize(about.size)],
-    ["contents", about.contents ?? "nothing that can be read"],
+    ["contents", about.contents ?? "empty or unreadable"],
     [
       "direct I/O",
       unit === null
@@ -207,9 +207,9 @@ function shownPath(about: PathInfo): string {
 }
 
 function geometryRows(geometry: Geometry): string[][] {
-  const size = (bytes: number | null): string => (bytes === null ? "not told" : formatSize(bytes));
+  const size = (bytes: number | null): string => (bytes === null ? "unknown" : formatSize(bytes));
   const flag = (value: boolean | null): string =>
-    value === null ? "not told" : value ? "yes" : "no";
+    value === null ? "unknown" : value ? "yes" : "no";
   return [
     ["logical sector", size(geometry.logicalSectorSize)],
     ["physical sector", size(geometry.physicalSectorSize)],

@@ -20,6 +20,6 @@ export async function lostName(path: string, file: File): Promise<string | undef
   const name = printable(path);
   const became =
     named === undefined ? `${name} was removed` : `${name} was replaced by another file`;
-  if (written.nlink === 0n) return `${became} while it was written: what was written is in no file`;
-  return `${became} while it was written: what was written is in a file of another name`;
+  if (written.nlink === 0n) return `${became} while it was written: the written data is lost`;
+  return `${became} while it was written: the written data is in a file with another name`;
 }

@@ -179,7 +179,7 @@ async function refuseUnmade(path: string): Promise<void> {
   if (await isDeviceFolder(name)) {
     throw refused(
       `there is no device ${printable(path)}`,
-      "A file made there would be in memory, not on a disk. See bun-aio info for the devices",
+      "A file created there would be in memory, not on a disk; bun-aio info lists the devices",
     );
   }
   const link = await readlink(pathOf(path), { encoding: "buffer" }).catch(() => undefined);
@@ -209,7 +209,7 @@ export async function warnOfWriters(source: Place): Promise<void> {
   const ask = askOn(proactorOf(Ring.default()));
   for (const writer of await writersOf(SYSTEM_PATHS, source.identity, ask)) {
     const name = printable(source.path);
-    warn(`${name} ${printable(writer)}: what is read may be of different moments`);
+    warn(`${name} ${printable(writer)}: its data may change while it is read`);
   }
 }
 
@@ -224,9 +224,10 @@ function refuseInUse(device: BlockDeviceInfo, unmount: boolean): void {
       throw refused(`${part.path} is mounted at ${place}`, hint);
     }
     const [holder] = part.holders;
-    if (holder !== undefined) throw refused(`${part.path} is held by ${holder}, built on it`);
+    if (holder !== undefined)
+      throw refused(`${part.path} is held by ${holder}, which is built on it`);
     if (part.system) {
-      throw refused(`the running system lives on ${part.path}`, "It may be its swap space");
+      throw refused(`the running system uses ${part.path}`, "It may be swap space");
     }
   }
 }
@@ -246,7 +247,7 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
   const keys = await overlappingKeys(SYSTEM_PATHS, target.identity);
   if (!(await usesHere(source)).loops.some(({ key }) => keys.has(key))) return;
   const name = printable(source.path);
-  throw refused(`${printable(target.path)} is ${name} itself, attached as a loop device`);
+  throw refused(`${printable(target.path)} is ${name}, attached as a loop device`);
 }
 
 /** Refuses a range that begins or ends past the end, where the size is known. */
@@ -256,7 +257,7 @@ export function refuseBeyond(
   length: number,
 ): void {
   if (end === undefined || end === 0 || start + length <= end) return;
-  const range = length === 0 ? `begin at ${start}` : `take ${length} bytes from ${start} on`;
+  const range = length === 0 ? `begin at ${start}` : `read ${length} bytes from ${start}`;
   throw usage(`${printable(path)} has only ${formatExactSize(end)}: cannot ${range}`);
 }
 

@@ -26,8 +26,9 @@ export class RescueFile {
     try {
       return new RescueFile(path, RescueMap.parse(text));
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      throw new Stop(Exit.failed, `${printable(path)} is no map file of ddrescue: ${why}`);
+      const words = error instanceof Error ? error.message : String(error);
+      const why = words.replace(/^"text" is not a ddrescue map file: /, "");
+      throw new Stop(Exit.failed, `${printable(path)} is not a ddrescue map file: ${why}`);
     }
   }
 
@@ -43,8 +44,8 @@ export class RescueFile {
   refuseWithout(target: Place): void {
     if (target.kind !== "missing" || [...this.map.ranges("+")].length === 0) return;
     throw refused(
-      `${printable(this.path)} says what ${printable(target.path)} has, which does not exist`,
-      "Name the file that was rescued to, or another map",
+      `${printable(this.path)} records data rescued to ${printable(target.path)}, which does not exist`,
+      "Name the target of the earlier rescue, or another map",
     );
   }
 

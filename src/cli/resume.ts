@@ -50,7 +50,7 @@ export function isWritten({ phase, done, total, code, place, job }: Ended): bool
 export function wayOn(ended: Ended): WayOn | undefined {
   const { job, code, place } = ended;
   const wantsLook = job.verify || job.hash;
-  if (job.map !== undefined) return again(ended, "To go on with what is left:");
+  if (job.map !== undefined) return again(ended, "To continue with the rest:");
   if (isWritten(ended)) {
     // A failed sync covers everything that was written, and fails only once.
     if (!ended.isSynced) return again(ended, "To copy it again:");
@@ -66,7 +66,7 @@ export function wayOn(ended: Ended): WayOn | undefined {
   const page = start + begun - (begun % PAGE_BYTES);
   // The checksum of a range is of the whole of it.
   const skip = ended.map?.ranges.find((range) => isWithin(page, range))?.offset ?? page;
-  if (skip <= start) return again(ended, "To begin again:");
+  if (skip <= start) return again(ended, "To start over:");
   if (!ended.isSynced) return again(ended, "To copy it again:");
   if (wantsLook && (job.rescue || !isReadable(ended)))
     return again(ended, "To copy it again, and verify all of it:");
@@ -101,7 +101,7 @@ function rest(ended: Ended, skip: number): WayOn {
   const { job } = ended;
   const moved = skip - job.skip;
   const length = job.length === undefined ? undefined : job.length - moved;
-  return copying(ended, "To go on from there:", { skip, seek: job.seek + moved, length });
+  return copying(ended, "To continue from there:", { skip, seek: job.seek + moved, length });
 }
 
 function copying(ended: Ended, title: string, where: Where): WayOn {
@@ -116,13 +116,12 @@ function copying(ended: Ended, title: string, where: Where): WayOn {
   const notes: string[] = [];
   const isInput = job.source === "-";
   if (!source.isRereadable) {
-    notes.push(`with the same ${isInput ? "standard input" : "SRC"} from its beginning`);
+    notes.push(`Give it the same ${isInput ? "standard input" : "SRC"} from its beginning.`);
   }
   // Standard input cannot answer the question. The target held nothing to ask about, only what this copy has
   // written.
   if (isInput && !job.yes) words.push("--yes");
-  else if (!job.yes)
-    notes.push("It asks before it writes over what is there, unless --yes is given.");
+  else if (!job.yes) notes.push("It asks before it overwrites anything, unless --yes is given.");
   return { title, command: commandOf(started, words), notes };
 }
 

@@ -43,7 +43,7 @@ export async function scanCommand(argv: readonly string[]): Promise<number> {
 async function refuseMap(map: string, yes: boolean): Promise<void> {
   const found = await stat(pathOf(map)).catch(() => undefined);
   if (found !== undefined && !yes) {
-    throw refused(`--map: ${printable(map)} is there already`, "Pass --yes to replace it");
+    throw refused(`--map: ${printable(map)} already exists`, "Pass --yes to replace it");
   }
   await access(pathOf(found === undefined ? folderOf(map) : map), constants.W_OK).catch((error) => {
     throw usage(`--map: ${error.message}`);

@@ -107,7 +107,7 @@ for (const name of ignoredByShell()) {
   process.on(name, () => {});
 }
 
-let tell = (): string => "nothing has been moved yet";
+let tell = (): string => "no progress yet";
 
 /** Sets the text that reports the progress. */
 export function tellProgressWith(words: () => string): void {

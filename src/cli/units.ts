@@ -15,7 +15,7 @@ export function parseSize(option: string, text: string): number {
   // "4iB" has no prefix for the i.
   if (match === null || (prefix === "" && suffix.toLowerCase() === "ib")) {
     throw usage(
-      `${option}: "${text}" is no size`,
+      `${option}: "${text}" is not a size`,
       "Sizes look like 4096, 4k, 64KiB, 1M, 1.5G (powers of 1024) or 1MB (powers of 1000)",
     );
   }
@@ -23,7 +23,7 @@ export function parseSize(option: string, text: string): number {
   const exponent = prefix === "" ? 0 : PREFIXES.indexOf(prefix.toLowerCase()) + 1;
   const bytes = Number(digits) * base ** exponent;
   if (Number.isSafeInteger(bytes)) return bytes;
-  const why = Number.isInteger(bytes) ? "is too large" : "is no whole number of bytes";
+  const why = Number.isInteger(bytes) ? "is too large" : "is not a whole number of bytes";
   throw usage(`${option}: "${text}" ${why}`);
 }
 

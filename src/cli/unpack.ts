@@ -70,8 +70,8 @@ export function unpack(
   if (Bun.which(packing) === null) {
     throw new Stop(
       Exit.failed,
-      `${printable(name)} is compressed by ${packing}, which is not installed`,
-      `Install it: apt install ${PROGRAMS[packing]}, or the package of your system`,
+      `${printable(name)} is compressed with ${packing}, which is not installed`,
+      `Install it: apt install ${PROGRAMS[packing]}, or your system's package`,
     );
   }
   return streamOf(throughProgram(packing, packed, name, stop));

@@ -53,7 +53,10 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const bs = args.size("bs", 1) ?? VERIFY_BS_DEFAULT;
   const depth = args.integer("depth", 1, 1024) ?? VERIFY_DEPTH_DEFAULT;
   if (bs * depth * 2 > VERIFY_MEMORY_BYTES_MAX) {
-    throw new Stop(Exit.usage, `--bs times --depth is too much memory: ${formatSize(bs * depth)}`);
+    throw new Stop(
+      Exit.usage,
+      `--bs times --depth takes too much memory: ${formatSize(bs * depth)}`,
+    );
   }
   if (pathA === "-" && pathB === "-") throw usage("A and B are both standard input");
   using interrupts = new Interrupts();

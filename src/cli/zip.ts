@@ -67,11 +67,11 @@ export async function zipImage(source: Positions, name: string): Promise<ZipImag
   const of = `${printable(entry.name)} in ${printable(name)}`;
   if ((entry.flags & ENCRYPTED) !== 0) throw new Stop(Exit.failed, `${of} is encrypted`, UNZIP);
   if (entry.method !== STORED && entry.method !== DEFLATED) {
-    throw new Stop(Exit.failed, `${of} is compressed by method ${entry.method}`, UNZIP);
+    throw new Stop(Exit.failed, `${of} is compressed with method ${entry.method}`, UNZIP);
   }
   const header = view(await source.read(entry.header, entry.header + LOCAL_BYTES));
   if (header.byteLength < LOCAL_BYTES || header.getUint32(0, true) !== 0x0403_4b50) {
-    throw new Damaged(name, `zip: no header of ${entry.name}`);
+    throw new Damaged(name, `zip: ${entry.name} has no header`);
   }
   const start =
     entry.header + LOCAL_BYTES + header.getUint16(26, true) + header.getUint16(28, true);
@@ -86,7 +86,7 @@ const UNZIP = "Unpack it first";
 
 /** The error for an archive in a stream: its directory is at its end. */
 export function withoutPositions(name: string): Stop {
-  const what = `${printable(name)} is a zip archive, whose directory is at its end`;
+  const what = `${printable(name)} is a zip archive, which cannot be unpacked from a stream`;
   return new Stop(Exit.failed, what, "Save it as a file first");
 }
 
@@ -110,13 +110,14 @@ function theImage(entries: readonly Entry[], name: string): Entry {
 
 async function entriesOf(source: Positions, name: string): Promise<Entry[]> {
   const { offset, length } = await directoryOf(source, name);
-  if (length > DIRECTORY_BYTES_MAX) throw new Damaged(name, "zip: a directory of impossible size");
+  if (length > DIRECTORY_BYTES_MAX)
+    throw new Damaged(name, "zip: its directory has an impossible size");
   const bytes = await source.read(offset, offset + length);
   const entries: Entry[] = [];
   for (let at = 0; at < length; ) {
     const entry = view(bytes.subarray(at));
     const isWhole = entry.byteLength >= ENTRY_BYTES && entry.getUint32(0, true) === 0x0201_4b50;
-    if (!isWhole) throw new Damaged(name, "zip: its directory");
+    if (!isWhole) throw new Damaged(name, "zip: its directory is invalid");
     const nameEnd = ENTRY_BYTES + entry.getUint16(28, true);
     const extraEnd = nameEnd + entry.getUint16(30, true);
     entries.push(entryOf(entry, bytes.subarray(at), nameEnd, extraEnd));
@@ -218,6 +219,6 @@ async function* checked(
     if (length > size) break;
     yield part;
   }
-  if (length !== size) throw new Damaged(name, `zip: ${image} has another length than it should`);
-  if (sum !== crc) throw new Damaged(name, `zip: CRC-32 of ${image}`);
+  if (length !== size) throw new Damaged(name, `zip: ${image} has the wrong length`);
+  if (sum !== crc) throw new Damaged(name, `zip: wrong CRC-32 of ${image}`);
 }

@@ -99,7 +99,7 @@ export function checkOptions(
     if (known.includes(name)) continue;
     throw argumentValue(
       `${argument}.${name}`,
-      `is no option of ${where}; known are ${known.join(", ")}`,
+      `is not an option of ${where}; the options are ${known.join(", ")}`,
       name,
     );
   }

@@ -97,11 +97,11 @@ export class OrderedDigest {
 function wrongDigest(reading: Reading, { begin, end, digest }: Span, is: string): IoError {
   const { source, sourceOffset } = reading;
   return new IoError("ERR_VERIFY", {
-    reason: `the source does not hold what options.ranges[${digest?.index}] promises: its SHA-256 is ${is}, not ${digest?.sha256}`,
+    reason: `the source does not match options.ranges[${digest?.index}]: its SHA-256 is ${is}, not ${digest?.sha256}`,
     syscall: "read",
     path: source instanceof File ? source.path : undefined,
     offset: addOffset(sourceOffset, begin),
     length: end - begin,
-    hint: "The source is damaged, or the ranges are those of another one. The target has been written with it",
+    hint: "The source is damaged, or the ranges belong to another source. The target holds this data now",
   });
 }

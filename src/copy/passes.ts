@@ -193,7 +193,7 @@ async function stays(): Promise<void> {}
 
 function endOfFile(file: File, offset: number, length: number, transferred: number): IoError {
   return new IoError("ERR_END_OF_FILE", {
-    reason: `the file ends at ${offset + transferred}, before the end of what is to be read`,
+    reason: `the file ends at ${offset + transferred}, before the end of the range to read`,
     ...{ syscall: "read", path: file.path, offset, length, transferred },
   });
 }

@@ -51,9 +51,13 @@ export function checkRescue(source: unknown, options: CopyOptions): RescueJob | 
     throw argumentValue(`options.${name}`, 'needs onReadError: "skip"', value);
   }
   if (!(source instanceof File)) {
-    throw argumentValue(`options.${name}`, "is for files; a stream is read once, in order", value);
+    throw argumentValue(
+      `options.${name}`,
+      "works only with files; a stream is read once, in order",
+      value,
+    );
   }
-  const why = "does not go with map and retries, which read in another order, and not everything";
+  const why = "cannot be combined with map or retries, which read out of order, and not everything";
   if (hash !== undefined) throw argumentValue("options.hash", why, hash);
   const index = ranges?.findIndex(({ sha256 }) => sha256 !== undefined) ?? -1;
   if (index >= 0) throw argumentValue(`options.ranges[${index}].sha256`, why, ranges?.[index]);

@@ -243,7 +243,7 @@ function problemOfStatusLine(line: string): string | undefined {
 }
 
 function malformed(number: number, problem: string, line: string): TypeError {
-  return argumentValue("text", `is no map file of ddrescue: line ${number} ${problem}`, line);
+  return argumentValue("text", `is not a ddrescue map file: line ${number} ${problem}`, line);
 }
 
 function isStatus(value: unknown): value is RescueStatus {

@@ -517,7 +517,7 @@ async function examine(init: FileInit, sectorSize: number | undefined): Promise<
   if (sectorSize !== undefined && actual !== null && sectorSize !== actual) {
     throw argumentValue(
       "options.sectorSize",
-      `is for images; the sectors of this device have ${actual} bytes`,
+      `applies only to images; the sectors of this device have ${actual} bytes`,
       sectorSize,
     );
   }

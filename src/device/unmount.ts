@@ -48,7 +48,7 @@ export async function unmountAll(target: Target): Promise<readonly string[]> {
 /** The error of something that failed after these mount points were taken off. */
 export function toldOf(error: unknown, unmounted: readonly string[]): unknown {
   if (unmounted.length === 0 || !(error instanceof IoError)) return error;
-  return addHint(error, `Unmounted before: ${unmounted.join(", ")}`);
+  return addHint(error, `Already unmounted: ${unmounted.join(", ")}`);
 }
 
 async function planFor({ name, proactor, writes }: Target): Promise<UnmountPlan> {
@@ -113,7 +113,7 @@ async function hintFor(error: IoError, mount: Mount): Promise<string> {
     case "EPERM":
       return `${place} cannot be unmounted: that needs root`;
     case "ESTALE":
-      return `${place} was mounted over meanwhile; unmount that first`;
+      return `Another file system was mounted over ${place}; unmount that first`;
     default:
       return `${place} cannot be unmounted`;
   }

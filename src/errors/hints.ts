@@ -80,14 +80,14 @@ export function hintFor(
     case "ENOSPC":
       return fullHint(file);
     case "EDQUOT":
-      return "The quota of the user or the group is full";
+      return "The disk quota of the user or group is exhausted";
     case "EINVAL":
       return file === undefined ? undefined : invalidHint(kind, file);
     case "EPERM":
     case "EROFS":
       return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
     case "EFBIG":
-      return "The offset is beyond the largest file of this file system or of RLIMIT_FSIZE";
+      return "The offset exceeds the maximum file size of this file system, or RLIMIT_FSIZE";
     // What the block layer of Linux makes of a disk's answer (blk_errors in block/blk-core.c).
     case "EIO":
     case "ENODATA": // medium
@@ -96,7 +96,7 @@ export function hintFor(
     case "ENOLINK": // transport
     case "ETIMEDOUT":
     case "ETIME":
-      return "The medium or its connection reports an error; the data at this range is not reliable";
+      return "The medium or its connection reports an error; the data in this range is not reliable";
     case "EBADE":
       return "Another host has reserved the disk (sg_persist(8))";
     // The name that libuv, and so Node, has for EOPNOTSUPP.
@@ -113,7 +113,8 @@ export function hintFor(
 }
 
 function fullHint(file: FileFacts | undefined): string {
-  if ((file?.mediaBytes ?? 0) === 0) return "The medium or the quota is full";
+  if ((file?.mediaBytes ?? 0) === 0)
+    return "The file system is full, or the disk quota is exhausted";
   return "The device ends there, or the storage behind it (a thin volume, the file of a loop device) is full";
 }
 
@@ -126,7 +127,7 @@ function invalidHint(kind: number, file: FileFacts): string | undefined {
   if (rest > 0) {
     return `The device ends within a sector: its last ${rest} bytes cannot be read or written`;
   }
-  return "The file bypasses the page cache: offset, length and memory must suit file.alignment";
+  return "The file bypasses the page cache: offset, length and memory must be aligned as file.alignment says";
 }
 
 /** Hints for `open` that hold for every path; open_hints.ts examines the path. */

@@ -57,15 +57,17 @@ function unknownError(errno: number, context: ErrorContext): IoError {
   const hints: string[] = [];
   if (kind === abi.Kind.read || kind === abi.Kind.readv) {
     hints.push(
-      "The kernel may still write to memory of allocBuffer or a BufferPool: do not use it again",
+      "The kernel may still write to a buffer from allocBuffer or a BufferPool: do not use it again",
     );
   } else if (kind === abi.Kind.write || kind === abi.Kind.writev) {
     hints.push(
-      "It may still be carried out, at any later time: do not write to that range again from this process",
+      "The write may still be carried out at any later time: do not write to this range again from this process",
     );
   }
   if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") {
-    hints.push('A sandbox must forbid io_uring before the first Ring is opened (or use "threads")');
+    hints.push(
+      'A sandbox must forbid io_uring before the first Ring is opened; or use the backend "threads"',
+    );
   }
   return new IoError(OUTCOME_UNKNOWN, {
     ...context,
@@ -77,7 +79,7 @@ function unknownError(errno: number, context: ErrorContext): IoError {
 
 /** The error of operations of a lost ring that were not in the kernel. */
 export function lostError(errno: number, context: IoErrorInit): IoError {
-  const reason = `its ring was lost before this could be done (${refusal(errno)})`;
+  const reason = `the ring was lost before the operation reached the kernel (${refusal(errno)})`;
   const hint = "Open the file again, on another ring";
   return new IoError(OUTCOME_UNKNOWN, { ...context, errno: -errno, reason, hint });
 }
@@ -120,7 +122,7 @@ export function detachedError(context: ErrorContext): IoError {
   return new IoError("ERR_BUFFER_DETACHED", {
     ...context,
     reason: "the buffer was transferred or has shrunk before the operation settled",
-    hint: "Keep the buffer as it is until the promise settles",
+    hint: "Do not transfer or shrink the buffer until the promise settles",
   });
 }
 
@@ -144,8 +146,8 @@ export function missingError(kind: number, path: string | undefined, cause: unkn
     const how = known.code === "ABORT_ERR" ? "was aborted" : "timed out";
     return new IoError("ERR_WRITE_ABORTED", {
       ...where,
-      reason: `a write called before this sync ${how}: its data may be on the medium, in part, or not`,
-      hint: "See `cause`. If the data is wanted, write it again and sync again",
+      reason: `a write called before this sync ${how}: its data may be on the medium, in part, or not at all`,
+      hint: "See `cause`. If you need the data, write it again and sync again",
     });
   }
   return new IoError(known?.code ?? "EIO", {

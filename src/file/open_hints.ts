@@ -41,10 +41,10 @@ async function explain(error: IoError, name: PathName, asked: Asked): Promise<st
     case "ENOENT":
       return missing(name, asked);
     case "ENOTDIR":
-      return `${await lastFolder(name)} is no folder`;
+      return `${await lastFolder(name)} is not a directory`;
     case "EISDIR":
       return (await look(stat(name.place))) === undefined
-        ? "A path that ends with / names a folder; a file has to be made without it"
+        ? "A path that ends with / names a directory; to create a file, leave out the /"
         : error.hint;
     case "EACCES":
       return forbidden(name, asked);
@@ -88,7 +88,7 @@ async function missing(name: PathName, asked: Asked): Promise<string | undefined
   return "To make a new image, pass { write: true, create: true }, and give it a size with truncate";
 }
 
-const NO_DEVICE = "There is no such device; listBlockDevices() names those there are";
+const NO_DEVICE = "There is no such device; listBlockDevices() lists the devices";
 
 /** The error for a missing device, where a file must not be created in its place. */
 export function noDevice(name: PathName): IoError {
@@ -153,7 +153,7 @@ async function missingFolder(name: PathName): Promise<string> {
     missing = above;
   }
   const shown = name.shown(missing);
-  return (await danglingLink(missing, shown)) ?? `There is no folder '${shown}'`;
+  return (await danglingLink(missing, shown)) ?? `There is no directory '${shown}'`;
 }
 
 const SLASH = 0x2f;
@@ -189,9 +189,9 @@ async function forbidden(name: PathName, asked: Asked): Promise<string> {
   const user = await userName();
   if (found instanceof Error) {
     if ("code" in found && found.code === "ENOENT") {
-      return `${user} may not make files in '${name.shown(parentOf(name.place))}'`;
+      return `${user} may not create files in '${name.shown(parentOf(name.place))}'`;
     }
-    return `${user} may not enter a folder on the way`;
+    return `${user} may not enter a directory in the path`;
   }
   if (isDeviceNode(found as Stats)) {
     const readOnly = asked.as === "device" ? ", or the device is read-only" : "";
@@ -222,16 +222,16 @@ async function notPermitted(name: PathName, asked: Asked): Promise<string> {
   const { immutable, appendOnly, verity, directory } = Refusal;
   const isFolder = (asked.refusal & directory) !== 0;
   const word = name.word(isFolder ? parentOf(name.place) : name.place);
-  const what = isFolder ? `The folder ${word}` : "The file";
+  const what = isFolder ? `The directory ${word}` : "The file";
   const [plus, minus] =
     process.platform === "linux" ? ["chattr +", "chattr -"] : ["chflags ", "chflags no"];
   const flags = process.platform === "linux" ? ["i", "a"] : ["uchg,schg", "uappnd,sappnd"];
   if ((asked.refusal & immutable) !== 0) {
-    return `${what} is marked immutable (${plus}${flags[0]}), for root too; \`${minus}${flags[0]} ${word}\` ends that`;
+    return `${what} is marked immutable (${plus}${flags[0]}), even for root; \`${minus}${flags[0]} ${word}\` undoes that`;
   }
   if ((asked.refusal & appendOnly) !== 0) {
-    const only = isFolder ? "for adding only" : "append-only: it cannot be written at positions";
-    return `${what} is marked ${only} (${plus}${flags[1]}); \`${minus}${flags[1]} ${word}\` ends that`;
+    const only = isFolder ? "append-only" : "append-only: it cannot be written at positions";
+    return `${what} is marked ${only} (${plus}${flags[1]}); \`${minus}${flags[1]} ${word}\` undoes that`;
   }
   if ((asked.refusal & verity) !== 0) return "The file is sealed by fs-verity: it can only be read";
   const found = await look(stat(name.place));

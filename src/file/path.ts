@@ -104,7 +104,7 @@ function bytesIn(name: string, path: unknown): Buffer {
   if (typeof path === "string") {
     if (path.isWellFormed()) return Buffer.from(path);
     // It would be encoded as U+FFFD, and name another file.
-    throw argumentValue(name, "has half of a surrogate pair, which no file name can", path);
+    throw argumentValue(name, "contains a lone surrogate, which no file name can", path);
   }
   if (path instanceof URL) return bytesOfUrl(name, path);
   // A copy: the caller may change the bytes.
@@ -118,10 +118,15 @@ function bytesOfUrl(name: string, url: URL): Buffer {
     throw argumentValue(name, "must be a file: URL", `${protocol}`, "ERR_INVALID_URL_SCHEME");
   }
   if (host !== "") {
-    throw argumentValue(name, "must be of this host", host, "ERR_INVALID_FILE_URL_HOST");
+    throw argumentValue(name, "must be on this host", host, "ERR_INVALID_FILE_URL_HOST");
   }
   if (/%2f/i.test(pathname)) {
-    throw argumentValue(name, "must not hide a / in %2F", pathname, "ERR_INVALID_FILE_URL_PATH");
+    throw argumentValue(
+      name,
+      "must not contain a / encoded as %2F",
+      pathname,
+      "ERR_INVALID_FILE_URL_PATH",
+    );
   }
   return percentDecoded(pathname);
 }

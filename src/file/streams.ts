@@ -445,6 +445,6 @@ function chunkGone(file: OpenFile, length: number, transferred: number): IoError
     path: file.state.path,
     length,
     transferred,
-    hint: "Keep the chunk as it is until write() resolves",
+    hint: "Do not transfer or shrink the chunk until write() resolves",
   });
 }

@@ -258,7 +258,7 @@ function lostError(): IoError {
   return new IoError("ERR_OUTCOME_UNKNOWN", {
     reason:
       "the kernel may still use every buffer of the pool: operations on them ended with this code",
-    hint: "Make another pool",
+    hint: "Create another pool",
   });
 }
 

@@ -96,7 +96,7 @@ function inTheWay(all: readonly Mount[], mounts: ReadonlySet<Mount>): string | u
     // d_path() in fs/d_path.c
     if (mount.mountPoint.endsWith("//deleted")) {
       const place = wordOf(mount.mountPoint.slice(0, -"//deleted".length));
-      return `The folder that it is mounted on, ${place}, was removed: no path leads to it any more`;
+      return `It is mounted on the directory ${place}, which was removed: no path leads to it anymore`;
     }
     const within = all.find((it) => it.parent === mount.id && it !== mount && !mounts.has(it));
     if (within !== undefined) {

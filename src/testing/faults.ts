@@ -131,12 +131,12 @@ function checkEffects(name: string, rule: FaultRule): void {
     throw argumentValue(name, "cannot both unplug and crash", rule);
   }
   if (ends && error !== undefined) {
-    throw argumentValue(`${name}.error`, "goes with neither unplug nor crash", error);
+    throw argumentValue(`${name}.error`, "cannot be combined with unplug or crash", error);
   }
   if (short !== undefined && (error !== undefined || torn !== undefined || ends)) {
     throw argumentValue(
       `${name}.short`,
-      "is no failure and goes only with latency and hang",
+      "is not a failure and can be combined only with latency and hang",
       short,
     );
   }
@@ -149,7 +149,11 @@ function range(
 ): { offset: number; length: number } {
   if (rule.offset === undefined && rule.length === undefined) return { offset: 0, length: 0 };
   if (rule.operation === "sync") {
-    throw argumentValue(`${name}.offset`, "and length are not for syncs: they have no range", rule);
+    throw argumentValue(
+      `${name}.offset`,
+      "and length do not apply to syncs, which have no range",
+      rule,
+    );
   }
   const offset = checkInteger(`${name}.offset`, rule.offset ?? 0, 0, limits.size - 1);
   const length = checkInteger(
@@ -174,11 +178,19 @@ function errno(name: string, value: unknown): number {
   if (value === undefined) return 0;
   const number = typeof value === "string" ? numberOf(value) : undefined;
   if (number === undefined) {
-    throw argumentValue(`${name}.error`, "is no error of this system, like EIO or ENOSPC", value);
+    throw argumentValue(
+      `${name}.error`,
+      "is not an error code of this system, such as EIO or ENOSPC",
+      value,
+    );
   }
   // The library repeats requests that fail so, as with a real kernel.
   if (value === "EAGAIN" || value === "EINTR") {
-    throw argumentValue(`${name}.error`, "never reaches a caller: the library tries again", value);
+    throw argumentValue(
+      `${name}.error`,
+      "never reaches a caller: the library retries the operation",
+      value,
+    );
   }
   return number;
 }
@@ -197,7 +209,7 @@ function numberOf(code: string): number | undefined {
 function short(name: string, rule: FaultRule, limits: RuleLimits): number {
   if (rule.short === undefined) return 0;
   if (rule.operation === "sync" || rule.operation === "discard") {
-    throw argumentValue(`${name}.short`, "is for reads and writes", rule.operation);
+    throw argumentValue(`${name}.short`, "applies only to reads and writes", rule.operation);
   }
   const unit = limits.alignment;
   const bytes = checkInteger(`${name}.short`, rule.short, unit, Number.MAX_SAFE_INTEGER);
@@ -209,7 +221,7 @@ function short(name: string, rule: FaultRule, limits: RuleLimits): number {
 function torn(name: string, rule: FaultRule): number {
   if (rule.torn === undefined) return 0;
   if (rule.operation === "read" || rule.operation === "sync") {
-    throw argumentValue(`${name}.torn`, "is for writes", rule.operation);
+    throw argumentValue(`${name}.torn`, "applies only to writes", rule.operation);
   }
   return checkInteger(`${name}.torn`, rule.torn, 0, Number.MAX_SAFE_INTEGER);
 }
@@ -257,7 +269,7 @@ export class Faults implements FaultPlan {
     if (place === undefined) {
       throw new IoError("ENOSPC", {
         reason: `a device holds at most ${abi.FAULT_RULES_MAX} fault rules`,
-        hint: "Dispose of rules that are over",
+        hint: "Dispose of rules that are no longer needed",
       });
     }
     new DataView(bytes.buffer).setUint32(abi.FaultRule.place, place, true);

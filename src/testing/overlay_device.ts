@@ -112,11 +112,11 @@ function openRing(name: string, device: DeviceParameters): Ring {
   } catch (error) {
     if (!(error instanceof IoError) || error.code !== "ENOMEM") throw error;
     throw new IoError("ENOMEM", {
-      reason: "no room for the changes",
+      reason: "no address space for the changes",
       errno: error.errno,
       syscall: "mmap",
       path: name,
-      hint: `An overlay takes as many addresses as its base has bytes (${device.bytes})`,
+      hint: `An overlay needs as many bytes of address space as its base has (${device.bytes})`,
       cause: error,
     });
   }

@@ -92,7 +92,7 @@ export function misaligned(transfer: Transfer): IoError {
   return new IoError("ERR_MISALIGNED", {
     ...init,
     reason: `the write is not aligned: ${off.join(", ")}`,
-    hint: 'Write whole sectors (see file.alignment), or open it with { unalignedWrites: "rmw" }',
+    hint: 'Write whole sectors (see file.alignment), or open the file with { unalignedWrites: "rmw" }',
   });
 }
 

@@ -55,7 +55,7 @@ test("allocBuffer refuses wrong sizes and alignments", () => {
     expect(error.message).toContain('"options.alignment" must be');
   }
   expect(thrown(() => allocBuffer(1, wrong({ align: 1 }))).message).toContain(
-    '"options.align" is no option of allocBuffer',
+    '"options.align" is not an option of allocBuffer',
   );
 });
 
@@ -296,7 +296,7 @@ test("a pool refuses wrong options", async () => {
       '"options.count" must be so that all buffers take at most 4294967296',
     ],
     [{ size: 1, count: 1, alignment: 3 }, '"options.alignment" must be a power of two'],
-    [{ size: 1, count: 1, aligment: 4 }, '"options.aligment" is no option of BufferPool'],
+    [{ size: 1, count: 1, aligment: 4 }, '"options.aligment" is not an option of BufferPool'],
     [{ count: 1 }, '"options.size" must be a number'],
   ];
   for (const [options, message] of cases) {

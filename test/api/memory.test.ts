@@ -94,7 +94,7 @@ for (const kind of ["foreign", "native"] as const) {
           if (outcome.status === "fulfilled") continue;
           expect(outcome.reason.code).toBe("ERR_BUFFER_DETACHED");
           expect(outcome.reason.message).toContain("was transferred or has shrunk");
-          expect(outcome.reason.hint).toContain("Keep the buffer as it is");
+          expect(outcome.reason.hint).toContain("Do not transfer or shrink the buffer");
           expect(outcome.reason.path).toBe(dir.file("source"));
         }
         if (after === "at once") {

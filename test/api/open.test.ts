@@ -323,7 +323,7 @@ test("wrong options are refused by name", async () => {
   const unknown = await rejection(File.open(path, wrong({ wirte: true })));
   expect(unknown.code).toBe("ERR_INVALID_ARG_VALUE");
   expect(unknown.message).toContain(
-    '"options.wirte" is no option of File.open; known are read, write',
+    '"options.wirte" is not an option of File.open; the options are read, write',
   );
   for (const options of [null, 1, "r"]) {
     const error = await rejection(File.open(path, wrong(options)));
@@ -343,7 +343,7 @@ test("wrong options are refused by name", async () => {
     '"options.ring" must be a Ring',
   );
   const fdOption = await rejection(File.fromFd(0, wrong({ ownFd: true })));
-  expect(fdOption.message).toContain('"options.ownFd" is no option of File.fromFd');
+  expect(fdOption.message).toContain('"options.ownFd" is not an option of File.fromFd');
   expect((await rejection(File.fromFd(0, { path: wrong(1) }))).message).toContain(
     '"options.path" must be a string',
   );

@@ -43,7 +43,7 @@ test("create is advised to who wants to write where a file can be made, and to n
 test("a folder that is missing is named, the first of them", async () => {
   using dir = new TempDir();
   for (const { hint } of await everyError(dir.file("a/b/c/x"), "ENOENT")) {
-    expect(hint).toBe(`There is no folder '${dir.path}/a'`);
+    expect(hint).toBe(`There is no directory '${dir.path}/a'`);
   }
   expect(fs.readdirSync(dir.path)).toEqual([]);
 });
@@ -63,8 +63,8 @@ test("of a relative path, as the caller wrote it", async () => {
     { cwd: dir.path },
   );
   expect(stdout.trim().split("\n")).toEqual([
-    "There is no folder 'a'",
-    "'file' is no folder",
+    "There is no directory 'a'",
+    "'file' is not a directory",
     "'./link' is a link to 'nothing', which does not exist",
     "'link' is a link to 'nothing', which does not exist",
   ]);
@@ -74,7 +74,7 @@ test("a file where a folder would be is named", async () => {
   using dir = new TempDir();
   dir.file("file", "x");
   for (const { hint } of await everyError(dir.file("file/a/b"), "ENOTDIR")) {
-    expect(hint).toBe(`'${dir.path}/file' is no folder`);
+    expect(hint).toBe(`'${dir.path}/file' is not a directory`);
   }
 });
 
@@ -105,7 +105,7 @@ testUnless(noLinux, "a missing disk is no file to be made", async () => {
   for (const way of WAYS) {
     const error = await ioError(BlockDevice.open(path, way), "ENOENT");
     expect(error).toMatchObject({ errno: -2, syscall: "open", path });
-    expect(error.hint).toBe("There is no such device; listBlockDevices() names those there are");
+    expect(error.hint).toBe("There is no such device; listBlockDevices() lists the devices");
     if (way.createNew !== true) await ioError(BlockDevice.open(dir.file("link"), way), "ENOENT");
     const deeper = await ioError(BlockDevice.open("/dev/bun-aio-none/x", way), "ENOENT");
     expect(deeper.hint).toContain("listBlockDevices()");
@@ -179,7 +179,7 @@ testUnless(noRoot, "an immutable file, an append-only one, and a folder of such"
   chattr("+i", folder);
   const made = await ioError(File.open(`${folder}/x`, { write: true, create: true }), "EPERM");
   chattr("-i", folder);
-  expect(made.hint).toContain(`The folder ${folder} is marked immutable`);
+  expect(made.hint).toContain(`The directory ${folder} is marked immutable`);
 });
 
 testUnless(
@@ -226,8 +226,8 @@ testUnless(noRoot, "who may not, and what", async () => {
       /^The user (nobody|nfsnobody|65534) may not read it: see its mode and owner/,
     ),
     expect.stringMatching(/^The user \w+ may not write it: see its mode and owner/),
-    expect.stringMatching(/^The user \w+ may not enter a folder on the way$/),
-    expect.stringMatching(/^The user \w+ may not make files in '.'$/),
+    expect.stringMatching(/^The user \w+ may not enter a directory in the path$/),
+    expect.stringMatching(/^The user \w+ may not create files in '.'$/),
   ]);
   for (const line of lines.slice(4)) expect(line).toContain("root or the group");
 });

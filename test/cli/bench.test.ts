@@ -52,7 +52,7 @@ describe("bench", () => {
     const args = ["bench", path, "--rw", "randrw", "--size", "1M", "--seconds", "0.3"];
     const { end, stdout, stderr } = await bunAio([...args, "--svg", svg]);
     expect(end).toBe(0);
-    expect(stderr).toContain("it is removed again");
+    expect(stderr).toContain("it is removed afterwards");
     expect(existsSync(path)).toBe(false);
     expect(stdout).toMatch(/^randrw .*: 4 KiB, depth 32, /);
     expect(stdout).toMatch(/IOPS +bandwidth +operations +p50 +p90 +p99 +p99.9 +max/);
@@ -110,12 +110,12 @@ describe("bench", () => {
       [[path], "less than --bs 4096"],
       [["/dev/zero"], "neither a file nor a disk"],
       [[path, "--bs", "1G", "--depth", "2"], "too much memory"],
-      [[path, "--svg", "/dev/null"], "is no regular file"],
-      [[path, "--svg", path], "is PATH itself"],
-      [[path, "--svg", link], "is PATH itself"],
-      [[dir.file("none"), "--svg", dir.file("none")], "is PATH itself"],
+      [[path, "--svg", "/dev/null"], "is not a regular file"],
+      [[path, "--svg", path], "is the same file as PATH"],
+      [[path, "--svg", link], "is the same file as PATH"],
+      [[dir.file("none"), "--svg", dir.file("none")], "is the same file as PATH"],
       [[path, "--svg", dir.file("no-folder/chart.svg")], "ENOENT"],
-      [[path, "--seconds", "0"], '--seconds: "0" is no number'],
+      [[path, "--seconds", "0"], '--seconds: "0" is not a number'],
     ];
     const results = await Promise.all(cases.map(([args]) => bunAio(["bench", ...args])));
     results.forEach(({ end, stdout, stderr }, index) => {

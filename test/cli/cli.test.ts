@@ -166,9 +166,9 @@ describe("the command", () => {
       [["copy", "a", "b", "--sprase"], "unknown option --sprase\nDid you mean --sparse?"],
       [["copy", "a"], "DST missing"],
       [["verify", "a", "b", "c"], 'unexpected argument "c"'],
-      [["copy", "if=a", "of=b"], "the language of dd"],
-      [["copy", "a", "b", "--depth", "0"], '--depth: "0" is no number from 1 to 1024'],
-      [["copy", "a", "b", "--from", "1", "--skip", "1"], "--from is --skip and --seek at once"],
+      [["copy", "if=a", "of=b"], "is dd syntax"],
+      [["copy", "a", "b", "--depth", "0"], '--depth: "0" is not a number from 1 to 1024'],
+      [["copy", "a", "b", "--from", "1", "--skip", "1"], "--from sets both --skip and --seek"],
       [["bench", "x", "--rw", "randraed"], "Did you mean randread?"],
     ];
     const results = await Promise.all(cases.map(([args]) => bunAio(args)));

@@ -83,7 +83,7 @@ describe("copy --rescue --map", () => {
       const rescue = ["copy", loop.path, out, "--rescue", "--map", map, "--yes"];
       const first = await bunAio(rescue);
       expect(first.end).toBe(1);
-      expect(first.stderr).toContain(`1 MiB (1,048,576 bytes) are not rescued; ${map} says which`);
+      expect(first.stderr).toContain(`not rescued: 1 MiB (1,048,576 bytes), listed in ${map}`);
       expect((await run(["cmp", "-n", String(3 * MIB), image, out])).end).toBe(0);
       expect((await run(["ddrescuelog", "--done-status", map])).end).toBe(1);
       // What is rescued is left alone, and bad sectors are tried again only with --retries.
@@ -111,9 +111,9 @@ describe("copy --rescue --map", () => {
     expect((await run(["cmp", image, out])).end).toBe(0);
     for (const [args, code, words] of [
       [[image, dir.file("none"), "--rescue", "--map", map], 3, "which does not exist"],
-      [[image, out, "--map", map], 2, "are for --rescue"],
+      [[image, out, "--map", map], 2, "need --rescue"],
       [[image, out, "--rescue", "--map", map, "--hash"], 2, "leave out --hash"],
-      [[image, out, "--rescue", "--map", image, "-y"], 1, "is no map file of ddrescue"],
+      [[image, out, "--rescue", "--map", image, "-y"], 1, "is not a ddrescue map file"],
       [["-", out, "--rescue", "--map", map], 2, "standard input cannot be SRC"],
     ] as const) {
       const { end, stderr } = await bunAio(["copy", ...args]);
@@ -161,7 +161,7 @@ describe("copy --rescue --map", () => {
     session.type(CTRL_C);
     expect(await session.end()).toBe(130);
     expect(readFileSync(dir.file("map"), "utf8")).toMatch(/0x[0-9A-F]+ {2}\+$/m);
-    const command = /^To go on .*:\r?\n {2}(.*?)\r?$/m.exec(session.screen)?.[1] ?? "";
+    const command = /^To continue .*:\r?\n {2}(.*?)\r?$/m.exec(session.screen)?.[1] ?? "";
     expect(command).toContain(` --map ${dir.file("map")}`);
     const fast = command.replace(" --bs 4096 --depth 1", "");
     expect((await run(["sh", "-c", `${fast} --yes`])).end).toBe(0);

@@ -85,9 +85,9 @@ describe("many targets", () => {
     symlinkSync(old, dir.file("link"));
     for (const [targets, code, words] of [
       [[dir.file("new"), old], 3, "Pass --yes"],
-      [[dir.file("new"), dir.file("new")], 3, "itself"],
-      [[old, dir.file("link"), "--yes"], 3, "itself"],
-      [[dir.file("new"), source, "--yes"], 3, "itself"],
+      [[dir.file("new"), dir.file("new")], 3, "are the same file or disk"],
+      [[old, dir.file("link"), "--yes"], 3, "are the same file or disk"],
+      [[dir.file("new"), source, "--yes"], 3, "are the same file or disk"],
       [[dir.file("new"), "/dev/no/such"], 3, "/dev/no/such"],
       [[dir.file("new"), "/dev/null"], 2, "/dev/null is neither a file nor a disk"],
       [[dir.file("new"), "-"], 2, "DST must be"],

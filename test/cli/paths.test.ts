@@ -95,7 +95,7 @@ testUnless(noLinux, "the command that goes on names the same files", async () =>
   const limited = await shell(`trap '' XFSZ; ulimit -f 8192; bun-aio copy ${words}`);
   expect(limited.end).toBe(1);
   expect(limited.stderr).toContain("EFBIG");
-  const [, command = ""] = /To go on from there:\n +(.*)/.exec(limited.stderr) ?? [];
+  const [, command = ""] = /To continue from there:\n +(.*)/.exec(limited.stderr) ?? [];
   expect(command).toContain("--from 8388608");
   const rest = await run(["sh", "-c", `${command} --yes`]);
   expect(rest.end).toBe(0);
@@ -141,7 +141,7 @@ test("an empty word is a mistake", async () => {
   ] as const) {
     const { end, stderr } = await bunAio(args);
     expect(stderr).toContain(`error: ${name} is empty\n`);
-    expect(stderr).toContain("variable of the shell");
+    expect(stderr).toContain("shell variable");
     expect(end).toBe(2);
   }
 });
@@ -177,11 +177,11 @@ test("what is missing is said by the folder or the link that is", async () => {
   expect(from.stderr).toContain("is a link to 'nothing', which does not exist");
   expect(from.end).toBe(1);
   const folder = await bunAio(["verify", path, dir.file("a/b/c")]);
-  expect(folder.stderr).toContain(`There is no folder '${dir.path}/a'`);
+  expect(folder.stderr).toContain(`There is no directory '${dir.path}/a'`);
   const plain = await bunAio(["info", dir.file("none")]);
   expect(plain.stderr).toBe(`error: there is no ${dir.file("none")}\n`);
   const under = await bunAio(["copy", path, `${path}/below`]);
-  expect(under.stderr).toContain(`'${path}' is no folder`);
+  expect(under.stderr).toContain(`'${path}' is not a directory`);
   for (const { stderr } of [onto, from, folder, under]) expect(stderr).not.toMatch(API);
   expect(fs.readdirSync(dir.path).sort()).toEqual(["link", "x"]);
 });
@@ -202,7 +202,7 @@ testUnless(noLinux, "a missing disk is not made, by whatever name", async () => 
     ["copy", disk, dir.file("out")],
   ]) {
     const { stderr } = await bunAio(args);
-    expect(stderr).toContain("bun-aio info shows those there are");
+    expect(stderr).toContain("bun-aio info lists the devices");
     expect(stderr).not.toMatch(API);
   }
   expect(fs.existsSync(disk)).toBe(false);
@@ -214,7 +214,7 @@ testUnless(noRoot, "an immutable target and the kernel's log", async () => {
   expect((await run(["chattr", "+i", target])).end).toBe(0);
   const fixed = await bunAio(["copy", path, target, "--yes"]);
   expect((await run(["chattr", "-i", target])).end).toBe(0);
-  expect(fixed.stderr).toContain(`\`chattr -i ${target}\` ends that`);
+  expect(fixed.stderr).toContain(`\`chattr -i ${target}\` undoes that`);
   expect(fixed.end).toBe(1);
   const log = await bunAio(["copy", path, "/dev/kmsg", "--yes"]);
   expect(log.stderr).toContain("/dev/kmsg is a stream of bytes: it has no positions");

@@ -116,7 +116,7 @@ describe("stopped", () => {
     truncateSync(target, SIZE + MIB);
     const options = ["--verify", "--hash"];
     const screen = await stopped([source, target], options, /verify .*\d [KM]iB of 256/);
-    expect(screen).toContain("\nstopped while verifying; 256 MiB (268,435,556 bytes) were copied");
+    expect(screen).toContain("\nstopped while verifying; copied 256 MiB (268,435,556 bytes)");
     expect(screen).not.toContain("--from");
     const command = printed(screen);
     flip(target, 5);
@@ -156,7 +156,7 @@ describe("stopped", () => {
     expect(damaged.stderr).toContain("ERR_VERIFY");
     expect(damaged.stdout).toBe("");
     // From the very first page on there is nothing to go on from.
-    expect(damaged.stderr).toContain("To begin again:");
+    expect(damaged.stderr).toContain("To start over:");
     const mended = await paste(printed(damaged.stderr));
     expect(mended.end).toBe(0);
     expect(mended.stderr).toContain(", verified bytes 0 to 268,435,456");
@@ -212,7 +212,7 @@ describe("failed", () => {
     const source = dir.file("source", pattern(200_000));
     const copy = `bun-aio copy '${source}' '${dir.file("target")}' --bs 16k --depth 1`;
     const asking = await shell(`${LIMIT}${copy}`);
-    expect(asking.stderr).toContain("It asks before it writes over what is there, unless --yes");
+    expect(asking.stderr).toContain("It asks before it overwrites anything, unless --yes");
     expect(printed(asking.stderr)).not.toContain("--yes");
     expect((await paste(printed(asking.stderr))).end).toBe(3);
     const agreed = await shell(`${LIMIT}${copy} --yes`);
@@ -231,7 +231,7 @@ describe("failed", () => {
       const target = dir.file(`target${options?.length}`);
       const copy = `cat '${source}' | bun-aio copy - '${target}' --bs 16k --depth 1${options}`;
       const { stderr } = await shell(`${LIMIT}${copy}`);
-      expect(stderr).toContain("with the same standard input from its beginning");
+      expect(stderr).toContain("Give it the same standard input from its beginning");
       expect(printed(stderr)).toEndWith(`${target}${from}`);
       expect((await paste(`cat '${source}' | ${printed(stderr)}`)).end).toBe(0);
       expectSame(source, target);
@@ -337,7 +337,7 @@ describe("a digest", () => {
     const source = dir.file("source", pattern(10_000));
     const target = dir.file("target", "");
     const cases: [string[], string][] = [
-      [[source, target, "--from", "4k"], "is for --verify and --hash"],
+      [[source, target, "--from", "4k"], "needs --verify or --hash"],
       [[source, target, "--verify", "--from", "1k"], "must not be after the start"],
       [[source, target, "--verify", "--skip", "8k"], "is before the start of DST"],
       [["-", target, "--verify", "--from", "8k"], "standard input cannot"],

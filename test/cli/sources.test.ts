@@ -58,7 +58,7 @@ describe("archives", () => {
         await expectImage(dir);
         const { stdout: sum } = await run(["sha256sum", dir.file("image")]);
         expect(stdout.slice(0, 64)).toBe(sum.slice(0, 64));
-        expect(stderr).toContain(`odd is unpacked (${kind}); --raw copies it as it is`);
+        expect(stderr).toContain(`unpacking odd (${kind}); --raw copies it as it is`);
         expect(stderr).toMatch(/^copy 100% 1.14 MiB /m);
         expect(stderr).toContain("verified bytes 0 to 1,200,001");
         const raw = await inFolder(dir, "bun-aio copy odd raw --raw -q && cmp odd raw");
@@ -287,7 +287,7 @@ describe("zip archives", () => {
         ["echo x >a; zip -q a.zip a image", "with no image: a, image"],
         ["mkdir d; zip -q -r a.zip d", "with no image"],
         ["zip -q -P secret a.zip image", "image in a.zip is encrypted"],
-        ["zip -q -Z bzip2 a.zip image", "image in a.zip is compressed by method 12"],
+        ["zip -q -Z bzip2 a.zip image", "image in a.zip is compressed with method 12"],
       ] as const) {
         using dir = await packed(make);
         const { end, stderr } = await inFolder(dir, "bun-aio copy a.zip out");

@@ -67,7 +67,10 @@ describe("in a terminal", () => {
     const target = dir.file("target", "old");
     for (const [args, words] of [
       [["copy", source, target, "--yes", "--verify"], "copied 4.77 MiB (5,000,000 bytes) in"],
-      [["copy", source, "/dev/no/such"], "there is no device /dev/no/such A file made there would"],
+      [
+        ["copy", source, "/dev/no/such"],
+        "there is no device /dev/no/such A file created there would",
+      ],
       [["bench", source, "--seconds", "0.2"], "randread"],
       [["copy", "--help"], "copy files, images and disks: a dd that checks before it writes"],
       [["info"], "backend"],
@@ -157,7 +160,7 @@ describe("in a terminal", () => {
     const target = dir.file("target", "old");
     await using session = new Session(["copy", "-", target]);
     expect(await session.end()).toBe(3);
-    expect(session.screen).toContain("standard input is SRC, so it cannot answer");
+    expect(session.screen).toContain("cannot ask for confirmation: standard input is SRC");
     expect(session.screen).toContain("Pass --yes");
     expect(readFileSync(target, "utf8")).toBe("old");
   });

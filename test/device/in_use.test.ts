@@ -406,7 +406,7 @@ describe("who reads what others write", () => {
       const { end, stderr } = await bunAio(args);
       expect(end).toBe(0);
       expect(stderr).toBe(
-        `warning: ${dir.file("b.img")} is attached for writing as ${loop.path}: what is read may be of different moments\n`,
+        `warning: ${dir.file("b.img")} is attached for writing as ${loop.path}: its data may change while it is read\n`,
       );
     }
     expect(Buffer.compare(readFileSync(dir.file("out")), readFileSync(image))).toBe(0);
@@ -537,7 +537,7 @@ describe("where nobody can say", () => {
       expect(made).toMatchObject({ end: 0 });
       const info = await withoutSystem(hidden, ["info"]);
       expect(info.end).toBe(1);
-      expect(info.stdout).toContain("block devices: not known");
+      expect(info.stdout).toContain("block devices: unknown");
       expect(info.stdout).toContain("backend");
       expect(info.stderr).toContain("cannot be listed");
       const json = await withoutSystem(hidden, ["info", "--json"]);

@@ -446,7 +446,7 @@ testUnless(loopMissing, "removable, system and loop choose among the disks", asy
     loop.path,
   ]);
   const wrong = listBlockDevices({ loops: true } as object);
-  await expect(wrong).rejects.toThrow("is no option of listBlockDevices");
+  await expect(wrong).rejects.toThrow("is not an option of listBlockDevices");
   await expect(listBlockDevices({ loop: 1 as never })).rejects.toThrow("options.loop");
 });
 

@@ -244,7 +244,7 @@ describe("names who uses it", () => {
       const error = await rejection(disk.open());
       expectBusy(error, disk);
       expect(error.hint).toContain(`${busy} is in use, by this process`);
-      expect(error.hint).toEndWith(`. Unmounted before: ${free}`);
+      expect(error.hint).toEndWith(`. Already unmounted: ${free}`);
       expect(disk.mounts()).toEqual([busy]);
     } finally {
       closeSync(fd);
@@ -260,7 +260,7 @@ describe("names who uses it", () => {
       const error = await rejection(disk.open());
       expectBusy(error, disk);
       expect(error.hint).toContain(`mounted in the mount namespace of ${holder.name}`);
-      expect(error.hint).toEndWith(`. Unmounted before: ${place}`);
+      expect(error.hint).toEndWith(`. Already unmounted: ${place}`);
     }
     await using device = await disk.open();
     expect(device.kind).toBe("disk");
@@ -404,7 +404,7 @@ describe("the plan", () => {
       refusal: 'sda2 is held by dm-0 ("crypt"), which is built on it',
     });
     expect(await planned(["9 1 8:1 / /mnt/a\\040b//deleted rw - ext4 x rw"])).toBe(
-      "The folder that it is mounted on, '/mnt/a b', was removed: no path leads to it any more",
+      "It is mounted on the directory '/mnt/a b', which was removed: no path leads to it anymore",
     );
     expect(
       await planned([

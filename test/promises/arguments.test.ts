@@ -215,7 +215,7 @@ test("wrong options of operations", async () => {
   for (const call of Object.values(calls)) {
     const unknown = await rejection(call({ timeuot: 1 }));
     expect(unknown.code).toBe("ERR_INVALID_ARG_VALUE");
-    expect(unknown.message).toContain('"options.timeuot" is no option of');
+    expect(unknown.message).toContain('"options.timeuot" is not an option of');
     expect((await rejection(call([]))).code).toBe("ERR_INVALID_ARG_TYPE");
     for (const timeout of [-1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
       const error = await rejection(call({ timeout }));
@@ -352,7 +352,11 @@ test("Ring.open refuses wrong options by name", () => {
       "ERR_INVALID_ARG_TYPE",
       '"options.pollMicroseconds" must be a number',
     ],
-    [{ queuedepth: 8 }, "ERR_INVALID_ARG_VALUE", '"options.queuedepth" is no option of Ring.open'],
+    [
+      { queuedepth: 8 },
+      "ERR_INVALID_ARG_VALUE",
+      '"options.queuedepth" is not an option of Ring.open',
+    ],
     [null, "ERR_INVALID_ARG_TYPE", '"options" must be an object'],
   ];
   for (const [options, code, message] of cases) {

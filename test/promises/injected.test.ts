@@ -336,7 +336,7 @@ testUnless(
     );
     expect(child.end).toBe(0);
     const hint =
-      "The medium or its connection reports an error; the data at this range is not reliable";
+      "The medium or its connection reports an error; the data in this range is not reliable";
     expect(child.stdout.trim().split("\n")).toEqual([
       `EIO -5 write true 5 10 0 ${hint}`,
       `EIO -5 read true 6 10 0 ${hint}`,
@@ -431,7 +431,7 @@ testUnless(
     );
     expect(child.stdout.trim().split("\n")).toEqual([
       "1000",
-      "EFBIG write 7192 The offset is beyond the largest file of this file system or of RLIMIT_FSIZE",
+      "EFBIG write 7192 The offset exceeds the maximum file size of this file system, or RLIMIT_FSIZE",
       "8192",
       "EFBIG",
       "EFBIG",

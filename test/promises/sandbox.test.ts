@@ -169,7 +169,7 @@ describe("a sandbox forbids io_uring while it works", () => {
       const [opening, closing] = [open(2, { ring: small }), idle.close()];
       await closeSandbox();
       const ends = (await Promise.allSettled(calls)).map(({ reason }) => reason?.code !== "${UNKNOWN}" ? "another" :
-        reason.message.includes("before this could be done") ? reason.transferred : reason.transferred + " unknown");
+        reason.message.includes("before the operation reached the kernel") ? reason.transferred : reason.transferred + " unknown");
       const [opened, closed] = await Promise.all([opening, closing].map(told));
       const isClosed = !existsSync("/proc/self/fd/" + fd);
       await file.close();

@@ -86,7 +86,7 @@ test("a part that was aborted or timed out: why, and of the whole", async () => 
   // Its ring was lost.
   const lost = await settledBadly(transfer({}), outcome({ error: lostError(ENXIO, {}) }), 100);
   expect(lost).toMatchObject({ code: "ERR_OUTCOME_UNKNOWN", errno: -ENXIO, transferred: 100 });
-  expect(lost.message).toContain("before this could be done (io_uring_enter: ENXIO");
+  expect(lost.message).toContain("before the operation reached the kernel (io_uring_enter: ENXIO");
   // What the library itself said otherwise is passed on.
   const closed = new IoError("ERR_RING_CLOSED", {});
   expect(await settledBadly(transfer({}), outcome({ error: closed }), 0)).toBe(closed);
