@@ -73,9 +73,9 @@ Options:
                       themselves. Both read as zeroes, whatever was there before
       --verify        read the target back, bypassing the cache, and compare
       --hash          print the SHA-256 of what was written; for a whole SRC as sha256sum does
-      --bs SIZE       bytes per request (default 1M)
-      --depth N       requests in flight at once, 1 to 1024 (default 8, but at most 4 MiB in total,
-                      so that other users of the disk get their turn)
+      --bs SIZE       bytes per request (default 2M, less for several DST)
+      --depth N       requests in flight at once, 1 to 1024 (default 8), but at most 4 MiB in total,
+                      so that other users of the disk get their turn
       --direct        bypass the page cache for files, too; for disks it is always bypassed
       --from SIZE     start at this offset on both sides, to resume a copy that was stopped
       --skip SIZE     start at this offset in SRC

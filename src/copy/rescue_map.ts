@@ -213,7 +213,7 @@ export class RescueMap {
   /** Adds the block of a line; returns what is wrong with it. */
   #append(line: string): string | undefined {
     const [, position = "", length = "", status] = BLOCK_LINE.exec(line) ?? [];
-    if (!isStatus(status)) return "is no block: position, size, and one of ? * / - +";
+    if (!isStatus(status)) return "is not a block line: position, size, and one of ? * / - +";
     const offset = Number(numberOf(position));
     const isFirst = this.#size === 0;
     if (isFirst ? !Number.isSafeInteger(offset) : offset !== this.#size) {
@@ -239,7 +239,7 @@ const STATUS_LINE = new RegExp(`^${INTEGER}\\s*[?*/FG+-](\\s+0*[1-9][0-9]*)?$`);
 
 function problemOfStatusLine(line: string): string | undefined {
   if (STATUS_LINE.test(line)) return undefined;
-  return "is no status line: position, one of ? * / - F G +, and the number of the pass";
+  return "is not a status line: position, one of ? * / - F G +, and the number of the pass";
 }
 
 function malformed(number: number, problem: string, line: string): TypeError {

@@ -20,12 +20,12 @@ export function imageProblem(path: string): string | undefined {
   try {
     const head = new DataView(new ArrayBuffer(4096));
     const bytes = readSync(fd, head, 0, head.byteLength, 0);
-    if (bytes < 64) return `is no library: it has ${bytes} bytes`;
+    if (bytes < 64) return `is not a library: it has ${bytes} bytes`;
     const size = fstatSync(fd).size;
     const magic = head.getUint32(0);
     if (magic === ELF) return elfProblem(head, size);
     if (magic === MACH_O) return machOProblem(head, size);
-    return "is no library: neither ELF nor Mach-O of 64 bits";
+    return "is not a library: neither ELF nor Mach-O of 64 bits";
   } finally {
     closeSync(fd);
   }
