@@ -306,8 +306,8 @@ const other = process.arch === "x64" ? "arm64" : "x64";
 
 test.each([
   ["missing", () => dir.file("nothing.so"), "nothing.so: no such file"],
-  ["no library", () => dir.file("text.so", "x".repeat(5000)), "text.so: is no library"],
-  ["empty", () => dir.file("empty.so", ""), "is no library: it has 0 bytes"],
+  ["no library", () => dir.file("text.so", "x".repeat(5000)), "text.so: is not a library"],
+  ["empty", () => dir.file("empty.so", ""), "is not a library: it has 0 bytes"],
   [
     "truncated",
     () => dir.file("cut.so", fs.readFileSync(library).subarray(0, 20_000)),
