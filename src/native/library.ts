@@ -117,7 +117,7 @@ function remedy(platform: string, isCompiled: boolean): string {
     return "BUN_AIO_LIBRARY is set: unset it, or set it to the absolute path of a library of this version.";
   }
   if (isCompiled) {
-    return "Set TMPDIR to a folder that this user can write to and that is not mounted noexec: Bun puts the library there to load it. Or set BUN_AIO_LIBRARY to the absolute path of a copy of it.";
+    return "Set TMPDIR to a directory that this user can write to and that is not mounted noexec: Bun puts the library there to load it. Or set BUN_AIO_LIBRARY to the absolute path of a copy of it.";
   }
   if (isBundled()) {
     return "Bundle again from a complete installation of bun-aio, or set BUN_AIO_LIBRARY to the library's absolute path.";

@@ -224,7 +224,7 @@ testUnless(
       const { end, stderr } = await compiledIn(folder.path, options, under);
       expect(end).toBe(1);
       expect(stderr).toContain("ERR_BUN_AIO_LIBRARY");
-      expect(stderr).toContain("Set TMPDIR to a folder that this user can write to");
+      expect(stderr).toContain("Set TMPDIR to a directory that this user can write to");
     }
     expect(must(await compiledIn(folder.path, "exec", under))).toBe(SUCCESS);
   },
