@@ -45,7 +45,11 @@ export function checkOffset(name: string, value: unknown): Offset {
 export function checkRange(offset: Offset, length: number): Offset {
   if (typeof offset === "number") return offset;
   if (offset + BigInt(length) <= OFFSET_MAX) return offset;
-  throw argumentRange("offset", `so that offset + length (${length}) is at most 2^63 - 1`, offset);
+  throw argumentRange(
+    "offset",
+    `such that offset + length (${length}) is at most 2^63 - 1`,
+    offset,
+  );
 }
 
 export function addOffset(offset: Offset, bytes: number): Offset {

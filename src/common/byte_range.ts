@@ -20,7 +20,7 @@ export function checkByteRange(name: string, value: unknown): ByteRange {
   const from = checkInteger(`${name}.offset`, offset, 0, Number.MAX_SAFE_INTEGER);
   const bytes = checkInteger(`${name}.length`, length, 0, Number.MAX_SAFE_INTEGER);
   if (from + bytes > Number.MAX_SAFE_INTEGER) {
-    throw argumentRange(`${name}.length`, "so that offset + length is at most 2^53 - 1", bytes);
+    throw argumentRange(`${name}.length`, "such that offset + length is at most 2^53 - 1", bytes);
   }
   return { offset: from, length: bytes };
 }

@@ -74,7 +74,7 @@ export async function runRescue(
   const length = plan.end ?? (await lengthOf(source, plan));
   const start = Number(plan.sourceOffset);
   if (start + length > Number.MAX_SAFE_INTEGER) {
-    throw argumentRange("options.sourceOffset", "so that the copy ends below 2^53", start);
+    throw argumentRange("options.sourceOffset", "such that the copy ends below 2^53", start);
   }
   extendMap(map, Math.max(start + length, source.kind === "character" ? 0 : await source.size()));
   const { targetOffset, chunkSize, concurrency, grid } = plan;
@@ -95,7 +95,7 @@ async function lengthOf(source: File, { sourceOffset }: Plan): Promise<number> {
     const bytes = await source.readAt(new Uint8Array(1), sourceOffset);
     if (bytes === 0) return 0;
   }
-  throw argumentValue("source", "has no known size: give options.length", source.path);
+  throw argumentValue("source", "has no known size: pass options.length", source.path);
 }
 
 class Rescue implements RescueReceiver {

@@ -13,7 +13,7 @@ export function checkSource(source: unknown): void {
   if (!(source instanceof ReadableStream)) {
     throw argumentType("source", "a File or a ReadableStream", source);
   }
-  if (source.locked) throw argumentValue("source", "is locked: it has a reader already", source);
+  if (source.locked) throw argumentValue("source", "is locked: it already has a reader", source);
 }
 
 /** Throws unless it is a file that can be read. */

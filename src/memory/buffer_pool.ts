@@ -66,7 +66,7 @@ export class BufferPool implements Disposable {
     const alignment = checkAlignment(options.alignment);
     const stride = Math.ceil(this.#size / alignment) * alignment;
     if (stride * count > SIZE_MAX) {
-      const expected = `so that all buffers take at most ${SIZE_MAX} bytes`;
+      const expected = `such that all buffers take at most ${SIZE_MAX} bytes`;
       throw argumentRange("options.count", expected, count);
     }
     this.#loans = new Loans(this.#size, stride, count, alignment);

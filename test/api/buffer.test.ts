@@ -293,7 +293,7 @@ test("a pool refuses wrong options", async () => {
     [{ size: 1, count: 2 ** 21 }, '"options.count" must be an integer from 1 to 1048576'],
     [
       { size: 2 ** 31, count: 3 },
-      '"options.count" must be so that all buffers take at most 4294967296',
+      '"options.count" must be such that all buffers take at most 4294967296',
     ],
     [{ size: 1, count: 1, alignment: 3 }, '"options.alignment" must be a power of two'],
     [{ size: 1, count: 1, aligment: 4 }, '"options.aligment" is not an option of BufferPool'],
