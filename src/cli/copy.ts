@@ -145,9 +145,7 @@ async function refuseImpossible(
   const origin = source.place;
   const name = printable(place.path);
   if (hasEarlierPart(job) && !source.isRereadable) {
-    throw usage(
-      `--verify-from reads SRC again, but ${printable(source.path)} can be read only once`,
-    );
+    throw usage(`--verify-from reads SRC again, which ${printable(source.path)} does not allow`);
   }
   const isSame = origin !== undefined && origin.identity === place.identity;
   if (isSame && (source.unpacking !== undefined || source.start + job.skip === job.seek)) {

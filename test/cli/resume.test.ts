@@ -340,9 +340,12 @@ describe("a digest", () => {
       [[source, target, "--from", "4k"], "needs --verify or --hash"],
       [[source, target, "--verify", "--from", "1k"], "must not be after the start"],
       [[source, target, "--verify", "--skip", "8k"], "is before the start of DST"],
-      [["-", target, "--verify", "--from", "8k"], "standard input cannot"],
-      [["/dev/zero", target, "--verify", "--from", "8k", "--length", "1"], "/dev/zero cannot"],
-      [[source, target, "--verify", "--from", "8k", "--rescue"], "--rescue cannot"],
+      [["-", target, "--verify", "--from", "8k"], "standard input does not allow"],
+      [
+        ["/dev/zero", target, "--verify", "--from", "8k", "--length", "1"],
+        "/dev/zero does not allow",
+      ],
+      [[source, target, "--verify", "--from", "8k", "--rescue"], "--rescue does not allow"],
     ];
     for (const [args, words] of cases) {
       const { end, stderr } = await bunAio(["copy", ...args, "--yes", "--verify-from", "4k"]);

@@ -99,7 +99,7 @@ describe("Ctrl-C", () => {
         fed.kill("SIGTERM");
         // When this is answered, those sent before it have been received.
         fed.kill("SIGUSR1");
-        await fed.until(/^(copy |nothing )/m);
+        await fed.until(/^(copy |no progress )/m);
       }
       expect(await fed.end()).toBe(130);
       expect(fed.said).toMatch(/^stopped after /m);

@@ -180,7 +180,7 @@ describe("in a terminal", () => {
     const path = dir.file("scratch");
     for (const [size, moment, keys] of [
       ["1M", /randread .* s of /, CTRL_C + CTRL_C],
-      ["4G", /making /, CTRL_C],
+      ["4G", /creating /, CTRL_C],
     ] as const) {
       const args = ["bench", path, "--size", size, "--seconds", "600"];
       await using session = new Session(args);
