@@ -146,7 +146,7 @@ async function told<T>(answer: Promise<T>): Promise<T> {
     const path = "path" in error && typeof error.path === "string" ? error.path : undefined;
     throw new IoError(code, {
       ...{ reason, errno, syscall: "open", path },
-      hint: "Block devices and their use are listed in /sys and /proc: mount both",
+      hint: "Block devices and their use are listed there: mount /sys and /proc",
       cause: error,
     });
   }

@@ -459,7 +459,7 @@ test("targets that share bytes, and the source among them, are refused", async (
     expect(error.message).toContain(why);
   }
   expect(isAt(path, pattern(100))).toBe(true);
-  await expect(copyToAll(a, [b], { bs: 1 } as never)).rejects.toThrow("no option of copyToAll");
+  await expect(copyToAll(a, [b], { bs: 1 } as never)).rejects.toThrow("not an option of copyToAll");
   await expect(copyToAll("a" as never, [b])).rejects.toThrow('"source"');
   expect(await copyToAll(a, [])).toEqual([]);
   // What is no medium may be written to twice.

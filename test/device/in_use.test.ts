@@ -245,7 +245,7 @@ describe("an image under a loop device", () => {
         "--length=64k",
       ]);
       expect(end).toBe(3);
-      expect(stderr).toContain(`${loop.path} is ${dir.file("b.img")} itself`);
+      expect(stderr).toContain(`${loop.path} is ${dir.file("b.img")}, attached as a loop device`);
       await using target = await BlockDevice.open(loop.path, { write: true });
       await using source = await File.open(dir.file("b.img"));
       const overlapping = copy(source, target, { length: 65536, sourceOffset: 98304 });

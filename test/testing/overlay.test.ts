@@ -132,7 +132,7 @@ describe("an overlay", () => {
       const base = folder.zeroes("base", 2 ** 50);
       const error = await rejection(overlayDevice(base));
       expect(error.code).toBe("ENOMEM");
-      expect(error.message).toContain(`as its base has bytes (${2 ** 50})`);
+      expect(error.message).toContain(`as its base has (${2 ** 50})`);
       expect(error.message).toContain(base);
     },
   );
