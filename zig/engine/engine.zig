@@ -295,6 +295,8 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (@hasDecl(Kernel, "dueMs")) {
                 if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
             }
+            // The last worker thread of the kernel may go to sleep without ringing.
+            if (engine.closing.count > 0) control.retry_ms = retry_ms_idle;
             const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;

@@ -12,7 +12,7 @@
 //!   cancelAll(timeout_ms) void   teardown: ask the kernel to let go of everything
 //! and optionally:
 //!   fileOpened(file, fd), fileCloses(file)   per-file state
-//!   holdsFile(file) bool   with these: after fileCloses, whether the file must not be closed yet
+//!   holdsFile(file, waited_ns) bool   with these: after fileCloses, whether the file must not be closed yet
 //!   registerSlab(slab, chunk_bytes) bool, unregisterSlab(address)   registered memory
 //!   readNow(operation, way) read_now.Outcome   a read that needs no device, done at once
 //!   shares_room: true  its kernel has places for operations, which other processes can take (room.zig)

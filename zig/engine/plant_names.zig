@@ -16,6 +16,7 @@ pub const Plant = enum {
     room_wait_for_ever,
     sync_overtakes,
     close_early,
+    close_unseen,
     miscount_sync,
     leak_window,
     leak_slab,

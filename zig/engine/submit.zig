@@ -30,7 +30,7 @@ pub fn Submission(comptime Engine: type) type {
                 const file = &engine.memory.files[operation.file];
                 if (@hasDecl(Kernel, "fileCloses") and operation.kind == .close) {
                     engine.kernel.fileCloses(operation.file);
-                    if (engine.kernel.holdsFile(operation.file) and !plant.is(.close_early)) {
+                    if (engine.kernel.holdsFile(operation.file, 0) and !plant.is(.close_early)) {
                         operation.place = .closing;
                         engine.closing.push(operation);
                         return;
@@ -71,7 +71,8 @@ pub fn Submission(comptime Engine: type) type {
             engine.closing = .{};
             const before = waiting.count;
             while (waiting.pop()) |operation| {
-                if (!engine.isLost() and engine.kernel.holdsFile(operation.file)) {
+                const waited_ns = engine.now_ns - operation.submitted_ns;
+                if (!engine.isLost() and engine.kernel.holdsFile(operation.file, waited_ns)) {
                     engine.closing.push(operation);
                 } else {
                     operation.place = .nowhere;

@@ -28,8 +28,8 @@ const path_prefix = "fake:";
 pub const File = struct {
     disk: ?*Disk = null,
     writable: bool = true,
-    /// A request that has ended still holds it: closed, it would go on to keep the disk busy.
-    busy: bool = false,
+    /// Requests that have ended and still hold it: closed, it would go on to keep the disk busy.
+    holders: u32 = 0,
 };
 
 pub const Kernel = struct {
@@ -219,8 +219,12 @@ pub const Kernel = struct {
         return null;
     }
 
-    pub fn setBusy(kernel: *Kernel, fd: i32, busy: bool) void {
-        kernel.files[@intCast(fd - fd_first)].busy = busy;
+    pub fn hold(kernel: *Kernel, fd: i32) void {
+        kernel.files[@intCast(fd - fd_first)].holders += 1;
+    }
+
+    pub fn letGo(kernel: *Kernel, fd: i32) void {
+        kernel.files[@intCast(fd - fd_first)].holders -= 1;
     }
 
     pub fn diskOf(kernel: *const Kernel, fd: i32) ?*Disk {
@@ -527,7 +531,7 @@ pub const Kernel = struct {
     pub fn close(kernel: *Kernel, fd: i32) isize {
         if (kernel.diskOf(fd) == null) return negative(.BADF);
         const file = &kernel.files[@intCast(fd - fd_first)];
-        if (file.busy) @panic("a descriptor is closed that the ring still holds");
+        if (file.holders > 0) @panic("a descriptor is closed that the ring still holds");
         file.disk = null;
         return 0;
     }

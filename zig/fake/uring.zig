@@ -19,6 +19,10 @@ const pending_max = 1024;
 const table_max = 4096;
 /// Marks work that is no completion: it lets go of the descriptor in `res`.
 const notice_flag = 1 << 31;
+/// Less than a close waits for them.
+const late_ns_max = 50 * std.time.ns_per_ms;
+/// As `user_data` of that: nothing is posted.
+const no_tag = std.math.maxInt(u64);
 /// IO_LOCAL_TW_DEFAULT_MAX.
 const deferred_max = 20;
 /// Longer than the engine's patience, as often as not.
@@ -57,6 +61,10 @@ const Pending = struct {
         pending.count += 1;
     }
 
+    fn peek(pending: *const Pending) ?linux.io_uring_cqe {
+        return if (pending.count == 0) null else pending.entries[pending.first];
+    }
+
     fn pop(pending: *Pending) ?linux.io_uring_cqe {
         if (pending.count == 0) return null;
         const cqe = pending.entries[pending.first];
@@ -86,6 +94,11 @@ pub const Ring = struct {
     /// Ended, but not run yet; and run, but without room in the ring.
     work: Pending = .{},
     overflow: Pending = .{},
+    /// Of worker threads that have completed a request and not yet let go of its descriptor, `res`; they do
+    /// at `user_data` at the latest.
+    late: Pending = .{},
+    /// Those of them that were noted.
+    noted: u32 = 0,
     running: u32 = 0,
     /// Until then a sandbox forbids every call.
     unresponsive_until_ns: u64 = 0,
@@ -116,6 +129,7 @@ pub const Ring = struct {
             .res = @intCast(request.result),
             .flags = 0,
         };
+        const fd = request.ask.fd;
         ring.kernel.release(request);
         ring.running -= 1;
         // What ends within its own submission needs no task work.
@@ -130,6 +144,12 @@ pub const Ring = struct {
                 ring.markWork();
             },
             .deferred => {
+                // Files of the table are let go of one by one, with a tag.
+                if (ring.table == null and ring.kernel.random().boolean()) {
+                    ring.kernel.hold(fd);
+                    const ns = ring.kernel.random().uintLessThan(u64, late_ns_max);
+                    ring.late.push(.{ .user_data = ring.kernel.now_ns + ns, .res = fd, .flags = 0 });
+                }
                 ring.work.push(cqe);
                 ring.markWork();
                 if (ring.work.count == 1) ring.signal();
@@ -178,7 +198,8 @@ pub const Ring = struct {
     fn run(ring: *Ring, work: linux.io_uring_cqe) void {
         var cqe = work;
         if (work.flags == notice_flag) {
-            ring.kernel.setBusy(work.res, false);
+            ring.kernel.letGo(work.res);
+            if (work.user_data == no_tag) return;
             cqe.flags = 0;
             cqe.res = 0;
         }
@@ -191,10 +212,23 @@ pub const Ring = struct {
         if (ring.mode != .deferred or ring.kernel.random().boolean()) {
             return ring.post(.{ .user_data = tag, .res = 0, .flags = 0 });
         }
-        ring.kernel.setBusy(fd, true);
+        ring.kernel.hold(fd);
+        ring.letGoInEnter(fd, tag);
+    }
+
+    fn letGoInEnter(ring: *Ring, fd: i32, tag: u64) void {
         ring.work.push(.{ .user_data = tag, .res = fd, .flags = notice_flag });
         ring.markWork();
         if (ring.work.count == 1) ring.signal();
+    }
+
+    /// Worker threads that were preempted between the completion of a request and its end go on, at any time.
+    fn runWorkers(ring: *Ring) void {
+        while (ring.late.peek()) |late| {
+            if (late.user_data > ring.kernel.now_ns and ring.kernel.random().boolean()) return;
+            ring.letGoInEnter(ring.late.pop().?.res, no_tag);
+            ring.noted -|= 1;
+        }
     }
 
     /// The thread sleeps, or makes any system call: COOP_TASKRUN runs its work then.
@@ -211,6 +245,7 @@ pub const Ring = struct {
         ring.calls += 1;
         kernel.tick();
         ring.transition();
+        ring.runWorkers();
         const queued = ring.words.sq_tail -% ring.words.sq_head;
         assert(queued <= ring.sq_entries);
         assert(to_submit <= queued);
@@ -453,6 +488,18 @@ pub const Os = struct {
         pub fn enter(_: *real.uring.Ring, _: ?u31, to_submit: u32, flags: u32) isize {
             return current.enter(to_submit, flags);
         }
+
+        pub const Workers = struct {
+            pub fn note(_: *Workers) void {
+                current.runWorkers();
+                current.noted = current.late.count;
+            }
+
+            pub fn areLate(_: *Workers) bool {
+                current.runWorkers();
+                return current.noted > 0;
+            }
+        };
 
         pub fn supports(_: *real.uring.Ring, _: []const linux.IORING_OP) isize {
             return 0;

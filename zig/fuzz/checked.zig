@@ -147,8 +147,8 @@ pub fn Checked(comptime Inner: type) type {
             if (@hasDecl(Inner, "fileCloses")) self.inner.fileCloses(file);
         }
 
-        pub fn holdsFile(self: *const Self, file: u32) bool {
-            return if (@hasDecl(Inner, "holdsFile")) self.inner.holdsFile(file) else false;
+        pub fn holdsFile(self: *Self, file: u32, waited_ns: u64) bool {
+            return if (@hasDecl(Inner, "holdsFile")) self.inner.holdsFile(file, waited_ns) else false;
         }
 
         pub fn unsent(self: *const Self) bool {

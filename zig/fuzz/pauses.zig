@@ -7,6 +7,7 @@ const fail = @import("report.zig").fail;
 
 pub fn check(engine: anytype, oracle: *const Oracle) void {
     const control = engine.memory.control;
+    if (engine.closing.count > 0) return expect(engine_file.retry_ms_idle, control.retry_ms);
     // A sync held behind a write that runs does not wait for room.
     if (engine.fifo.count + engine.pool_fifo.count > 0 and oracle.no_room) {
         const right: u32 = if (control.in_kernel == 0) engine_file.retry_ms_idle else engine_file.retry_ms_busy;

@@ -35,6 +35,10 @@ const flag_sets = [_]u32{
 
 const opcodes = [_]linux.IORING_OP{ .READ, .WRITE, .READV, .WRITEV, .FSYNC, .ASYNC_CANCEL };
 
+/// How long a worker thread of the kernel may be kept from a processor between a completion and the end
+/// of its request.
+const late_ns_max = 100 * std.time.ns_per_ms;
+
 /// Limit of files registered with the ring; others are used by descriptor.
 const files_registered_max = 1024;
 
@@ -57,6 +61,8 @@ pub fn IoUring(comptime Os: type) type {
         files_held: [files_registered_max]u16 = @splat(0),
         /// Whether there is such a table (Linux 6.14; a fake ring may have none).
         registers_files: bool = false,
+        /// Those that ran when a file was closed of which no notice tells.
+        workers: Os.uring.Workers = .{},
         buffers: RegisteredBuffers(Os) = .{},
         /// The index under which this thread has registered the ring, if it has.
         registered_self: ?u31 = null,
@@ -132,6 +138,7 @@ pub fn IoUring(comptime Os: type) type {
 
         /// The file is about to be closed, with nothing in flight.
         pub fn fileCloses(self: *Self, file: u32) void {
+            if (!self.tells(file) and self.defers()) self.workers.note();
             if (file >= files_registered_max or !self.files_registered.isSet(file)) return;
             if (!@hasDecl(Os.uring, "updateFile")) return;
             self.files_registered.unset(file);
@@ -142,8 +149,18 @@ pub fn IoUring(comptime Os: type) type {
 
         /// Whether requests that have ended still hold the file: a worker thread of the kernel gives back
         /// its share of a request after the completion, and then the request ends in our next enter only.
-        pub fn holdsFile(self: *const Self, file: u32) bool {
-            return file < files_registered_max and self.files_held[file] > 0;
+        /// `waited_ns`: since the close was called.
+        pub fn holdsFile(self: *Self, file: u32, waited_ns: u64) bool {
+            if (self.tells(file)) return self.files_held[file] > 0;
+            if (!self.defers() or plant.is(.close_unseen)) return false;
+            // A ring that is busy with other files enters all the time anyway.
+            if (waited_ns > late_ns_max) return false;
+            return self.workers.areLate() or self.holdsBack();
+        }
+
+        /// Whether there is a notice when the kernel lets go of the file.
+        fn tells(self: *const Self, file: u32) bool {
+            return self.registers_files and file < files_registered_max;
         }
 
         /// From now on requests on the slab's memory use registered buffers (registered_buffers.zig).

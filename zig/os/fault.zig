@@ -107,6 +107,7 @@ pub fn FaultOs(comptime Real: type) type {
             pub const registerEventfd = Real.uring.registerEventfd;
             pub const supports = Real.uring.supports;
             pub const cancelAll = Real.uring.cancelAll;
+            pub const Workers = Real.uring.Workers;
             pub const close = Real.uring.close;
             pub const registerSelf = Real.uring.registerSelf;
             pub const unregisterSelf = Real.uring.unregisterSelf;

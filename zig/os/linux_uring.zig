@@ -100,6 +100,8 @@ pub fn cancelAll(ring: *Ring, timeout_ms: u32) isize {
     return signed(linux.io_uring_register(ring.fd, .REGISTER_SYNC_CANCEL, &request, 1));
 }
 
+pub const Workers = @import("linux_workers.zig").Workers;
+
 pub fn close(ring: *Ring) void {
     ring.deinit();
 }

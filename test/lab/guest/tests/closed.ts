@@ -25,7 +25,7 @@ for (const name of ["nvme-512", "virtio-4096", "ata"] as DiskName[]) {
   test(`${name}: free as soon as it is closed`, async () => {
     const path = diskPath(name);
     await using ring = Ring.open();
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 40; round++) {
       await useAndClose(path, ring, round % 2 === 0);
       expectFree(path);
     }
