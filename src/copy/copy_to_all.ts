@@ -12,7 +12,7 @@ import { cancelled, nothing, runCopy } from "./run.ts";
 
 /** Progress of one target. */
 export interface CopyToAllProgress extends CopyProgress {
-  /** Index of the target in the list that was passed. */
+  /** The target, one of those that were passed. */
   readonly target: File;
 }
 
