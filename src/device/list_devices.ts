@@ -14,6 +14,7 @@ import {
   directoryOf,
   diskDirectory,
   diskNames,
+  flagOf,
   namesIn,
   nodeOf,
   numbersOf,
@@ -124,7 +125,8 @@ async function allLinuxDevices(
   const listed = await Promise.all(
     names.map(async (name) => {
       const directory = await diskDirectory(paths, name);
-      if (directory === null) return undefined;
+      // Hidden: a path to an NVMe disk that has several, which have no nodes.
+      if (directory === null || (await flagOf(join(directory, "hidden")))) return undefined;
       const device = await describe({ paths, mounts, system }, directory);
       // Of one that is being removed the facts are mixed.
       return (await diskDirectory(paths, name)) === null ? undefined : device;

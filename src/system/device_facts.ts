@@ -113,9 +113,10 @@ function unitSerialNumber(page: Buffer): string | null {
 
 /** From the path in the device tree; null for devices without a bus. */
 function transportOf(disk: string): string | null {
-  if (disk.includes("/devices/virtual/")) return null;
   const name = basename(disk);
+  // Also below /devices/virtual: a disk that may have several paths, or that comes over a network.
   if (name.startsWith("nvme")) return "nvme";
+  if (disk.includes("/devices/virtual/")) return null;
   if (name.startsWith("mmcblk")) return "mmc";
   if (USB.test(disk)) return "usb";
   if (/\/session\d/.test(disk)) return "iscsi";

@@ -64,6 +64,19 @@ test("SCSI disks name their vendor; a number of PCI is none", async () => {
   expect(found.get("dm-0")?.vendor).toBeNull();
 });
 
+test("an NVMe disk with several paths is one disk, on NVMe; its paths have no node", async () => {
+  const disk = "virtual/nvme-subsystem/nvme-subsys0";
+  const found = await listed({
+    [`${disk}/block/nvme0n1/size`]: "8",
+    [`${disk}/block/nvme0n1/hidden`]: "0",
+    [`${disk}/block/nvme0n1/device/serial`]: "S5NYNG0R",
+    "pci0000:00/0000:00:1d.0/nvme/nvme0/block/nvme0c0n1/size": "8",
+    "pci0000:00/0000:00:1d.0/nvme/nvme0/block/nvme0c0n1/hidden": "1",
+  });
+  expect([...found.keys()]).toEqual(["nvme0n1"]);
+  expect(found.get("nvme0n1")).toMatchObject({ transport: "nvme", serial: "S5NYNG0R" });
+});
+
 test("zoned disks say so, and their partitions", async () => {
   for (const [text, zoned] of [
     ["host-managed", true],
