@@ -35,3 +35,12 @@ export function diskPath(name: DiskName): string {
   if (path === undefined) throw new Error(`the disk ${name} is not there`);
   return path;
 }
+
+/** Requests that the kernel has sent and has no answer to. An NVMe disk sends over its paths: nvme0n1 over nvme0c0n1. */
+export function requestsInFlight(path: string): number {
+  const disk = path.replace("/dev/", "");
+  return readdirSync("/sys/block")
+    .filter((node) => node.replace(/^(nvme\d+)c\d+(n\d+)$/, "$1$2") === disk)
+    .flatMap((node) => (attribute(node, "inflight") ?? "").split(" ").map(Number))
+    .reduce((total, count) => total + count, 0);
+}

@@ -38,6 +38,17 @@ const later: Record<string, (device: BlockDevice) => Promise<unknown>> = {
   "dropping the cache": (device) => device.invalidateCache(),
 };
 
+/** Whatever is asked of the disk, it says that it is gone. */
+export async function expectGone(device: BlockDevice): Promise<void> {
+  for (const [call, run] of Object.entries(later)) {
+    const outcome = await run(device).then(
+      (value) => `resolved with ${value}`,
+      (error: { code: string }) => error.code,
+    );
+    expect([call, outcome]).toEqual([call, "ERR_DEVICE_GONE"]);
+  }
+}
+
 /** Defines the test of a disk that can be unplugged. */
 export function testRemoval(name: DiskName): void {
   test(`${name} is unplugged with ${IN_FLIGHT} operations in flight, and plugged in again`, async () => {
@@ -52,13 +63,7 @@ export function testRemoval(name: DiskName): void {
     // UAS fails what is in flight before the kernel takes the disk for gone.
     expect([...outcomes].filter((code) => !["ERR_DEVICE_GONE", "EIO"].includes(code))).toEqual([]);
     await until(() => findDisk(name) === undefined);
-    for (const [call, run] of Object.entries(later)) {
-      const outcome = await run(device).then(
-        (value) => `resolved with ${value}`,
-        (error: { code: string }) => error.code,
-      );
-      expect([call, outcome]).toEqual([call, "ERR_DEVICE_GONE"]);
-    }
+    await expectGone(device);
     expect((await listBlockDevices()).map((listed) => listed.path)).not.toContain(path);
     await device
       .close()
