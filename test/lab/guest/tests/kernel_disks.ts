@@ -1,46 +1,51 @@
-// Disks that the kernel makes itself: loop, zram, brd, zoned null_blk, device mapper, and scsi_debug, which fails on
+// Disks that the kernel makes itself: loop, zram, brd, zoned null_blk, device mapper, md, and scsi_debug, which fails on
 // demand.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { BlockDevice, copy, File, listBlockDevices } from "../../../../src/index.ts";
 import { describeUnless, testUnless, without } from "../../../support/conditions.ts";
 import { pattern } from "../../../support/devices.ts";
 import { ioError } from "../../../support/expect.ts";
+import { expectDisk } from "../expect_disk.ts";
 import { attribute, diskPath } from "../find_disk.ts";
 import { until } from "../host.ts";
+import { Mirror } from "../mirror.ts";
 import { sh, shQuietly, withoutModule } from "../shell.ts";
 
 const MiB = 1 << 20;
 
-/** Writes, syncs, and reads back from the medium. */
-async function expectKept(path: string): Promise<void> {
-  await using device = await BlockDevice.open(path, { write: true, unalignedWrites: "rmw" });
-  const { geometry } = device;
-  expect(geometry.size).toBe(Number(attribute(path, "size")) * 512);
-  expect(geometry.logicalSectorSize).toBe(Number(attribute(path, "queue/logical_block_size")));
-  const data = pattern(256 * 1024, 1);
-  await device.writeAt(data, 0);
-  const part = pattern(100, 2);
-  data.set(part, 5000);
-  await device.writeAt(part, 5000);
-  await device.syncAll();
-  await device.invalidateCache();
-  expect(Buffer.compare(await device.bytes(0, data.length), data)).toBe(0);
+/** A loop device over zeroes. */
+class Loop implements Disposable {
+  readonly file: string;
+  readonly path: string;
+
+  constructor(name: string, sector = 512) {
+    this.file = `/tmp/${name}`;
+    writeFileSync(this.file, "");
+    truncateSync(this.file, 8 * MiB);
+    this.path = sh(`/usr/bin/losetup -b ${sector} -f --show ${this.file}`);
+  }
+
+  [Symbol.dispose](): void {
+    sh(`/usr/bin/losetup -d ${this.path}`);
+  }
 }
 
 describe("loop", () => {
   for (const sector of [512, 4096]) {
     test(`sectors of ${sector}`, async () => {
-      writeFileSync("/tmp/loop", "");
-      truncateSync("/tmp/loop", 8 * MiB);
-      const path = sh(`/usr/bin/losetup -b ${sector} -f --show /tmp/loop`);
-      try {
-        await expectKept(path);
-        await ioError(BlockDevice.open("/tmp/loop", { write: true }), "EBUSY");
-      } finally {
-        sh(`/usr/bin/losetup -d ${path}`);
-      }
+      using loop = new Loop("loop", sector);
+      await expectDisk(loop.path);
+      await ioError(BlockDevice.open(loop.file, { write: true }), "EBUSY");
     });
   }
 });
@@ -48,13 +53,13 @@ describe("loop", () => {
 testUnless(withoutModule("zram"), "zram", async () => {
   sh("echo 16M > /sys/block/zram0/disksize");
   try {
-    await expectKept("/dev/zram0");
+    await expectDisk("/dev/zram0");
   } finally {
     sh("echo 1 > /sys/block/zram0/reset");
   }
 });
 
-testUnless(withoutModule("brd"), "a RAM disk", () => expectKept("/dev/ram0"));
+testUnless(withoutModule("brd"), "a RAM disk", () => expectDisk("/dev/ram0"));
 
 /** A module with parameters, loaded for a test; the disks that come with it. */
 async function load(module: string, parameters: string): Promise<string[]> {
@@ -91,12 +96,12 @@ describeUnless(withoutModule("scsi_debug"), "scsi_debug", () => {
 
   test("protection information (DIF) changes nothing for the caller", async () => {
     const [path = ""] = await load("scsi_debug", "dev_size_mb=16 dif=1 dix=1");
-    await expectKept(path);
+    await expectDisk(path);
   });
 
   test("sectors of 4096, thin", async () => {
     const [path = ""] = await load("scsi_debug", "dev_size_mb=16 sector_size=4096 lbpu=1 lbpws=1");
-    await expectKept(path);
+    await expectDisk(path);
     await using device = await BlockDevice.open(path, { write: true });
     expect(await device.discard(0, MiB)).toEqual({ method: "discard" });
   });
@@ -131,35 +136,150 @@ describeUnless(withoutModule("null_blk"), "null_blk", () => {
   });
 });
 
-describeUnless(without("dmsetup") ?? withoutModule("dm_mod"), "device mapper", () => {
+/** A volume of device mapper. */
+class Volume implements Disposable {
+  readonly name: string;
+  readonly path: string;
+
+  constructor(name: string, table: string) {
+    this.name = name;
+    sh(`printf '${table}' | dmsetup create ${name} --noudevsync`);
+    this.path = `/dev/${sh(`dmsetup info -c --noheadings -o blkdevname ${name}`)}`;
+    // As udev does; lsblk looks there.
+    symlinkSync(this.path, `/dev/mapper/${name}`);
+  }
+
+  /** Holds what is in flight. */
+  suspend(): void {
+    sh(`dmsetup suspend --noudevsync --nolockfs ${this.name}`);
+  }
+
+  load(table: string): void {
+    sh(`dmsetup load ${this.name} --table "${table}"`);
+  }
+
+  resume(): void {
+    sh(`dmsetup resume --noudevsync ${this.name}`);
+  }
+
+  [Symbol.dispose](): void {
+    sh(`dmsetup remove --noudevsync ${this.name}`);
+    rmSync(`/dev/mapper/${this.name}`, { force: true });
+  }
+}
+
+const noVolumes = without("dmsetup") ?? withoutModule("dm_mod");
+
+describeUnless(noVolumes, "device mapper", () => {
   const disk = diskPath("scsi-512e");
 
   test("a volume is a disk, and suspending it holds what is in flight", async () => {
-    sh(`dmsetup create volume --noudevsync --table "0 32768 linear ${disk} 0"`);
-    try {
-      const path = `/dev/${sh("dmsetup info -c --noheadings -o blkdevname volume")}`;
-      await expectKept(path);
-      await using device = await BlockDevice.open(path, { write: true });
-      sh("dmsetup suspend --noudevsync --nolockfs volume");
-      const write = device.writeAt(pattern(4096, 3), MiB);
-      const early = await Promise.race([write, Bun.sleep(100).then(() => "held")]);
-      sh("dmsetup resume --noudevsync volume");
-      expect(early).toBe("held");
-      expect(await write).toBe(4096);
-    } finally {
-      sh("dmsetup remove --noudevsync volume");
-    }
+    using volume = new Volume("volume", `0 32768 linear ${disk} 0`);
+    await expectDisk(volume.path);
+    await using device = await BlockDevice.open(volume.path, { write: true });
+    volume.suspend();
+    const write = device.writeAt(pattern(4096, 3), MiB);
+    const early = await Promise.race([write, Bun.sleep(100).then(() => "held")]);
+    volume.resume();
+    expect(early).toBe("held");
+    expect(await write).toBe(4096);
+  });
+
+  test("a volume of two disks holds both, and is whole where they meet", async () => {
+    const other = diskPath("scsi-thin");
+    const table = `0 16384 linear ${disk} 0\n16384 16384 linear ${other} 2048`;
+    using volume = new Volume("joined", table);
+    await expectDisk(volume.path);
+    await expectHeld(disk, volume.path);
+    await expectHeld(other, volume.path);
+    await using device = await BlockDevice.open(volume.path, { write: true });
+    const data = pattern(65536, 4);
+    await device.writeAt(data, 8 * MiB - 32768);
+    await device.syncAll();
+    await device.invalidateCache();
+    expect(await device.bytes(8 * MiB - 32768, 8 * MiB + 32768)).toEqual(data);
+    await using second = await BlockDevice.open(other);
+    expect(await second.bytes(MiB, MiB + 32768)).toEqual(data.subarray(32768));
   });
 
   testUnless(withoutModule("dm_flakey"), "a volume that fails for a while", async () => {
-    sh(`dmsetup create flakey --noudevsync --table "0 32768 flakey ${disk} 0 0 3600"`);
-    try {
-      const path = `/dev/${sh("dmsetup info -c --noheadings -o blkdevname flakey")}`;
-      await using device = await BlockDevice.open(path, { write: true });
-      await ioError(device.writeAt(pattern(4096, 3), MiB), "EIO");
-      await ioError(device.syncAll(), "EIO");
-    } finally {
-      sh("dmsetup remove --noudevsync flakey");
-    }
+    using volume = new Volume("flakey", `0 32768 flakey ${disk} 0 0 3600`);
+    await using device = await BlockDevice.open(volume.path, { write: true });
+    await ioError(device.writeAt(pattern(4096, 3), MiB), "EIO");
+    await ioError(device.syncAll(), "EIO");
   });
 });
+
+describeUnless(withoutModule("raid1"), "md", () => {
+  for (const sector of [512, 4096]) {
+    test(`a mirror of disks with sectors of ${sector} is a disk, and holds them`, async () => {
+      using first = new Loop("first", sector);
+      using second = new Loop("second", sector);
+      {
+        await using mirror = new Mirror([first.path, second.path]);
+        await expectDisk(mirror.path);
+        await expectHeld(first.path, mirror.path);
+        await expectHeld(second.path, mirror.path);
+      }
+      expectSame(first, second);
+      await using free = await BlockDevice.open(first.path, { write: true });
+      expect(free.geometry.logicalSectorSize).toBe(sector);
+    });
+  }
+
+  testUnless(
+    noVolumes,
+    "a member fails under writes in flight: none is lost, and a new member gets them all",
+    async () => {
+      using first = new Loop("first");
+      using second = new Loop("second");
+      using third = new Loop("third");
+      using failing = new Volume("failing", `0 16384 linear ${second.path} 0`);
+      {
+        await using mirror = new Mirror([first.path, failing.path]);
+        const length = 65536;
+        const blocks = Array.from({ length: 64 }, (_, index) => pattern(length, index));
+        {
+          await using device = await BlockDevice.open(mirror.path, { write: true });
+          const done = completedWrites(first.path);
+          failing.suspend();
+          let writes: Promise<number>[];
+          try {
+            failing.load("0 16384 error");
+            writes = blocks.map((block, index) => device.writeAt(block, index * length));
+            await until(() => completedWrites(first.path) > done);
+          } finally {
+            failing.resume();
+          }
+          expect(await Promise.all(writes)).toEqual(blocks.map(() => length));
+          await device.syncAll();
+          expect(mirror.degraded).toBe(1);
+          await device.invalidateCache();
+          const found = await device.bytes(0, blocks.length * length);
+          expect(Buffer.compare(found, Buffer.concat(blocks))).toBe(0);
+        }
+        await mirror.rebuild(third.path);
+      }
+      expectSame(first, third);
+    },
+  );
+});
+
+/** It is in the list as held by `holder`, and refused for writing for that reason. */
+async function expectHeld(path: string, holder: string): Promise<void> {
+  const error = await ioError(BlockDevice.open(path, { write: true }), "EBUSY");
+  expect(error.message).toContain(`is held by ${holder.replace("/dev/", "")}`);
+  const listed = (await listBlockDevices()).find((device) => device.path === path);
+  expect(listed?.holders).toEqual([holder]);
+  await using reader = await BlockDevice.open(path);
+  expect(reader.geometry.size).toBeGreaterThan(0);
+}
+
+/** Documentation/block/stat.rst */
+function completedWrites(path: string): number {
+  return Number(attribute(path, "stat")?.split(" ")[4]);
+}
+
+function expectSame(one: Loop, other: Loop): void {
+  expect(Buffer.compare(readFileSync(one.file), readFileSync(other.file))).toBe(0);
+}
