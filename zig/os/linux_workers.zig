@@ -4,7 +4,7 @@ const std = @import("std");
 const linux = std.os.linux;
 
 /// io_wq_worker() in io_uring/io-wq.c names them so, and with the number of their task.
-const name = "(iou-wrk-";
+const name = "iou-wrk-";
 const count_max = 64;
 /// From a completion to the end of its request a worker takes less than a microsecond.
 const passed_ns = 200 * std.time.ns_per_us;
@@ -33,7 +33,7 @@ pub const Workers = struct {
                 const text: [*:0]const u8 = @ptrCast(&entry.name);
                 const id = std.fmt.parseInt(u32, std.mem.span(text), 10) catch continue;
                 if (workers.count == count_max) return;
-                if (!runs(id)) continue;
+                if (!isWorker(id) or !runs(id)) continue;
                 workers.tasks[workers.count] = .{ .id = id, .ran_ns = ranNs(id) };
                 workers.count += 1;
             }
@@ -51,17 +51,21 @@ pub const Workers = struct {
     }
 };
 
+/// `stat` takes the kernel several times as long as `comm`, and most threads are no workers.
+fn isWorker(id: u32) bool {
+    var text: [64]u8 = undefined;
+    return std.mem.startsWith(u8, read(id, "comm", &text), name);
+}
+
 fn runs(id: u32) bool {
     var text: [128]u8 = undefined;
-    return isRunningWorker(read(id, "stat", &text));
+    return stateOf(read(id, "stat", &text)) == 'R';
 }
 
 /// proc_pid_stat(5): the number, the name in brackets, the state.
-fn isRunningWorker(stat: []const u8) bool {
-    const begin = std.mem.indexOfScalar(u8, stat, '(') orelse return false;
-    if (!std.mem.startsWith(u8, stat[begin..], name)) return false;
-    const end = std.mem.lastIndexOf(u8, stat, ") ") orelse return false;
-    return end + 2 < stat.len and stat[end + 2] == 'R';
+fn stateOf(stat: []const u8) ?u8 {
+    const end = std.mem.lastIndexOf(u8, stat, ") ") orelse return null;
+    return if (end + 2 < stat.len) stat[end + 2] else null;
 }
 
 /// Time on a processor (Documentation/scheduler/sched-stats.rst); 0 where the kernel does not count it.
@@ -85,15 +89,15 @@ fn open(path: [*:0]const u8, how: linux.O) ?i32 {
     return if (fd < 0) null else @intCast(fd);
 }
 
-test "a worker that runs is told from one that sleeps, and from other threads" {
+test "a thread that runs is told from one that sleeps; this process has no workers" {
     const expect = std.testing.expect;
-    try expect(isRunningWorker("4711 (iou-wrk-4242) R 1 4711"));
-    try expect(!isRunningWorker("4711 (iou-wrk-4242) S 1 4711"));
-    try expect(!isRunningWorker("4711 (bun) R 1 4711"));
-    try expect(!isRunningWorker("4711 (x) (iou-wrk-1) R 1"));
-    try expect(!isRunningWorker("4711 (iou-wrk-4242) "));
-    try expect(!isRunningWorker(""));
-    // This process has none.
+    try expect(stateOf("4711 (iou-wrk-4242) R 1 4711") == 'R');
+    try expect(stateOf("4711 (a) S) S 1 4711") == 'S');
+    try expect(stateOf("4711 (iou-wrk-4242) ") == null);
+    try expect(stateOf("") == null);
+    try expect(!isWorker(@intCast(linux.gettid())));
+    try expect(runs(@intCast(linux.gettid())));
+    try expect(ranNs(@intCast(linux.gettid())) > 0);
     var workers: Workers = .{};
     workers.note();
     try expect(!workers.areLate());
