@@ -5,6 +5,7 @@ import {
   closeSync,
   openSync,
   readFileSync,
+  readSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -20,7 +21,6 @@ import {
   Ring,
 } from "../../src/index.ts";
 import { simulatedDevice } from "../../src/testing/index.ts";
-import { testUnless, without } from "../support/conditions.ts";
 import { pattern } from "../support/devices.ts";
 import { ioError } from "../support/expect.ts";
 import { Random } from "../support/random.ts";
@@ -40,11 +40,20 @@ function sparse(dir: TempDir, name: string, size: number, data: [at: number, byt
   return path;
 }
 
+/** A MiB of a file, read without this library. */
+function part(path: string, at: number): Buffer {
+  const bytes = Buffer.alloc(MIB);
+  const fd = openSync(path, "r");
+  expect(readSync(fd, bytes, 0, MIB, at)).toBe(MIB);
+  closeSync(fd);
+  return bytes;
+}
+
 function sha256(bytes: Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 }
 
-testUnless(without("cmp", "du"), "8 TiB with a few bytes of data, in an instant", async () => {
+test("8 TiB with a few bytes of data, in an instant", async () => {
   using dir = new TempDir();
   const data: [number, Uint8Array<ArrayBuffer>][] = [
     [0, pattern(10, 1)],
@@ -74,10 +83,7 @@ testUnless(without("cmp", "du"), "8 TiB with a few bytes of data, in an instant"
   expect(statSync(b).blocks * 512).toBeLessThan(MIB);
   for (const [at, bytes] of data)
     expect(await target.bytes(at, at + bytes.byteLength)).toEqual(bytes);
-  const length = `--bytes=${MIB}`;
-  for (const skip of [0, 5 * TIB]) {
-    expect(Bun.spawnSync(["cmp", length, `--ignore-initial=${skip}`, a, b]).exitCode).toBe(0);
-  }
+  for (const at of [0, 5 * TIB]) expect(Buffer.compare(part(a, at), part(b, at))).toBe(0);
 });
 
 describe("random layouts", () => {
