@@ -5,13 +5,14 @@
 // BUN_AIO_EXPECTED_SKIPS names a list of the reasons that are expected here (.ci/expected_skips.txt): then any other
 // one fails the run, and so does a test that ran in no step.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { lab, SHORT } from "../test/lab/lab.ts";
 import { ensureLibrary, zigPath } from "./build.ts";
 import { bunTests } from "./suite/bun_tests.ts";
 import { failuresIn, type Output, output, root, sum } from "./suite/command.ts";
 import { add, addReason, type Counts, fail, NO_REASON, noCounts } from "./suite/counts.ts";
+import { suiteFiles } from "./suite/files.ts";
 import { judgeSkips, ranNowhere, readExpected, skipTable } from "./suite/skips.ts";
 
 interface Step {
@@ -46,23 +47,22 @@ const steps: Step[] = [
   { name: "targets", line: "zig", run: () => zigStep(["check-targets"], undefined) },
   { name: "soak", line: "zig", run: soak },
   { name: "sanitize", line: "driver", run: () => once("native") },
-  { name: "default", line: "driver", onlyByName: true, run: () => bunTests(PLAIN, suite(), extra) },
+  {
+    name: "default",
+    line: "driver",
+    onlyByName: true,
+    run: () => bunTests(PLAIN, suiteFiles(), extra),
+  },
   { name: "suite", line: "driver", run: () => once("suite") },
   { name: "lab", line: "driver", run: shortLab },
   { name: "package", run: () => once("package") },
   { name: "docs", run: () => once("docs", "docs_shell") },
   ...backends.map((backend) => ({
     name: backend,
-    run: () => bunTests({ ...PLAIN, BUN_AIO_BACKEND: backend }, suite(), extra),
+    run: () => bunTests({ ...PLAIN, BUN_AIO_BACKEND: backend }, suiteFiles(), extra),
   })),
   ...backends.map((backend) => ({ name: `${backend}-faults`, run: () => faultTests(backend) })),
 ];
-
-function suite(): string[] {
-  return readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".test.ts"))
-    .map((name) => `./test/${name}`);
-}
 
 /** Files that run once, not for each backend. */
 function once(...names: string[]): Promise<Counts> {
@@ -133,7 +133,7 @@ function faultTests(backend: string): Promise<Counts> {
   };
   return bunTests(
     environment,
-    suite().filter((file) => !WITHOUT_FAULTS.test(file)),
+    suiteFiles().filter((file) => !WITHOUT_FAULTS.test(file)),
     extra,
   );
 }

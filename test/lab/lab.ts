@@ -6,6 +6,7 @@ import { ensureLibrary } from "../../scripts/build.ts";
 import { counted } from "../../scripts/suite/bun_tests.ts";
 import { root } from "../../scripts/suite/command.ts";
 import { add, addReason, type Counts, fail, noCounts } from "../../scripts/suite/counts.ts";
+import { suiteFiles } from "../../scripts/suite/files.ts";
 import { Random } from "../support/random.ts";
 import { recordsOf } from "./guest/records.ts";
 import { Commands } from "./host/commands.ts";
@@ -21,6 +22,8 @@ export interface LabOptions {
   arch: Arch;
   /** Parts of the names of the files to run; empty: all. */
   only: readonly string[];
+  /** Parts of the paths of files of the suite, which then run in place of the lab's own. */
+  suite?: readonly string[];
   /** A shell when they have ended. */
   keep: boolean;
   backends: readonly string[];
@@ -82,8 +85,10 @@ async function parts(options: LabOptions): Promise<Parts> {
   };
 }
 
-/** The files of tests, by the names that `only` looks for. */
-function files(only: readonly string[]): string[] {
+/** The files of tests, by the names that `only` or `suite` look for. */
+function files({ only, suite = [] }: LabOptions): string[] {
+  if (suite.length > 0)
+    return suiteFiles().filter((file) => suite.some((part) => file.includes(part)));
   return readdirSync(join(root, "test/lab/guest/tests"))
     .sort()
     .filter((file) => only.length === 0 || only.some((part) => file.includes(part)))
@@ -106,7 +111,7 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
     let up = await session.boot(BOOT_MS[pace]);
     options.say(`Linux ${up} on ${options.arch}, ${pace}`);
     for (const backend of options.backends) {
-      for (const file of files(options.only)) {
+      for (const file of files(options)) {
         const seconds = Math.round((performance.now() - started) / 1000);
         options.say(`\n== ${seconds} s: ${file} on ${backend}`);
         const environment: Record<string, string> = {
@@ -129,17 +134,20 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
       }
     }
     if (options.keep) await session.shell();
-    else if (
-      options.only.length === 0 ||
-      files(options.only).some((file) => file.includes("power"))
-    )
-      add(total, await pullPlug(session, made.disks, options));
+    else if (pullsPlug(options)) add(total, await pullPlug(session, made.disks, options));
   } catch (error) {
     fail(total, said(error, session.console));
   } finally {
     await session[Symbol.asyncDispose]();
   }
   return total;
+}
+
+/** Whether the machine ends by losing its power: with all of the lab, and with its power cuts. */
+function pullsPlug(options: LabOptions): boolean {
+  const { only, suite = [] } = options;
+  if (suite.length > 0) return false;
+  return only.length === 0 || files(options).some((file) => file.includes("power"));
 }
 
 /** The counts of a file during which the machine ended, or which did not end in time. */

@@ -12,6 +12,7 @@ const HELP = `npm run lab -- [options]
                    may be repeated
   --arch ARCH      x64 (default) or arm64
   --only NAME      only the files of test/lab/guest/tests whose names contain NAME; may be repeated
+  --suite PATH     not those, but the files of the suite whose paths contain PATH (test/api/); may be repeated
   --backend NAME   io_uring or threads (default: both); may be repeated
   --record         puts what came of it into the table of docs/platforms.md
   --keep           leaves a shell of the machine on this terminal when the tests have ended
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     kernel: { type: "string", multiple: true, default: ["distribution"] },
     arch: { type: "string", default: "x64" },
     only: { type: "string", multiple: true, default: [] },
+    suite: { type: "string", multiple: true, default: [] },
     backend: { type: "string", multiple: true, default: ["io_uring", "threads"] },
     keep: { type: "boolean", default: false },
     record: { type: "boolean", default: false },
@@ -42,7 +44,7 @@ const { arch, kernel: kernels } = values;
 for (const kernel of kernels)
   if (!(kernel in KERNELS)) refuse(`no kernel is named ${kernel}\n\n${HELP}`);
 if (arch !== "x64" && arch !== "arm64") refuse(`no architecture is named ${arch}\n\n${HELP}`);
-const { only, keep, backend: backends } = values;
+const { only, suite, keep, backend: backends } = values;
 const environment: Record<string, string> = {};
 for (const name of ["LAB_CUTS", "LAB_MINUTES", "LAB_SEED"]) {
   const value = process.env[name];
@@ -54,7 +56,7 @@ const hear: LabOptions["hear"] = (release, backend, { cases }) =>
   matrix.add(release.replace(/^(\d+\.\d+).*/, "$1"), backend, cases);
 const counts = noCounts();
 for (const kernel of kernels)
-  add(counts, await lab({ arch, kernel, only, keep, backends, environment, say, hear }));
+  add(counts, await lab({ arch, kernel, only, suite, keep, backends, environment, say, hear }));
 if (values.record) matrix.record();
 if (counts.failures.length > 0)
   console.error(`\n== What failed\n\n${counts.failures.join("\n\n")}`);

@@ -30,7 +30,7 @@ async function work({ file, environment, timeoutMs }: Job): Promise<void> {
     "--reporter=junit",
     `--reporter-outfile=${REPORT}`,
   ];
-  const isTests = file.includes("/tests/");
+  const isTests = file.includes("/tests/") || file.endsWith(".test.ts");
   const child = Bun.spawn(
     [process.execPath, ...(isTests ? ["test", ...reporter] : []), `./${file}`],
     {
