@@ -1,5 +1,5 @@
-// For a report to Bun, without anything of this library: on arm64 `worker.terminate()` crashes or hangs the process in
-// some runs (Bun 1.4.5, Linux, emulated by QEMU; not known whether Bun or the emulator is at fault).
+// For a report to Bun, without anything of this library: on arm64 with SVE, emulated by QEMU 7.2, the process crashes or
+// hangs in some runs (Bun 1.4.5, Linux; not known whether Bun or the emulator is at fault). Without SVE it does not.
 //
 //   bun test/lab/upstream/terminate_workers.ts [--runs 20] [--end terminate|exit] [--import nothing|builtins|PATH]
 //
