@@ -216,7 +216,7 @@ describeUnless(withoutModule("raid1"), "md", () => {
       using first = new Loop("first", sector);
       using second = new Loop("second", sector);
       {
-        await using mirror = new Mirror([first.path, second.path]);
+        using mirror = new Mirror([first.path, second.path]);
         await expectDisk(mirror.path);
         await expectHeld(first.path, mirror.path);
         await expectHeld(second.path, mirror.path);
@@ -236,7 +236,7 @@ describeUnless(withoutModule("raid1"), "md", () => {
       using third = new Loop("third");
       using failing = new Volume("failing", `0 16384 linear ${second.path} 0`);
       {
-        await using mirror = new Mirror([first.path, failing.path]);
+        using mirror = new Mirror([first.path, failing.path]);
         const length = 65536;
         const blocks = Array.from({ length: 64 }, (_, index) => pattern(length, index));
         {
