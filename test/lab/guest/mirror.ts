@@ -49,7 +49,8 @@ export class Mirror implements Disposable {
     // Busy as long as requests to it are unfinished.
     await until(() => shQuietly(`echo remove > ${this.#folder}/${failed}/state`) === "");
     this.#add(member);
-    this.#set("sync_action", "recover");
+    // Busy until the array's thread has ended what it does about the removal.
+    await until(() => shQuietly(`echo recover > ${this.#folder}/sync_action`) === "");
     await until(() => this.degraded === 0);
   }
 
