@@ -3,6 +3,7 @@
 import type { Contestant } from "./contestants/contestant.ts";
 import type { Sample } from "./job.ts";
 import type { Case, Row } from "./rows/row.ts";
+import { summarize } from "./statistics.ts";
 
 export interface Cell {
   readonly samples: Sample[];
@@ -27,6 +28,10 @@ export class Results {
   /** The figures of a row, one a round; empty where there are none. */
   values(row: Row, one: Case, contestant: string): number[] {
     return this.cell(row, one, contestant).samples.map((sample) => row.metric.of(sample));
+  }
+
+  median(row: Row, one: Case, contestant: string): number | undefined {
+    return summarize(this.values(row, one, contestant))?.median;
   }
 
   skipRow(row: Row, reason: string): void {

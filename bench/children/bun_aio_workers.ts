@@ -6,22 +6,19 @@ import { runChild } from "./child.ts";
 
 async function measure(job: Job): Promise<Sample> {
   const count = job.buffers === "own" ? 2 : 1;
-  const cpu = process.cpuUsage();
   const samples = await Promise.all(
     Array.from({ length: count }, (_, index) =>
       inWorker({ ...job, buffers: "own", seed: job.seed + index }),
     ),
   );
-  const used = process.cpuUsage(cpu);
   const sum = (of: (sample: Sample) => number): number =>
     samples.reduce((total, sample) => total + of(sample), 0);
+  const [first] = samples;
+  if (first === undefined) throw new Error("no worker has measured");
   return {
-    operations: sum(({ operations, seconds }) => operations / seconds),
-    seconds: 1,
-    // Of the measured interval alone there is no figure: the process is looked at as a whole.
-    cpuSeconds:
-      ((used.user + used.system) / 1e6) * (job.seconds / (job.seconds + job.warmUpSeconds)),
-    rssBytes: process.memoryUsage.rss(),
+    ...first,
+    // At their own rates in the interval of the first, whose processor time is that of the process.
+    operations: sum(({ operations, seconds }) => operations / seconds) * first.seconds,
     detail: `${count} of ${navigator.hardwareConcurrency} processors`,
   };
 }

@@ -2,7 +2,6 @@
 
 import type { Results } from "../results.ts";
 import type { Bar, Row } from "../rows/row.ts";
-import { summarize } from "../statistics.ts";
 
 export interface Verdict {
   readonly row: string;
@@ -20,8 +19,7 @@ function judgeBar(row: Row, bar: Bar, results: Results): Verdict[] {
   const one = row.cases.find((candidate) => candidate.label === bar.case);
   // Left out on the command line: nothing to say.
   if (one === undefined) return [];
-  const median = (contestant: string): number | undefined =>
-    summarize(results.values(row, one, contestant))?.median;
+  const median = (name: string): number | undefined => results.median(row, one, name);
 
   const own = median(bar.of);
   const other = bar.against === undefined ? 1 : best(row, namesOf(bar).map(median));

@@ -2,7 +2,6 @@
 
 import type { Results } from "../results.ts";
 import type { Row } from "../rows/row.ts";
-import { summarize } from "../statistics.ts";
 import { ratio } from "./bars.ts";
 import type { Table } from "./tables.ts";
 
@@ -54,13 +53,12 @@ export function headlinesTable(rows: readonly Row[], results: Results): Table {
     const row = rows.find(({ name }) => name === headline.row);
     const one = row?.cases.find(({ label }) => label === headline.case);
     if (row === undefined || one === undefined) return [];
-    const median = (name: string): number | undefined =>
-      summarize(results.values(row, one, name))?.median;
-    const own = median("bun-aio");
-    const other = headline.against === undefined ? undefined : median(headline.against);
+    const { against } = headline;
+    const own = results.median(row, one, "bun-aio");
+    const other = against === undefined ? undefined : results.median(row, one, against);
     if (own === undefined) return [];
     const figure = `${row.metric.format(own)}${row.metric.higherIsBetter ? ` ${row.metric.name}` : ""}`;
-    const beside = other === undefined ? "" : `${ratio(own / other)} ${headline.against}`;
+    const beside = other === undefined ? "" : `${ratio(own / other)} ${against}`;
     return [[headline.what, figure, beside, headline.means]];
   });
   return { title: "In short", head: ["", "bun-aio", "beside", "which means"], lines, notes: [] };

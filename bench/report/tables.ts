@@ -66,7 +66,7 @@ export function detailTable(row: Row, results: Results): Table {
 }
 
 function detailLines(row: Row, one: Case, results: Results, notes: string[]): string[][] {
-  const reference = summarize(results.values(row, one, "bun-aio"))?.median;
+  const reference = results.median(row, one, "bun-aio");
   return one.contestants.map(({ name }) => {
     const { samples, failures } = results.cell(row, one, name);
     for (const failure of new Set(failures)) {

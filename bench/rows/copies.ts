@@ -2,9 +2,7 @@
 // writes there at the depth that `copy` has by default. A copy reads and writes: it cannot be faster than
 // the slower of the two, and where both are the work of the same processors it cannot be as fast.
 
-import { bunAioFlash, zcatFlash } from "../contestants/command.ts";
-import { cp } from "../contestants/cp.ts";
-import { dd } from "../contestants/dd.ts";
+import { bunAioCommand, cp, dd, zcat } from "../contestants/command.ts";
 import { fioBatch, fioWrite } from "../contestants/fio.ts";
 import {
   bunAioCopies,
@@ -82,7 +80,7 @@ export const flash: Row = {
   onto: "scratch",
   metric: mebibytesPerSecond,
   job: fileCopy.job,
-  cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioFlash, zcatFlash] }],
+  cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCommand, zcat] }],
   bars: [{ case: LABEL, of: "bun-aio copy", against: "zcat | dd", atLeast: 1.2 }],
   charted: false,
 };
@@ -107,7 +105,7 @@ function commands(
     onto,
     metric: mebibytesPerSecond,
     job: fileCopy.job,
-    cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioFlash, dd] }],
+    cases: [{ label: LABEL, depth: DEPTH, contestants: [bunAioCommand, dd] }],
     bars: [{ case: LABEL, of: "bun-aio copy", against: "dd", atLeast: bar }],
     charted: false,
   };

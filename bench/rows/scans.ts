@@ -1,6 +1,6 @@
 // A whole device read in search of bad sectors, beside dd, which reads it one block after the other.
 
-import { dd } from "../contestants/dd.ts";
+import { dd } from "../contestants/command.ts";
 import { bunAioScan } from "../contestants/script.ts";
 import { mebibytesPerSecond } from "./metrics.ts";
 import type { Row } from "./row.ts";

@@ -3,6 +3,7 @@
 import { copy } from "../copy/copy.ts";
 import { type CopyToAllProgress, copyToAll } from "../copy/copy_to_all.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
+import type { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { endEarly, finish, resultOf } from "./copy_end.ts";
 import { hasEarlierPart } from "./copy_job.ts";
@@ -17,16 +18,10 @@ import { printable } from "./terminal.ts";
 /** Copies to one target, or to many at once, and reports on each; the exit code. */
 export async function run(copies: readonly Copying[], interrupts: Interrupts): Promise<number> {
   for (const copying of copies) await makeHoles(copying);
-  const all = copies.map((copying, row): Running => {
-    const name = copies.length > 1 ? printable(copying.target.path ?? "") : undefined;
-    return { ...copying, name, row, stage: new Stage() };
-  });
-  const results = await copyShown(all, interrupts);
-  noteTaken(copies, results);
+  const shown = await copyShown(copies, interrupts);
+  noteTaken(shown);
   const codes: number[] = [];
-  for (const copying of all) {
-    const result = results[copying.row];
-    if (result === undefined) continue;
+  for (const { copying, result } of shown) {
     codes.push(
       result.status === "fulfilled"
         ? await finish(copying, result.value, interrupts)
@@ -43,30 +38,40 @@ async function makeHoles({ job, map, place, target }: Copying): Promise<void> {
   if (map !== undefined && place.kind === "regular" && isWhole) await target.truncate(0);
 }
 
+interface Shown {
+  readonly copying: Running;
+  readonly result: PromiseSettledResult<CopyResult>;
+}
+
 /** Tells the source how much of it was used. */
-function noteTaken(
-  [first]: readonly Copying[],
-  results: readonly PromiseSettledResult<CopyResult>[],
-): void {
-  const prefixes = results.flatMap((result) => {
+function noteTaken(shown: readonly Shown[]): void {
+  const prefixes = shown.flatMap(({ result }) => {
     const known = result.status === "fulfilled" ? result.value : resultOf(result.reason);
     return known === undefined ? [] : [known.prefix];
   });
-  if (prefixes.length > 0) first?.source.took(first.job.skip + Math.max(...prefixes));
+  const [first] = shown;
+  if (first === undefined || prefixes.length === 0) return;
+  const { source, job } = first.copying;
+  source.took(job.skip + Math.max(...prefixes));
 }
 
-async function copyShown(
-  all: readonly Running[],
-  interrupts: Interrupts,
-): Promise<PromiseSettledResult<CopyResult>[]> {
-  const [first] = all;
+async function copyShown(copies: readonly Copying[], interrupts: Interrupts): Promise<Shown[]> {
+  const [first] = copies;
   if (first === undefined) throw new Error("a copy without targets");
   const { job, source, map, rescue } = first;
-  using progress = await Progress.begin(job.quiet, interrupts.signal, all.length);
+  using progress = await Progress.begin(job.quiet, interrupts.signal, copies.length);
+  const all = copies.map((copying, row): Running => {
+    const name = copies.length > 1 ? printable(copying.target.path ?? "") : undefined;
+    return { ...copying, name, row, stage: new Stage() };
+  });
   const looksLater = hasEarlierPart(job);
   const targets = all.map(({ target }) => target);
+  const byTarget = new Map(all.map((copying) => [copying.target, copying]));
   const nameColumns = Math.max(...all.map(({ name = "" }) => name.length));
-  const show = (step: CopyProgress, { name, row, stage }: Running): void => {
+  const show = (step: CopyProgress, to: File): void => {
+    const copying = byTarget.get(to);
+    if (copying === undefined) return;
+    const { name, row, stage } = copying;
     stage.reached(step.phase);
     const phase =
       name === undefined ? step.phase : `${name.padEnd(nameColumns)} ${step.phase.padStart(6)}`;
@@ -88,20 +93,23 @@ async function copyShown(
     hash: job.hash && !looksLater ? "sha256" : undefined,
     signal: interrupts.signal,
   } as const;
-  if (targets.length > 1) {
-    const byTarget = new Map(all.map((running) => [running.target, running]));
-    const onProgress = (step: CopyToAllProgress): void => {
-      const running = byTarget.get(step.target);
-      if (running !== undefined) show(step, running);
-    };
-    return await copyToAll(source.data, targets, { ...options, onProgress });
-  }
-  const onProgress = (step: CopyProgress): void => show(step, first);
-  const { retries } = job;
   await using _saving = rescue?.saving(first.target);
-  return await Promise.allSettled([
-    copy(source.data, first.target, { ...options, map: rescue?.map, retries, onProgress }),
-  ]);
+  const results =
+    copies.length > 1
+      ? await copyToAll(source.data, targets, {
+          ...options,
+          onProgress: (step: CopyToAllProgress) => show(step, step.target),
+        })
+      : await Promise.allSettled([
+          copy(source.data, first.target, {
+            ...{ ...options, map: rescue?.map, retries: job.retries },
+            onProgress: (step) => show(step, first.target),
+          }),
+        ]);
+  return results.flatMap((result, row) => {
+    const copying = all[row];
+    return copying === undefined ? [] : [{ copying, result }];
+  });
 }
 
 /** Of a stream of unknown size that is unpacked: by the compressed bytes that were taken. */

@@ -10,7 +10,6 @@ import type { Source } from "./source.ts";
 import type { Stage } from "./stage.ts";
 
 export interface Copying {
-  /** Of this target. */
   readonly job: Job;
   readonly source: Source;
   readonly map: BlockMap | undefined;

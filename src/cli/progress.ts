@@ -37,8 +37,9 @@ interface Row {
 }
 
 export class Progress implements Disposable {
-  readonly #mode: "bar" | "lines" | "none";
+  /** On a terminal. */
   readonly #makeBars: (() => MultiBar) | undefined;
+  readonly #hasLines: boolean;
   readonly #rows: readonly Row[];
   #bars: MultiBar | undefined;
 
@@ -57,7 +58,7 @@ export class Progress implements Disposable {
     makeBars: (() => MultiBar) | undefined,
   ) {
     this.#makeBars = makeBars;
-    this.#mode = quiet ? "none" : makeBars === undefined ? "lines" : "bar";
+    this.#hasLines = !quiet && makeBars === undefined;
     this.#rows = Array.from({ length: count }, () => ({
       ...{ bar: undefined, last: undefined, told: undefined, toldAt: -Infinity },
     }));
@@ -70,14 +71,14 @@ export class Progress implements Disposable {
     // One operation leaves the bar of its last phase on the screen.
     if (before !== undefined && before.phase !== step.phase && !this.stop.aborted) {
       if (this.#rows.length === 1) this.#finish();
-      else if (this.#mode === "lines") this.#sayLast(row);
+      else if (this.#hasLines) this.#sayLast(row);
     }
     row.last = step;
     // Also if nothing is drawn: a signal may ask for it.
     tellProgressWith(() => this.#rows.flatMap(({ last }) => (last ? [text(last)] : [])).join("\n"));
     if (this.stop.aborted) return;
-    if (this.#mode === "bar") this.#draw(row, step);
-    if (this.#mode === "lines") this.#line(row, step);
+    if (this.#makeBars !== undefined) this.#draw(row, step, this.#makeBars);
+    if (this.#hasLines) this.#line(row, step);
   }
 
   /** Leaves the last state on the screen. */
@@ -88,7 +89,7 @@ export class Progress implements Disposable {
   #finish(): void {
     this.#endBars();
     for (const row of this.#rows) {
-      if (this.#mode === "lines" && !this.stop.aborted) this.#sayLast(row);
+      if (this.#hasLines && !this.stop.aborted) this.#sayLast(row);
       row.last = undefined;
     }
   }
@@ -107,10 +108,9 @@ export class Progress implements Disposable {
     lineBegun(undefined);
   }
 
-  #draw(row: Row, step: Step): void {
-    if (this.#makeBars === undefined) return;
+  #draw(row: Row, step: Step, makeBars: () => MultiBar): void {
     if (this.#bars === undefined) {
-      this.#bars = this.#makeBars();
+      this.#bars = makeBars();
       // Messages meanwhile are printed below it; the next step starts new bars.
       lineBegun(() => this.#endBars());
       for (const other of this.#rows) {

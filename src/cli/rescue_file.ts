@@ -27,8 +27,10 @@ export class RescueFile {
       return new RescueFile(path, RescueMap.parse(text));
     } catch (error) {
       const words = error instanceof Error ? error.message : String(error);
-      const why = words.replace(/^"text" is not a ddrescue map file: /, "");
-      throw new Stop(Exit.failed, `${printable(path)} is not a ddrescue map file: ${why}`);
+      throw new Stop(
+        Exit.failed,
+        words.replace('"text"', () => printable(path)),
+      );
     }
   }
 

@@ -211,11 +211,12 @@ async function* checked(
   { size, crc, name: image }: Entry,
   name: string,
 ): AsyncGenerator<Bytes> {
+  const { crc32 } = zlib();
   let length = 0;
   let sum = 0;
   for await (const part of bytes) {
     length += part.byteLength;
-    sum = zlib().crc32(part, sum);
+    sum = crc32(part, sum);
     if (length > size) break;
     yield part;
   }
