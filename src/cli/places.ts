@@ -12,9 +12,9 @@ import { isDeviceFolder } from "../file/open_hints.ts";
 import { PathName } from "../file/path.ts";
 import { proactorOf, Ring } from "../ring/ring.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
-import { explainUses, overlappingKeys, type Uses, usesOf, writersOf } from "../system/holders.ts";
-import { askOn, keyOfFd, keyOfPath, numbersOfKey } from "../system/loop_devices.ts";
+import { keyOfFd, keyOfPath, numbersOfKey, type System, systemOf } from "../system/loop_devices.ts";
 import { SYSTEM_PATHS } from "../system/sysfs.ts";
+import { explainUses, overlappingKeys, usesOf, writersOf } from "../system/uses.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
 import { absolute, folderOf, pathOf } from "./raw_words.ts";
@@ -157,7 +157,7 @@ export async function refuseUnsafe(
   if (kind === "missing") await refuseUnmade(path);
   if (kind !== "regular" && kind !== "disk") return;
   if (device !== undefined) refuseInUse(device, unmount);
-  const uses = await usesHere(place);
+  const uses = await usesOf(thisSystem(), place.identity);
   const use = await explainUses(SYSTEM_PATHS, printable(path), place.identity, uses);
   if (use !== undefined)
     throw refused(use.what, use.remedy === undefined ? undefined : sentence(use.remedy));
@@ -198,16 +198,14 @@ function sentence(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
-/** Uses that the kernel does not count as holding; none on other systems than Linux. */
-function usesHere({ identity }: Place): Promise<Uses> {
-  return usesOf(SYSTEM_PATHS, identity, askOn(proactorOf(Ring.default())));
+function thisSystem(): System {
+  return systemOf(proactorOf(Ring.default()));
 }
 
 /** Warns that others may write to the source while it is read. */
 export async function warnOfWriters(source: Place): Promise<void> {
   if (source.kind !== "regular" && source.kind !== "disk") return;
-  const ask = askOn(proactorOf(Ring.default()));
-  for (const writer of await writersOf(SYSTEM_PATHS, source.identity, ask)) {
+  for (const writer of await writersOf(thisSystem(), source.identity)) {
     const name = printable(source.path);
     warn(`${name} ${printable(writer)}: its data may change while it is read`);
   }
@@ -245,7 +243,8 @@ export async function refuseShared(source: Place, target: Place): Promise<void> 
     }
   }
   const keys = await overlappingKeys(SYSTEM_PATHS, target.identity);
-  if (!(await usesHere(source)).loops.some(({ key }) => keys.has(key))) return;
+  const { loops } = await usesOf(thisSystem(), source.identity);
+  if (!loops.some(({ key }) => keys.includes(key))) return;
   const name = printable(source.path);
   throw refused(`${printable(target.path)} is ${name}, attached as a loop device`);
 }

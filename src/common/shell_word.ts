@@ -1,14 +1,14 @@
 // Quotes a word for the shell, for the commands in hints.
 
 import { isUtf8 } from "node:buffer";
-import { spelled } from "./text_of_bytes.ts";
+import { bytesOfText, spelled } from "./text_of_bytes.ts";
 
 /**
  * Quotes where necessary. Control characters and bytes that are not UTF-8 become $'\012', which bash, zsh and ksh
  * understand.
  */
 export function shellWord(word: string | Uint8Array): string {
-  const bytes = Buffer.from(word);
+  const bytes = typeof word === "string" ? bytesOfText(word) : Buffer.from(word);
   const text = bytes.toString();
   if (isUtf8(bytes)) {
     if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(text)) return text;

@@ -4,8 +4,8 @@ import type { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import { proactorOf } from "../ring/ring.ts";
 import { type Extent, placementOf } from "../system/disk_extent.ts";
-import { askOn, diskKey } from "../system/loop_devices.ts";
-import { deviceNumbers, SYSTEM_PATHS } from "../system/sysfs.ts";
+import { diskKey, systemOf } from "../system/loop_devices.ts";
+import { numbersText } from "../system/sysfs.ts";
 
 /** Undefined for files on no medium (/dev/zero, /proc). */
 export async function extentOf(file: File): Promise<Extent | undefined> {
@@ -14,6 +14,5 @@ export async function extentOf(file: File): Promise<Extent | undefined> {
   if (file.kind === "regular") return { medium: openFileOf(file).state.identity?.name, start: 0 };
   const { rdev } = await file.stat();
   if (process.platform !== "linux") return { medium: `disk ${rdev}`, start: 0 };
-  const { major, minor } = deviceNumbers(rdev);
-  return placementOf(SYSTEM_PATHS, askOn(proactorOf(file.ring)), diskKey(`${major}:${minor}`));
+  return placementOf(systemOf(proactorOf(file.ring)), diskKey(numbersText(rdev)));
 }

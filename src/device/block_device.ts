@@ -38,9 +38,9 @@ import type { FileState } from "../ring/file_state.ts";
 import type { Proactor } from "../ring/proactor.ts";
 import { proactorOf } from "../ring/ring.ts";
 import type { Geometry } from "../system/device_info.ts";
-import { busyHint, explainUses, usesOf } from "../system/holders.ts";
-import { askOn } from "../system/loop_devices.ts";
-import { SYSTEM_PATHS } from "../system/sysfs.ts";
+import { busyHint } from "../system/holders.ts";
+import { systemOf } from "../system/loop_devices.ts";
+import { explainUses, usesOf } from "../system/uses.ts";
 import type { Change } from "../transfer/request.ts";
 import { writeZeroChunks } from "../transfer/zeroes.ts";
 import { imageGeometry, readGeometry, readOnlyError } from "./geometry.ts";
@@ -230,8 +230,8 @@ export class BlockDevice extends File {
       await this.#open.run(abi.Kind.rereadPartitions, {});
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      const ask = askOn(proactorOf(this.ring));
-      const holder = error.code === "EBUSY" ? await busyHint(this.#place(), ask) : undefined;
+      const system = systemOf(proactorOf(this.ring));
+      const holder = error.code === "EBUSY" ? await busyHint(this.#place(), system) : undefined;
       throw hinted(error, holder ?? REREAD_HINTS[error.code] ?? error.hint);
     }
   }
@@ -447,8 +447,8 @@ async function usedHint(proactor: Proactor, state: FileState): Promise<string | 
   if (state.kind !== abi.FileKind.regular && state.kind !== abi.FileKind.disk) return undefined;
   const key = state.identity?.name;
   if (key === undefined) return undefined;
-  const uses = await usesOf(SYSTEM_PATHS, key, askOn(proactor));
-  const use = await explainUses(SYSTEM_PATHS, "It", key, uses);
+  const system = systemOf(proactor);
+  const use = await explainUses(system, "It", key, await usesOf(system, key));
   return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
 }
 

@@ -178,7 +178,7 @@ async function describe(
   ]);
   const present = medium ?? (await hasMedium(path, facts));
   const partitions = await Promise.all(parts.map((part) => describe(context, part, present)));
-  const here = mounts.of(numbers, path).map(({ mountPoint }) => mountPoint);
+  const here = mounts.of({ numbers, path }).map(({ mountPoint }) => mountPoint);
   return {
     path,
     ...facts,

@@ -9,7 +9,7 @@ import { statusError } from "../errors/status.ts";
 import { PATH_BYTES_MAX, type PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
-import { askOn } from "../system/loop_devices.ts";
+import { systemOf } from "../system/loop_devices.ts";
 import { type Mount, readMounts } from "../system/mounts.ts";
 import { usersOf } from "../system/processes.ts";
 import { directoryOf, numberOf, numbersText, SYSTEM_PATHS } from "../system/sysfs.ts";
@@ -66,7 +66,7 @@ async function planFor({ name, proactor, writes }: Target): Promise<UnmountPlan>
   const directory = await directoryOf(SYSTEM_PATHS, numbersText(found.rdev));
   if (directory === null) return { mounts: [] };
   if (writes && (await numberOf(join(directory, "ro"))) === 1) throw readOnlyError(name.text);
-  return planUnmount(SYSTEM_PATHS, directory, askOn(proactor));
+  return planUnmount(systemOf(proactor), directory);
 }
 
 async function unmountOne(target: Target, mount: Mount): Promise<void> {

@@ -15,7 +15,7 @@ import * as abi from "../native/abi.gen.ts";
 import { FileState } from "../ring/file_state.ts";
 import type { Request } from "../ring/request.ts";
 import { proactorOf, Ring } from "../ring/ring.ts";
-import { askOn } from "../system/loop_devices.ts";
+import { systemOf } from "../system/loop_devices.ts";
 import { copiedInfo, identityOf } from "./file_info.ts";
 import { type Asked, explainRefusal } from "./open_hints.ts";
 import { PATH_BYTES_MAX, type PathName } from "./path.ts";
@@ -116,7 +116,7 @@ export async function openFile(
     return init;
   } catch (error) {
     throw await explainRefusal(error, name, {
-      ...{ as, flags: argument, refusal, ask: askOn(proactorOf(ring)) },
+      ...{ as, flags: argument, refusal, system: systemOf(proactorOf(ring)) },
     });
   }
 }

@@ -7,7 +7,7 @@ import { textOf } from "../common/text_of_bytes.ts";
 import { errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
 import { OpenFlag, Refusal } from "../native/abi.gen.ts";
 import { busyHint } from "../system/holders.ts";
-import type { AskLoop } from "../system/loop_devices.ts";
+import type { System } from "../system/loop_devices.ts";
 import type { PathName } from "./path.ts";
 
 /** The request that failed. */
@@ -18,7 +18,7 @@ export interface Asked {
   readonly flags: number;
   /** Bits of `Refusal`. */
   readonly refusal: number;
-  readonly ask: AskLoop;
+  readonly system: System;
 }
 
 /** The error of an `open`, with a hint for the caller. */
@@ -53,7 +53,7 @@ async function explain(error: IoError, name: PathName, asked: Asked): Promise<st
     case "EINVAL":
       return (asked.flags & OpenFlag.direct) === 0 ? undefined : error.hint;
     case "EBUSY":
-      return (await busyHint(name.place, asked.ask)) ?? error.hint;
+      return (await busyHint(name.place, asked.system)) ?? error.hint;
     case "EROFS":
       return isDevice
         ? "The device or its file system is read-only: open it without { write: true }"
@@ -238,7 +238,7 @@ async function notPermitted(name: PathName, asked: Asked): Promise<string> {
   // Some kernels refuse writing to mounted disks with this error; FreeBSD always does.
   if (isDeviceNode(found)) {
     return (
-      (await busyHint(name.place, asked.ask)) ??
+      (await busyHint(name.place, asked.system)) ??
       "The system forbids it to this user or container, or the device is read-only"
     );
   }

@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { BlockDeviceInfo, Geometry } from "./device_info.ts";
-import { flagOf, numberOf, textOf, wholeOf } from "./sysfs.ts";
+import { bytesIn, flagOf, numberOf, textOf, wholeOf } from "./sysfs.ts";
 
 /** What /sys reports of one device; null where it does not. */
 export interface SysfsFacts
@@ -15,57 +15,31 @@ export interface SysfsFacts
 export async function readFacts(directory: string): Promise<SysfsFacts> {
   const disk = await wholeOf(directory);
   const queue = (name: string): string => join(disk, "queue", name);
-  const [
-    sectors,
-    logicalSectorSize,
-    physicalSectorSize,
-    minimumIoSize,
-    optimalIoSize,
-    maximumKilobytes,
-    alignmentOffset,
-    rotational,
-    zoned,
-    readOnly,
-    removable,
-    vendor,
-    model,
-    serial,
-  ] = await Promise.all([
-    numberOf(join(directory, "size")),
-    numberOf(queue("logical_block_size")),
-    numberOf(queue("physical_block_size")),
-    numberOf(queue("minimum_io_size")),
-    numberOf(queue("optimal_io_size")),
-    numberOf(queue("max_sectors_kb")),
-    numberOf(join(directory, "alignment_offset")),
-    flagOf(queue("rotational")),
-    textOf(queue("zoned")),
-    flagOf(join(directory, "ro")),
-    flagOf(join(disk, "removable")),
-    vendorOf(disk),
-    modelOf(disk),
-    serialOf(disk),
-  ]);
-  return {
-    // Always in units of 512 bytes, whatever the sector size.
-    size: sectors === null ? null : sectors * 512,
-    logicalSectorSize,
-    physicalSectorSize,
-    minimumIoSize,
+  return allOf<SysfsFacts>({
+    size: bytesIn(join(directory, "size")),
+    logicalSectorSize: numberOf(queue("logical_block_size")),
+    physicalSectorSize: numberOf(queue("physical_block_size")),
+    minimumIoSize: numberOf(queue("minimum_io_size")),
     // 0 means that the device reports none.
-    optimalIoSize: optimalIoSize === 0 ? null : optimalIoSize,
-    maximumTransferSize: maximumKilobytes === null ? null : maximumKilobytes * 1024,
-    alignmentOffset,
-    rotational,
+    optimalIoSize: numberOf(queue("optimal_io_size")).then((bytes) => bytes || null),
+    maximumTransferSize: numberOf(queue("max_sectors_kb")).then((kb) => kb && kb * 1024),
+    alignmentOffset: numberOf(join(directory, "alignment_offset")),
+    rotational: flagOf(queue("rotational")),
     // host-managed, host-aware or none (Documentation/ABI/stable/sysfs-block).
-    zoned: zoned === null ? null : zoned !== "none",
-    readOnly,
-    removable,
-    vendor,
-    model,
-    serial,
+    zoned: textOf(queue("zoned")).then((model) => (model === null ? null : model !== "none")),
+    readOnly: flagOf(join(directory, "ro")),
+    removable: flagOf(join(disk, "removable")),
+    vendor: vendorOf(disk),
+    model: modelOf(disk),
+    serial: serialOf(disk),
     transport: transportOf(disk),
-  };
+  });
+}
+
+/** Awaits all values at once. */
+async function allOf<T>(facts: { [Name in keyof T]: T[Name] | Promise<T[Name]> }): Promise<T> {
+  const entries = Object.entries(facts).map(async ([name, value]) => [name, await value]);
+  return Object.fromEntries(await Promise.all(entries)) as T;
 }
 
 /** SCSI disks name theirs; elsewhere the file holds a number (that of PCI, for virtio), or is missing. */

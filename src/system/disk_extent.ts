@@ -3,8 +3,17 @@
 // ways (device mapper, RAID), count as media of their own.
 
 import { join } from "node:path";
-import { type AskLoop, behindLoop, diskKey, type Key, numbersOfKey } from "./loop_devices.ts";
-import { directoryOf, numberOf, numbersOf, type SystemPaths, wholeOf } from "./sysfs.ts";
+import { behindLoop, diskKey, type Key, numbersOfKey, type System } from "./loop_devices.ts";
+import {
+  bytesIn,
+  type DeviceNode,
+  deviceNodes,
+  directoryOf,
+  numbersOf,
+  partitionsOf,
+  type SystemPaths,
+  wholeOf,
+} from "./sysfs.ts";
 
 export interface Extent {
   /** Identifies the medium: a key, or the ring of a simulated device, which has no key. */
@@ -13,8 +22,6 @@ export interface Extent {
   readonly start: number;
 }
 
-/** The unit of `start` in sysfs, in bytes, whatever the sector size of the device. */
-const SYSFS_SECTOR = 512;
 /** Limit for loop devices over loop devices. */
 const DEPTH_MAX = 8;
 
@@ -30,30 +37,33 @@ export interface Placement extends Extent {
 }
 
 /** Never fails: what the system does not describe counts as a medium of its own. */
-export async function placementOf(
-  paths: SystemPaths,
-  ask: AskLoop,
-  key: Key,
-  depth = 0,
-): Promise<Placement> {
+export async function placementOf(system: System, key: Key, depth = 0): Promise<Placement> {
   const nowhere = { medium: key, start: 0, bytes: Infinity, own: [key], below: [] };
   const numbers = numbersOfKey(key);
-  const directory = numbers === undefined ? null : await directoryOf(paths, numbers);
+  const directory = numbers === undefined ? null : await directoryOf(system, numbers);
   if (directory === null) return nowhere;
   const whole = await wholeOf(directory);
   const disk = whole === directory ? key : diskKey((await numbersOf(whole)) ?? "");
-  const sectors = whole === directory ? 0 : await numberOf(join(directory, "start"));
-  const start = (sectors ?? 0) * SYSFS_SECTOR;
-  const size = await numberOf(join(directory, "size"));
-  const bytes = size === null ? Infinity : size * SYSFS_SECTOR;
+  const start = whole === directory ? 0 : ((await bytesIn(join(directory, "start"))) ?? 0);
+  const bytes = (await bytesIn(join(directory, "size"))) ?? Infinity;
   const own = [...new Set([key, disk])];
-  const behind = depth < DEPTH_MAX ? await behindLoop(ask, whole) : undefined;
+  const behind = depth < DEPTH_MAX ? await behindLoop(system, whole) : undefined;
   if (behind === undefined) return { medium: disk, start, bytes, own, below: [] };
-  const lower = await placementOf(paths, ask, behind.key, depth + 1);
+  const lower = await placementOf(system, behind.key, depth + 1);
   return {
     medium: lower.medium,
     start: lower.start + behind.offset + start,
     ...{ bytes, own },
     below: [...lower.own, ...lower.below],
   };
+}
+
+/** The device and what overlaps it, its partitions or its disk: who holds the one holds the other. None for a file. */
+export async function overlapping(paths: SystemPaths, key: Key): Promise<readonly DeviceNode[]> {
+  const numbers = numbersOfKey(key);
+  const directory = numbers === undefined ? null : await directoryOf(paths, numbers);
+  if (directory === null) return [];
+  const whole = await wholeOf(directory);
+  const others = whole === directory ? await partitionsOf(whole) : [whole];
+  return deviceNodes(paths, [directory, ...others]);
 }

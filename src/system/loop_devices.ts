@@ -10,13 +10,16 @@ import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
 import {
   backingFile,
+  bytesIn,
   diskNames,
+  flagOf,
   namesIn,
   nodeNumbers,
   numberOf,
   numbersOf,
   numbersText,
   partitionNames,
+  SYSTEM_PATHS,
   type SystemPaths,
 } from "./sysfs.ts";
 
@@ -29,8 +32,16 @@ export interface Backing {
   readonly offset: number;
 }
 
-/** The backing of loop device N: "nothing", or "unknown" if this process may not ask. */
-export type AskLoop = (number: number) => Promise<Backing | "nothing" | "unknown">;
+/** A system whose loop driver can be asked. */
+export interface System extends SystemPaths {
+  /** The backing of loop device N: "nothing", or "unknown" if this process may not ask. */
+  ask(number: number): Promise<Backing | "nothing" | "unknown">;
+}
+
+/** This system; the driver is asked on a thread of the ring. */
+export function systemOf(proactor: Proactor): System {
+  return { ...SYSTEM_PATHS, ask: (number) => askDriver(proactor, number) };
+}
 
 export interface Loop {
   /** "/dev/loopN" */
@@ -82,36 +93,33 @@ export async function keyOfPath(path: string | Buffer): Promise<Key | undefined>
   return found === undefined ? undefined : keyOf(found);
 }
 
-/** Asks the driver, on a thread of the ring. Never rejects. */
-export function askOn(proactor: Proactor): AskLoop {
-  return async (number) => {
-    const { SIZE, device, inode, rdevice, offset } = abi.LoopStatus;
-    const kind = abi.Kind.loopStatus;
-    const request = { kind, fd: -1, file: undefined, argument: number, blockBytes: SIZE };
-    const outcome = await proactor.start(request);
-    try {
-      if (outcome.status === abi.Status.failed) {
-        return systemError(outcome.errno).code === "ENXIO" ? "nothing" : "unknown";
-      }
-      if (outcome.error !== undefined || outcome.status !== abi.Status.ok) return "unknown";
-      const memory = proactor.bounce.memoryOf(outcome.block, SIZE);
-      const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-      const u64 = (at: number): bigint => view.getBigUint64(at, true);
-      // For a file that is no device the driver returns 0.
-      const disk = u64(rdevice);
-      const key = disk === 0n ? fileKey(u64(device), u64(inode)) : diskKey(numbersText(disk));
-      return { key, offset: Number(u64(offset)) };
-    } finally {
-      proactor.releaseBlock(outcome.block);
+async function askDriver(proactor: Proactor, number: number): ReturnType<System["ask"]> {
+  const { SIZE, device, inode, rdevice, offset } = abi.LoopStatus;
+  const kind = abi.Kind.loopStatus;
+  const request = { kind, fd: -1, file: undefined, argument: number, blockBytes: SIZE };
+  const outcome = await proactor.start(request);
+  try {
+    if (outcome.status === abi.Status.failed) {
+      return systemError(outcome.errno).code === "ENXIO" ? "nothing" : "unknown";
     }
-  };
+    if (outcome.error !== undefined || outcome.status !== abi.Status.ok) return "unknown";
+    const memory = proactor.bounce.memoryOf(outcome.block, SIZE);
+    const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+    const u64 = (at: number): bigint => view.getBigUint64(at, true);
+    // For a file that is no device the driver returns 0.
+    const disk = u64(rdevice);
+    const key = disk === 0n ? fileKey(u64(device), u64(inode)) : diskKey(numbersText(disk));
+    return { key, offset: Number(u64(offset)) };
+  } finally {
+    proactor.releaseBlock(outcome.block);
+  }
 }
 
 /** All attached loop devices; undefined if the system does not list them. */
-export async function attachedLoops(paths: SystemPaths, ask: AskLoop): Promise<Loop[] | undefined> {
-  const listed = await loopNumbers(paths);
+export async function attachedLoops(system: System): Promise<Loop[] | undefined> {
+  const listed = await loopNumbers(system);
   if (listed === undefined) return undefined;
-  const loops = await Promise.all(listed.map((number) => describeLoop(paths, ask, number)));
+  const loops = await Promise.all(listed.map((number) => describeLoop(system, number)));
   return loops.filter((loop) => loop !== undefined);
 }
 
@@ -127,44 +135,38 @@ async function loopNumbers(paths: SystemPaths): Promise<number[] | undefined> {
     .sort((a, b) => a - b);
 }
 
-async function describeLoop(
-  paths: SystemPaths,
-  ask: AskLoop,
-  number: number,
-): Promise<Loop | undefined> {
-  const directory = join(paths.sys, "block", `loop${number}`);
+async function describeLoop(system: System, number: number): Promise<Loop | undefined> {
+  const directory = join(system.sys, "block", `loop${number}`);
   const shown = await namesIn(directory);
   // This folder exists while something is attached (loop_sysfs_init() in drivers/block/loop.c).
   if (shown.length > 0 && !shown.includes("loop")) return undefined;
-  const sectors = await numberOf(join(directory, "size"));
-  const path = join(paths.dev, `loop${number}`);
+  const path = join(system.dev, `loop${number}`);
   const numbers = (await numbersOf(directory)) ?? (await nodeNumbers(path));
-  const backing = await backingOf(ask, directory, number);
+  const backing = await backingOf(system, directory, number);
   if (backing === "nothing") return undefined;
   return {
     path,
     key: diskKey(numbers ?? `loop ${number}`),
     backing: backing === "unknown" ? undefined : backing,
-    // Always in units of 512 bytes, whatever the sector size.
-    bytes: sectors === null ? Infinity : sectors * 512,
-    readOnly: (await numberOf(join(directory, "ro"))) === 1,
+    bytes: (await bytesIn(join(directory, "size"))) ?? Infinity,
+    readOnly: (await flagOf(join(directory, "ro"))) === true,
   };
 }
 
 /** The backing of the loop device of a sysfs directory; undefined if unknown. */
-export async function behindLoop(ask: AskLoop, directory: string): Promise<Backing | undefined> {
+export async function behindLoop(system: System, directory: string): Promise<Backing | undefined> {
   const number = /\/loop(\d+)$/.exec(directory)?.[1];
   if (number === undefined || (await backingFile(directory)) === null) return undefined;
-  const backing = await backingOf(ask, directory, Number(number));
+  const backing = await backingOf(system, directory, Number(number));
   return typeof backing === "string" ? undefined : backing;
 }
 
 async function backingOf(
-  ask: AskLoop,
+  system: System,
   directory: string,
   number: number,
-): Promise<Backing | "nothing" | "unknown"> {
-  const answer = await ask(number);
+): ReturnType<System["ask"]> {
+  const answer = await system.ask(number);
   if (answer !== "unknown") return answer;
   const file = await backingFile(directory);
   // Another file may have taken the name of a deleted one.

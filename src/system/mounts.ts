@@ -3,7 +3,7 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { escapedText } from "../common/text_of_bytes.ts";
-import { linesOf, namesIn, nodeOf, resolved, type SystemPaths } from "./sysfs.ts";
+import { type DeviceNode, linesOf, namesIn, nodeOf, resolved, type SystemPaths } from "./sysfs.ts";
 
 export interface Mount {
   /** Number of the mount, unique while it exists; and of the mount that it is mounted in or on. */
@@ -42,10 +42,10 @@ export class MountTable {
     this.#bySource = Map.groupBy(pairs, ({ source }) => source);
   }
 
-  /** Mounts of the device with these numbers, or of this path under /dev. */
-  of(numbers: string | null, node: string): readonly Mount[] {
-    const byNumbers = numbers === null ? [] : (this.#byNumbers.get(numbers) ?? []);
-    const pairs = this.#bySource.get(node) ?? [];
+  /** Mounts of the device, by its numbers and by its path under /dev. */
+  of({ numbers, path }: Omit<DeviceNode, "directory">): readonly Mount[] {
+    const byNumbers = this.#byNumbers.get(numbers ?? "") ?? [];
+    const pairs = this.#bySource.get(path) ?? [];
     const bySource = pairs.map(({ mount }) => mount).filter(({ type }) => !IN_MEMORY.has(type));
     return [...new Set([...byNumbers, ...bySource])];
   }
@@ -122,13 +122,7 @@ export async function readSwaps(paths: SystemPaths): Promise<string[]> {
   const lines = await linesOf(path).catch(async (error: Error) => {
     // A kernel without swap has no such file; a /proc mounted with subset=pid (proc(5)) has no other file either.
     await access(join(paths.proc, "partitions"));
-    if (
-      await access(path).then(
-        () => true,
-        () => false,
-      )
-    )
-      throw error;
+    if ((await resolved(path)) !== null) throw error;
     return [];
   });
   return lines

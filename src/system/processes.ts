@@ -2,9 +2,10 @@
 
 import { readFile, readlink } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { shellWord } from "../common/shell_word.ts";
 import { escapedText } from "../common/text_of_bytes.ts";
 import { type Mount, MountTable, parseMountInfo, withNodes } from "./mounts.ts";
-import { namesIn, nodeOf, numbersOf, type SystemPaths, textOf } from "./sysfs.ts";
+import { type DeviceNode, namesIn, type SystemPaths, textOf } from "./sysfs.ts";
 
 /** Folders of all processes. */
 async function processFolders(paths: SystemPaths): Promise<string[]> {
@@ -76,7 +77,7 @@ async function hasOpen(
 }
 
 async function maps(folder: string, mount: Mount): Promise<boolean> {
-  const text = escapedText(await readFile(join(folder, "maps")).catch(() => Buffer.alloc(0)));
+  const text = await textIn(join(folder, "maps"));
   // address, permissions, offset, device, inode, path
   for (const [, major = "", minor = "", path = ""] of text.matchAll(MAPPING)) {
     const numbers = `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`;
@@ -104,37 +105,32 @@ function isInside(path: string, { mountPoint }: Mount): boolean {
 }
 
 /** The target of a link; "" if it cannot be read. */
-async function linkText(link: string): Promise<string> {
-  const target = await readlink(link, { encoding: "buffer" }).catch(() => undefined);
-  return target === undefined ? "" : escapedText(target);
+function linkText(link: string): Promise<string> {
+  return readlink(link, { encoding: "buffer" }).then(escapedText, () => "");
 }
 
-/** A mount of one of the devices in a mount namespace other than ours. */
-export interface ForeignMount {
-  readonly node: string;
-  readonly mountPoint: string;
-  readonly pid: string;
-  /** "bash (pid 123)", a process that sees it. */
-  readonly seenBy: string;
+/** What a file holds; "" if it cannot be read. */
+function textIn(path: string): Promise<string> {
+  return readFile(path).then(escapedText, () => "");
 }
 
+/** A sentence about a mount of one of the devices in a mount namespace other than ours. */
 export async function mountedElsewhere(
   paths: SystemPaths,
-  directories: readonly string[],
-): Promise<ForeignMount | undefined> {
+  nodes: readonly DeviceNode[],
+): Promise<string | undefined> {
   const seen = new Set(["", await linkText(join(paths.proc, "self", "ns", "mnt"))]);
   for (const folder of await processFolders(paths)) {
     const namespace = await linkText(join(folder, "ns", "mnt"));
     if (seen.has(namespace)) continue;
     seen.add(namespace);
-    const text = await readFile(join(folder, "mountinfo")).catch(() => Buffer.alloc(0));
-    const table = new MountTable(await withNodes(paths, parseMountInfo(escapedText(text))));
-    for (const directory of directories) {
-      const node = nodeOf(paths, directory);
-      const [mount] = table.of(await numbersOf(directory), node);
+    const text = await textIn(join(folder, "mountinfo"));
+    const table = new MountTable(await withNodes(paths, parseMountInfo(text)));
+    for (const node of nodes) {
+      const [mount] = table.of(node);
       if (mount === undefined) continue;
-      const pid = basename(folder);
-      return { node, mountPoint: mount.mountPoint, pid, seenBy: await nameOf(folder) };
+      const remedy = `nsenter -m -t ${basename(folder)} umount ${shellWord(mount.mountPoint)}`;
+      return `${node.path} is mounted in the mount namespace of ${await nameOf(folder)}; unmount it there first (${remedy})`;
     }
   }
   return undefined;

@@ -16,20 +16,20 @@ export const SYSTEM_PATHS: SystemPaths = { sys: "/sys", proc: "/proc", dev: "/de
 
 /** The text of a small file without surrounding blanks; null if it cannot be read or is empty. */
 export async function textOf(path: string): Promise<string | null> {
-  try {
-    const text = (await readFile(path, "utf8")).replaceAll("\0", "").trim();
-    return text === "" ? null : text;
-  } catch {
-    return null;
-  }
+  const text = await readFile(path, "utf8").catch(() => "");
+  return text.replaceAll("\0", "").trim() || null;
 }
 
 /** The number that a small file holds; null if there is none. */
 export async function numberOf(path: string): Promise<number | null> {
-  const text = await textOf(path);
-  if (text === null) return null;
-  const number = Number(text);
+  const number = Number((await textOf(path)) ?? Number.NaN);
   return Number.isFinite(number) ? number : null;
+}
+
+/** Bytes, of a file that holds sectors: always of 512 bytes, whatever those of the device have. */
+export async function bytesIn(path: string): Promise<number | null> {
+  const sectors = await numberOf(path);
+  return sectors === null ? null : sectors * 512;
 }
 
 export async function flagOf(path: string): Promise<boolean | null> {
@@ -39,11 +39,7 @@ export async function flagOf(path: string): Promise<boolean | null> {
 
 /** Names in a directory, sorted; empty if there is no such directory. */
 export async function namesIn(path: string): Promise<string[]> {
-  try {
-    return (await readdir(path)).sort();
-  } catch {
-    return [];
-  }
+  return (await readdir(path).catch(() => [])).sort();
 }
 
 /** linux/magic.h */
@@ -88,12 +84,8 @@ export function diskDirectory(paths: SystemPaths, name: string): Promise<string 
   return resolved(join(paths.sys, "block", name));
 }
 
-export async function resolved(path: string): Promise<string | null> {
-  try {
-    return await realpath(path);
-  } catch {
-    return null;
-  }
+export function resolved(path: string): Promise<string | null> {
+  return realpath(path).catch(() => null);
 }
 
 /** The disk of the partition in `directory`; `directory` itself if it is a whole disk. */
@@ -119,28 +111,35 @@ export function nodeOf(paths: SystemPaths, directory: string): string {
   return join(paths.dev, basename(directory).replaceAll("!", "/"));
 }
 
-/** The path of device "major:minor"; undefined if there is none. */
-export async function nodePath(paths: SystemPaths, numbers: string): Promise<string | undefined> {
-  const directory = await directoryOf(paths, numbers);
-  return directory === null ? undefined : nodeOf(paths, directory);
-}
-
 /** "major:minor" */
 export function numbersOf(directory: string): Promise<string | null> {
   return textOf(join(directory, "dev"));
 }
 
-/** How Linux encodes device numbers in st_rdev (makedev(3)). */
-export function deviceNumbers(rdev: number | bigint): { major: number; minor: number } {
+/** A device in its directory of sysfs. */
+export interface DeviceNode {
+  readonly directory: string;
+  /** Under /dev. */
+  readonly path: string;
+  /** "major:minor" */
+  readonly numbers: string | null;
+}
+
+export function deviceNodes(
+  paths: SystemPaths,
+  directories: readonly string[],
+): Promise<readonly DeviceNode[]> {
+  const nodes = directories.map(async (directory) => {
+    return { directory, path: nodeOf(paths, directory), numbers: await numbersOf(directory) };
+  });
+  return Promise.all(nodes);
+}
+
+/** "major:minor" of how Linux encodes them in st_rdev (makedev(3)). */
+export function numbersText(rdev: number | bigint): string {
   const number = BigInt(rdev);
   const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
   const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn & 0xffff_ffffn);
-  return { major: Number(major), minor: Number(minor) };
-}
-
-/** "major:minor" */
-export function numbersText(rdev: number | bigint): string {
-  const { major, minor } = deviceNumbers(rdev);
   return `${major}:${minor}`;
 }
 

@@ -1,6 +1,5 @@
 // The disks that the system runs from.
 
-import { realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { isSystemMount, type Mount } from "./mounts.ts";
 import {
@@ -10,6 +9,7 @@ import {
   namesIn,
   nodeNumbers,
   partitionsOf,
+  resolved,
   type SystemPaths,
   wholeOf,
 } from "./sysfs.ts";
@@ -21,13 +21,30 @@ export async function systemDevices(
   swaps: readonly string[],
 ): Promise<Set<string>> {
   const found = new Set<string>();
+  const addWithAllBelow = async (directories: readonly string[]): Promise<void> => {
+    for (const directory of directories) {
+      if (found.has(directory)) continue;
+      found.add(directory);
+      const backing = await backingFile(directory);
+      const files = backing === null ? [] : await devicesOf(paths, mounts, backing.path);
+      const below = [await wholeOf(directory), ...(await slavesOf(directory)), ...files];
+      await addWithAllBelow(below);
+    }
+  };
   for (const mount of mounts) {
-    if (!isSystemMount(mount.mountPoint)) continue;
-    await descend(paths, mounts, await mountedDevices(paths, mount), found);
+    if (isSystemMount(mount.mountPoint)) await addWithAllBelow(await mountedDevices(paths, mount));
   }
-  for (const swap of swaps)
-    await descend(paths, mounts, await devicesOf(paths, mounts, swap), found);
+  for (const swap of swaps) await addWithAllBelow(await devicesOf(paths, mounts, swap));
   return found;
+}
+
+/** The devices that a volume or RAID is built on. */
+async function slavesOf(directory: string): Promise<string[]> {
+  const folder = join(directory, "slaves");
+  const slaves = await Promise.all(
+    (await namesIn(folder)).map((name) => resolved(join(folder, name))),
+  );
+  return slaves.filter((slave) => slave !== null);
 }
 
 /** Finds the device by its number, or, where the file system has a number of its own, the devices by its sources. */
@@ -50,22 +67,16 @@ async function devicesOf(
   const numbers = await nodeNumbers(path);
   const numbered = numbers === null ? null : await directoryOf(paths, numbers);
   if (numbered !== null) return [numbered];
-  let closest: Mount | undefined;
-  for (const mount of mounts) {
-    const prefix = mount.mountPoint === "/" ? "/" : `${mount.mountPoint}/`;
-    if (!path.startsWith(prefix)) continue;
-    // Of equal mount points the last covers the others.
-    if (closest === undefined || mount.mountPoint.length >= closest.mountPoint.length) {
-      closest = mount;
-    }
-  }
+  const above = mounts.filter(({ mountPoint: at }) => path.startsWith(at === "/" ? at : `${at}/`));
+  // Of equal mount points the last covers the others.
+  const closest = above.sort((a, b) => a.mountPoint.length - b.mountPoint.length).at(-1);
   return closest === undefined ? [] : mountedDevices(paths, closest);
 }
 
 /** The sysfs directory of a node under /dev, also by a link to it. */
 async function nodeDirectory(paths: SystemPaths, path: string): Promise<string | null> {
   if (!path.startsWith(`${paths.dev}/`)) return null;
-  const real = await realpath(path).catch(() => path);
+  const real = (await resolved(path)) ?? path;
   const name = real.slice(paths.dev.length + 1).replaceAll("/", "!");
   const disk = await diskDirectory(paths, name);
   if (disk !== null) return disk;
@@ -77,24 +88,4 @@ async function nodeDirectory(paths: SystemPaths, path: string): Promise<string |
     if (part !== undefined) return part;
   }
   return null;
-}
-
-/** Adds devices and everything below them. */
-async function descend(
-  paths: SystemPaths,
-  mounts: readonly Mount[],
-  directories: readonly string[],
-  found: Set<string>,
-): Promise<void> {
-  for (const directory of directories) {
-    if (found.has(directory)) continue;
-    found.add(directory);
-    const slaves = (await namesIn(join(directory, "slaves"))).map((name) =>
-      realpath(join(directory, "slaves", name)).catch(() => null),
-    );
-    const below = (await Promise.all(slaves)).filter((slave) => slave !== null);
-    const backing = await backingFile(directory);
-    const files = backing === null ? [] : await devicesOf(paths, mounts, backing.path);
-    await descend(paths, mounts, [await wholeOf(directory), ...below, ...files], found);
-  }
 }

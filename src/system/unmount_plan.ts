@@ -1,33 +1,26 @@
 // What has to be unmounted for a device to be free, in which order, and why that may be out of the question (Linux).
 
 import { shellWord } from "../common/shell_word.ts";
-import { bytesOfText } from "../common/text_of_bytes.ts";
-import { explainUses, heldBy, swappedTo, usesOf } from "./holders.ts";
-import { type AskLoop, attachedLoops, diskKey } from "./loop_devices.ts";
+import { heldBy, swappedTo } from "./holders.ts";
+import { attachedLoops, diskKey, type System } from "./loop_devices.ts";
 import { isSystemMount, type Mount, MountTable, readMounts, readSwaps } from "./mounts.ts";
-import { nodeOf, numbersOf, partitionsOf, type SystemPaths } from "./sysfs.ts";
+import { type DeviceNode, deviceNodes, partitionsOf, type SystemPaths } from "./sysfs.ts";
 import { systemDevices } from "./system_disks.ts";
+import { explainUses, usesOf } from "./uses.ts";
 
 /** Mounts of a device and its partitions, the innermost first; or a sentence that says why they stay. */
 export type UnmountPlan = { readonly mounts: readonly Mount[] } | { readonly refusal: string };
 
 /** `directory`: of the device in sysfs. Rejects if /proc or /sys does not tell. */
-export async function planUnmount(
-  paths: SystemPaths,
-  directory: string,
-  ask: AskLoop,
-): Promise<UnmountPlan> {
-  const directories = [directory, ...(await partitionsOf(directory))];
-  const table = new MountTable(await readMounts(paths));
-  const mounts = new Set<Mount>();
-  for (const part of directories) {
-    for (const mount of table.of(await numbersOf(part), nodeOf(paths, part))) mounts.add(mount);
-  }
+export async function planUnmount(system: System, directory: string): Promise<UnmountPlan> {
+  const nodes = await deviceNodes(system, [directory, ...(await partitionsOf(directory))]);
+  const table = new MountTable(await readMounts(system));
+  const mounts = new Set(nodes.flatMap((node) => table.of(node)));
   const refusal =
-    (await neededBySystem(paths, directories, table, mounts)) ??
-    (await heldBy(directories)) ??
-    (await usedOtherwise(paths, directory, ask)) ??
-    (await underLoop(paths, mounts, ask)) ??
+    (await neededBySystem(system, nodes, table, mounts)) ??
+    (await heldBy(nodes)) ??
+    (await usedOtherwise(system, nodes)) ??
+    (await underLoop(system, mounts)) ??
     inTheWay(table.all, mounts);
   if (refusal !== undefined) return { refusal };
   const above = ancestors(table.all);
@@ -37,20 +30,17 @@ export async function planUnmount(
 /** The rule of `BlockDeviceInfo.system`. */
 async function neededBySystem(
   paths: SystemPaths,
-  directories: readonly string[],
+  nodes: readonly DeviceNode[],
   table: MountTable,
   mounts: ReadonlySet<Mount>,
 ): Promise<string | undefined> {
   const swaps = await readSwaps(paths);
   const system = await systemDevices(paths, table.all, swaps);
-  const needed = directories.filter((directory) => system.has(directory));
-  for (const directory of needed) {
-    const node = nodeOf(paths, directory);
-    const mount = table
-      .of(await numbersOf(directory), node)
-      .find(({ mountPoint }) => isSystemMount(mountPoint));
+  const needed = nodes.filter(({ directory }) => system.has(directory));
+  for (const node of needed) {
+    const mount = table.of(node).find(({ mountPoint }) => isSystemMount(mountPoint));
     if (mount === undefined) continue;
-    return `The system runs from it: ${node} is mounted at ${placeOf(mount)}, which is never unmounted`;
+    return `The system runs from it: ${node.path} is mounted at ${placeOf(mount)}, which is never unmounted`;
   }
   if (needed.length === 0) return undefined;
   const partition = await swappedTo(paths, needed);
@@ -60,27 +50,22 @@ async function neededBySystem(
   );
   return swapFile === undefined
     ? "The system runs from it: nothing is unmounted"
-    : `${wordOf(swapFile)} is used as swap space; see swapoff(8)`;
+    : `${shellWord(swapFile)} is used as swap space; see swapoff(8)`;
 }
 
 /** Loop devices over it, and uses of what is below it. */
 async function usedOtherwise(
-  paths: SystemPaths,
-  directory: string,
-  ask: AskLoop,
+  system: System,
+  [disk]: readonly DeviceNode[],
 ): Promise<string | undefined> {
-  const key = diskKey((await numbersOf(directory)) ?? "");
-  const uses = await usesOf(paths, key, ask);
-  return (await explainUses(paths, nodeOf(paths, directory), key, uses))?.what;
+  if (disk === undefined) return undefined;
+  const key = diskKey(disk.numbers ?? "");
+  return (await explainUses(system, disk.path, key, await usesOf(system, key)))?.what;
 }
 
 /** A loop device over a file on one of the file systems: the kernel keeps that file open, and no process has it. */
-async function underLoop(
-  paths: SystemPaths,
-  mounts: ReadonlySet<Mount>,
-  ask: AskLoop,
-): Promise<string | undefined> {
-  const loops = (await attachedLoops(paths, ask)) ?? [];
+async function underLoop(system: System, mounts: ReadonlySet<Mount>): Promise<string | undefined> {
+  const loops = (await attachedLoops(system)) ?? [];
   for (const mount of mounts) {
     const loop = loops.find(({ backing }) => backing?.key.startsWith(`file ${mount.numbers} `));
     if (loop === undefined) continue;
@@ -95,7 +80,7 @@ function inTheWay(all: readonly Mount[], mounts: ReadonlySet<Mount>): string | u
   for (const mount of mounts) {
     // d_path() in fs/d_path.c
     if (mount.mountPoint.endsWith("//deleted")) {
-      const place = wordOf(mount.mountPoint.slice(0, -"//deleted".length));
+      const place = shellWord(mount.mountPoint.slice(0, -"//deleted".length));
       return `It is mounted on the directory ${place}, which was removed: no path leads to it anymore`;
     }
     const within = all.find((it) => it.parent === mount.id && it !== mount && !mounts.has(it));
@@ -134,9 +119,5 @@ function ancestors(all: readonly Mount[]): (mount: Mount) => number[] {
 
 /** As the shell takes it. */
 export function placeOf({ mountPoint }: Mount): string {
-  return wordOf(mountPoint);
-}
-
-function wordOf(path: string): string {
-  return shellWord(bytesOfText(path));
+  return shellWord(mountPoint);
 }

@@ -9,7 +9,7 @@ import type { BlockDeviceInfo } from "../../src/system/device_info.ts";
 import { explainBusy, explainListed } from "../../src/system/holders.ts";
 import { parseFreebsd } from "../../src/system/list_freebsd.ts";
 import { parseMountInfo } from "../../src/system/mounts.ts";
-import { deviceNumbers } from "../../src/system/sysfs.ts";
+import { numbersText } from "../../src/system/sysfs.ts";
 import { noLinux, testUnless } from "../support/conditions.ts";
 import { LoopDevice, loopMissing } from "../support/control.ts";
 import { Folder } from "../support/devices.ts";
@@ -331,7 +331,7 @@ test("busy hints name the mount, the volume, the swap", async () => {
   using folder = new Folder();
   const { paths } = laptop(folder);
   const hint = (major: number, minor: number): Promise<string | undefined> =>
-    explainBusy(paths, `${major}:${minor}`, () => Promise.resolve("unknown"));
+    explainBusy({ ...paths, ask: () => Promise.resolve("unknown") }, `${major}:${minor}`);
   const { dev } = paths;
   expect(await hint(8, 0)).toBe(`${dev}/sda is mounted at '/media/USB STICK'; unmount it first`);
   expect(await hint(259, 0)).toBe(`${dev}/nvme0n1p1 is mounted at /boot/efi; unmount it first`);
@@ -353,12 +353,12 @@ test("mount points with blanks and backslashes", () => {
 });
 
 test("device numbers as stat reports them", () => {
-  expect(deviceNumbers(0x0801)).toEqual({ major: 8, minor: 1 });
+  expect(numbersText(0x0801)).toBe("8:1");
   // makedev(259, 300) and makedev(5000, 1000000) of glibc.
-  expect(deviceNumbers(0x11032c)).toEqual({ major: 259, minor: 300 });
+  expect(numbersText(0x11032c)).toBe("259:300");
   const big =
     (1000000n & 0xffn) | ((5000n & 0xfffn) << 8n) | ((1000000n & ~0xffn) << 12n) | (0x1000n << 32n);
-  expect(deviceNumbers(Number(big))).toEqual({ major: 5000, minor: 1000000 });
+  expect(numbersText(Number(big))).toBe("5000:1000000");
 });
 
 test("FreeBSD's GEOM tree", () => {

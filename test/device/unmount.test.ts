@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BlockDevice, File, type IoError, listBlockDevices } from "../../src/index.ts";
+import type { System } from "../../src/system/loop_devices.ts";
 import { parseFstat } from "../../src/system/unmount_freebsd.ts";
 import { planUnmount } from "../../src/system/unmount_plan.ts";
 import { must, run } from "../support/child.ts";
@@ -343,13 +344,17 @@ describe("the plan", () => {
     return [tree, disk];
   }
 
+  function systemOf({ paths }: Tree): System {
+    return { ...paths, ask: () => Promise.resolve("unknown") };
+  }
+
   async function planned(mounts: readonly string[], swaps?: string): Promise<unknown> {
     using folder = new TempDir();
     const [tree, disk] = system(folder, mounts, swaps?.replace("DEV", join(folder.path, "dev")));
     const dev = `${tree.paths.dev}/`;
     const lines = mounts.map((line) => line.replace("DEV/", dev)).join("\n");
     tree.write("proc/self/mountinfo", `1 0 0:1 / / rw - tmpfs none rw\n${lines}\n`);
-    const plan = await planUnmount(tree.paths, disk, () => Promise.resolve("unknown"));
+    const plan = await planUnmount(systemOf(tree), disk);
     if ("refusal" in plan) return plan.refusal.replaceAll(dev, "/dev/");
     return plan.mounts.map(({ id, mountPoint }) => [id, mountPoint]);
   }
@@ -400,7 +405,7 @@ describe("the plan", () => {
     const [tree, disk] = system(folder, ["9 1 8:1 / /mnt rw - ext4 x rw"]);
     const volume = tree.disk("virtual/block/dm-0", "253:0", { ...QUEUE, "dm/name": "crypt\n" });
     tree.stack(volume, join(disk, "sda2"));
-    expect(await planUnmount(tree.paths, disk, () => Promise.resolve("unknown"))).toEqual({
+    expect(await planUnmount(systemOf(tree), disk)).toEqual({
       refusal: 'sda2 is held by dm-0 ("crypt"), which is built on it',
     });
     expect(await planned(["9 1 8:1 / /mnt/a\\040b//deleted rw - ext4 x rw"])).toBe(
