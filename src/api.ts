@@ -22,12 +22,9 @@ export type { CopyOptions } from "./copy/plan.ts";
 export type { CopyRange } from "./copy/ranges.ts";
 export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
 export { type ScanOptions, type ScanProgress, type ScanResult, scan } from "./copy/scan.ts";
-export {
-  BlockDevice,
-  type BlockDeviceFromFdOptions,
-  type BlockDeviceOptions,
-} from "./device/block_device.ts";
+export { BlockDevice } from "./device/block_device.ts";
 export { type ListBlockDevicesOptions, listBlockDevices } from "./device/list_devices.ts";
+export type { BlockDeviceFromFdOptions, BlockDeviceOptions } from "./device/open_device.ts";
 export {
   type BlockDeviceEvent,
   type BlockDeviceWatch,

@@ -15,7 +15,7 @@ import {
 } from "../common/arguments.ts";
 import { checkHashName, type HashName } from "../common/digest.ts";
 import { BlockDevice } from "../device/block_device.ts";
-import { errnoOf, IoError } from "../errors/io_error.ts";
+import { IoError } from "../errors/io_error.ts";
 import { syncError } from "../errors/status.ts";
 import { File } from "../file/file.ts";
 import { knownSize } from "../file/known_size.ts";
@@ -395,7 +395,6 @@ function ahead(concurrency: number, chunkSize: number): number {
 
 function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {
   return new IoError("ENOSPC", {
-    errno: -errnoOf("ENOSPC"),
     reason: `the target has room for ${room} of ${total} bytes; nothing was written`,
     syscall: "write",
     path: target.path,
@@ -407,7 +406,6 @@ function tooSmall(target: File, offset: Offset, total: number, room: number): Io
 
 export function noRoom(plan: Plan, at: number, length: number): IoError {
   return new IoError("ENOSPC", {
-    errno: -errnoOf("ENOSPC"),
     reason: `the source is longer than the ${plan.room} bytes that the target has room for`,
     syscall: "write",
     path: plan.target.path,

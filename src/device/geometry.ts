@@ -1,6 +1,6 @@
 // The geometry of a device or image when it is opened: the native `Geometry`, completed from sysfs on Linux.
 
-import { errnoOf, IoError } from "../errors/io_error.ts";
+import { IoError } from "../errors/io_error.ts";
 import { statusError, wholeFile } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import { orGone } from "../ring/device_gone.ts";
@@ -49,10 +49,7 @@ export function imageGeometry(size: number, sectorSize: number, writable: boolea
 /** Opening for writing is refused at once, not at the first write. */
 export function readOnlyError(path: string | undefined): IoError {
   return new IoError("EROFS", {
-    reason: "the device is read-only",
-    errno: -errnoOf("EROFS"),
-    syscall: "open",
-    path,
+    ...{ reason: "the device is read-only", syscall: "open", path },
     hint: "It is write-protected, or was made read-only (blockdev(8) --setro)",
   });
 }

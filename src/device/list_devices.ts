@@ -4,7 +4,7 @@
 import { basename, join } from "node:path";
 import { checkBoolean, checkOptions } from "../common/arguments.ts";
 import { naturalOrder } from "../common/natural_order.ts";
-import { errnoOf, IoError, systemError } from "../errors/io_error.ts";
+import { IoError, systemError } from "../errors/io_error.ts";
 import { readFacts } from "../system/device_facts.ts";
 import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { listFreebsdDevices } from "../system/list_freebsd.ts";
@@ -89,7 +89,6 @@ export async function allDevices(names?: readonly string[]): Promise<BlockDevice
   if (process.platform === "freebsd") return listFreebsdDevices();
   throw new IoError("ENOTSUP", {
     reason: `listing block devices is not supported on ${process.platform}`,
-    errno: -errnoOf("ENOTSUP"),
     hint: process.platform === "darwin" ? "See `diskutil list`" : undefined,
   });
 }
@@ -144,10 +143,10 @@ async function told<T>(answer: Promise<T>): Promise<T> {
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     const errno = "errno" in error && typeof error.errno === "number" ? error.errno : undefined;
-    const { code, reason } = systemError(-(errno ?? 0));
+    const { code } = systemError(-(errno ?? 0));
     const path = "path" in error && typeof error.path === "string" ? error.path : undefined;
     throw new IoError(code, {
-      ...{ reason, errno, syscall: "open", path },
+      ...{ errno, syscall: "open", path },
       hint: "Block devices and their use are listed there: mount /sys and /proc",
       cause: error,
     });

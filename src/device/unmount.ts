@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { CancelScope } from "../cancellation/scope.ts";
 import { bytesOfText } from "../common/text_of_bytes.ts";
-import { addHint, errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
+import { addHint, hinted, IoError } from "../errors/io_error.ts";
 import { statusError } from "../errors/status.ts";
 import { PATH_BYTES_MAX, type PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
@@ -57,10 +57,8 @@ async function planFor({ name, proactor, writes }: Target): Promise<UnmountPlan>
   if (found === undefined || found.isFile()) return { mounts: [] };
   if (process.platform === "freebsd") return planFreebsdUnmount(name.place);
   if (process.platform !== "linux") {
-    throw new IoError("ENOTSUP", {
-      reason: `unmounting is not supported on ${process.platform}`,
-      ...{ errno: -errnoOf("ENOTSUP"), syscall: "unmount", path: name.text },
-    });
+    const reason = `unmounting is not supported on ${process.platform}`;
+    throw new IoError("ENOTSUP", { reason, syscall: "unmount", path: name.text });
   }
   if (!found.isBlockDevice()) return { mounts: [] };
   const directory = await directoryOf(SYSTEM_PATHS, numbersText(found.rdev));
@@ -88,8 +86,7 @@ async function unmountOne(target: Target, mount: Mount): Promise<void> {
 function writePath(memory: Uint8Array, mount: Mount): void {
   const bytes = bytesOfText(mount.mountPoint);
   if (bytes.byteLength >= PATH_BYTES_MAX) {
-    const errno = -errnoOf("ENAMETOOLONG");
-    throw new IoError("ENAMETOOLONG", { errno, syscall: "umount", path: placeOf(mount) });
+    throw new IoError("ENAMETOOLONG", { syscall: "umount", path: placeOf(mount) });
   }
   memory.set(bytes);
   memory[bytes.byteLength] = 0;
@@ -128,6 +125,5 @@ function named(users: readonly string[]): string {
 
 /** `hint` names the user of the device. */
 export function busyError(syscall: string, path: string | undefined, hint: string): IoError {
-  const { code, reason } = systemError(errnoOf("EBUSY"));
-  return new IoError(code, { reason, errno: -errnoOf("EBUSY"), syscall, path, hint });
+  return new IoError("EBUSY", { syscall, path, hint });
 }

@@ -95,17 +95,14 @@ interface Pending {
   isOwn: boolean;
 }
 
-interface Reader {
-  resolve(result: IteratorResult<BlockDeviceEvent, undefined>): void;
-  reject(error: unknown): void;
-}
+type Next = IteratorResult<BlockDeviceEvent, undefined>;
 
 /** Watches that are awaited: nothing else refers to them but weakly. */
 const awaited = new Set<DeviceWatch>();
 
 class DeviceWatch implements BlockDeviceWatch, Listener {
   readonly #announcements: Announcements | undefined;
-  readonly #readers: Reader[] = [];
+  readonly #readers: PromiseWithResolvers<Next>[] = [];
   #events: BlockDeviceEvent[] = [];
   /** Disks by path, as they were told of last. */
   #known = new Map<string, BlockDeviceInfo>();
@@ -125,9 +122,7 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
       this.#abort(scope.reason);
       return;
     }
-    if (scope !== undefined) {
-      this.#registration = onCancel(scope, (reason) => this.#abort(reason));
-    }
+    this.#registration = scope && onCancel(scope, (reason) => this.#abort(reason));
     this.#announcements = announcementsFor(new WeakRef(this));
     noteOpened("watch", this, () => "of block devices");
     this.#start = this.#look(since);
@@ -139,18 +134,18 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
     return this;
   }
 
-  next(): Promise<IteratorResult<BlockDeviceEvent, undefined>> {
+  next(): Promise<Next> {
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure !== undefined) return Promise.reject(failure.error);
     if (this.#isOver) return Promise.resolve(END);
-    return new Promise((resolve, reject) => {
-      this.#readers.push({ resolve, reject });
-      void this.#serve();
-    });
+    const reader = Promise.withResolvers<Next>();
+    this.#readers.push(reader);
+    void this.#serve();
+    return reader.promise;
   }
 
-  return(): Promise<IteratorResult<BlockDeviceEvent, undefined>> {
+  return(): Promise<Next> {
     this.#failure = undefined;
     this.#end();
     return Promise.resolve(END);
@@ -163,9 +158,8 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
   // Announcements ---------------------------------------------------------------------------------
 
   heard({ disk, action, isPartition }: Announcement): void {
-    const pending = this.#pending.get(disk) ?? {
-      ...{ isNew: action === "add", wasRemoved: false, isOwn: false },
-    };
+    const first = { isNew: action === "add", wasRemoved: false, isOwn: false };
+    const pending = this.#pending.get(disk) ?? first;
     pending.wasRemoved ||= action === "remove";
     pending.isOwn ||= !isPartition;
     this.#pending.set(disk, pending);
@@ -229,8 +223,7 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
     if (device === undefined) return;
     const before = this.#known.get(path);
     // The partitions of a disk that is being removed go first.
-    const isGoing = !announced.isOwn && device.size === 0 && (before?.size ?? 0) > 0;
-    if (isGoing) return;
+    if (!announced.isOwn && device.size === 0 && (before?.size ?? 0) > 0) return;
     this.#known.set(path, device);
     this.#tell(before === undefined ? "add" : "change", device);
   }
@@ -304,17 +297,14 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
 
 /** For a watch that is collected when nobody refers to it any more. */
 function announcementsFor(watch: WeakRef<Listener>): Announcements {
+  const tell = (what: (listener: Listener) => void): void => {
+    const listener = watch.deref();
+    if (listener === undefined) announcements.close();
+    else what(listener);
+  };
   const announcements = new Announcements({
-    heard: (announcement) => {
-      const listener = watch.deref();
-      if (listener === undefined) announcements.close();
-      else listener.heard(announcement);
-    },
-    lost: () => {
-      const listener = watch.deref();
-      if (listener === undefined) announcements.close();
-      else listener.lost();
-    },
+    heard: (announcement) => tell((listener) => listener.heard(announcement)),
+    lost: () => tell((listener) => listener.lost()),
   });
   return announcements;
 }

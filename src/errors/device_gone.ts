@@ -5,7 +5,7 @@
 
 import { addOffset, type Offset } from "../common/arguments.ts";
 import type { FileFacts } from "./file_facts.ts";
-import { errnoOf, hinted, IoError } from "./io_error.ts";
+import { hinted, IoError, initOf } from "./io_error.ts";
 
 const GONE_HINT =
   "Plug it in, or put its medium back, and open it again; what was not synced may be lost";
@@ -27,8 +27,7 @@ const GONE_CODES: ReadonlySet<string> = new Set(["ENXIO", "ENODEV", "ENOMEDIUM"]
 
 /** Whether a failure with `code` may mean that the device is gone. */
 export function isSuspect(file: FileFacts, code: string): boolean {
-  if (file.mediaBytes === 0) return false;
-  return SUSPECT_CODES.has(code);
+  return file.mediaBytes > 0 && SUSPECT_CODES.has(code);
 }
 
 /** Whether a read that ended `transferred` bytes after `offset` ended before the end of the device. */
@@ -38,14 +37,8 @@ export function endsTooEarly(file: FileFacts, offset: Offset, transferred: numbe
 
 /** For a disk that had a size when it was opened and has none now; `syscall`: what was tried. */
 export function emptiedError(file: FileFacts, syscall: string): IoError {
-  return goneError(
-    new IoError("ENXIO", {
-      reason: "the device has 0 bytes",
-      errno: -errnoOf("ENXIO"),
-      syscall,
-      path: file.path,
-    }),
-  );
+  const { path } = file;
+  return goneError(new IoError("ENXIO", { reason: "the device has 0 bytes", syscall, path }));
 }
 
 /**
@@ -64,15 +57,8 @@ export function orShrunk(file: FileFacts, size: number, error: IoError): IoError
 }
 
 export function goneError(error: IoError): IoError {
+  const reason = `the device is gone (${error.code})`;
   return new IoError("ERR_DEVICE_GONE", {
-    reason: `the device is gone (${error.code})`,
-    errno: error.errno,
-    syscall: error.syscall,
-    path: error.path,
-    offset: error.offset,
-    length: error.length,
-    transferred: error.transferred,
-    hint: GONE_HINT,
-    cause: error,
+    ...{ ...initOf(error), reason, hint: GONE_HINT, cause: error },
   });
 }

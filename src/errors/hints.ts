@@ -33,23 +33,13 @@ export function syscallName(kind: number): string {
 }
 
 const WRITES: ReadonlySet<number> = new Set([
-  Kind.write,
-  Kind.writev,
-  Kind.truncate,
-  Kind.allocate,
-  Kind.discard,
-  Kind.writeZeroes,
+  ...[Kind.write, Kind.writev, Kind.truncate, Kind.allocate, Kind.discard, Kind.writeZeroes],
   Kind.copyRange,
 ]);
 
 /** Operations that fail with EINVAL if they are misaligned. */
 const DIRECT: ReadonlySet<number> = new Set([
-  Kind.read,
-  Kind.write,
-  Kind.readv,
-  Kind.writev,
-  Kind.discard,
-  Kind.writeZeroes,
+  ...[Kind.read, Kind.write, Kind.readv, Kind.writev, Kind.discard, Kind.writeZeroes],
 ]);
 
 /** A hint for this error, or undefined. */
@@ -58,59 +48,48 @@ export function hintFor(
   kind: number,
   file: FileFacts | undefined,
 ): string | undefined {
-  if (kind === Kind.open) return openHint(code);
-  if (kind === Kind.probe) {
-    if (code !== "EBADF") return openHint(code);
+  if (kind === Kind.probe && code === "EBADF") {
     return "The descriptor is not open, or was opened with O_PATH";
   }
-  if (
-    file !== undefined &&
-    !file.writable &&
-    WRITES.has(kind) &&
-    (code === "EBADF" || code === "EINVAL")
-  ) {
+  if (kind === Kind.open || kind === Kind.probe) return OPEN_HINTS.get(code);
+  const writes = WRITES.has(kind);
+  if (file?.writable === false && writes && (code === "EBADF" || code === "EINVAL")) {
     return "The file was opened for reading only; open it with { write: true }";
   }
-  if (file !== undefined && !file.readable && !WRITES.has(kind) && code === "EBADF") {
+  if (file?.readable === false && !writes && code === "EBADF") {
     return "The file was opened for writing only; open it with { read: true }";
   }
-  switch (code) {
-    case "EBADF":
-      return "The descriptor was closed outside of bun-aio";
-    case "ENOSPC":
-      return fullHint(file);
-    case "EDQUOT":
-      return "The disk quota of the user or group is exhausted";
-    case "EINVAL":
-      return file === undefined ? undefined : invalidHint(kind, file);
-    case "EPERM":
-    case "EROFS":
-      return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
-    case "EFBIG":
-      return "The offset exceeds the maximum file size of this file system, or RLIMIT_FSIZE";
-    // What the block layer of Linux makes of a disk's answer (blk_errors in block/blk-core.c).
-    case "EIO":
-    case "ENODATA": // medium
-    case "EILSEQ": // protection information
-    case "EREMOTEIO": // target
-    case "ENOLINK": // transport
-    case "ETIMEDOUT":
-    case "ETIME":
-      return "The medium or its connection reports an error; the data in this range is not reliable";
-    case "EBADE":
-      return "Another host has reserved the disk (sg_persist(8))";
-    // The name that libuv, and so Node, has for EOPNOTSUPP.
-    case "ENOTSUP":
-      return "This file system or device does not support the operation";
-    case "ESPIPE":
-      return "Pipes, sockets and terminals have no positions";
-    // A running program cannot be opened for writing.
-    case "ETXTBSY":
-      return "The file is used as swap space; see swapoff(8)";
-    default:
-      return undefined;
+  if (code === "ENOSPC") return fullHint(file);
+  if (code === "EINVAL") return file && invalidHint(kind, file);
+  if (code === "EPERM" || code === "EROFS") {
+    return (file?.mediaBytes ?? 0) > 0 ? "The device is read-only" : undefined;
   }
+  return HINTS.get(code);
 }
+
+const BAD_MEDIUM =
+  "The medium or its connection reports an error; the data in this range is not reliable";
+
+/** Hints that hold for every operation but `open`. */
+const HINTS: ReadonlyMap<string, string> = new Map([
+  ["EBADF", "The descriptor was closed outside of bun-aio"],
+  ["EDQUOT", "The disk quota of the user or group is exhausted"],
+  ["EFBIG", "The offset exceeds the maximum file size of this file system, or RLIMIT_FSIZE"],
+  // What the block layer of Linux makes of a disk's answer (blk_errors in block/blk-core.c).
+  ["EIO", BAD_MEDIUM],
+  ["ENODATA", BAD_MEDIUM], // medium
+  ["EILSEQ", BAD_MEDIUM], // protection information
+  ["EREMOTEIO", BAD_MEDIUM], // target
+  ["ENOLINK", BAD_MEDIUM], // transport
+  ["ETIMEDOUT", BAD_MEDIUM],
+  ["ETIME", BAD_MEDIUM],
+  ["EBADE", "Another host has reserved the disk (sg_persist(8))"],
+  // The name that libuv, and so Node, has for EOPNOTSUPP.
+  ["ENOTSUP", "This file system or device does not support the operation"],
+  ["ESPIPE", "Pipes, sockets and terminals have no positions"],
+  // A running program cannot be opened for writing.
+  ["ETXTBSY", "The file is used as swap space; see swapoff(8)"],
+]);
 
 function fullHint(file: FileFacts | undefined): string {
   if ((file?.mediaBytes ?? 0) === 0)
@@ -130,34 +109,22 @@ function invalidHint(kind: number, file: FileFacts): string | undefined {
   return "The file bypasses the page cache: offset, length and memory must be aligned as file.alignment says";
 }
 
+const NOT_ALLOWED = "The user may not open it; block devices usually need root or the group `disk`";
+export const TOO_MANY_FILES = "Too many open files: close some, or raise the limit (ulimit -n)";
+
 /** Hints for `open` that hold for every path; open_hints.ts examines the path. */
-function openHint(code: string): string | undefined {
-  switch (code) {
-    case "EACCES":
-    case "EPERM":
-      return "The user may not open it; block devices usually need root or the group `disk`";
-    case "EISDIR":
-      return "A directory cannot be read or written at positions";
-    case "ESPIPE":
-      return "Pipes, sockets and terminals have no positions; use Bun.file or node:fs for them";
-    case "EINVAL":
-      return "This file system may not support { direct: true }";
-    case "EEXIST":
-      return "createNew refuses a file that exists; use { create: true } to open that as well";
-    case "EBUSY":
-      return "The device is mounted or held by another program";
-    case "EROFS":
-      return "The file system is read-only";
-    case "EMFILE":
-    case "ENFILE":
-      return "Too many open files: close some, or raise the limit (ulimit -n)";
-    case "ETXTBSY":
-      return "The file is a program that is running, or used as swap space (swapon --show)";
-    case "ELOOP":
-      return "The path goes through a loop of symbolic links";
-    case "ENOMEDIUM":
-      return "There is no medium in the drive";
-    default:
-      return undefined;
-  }
-}
+const OPEN_HINTS: ReadonlyMap<string, string> = new Map([
+  ["EACCES", NOT_ALLOWED],
+  ["EPERM", NOT_ALLOWED],
+  ["EISDIR", "A directory cannot be read or written at positions"],
+  ["ESPIPE", "Pipes, sockets and terminals have no positions; use Bun.file or node:fs for them"],
+  ["EINVAL", "This file system may not support { direct: true }"],
+  ["EEXIST", "createNew refuses a file that exists; use { create: true } to open that as well"],
+  ["EBUSY", "The device is mounted or held by another program"],
+  ["EROFS", "The file system is read-only"],
+  ["EMFILE", TOO_MANY_FILES],
+  ["ENFILE", TOO_MANY_FILES],
+  ["ETXTBSY", "The file is a program that is running, or used as swap space (swapon --show)"],
+  ["ELOOP", "The path goes through a loop of symbolic links"],
+  ["ENOMEDIUM", "There is no medium in the drive"],
+]);

@@ -8,8 +8,9 @@ import type { CopyResult } from "./copy_result.ts";
 import { LINUX_ERRORS } from "./linux_errors.ts";
 
 export interface IoErrorInit {
-  /** The reason in words. The rest of the message is made from the fields below. */
+  /** The reason in words; default: the system's. The rest of the message is made from the fields below. */
   reason?: string | undefined;
+  /** Default: this system's number for the code, if it has one. */
   errno?: number | undefined;
   syscall?: string | undefined;
   path?: string | undefined;
@@ -48,9 +49,11 @@ export class IoError extends Error {
 
   /** @internal */
   constructor(code: IoErrorCode, init: IoErrorInit = {}) {
-    super(message(code, init), "cause" in init ? { cause: init.cause } : undefined);
+    const errno = init.errno ?? systemNumber(code);
+    const reason = init.reason ?? (errno === undefined ? undefined : systemError(-errno).reason);
+    super(message(code, { ...init, reason }), "cause" in init ? { cause: init.cause } : undefined);
     this.code = code;
-    this.errno = init.errno;
+    this.errno = errno;
     this.syscall = init.syscall;
     this.path = init.path;
     this.offset = init.offset;
@@ -107,9 +110,7 @@ export function addHint(error: IoError, sentence: string): IoError {
 
 /** The same system error with another hint. */
 export function hinted(error: IoError, hint: string | undefined): IoError {
-  if (hint === error.hint) return error;
-  const { reason } = systemError(-(error.errno ?? 0));
-  return new IoError(error.code, { ...initOf(error), reason, hint });
+  return hint === error.hint ? error : new IoError(error.code, { ...initOf(error), hint });
 }
 
 /** The same error once more, to tell another of it. */
@@ -118,7 +119,8 @@ export function twin(error: IoError): IoError {
   return Object.assign(new IoError(error.code, initOf(error)), { message, stack });
 }
 
-function initOf(error: IoError): IoErrorInit {
+/** What another error is made of that is about the same. */
+export function initOf(error: IoError): IoErrorInit {
   const { errno, syscall, path, offset, length, transferred, hint } = error;
   const init = { errno, syscall, path, offset, length, transferred, hint };
   return "cause" in error ? { ...init, cause: error.cause } : init;
@@ -165,6 +167,13 @@ function lookUp(errno: number): SystemError {
 /** This system's number for `code`, positive, or 0. */
 export function errnoOf(code: keyof typeof constants.errno): number {
   return constants.errno[code] ?? 0;
+}
+
+/** The same, negative, for any code; undefined for one that is not the system's. */
+function systemNumber(code: string): number | undefined {
+  const numbers: Readonly<Record<string, number | undefined>> = constants.errno;
+  const number = numbers[code];
+  return number === undefined ? undefined : -number;
 }
 
 /** Whether the caller cancelled the operation: such an error says nothing about the medium. */

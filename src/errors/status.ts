@@ -3,8 +3,8 @@
 import * as abi from "../native/abi.gen.ts";
 import { goneError, saysGone } from "./device_gone.ts";
 import type { FileFacts } from "./file_facts.ts";
-import { hintFor, syscallName } from "./hints.ts";
-import { errnoOf, IoError, type IoErrorInit, systemError, wasAsked } from "./io_error.ts";
+import { hintFor, syscallName, TOO_MANY_FILES } from "./hints.ts";
+import { IoError, type IoErrorInit, systemError, wasAsked } from "./io_error.ts";
 
 /** The fields of an `IoError`, and the file it is about. */
 export interface ErrorContext extends IoErrorInit {
@@ -22,17 +22,16 @@ export function wholeFile(kind: number, file: FileFacts): ErrorContext {
 export function statusError(status: number, errno: number, context: ErrorContext): IoError {
   const { kind, file } = context;
   if (status === abi.Status.failed) {
-    const { code, reason } = systemError(errno);
-    const error = { ...context, reason, errno: -errno, hint: hintFor(code, kind, file) };
-    return saysGone(file, code) ? goneError(new IoError(code, error)) : new IoError(code, error);
+    const { code } = systemError(errno);
+    const error = new IoError(code, {
+      ...{ ...context, errno: -errno, hint: hintFor(code, kind, file) },
+    });
+    return saysGone(file, code) ? goneError(error) : error;
   }
   if (status === abi.Status.outcomeUnknown) return unknownError(errno, context);
   if (status === abi.Status.noProgress) {
-    return new IoError("EIO", {
-      ...context,
-      errno: -errnoOf("EIO"),
-      reason: "the kernel reports success but writes nothing",
-    });
+    const reason = "the kernel reports success but writes nothing";
+    return new IoError("EIO", { ...context, reason });
   }
   if (status === abi.Status.ok) {
     return new IoError("ERR_END_OF_FILE", {
@@ -41,10 +40,8 @@ export function statusError(status: number, errno: number, context: ErrorContext
       hint: "Use readAt to accept fewer bytes",
     });
   }
-  return new IoError("ERR_INTERNAL", {
-    ...context,
-    reason: "the native library refused the operation",
-  });
+  const reason = "the native library refused the operation";
+  return new IoError("ERR_INTERNAL", { ...context, reason });
 }
 
 /** The code of operations that were in flight when their ring was lost. */
@@ -55,20 +52,9 @@ function unknownError(errno: number, context: ErrorContext): IoError {
   const { kind } = context;
   const { code } = systemError(errno);
   const hints: string[] = [];
-  if (kind === abi.Kind.read || kind === abi.Kind.readv) {
-    hints.push(
-      "The kernel may still write to a buffer from allocBuffer or a BufferPool: do not use it again",
-    );
-  } else if (kind === abi.Kind.write || kind === abi.Kind.writev) {
-    hints.push(
-      "The write may still be carried out at any later time: do not write to this range again from this process",
-    );
-  }
-  if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") {
-    hints.push(
-      'A sandbox must forbid io_uring before the first Ring is opened; or use the backend "threads"',
-    );
-  }
+  if (kind === abi.Kind.read || kind === abi.Kind.readv) hints.push(MAY_READ);
+  else if (kind === abi.Kind.write || kind === abi.Kind.writev) hints.push(MAY_WRITE);
+  if (code === "EPERM" || code === "EACCES" || code === "ENOSYS") hints.push(SANDBOXED);
   return new IoError(OUTCOME_UNKNOWN, {
     ...context,
     errno: -errno,
@@ -76,6 +62,13 @@ function unknownError(errno: number, context: ErrorContext): IoError {
     ...(hints.length > 0 ? { hint: hints.join(". ") } : {}),
   });
 }
+
+const MAY_READ =
+  "The kernel may still write to a buffer from allocBuffer or a BufferPool: do not use it again";
+const MAY_WRITE =
+  "The write may still be carried out at any later time: do not write to this range again from this process";
+const SANDBOXED =
+  'A sandbox must forbid io_uring before the first Ring is opened; or use the backend "threads"';
 
 /** The error of operations of a lost ring that were not in the kernel. */
 export function lostError(errno: number, context: IoErrorInit): IoError {
@@ -110,12 +103,7 @@ export function givenUpError(context: ErrorContext, cause: unknown): IoError {
 
 /** For calls on a closed file. */
 export function closedError(where: { syscall: string; path: string | undefined }): IoError {
-  return new IoError("EBADF", {
-    ...where,
-    reason: "the file is closed",
-    errno: -errnoOf("EBADF"),
-    hint: "Open it again",
-  });
+  return new IoError("EBADF", { ...where, reason: "the file is closed", hint: "Open it again" });
 }
 
 export function detachedError(context: ErrorContext): IoError {
@@ -153,7 +141,7 @@ export function missingError(kind: number, path: string | undefined, cause: unkn
   return new IoError(known?.code ?? "EIO", {
     ...where,
     reason: "a write called before this sync was not carried out",
-    errno: known === undefined ? -errnoOf("EIO") : known.errno,
+    errno: known?.errno,
     hint: "See `cause`. Write the data again and sync again",
   });
 }
@@ -166,7 +154,7 @@ export function refusedError(refused: Refused): IoError {
     syscall: "ring_open",
     hint:
       code === "EMFILE" || code === "ENFILE"
-        ? "Too many open files: close some, or raise the limit (ulimit -n)"
+        ? TOO_MANY_FILES
         : 'Let Ring.open choose the backend ("auto"), or see backendReason',
   });
 }

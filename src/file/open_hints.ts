@@ -4,7 +4,7 @@
 import type { Stats } from "node:fs";
 import { readFile, readlink, realpath, stat } from "node:fs/promises";
 import { textOf } from "../common/text_of_bytes.ts";
-import { errnoOf, hinted, IoError, systemError } from "../errors/io_error.ts";
+import { hinted, IoError } from "../errors/io_error.ts";
 import { OpenFlag, Refusal } from "../native/abi.gen.ts";
 import { busyHint } from "../system/holders.ts";
 import type { System } from "../system/loop_devices.ts";
@@ -92,11 +92,7 @@ const NO_DEVICE = "There is no such device; listBlockDevices() lists the devices
 
 /** The error for a missing device, where a file must not be created in its place. */
 export function noDevice(name: PathName): IoError {
-  const errno = errnoOf("ENOENT");
-  const { code, reason } = systemError(errno);
-  return new IoError(code, {
-    ...{ reason, errno: -errno, syscall: "open", path: name.text, hint: NO_DEVICE },
-  });
+  return new IoError("ENOENT", { syscall: "open", path: name.text, hint: NO_DEVICE });
 }
 
 /**

@@ -7,7 +7,7 @@ import { checkBytes, isUint8Array } from "../common/memory_views.ts";
 import { shellWord } from "../common/shell_word.ts";
 import { textOf } from "../common/text_of_bytes.ts";
 import { hintFor } from "../errors/hints.ts";
-import { errnoOf, IoError, systemError } from "../errors/io_error.ts";
+import { IoError, systemError } from "../errors/io_error.ts";
 import { Kind } from "../native/abi.gen.ts";
 
 /**
@@ -36,14 +36,11 @@ export class PathName implements Disposable {
     this.#bytes = bytes;
     if (bytes.includes(0)) throw argumentValue(name, "must not contain NUL characters", path);
     if (bytes.byteLength === 0) {
-      throw new IoError("ENOENT", {
-        ...{ reason: "the path is empty", errno: -errnoOf("ENOENT"), syscall: "open", path: "" },
-      });
+      throw new IoError("ENOENT", { reason: "the path is empty", syscall: "open", path: "" });
     }
     if (bytes.byteLength >= PATH_BYTES_MAX) {
       throw new IoError("ENAMETOOLONG", {
         reason: `the path has ${bytes.byteLength} bytes, more than ${PATH_BYTES_MAX - 1}`,
-        errno: -errnoOf("ENAMETOOLONG"),
         syscall: "open",
         path: `${this.text.slice(0, 60)}...`,
       });

@@ -1,7 +1,8 @@
 // Memory disks of FreeBSD (md(4)) over an image file, by mdconfig(8). Not yet run on a real system: the commands are
 // tested with one that records them (test/testing/image.test.ts).
 
-import { BlockDevice, type DeviceInit } from "../device/block_device.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import type { DeviceInit } from "../device/open_device.ts";
 import { IoError } from "../errors/io_error.ts";
 
 /** Runs a command; resolves with what it printed. */

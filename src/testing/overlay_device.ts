@@ -4,7 +4,8 @@
 import { types } from "node:util";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import { checkOptions } from "../common/arguments.ts";
-import { BlockDevice, examined } from "../device/block_device.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import { examined } from "../device/open_device.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { openFile } from "../file/open.ts";

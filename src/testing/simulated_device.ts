@@ -5,7 +5,8 @@
 import { types } from "node:util";
 import { argumentRange, argumentType } from "../common/argument_errors.ts";
 import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts";
-import { BlockDevice, checkSectorSize, type DeviceInit, examined } from "../device/block_device.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import { checkSectorSize, type DeviceInit, examined } from "../device/open_device.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { openFile } from "../file/open.ts";
 import { PathName } from "../file/path.ts";
