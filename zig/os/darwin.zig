@@ -2,25 +2,32 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const calls = @import("calls.zig");
 const data_ranges = @import("data_ranges.zig");
+const opening = @import("opening.zig");
 const unix = @import("unix.zig");
 const c = std.c;
+const ioctlNumber = unix.ioctlNumber;
+const known = unix.known;
+const errnoOf = @import("errno.zig").errnoOf;
 const negative = @import("errno.zig").negative;
+const signed = @import("errno.zig").signed;
 
 pub const mapMemory = unix.mapMemory;
 pub const unmapMemory = unix.unmapMemory;
 pub const Wake = unix.Wake;
-pub const pread = unix.pread;
-pub const pwrite = unix.pwrite;
-pub const preadv = unix.preadv;
-pub const pwritev = unix.pwritev;
-pub const truncate = unix.truncate;
-pub const close = unix.close;
-pub const seek = unix.seek;
 pub const openCurrent = unix.openCurrent;
-pub const duplicate = unix.duplicate;
-pub const sleepMs = unix.sleepMs;
-pub const lastWords = unix.lastWords;
+pub const whyRefused = unix.whyRefused;
+pub const pread = calls.pread;
+pub const pwrite = calls.pwrite;
+pub const preadv = calls.preadv;
+pub const pwritev = calls.pwritev;
+pub const truncate = calls.truncate;
+pub const close = calls.close;
+pub const seek = calls.seek;
+pub const duplicate = calls.duplicate;
+pub const sleepMs = calls.sleepMs;
+pub const lastWords = calls.lastWords;
 
 // sys/fcntl.h; check_darwin.zig compares.
 pub const F_PREALLOCATE = 42;
@@ -71,7 +78,7 @@ pub fn syncAll(fd: i32) isize {
     if (!lacks(full)) return full;
     const barrier = fcntlPlain(fd, F_BARRIERFSYNC);
     if (!lacks(barrier)) return barrier;
-    return unix.fsync(fd);
+    return calls.fsync(fd);
 }
 
 /// macOS has nothing between a barrier, which guarantees only order, and a full sync.
@@ -80,7 +87,7 @@ pub fn syncData(fd: i32) isize {
 }
 
 fn syncDisk(fd: i32) isize {
-    const synced = unix.fsync(fd);
+    const synced = calls.fsync(fd);
     if (synced < 0 and !lacks(synced)) return synced;
     const all: Synchronize = .{ .offset = 0, .length = 0, .options = 0 };
     const flushed = unix.control(fd, DKIOCSYNCHRONIZE, @intFromPtr(&all));
@@ -88,14 +95,14 @@ fn syncDisk(fd: i32) isize {
 }
 
 fn lacks(result: isize) bool {
-    return switch (unix.errnoOf(result)) {
+    return switch (errnoOf(result)) {
         .OPNOTSUPP, .NOTTY, .INVAL => true,
         else => false,
     };
 }
 
 fn fcntlPlain(fd: i32, command: c_int) isize {
-    return unix.signed(c.fcntl(fd, command, @as(c_int, 0)));
+    return signed(c.fcntl(fd, command, @as(c_int, 0)));
 }
 
 /// F_PREALLOCATE reserves space after the file's blocks and keeps its size (fcntl(2)). The size
@@ -112,23 +119,18 @@ pub fn allocate(fd: i32, offset: u64, length: u64) isize {
         .offset = 0,
         .length = wanted - stat.size,
     };
-    const reserved = unix.signed(c.fcntl(fd, F_PREALLOCATE, &store));
+    const reserved = signed(c.fcntl(fd, F_PREALLOCATE, &store));
     if (reserved < 0) return reserved;
     const after = unix.stat(fd, &stat);
     if (after < 0) return after;
-    return if (stat.size >= wanted) 0 else unix.truncate(fd, @intCast(wanted));
+    return if (stat.size >= wanted) 0 else truncate(fd, @intCast(wanted));
 }
 
-pub const whyRefused = unix.whyRefused;
-
 pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
-    const result = unix.open(directory, path, flags, mode, .{ .DSYNC = flags & abi.OpenFlag.dsync != 0 });
-    if (result < 0) return result;
-    const fd: i32 = @intCast(result);
-    const refused = unix.opened(fd, info, fileInfo);
+    const refused = opening.open(directory, path, flags, mode, info, fileInfo);
     if (refused < 0 or flags & abi.OpenFlag.direct == 0) return refused;
     // No alignment is required: unaligned requests go through the cache.
-    _ = c.fcntl(fd, F_NOCACHE, @as(c_int, 1));
+    _ = c.fcntl(info.fd, F_NOCACHE, @as(c_int, 1));
     info.direct = 1;
     return 0;
 }
@@ -149,45 +151,16 @@ fn isDisk(fd: i32) bool {
 /// `/dev/diskN` goes through the cache and takes any range; `/dev/rdiskN`, the character device,
 /// takes whole sectors and says EINVAL to anything else.
 pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
-    var stat: c.Stat = undefined;
-    const result = unix.stat(fd, &stat);
-    if (result < 0) return result;
-    const raw = stat.mode & c.S.IFMT == c.S.IFCHR and isDisk(fd);
-    const kind = switch (unix.kindOf(fd, stat.mode, raw)) {
-        .kind => |kind| kind,
-        .refused => |errno| return errno,
-    };
-    const flags = switch (unix.statusFlags(fd)) {
-        .flags => |flags| flags,
-        .refused => |errno| return errno,
-    };
-    unix.fillInfo(info, fd, kind, &stat, flags);
-    if (kind != .disk) return 0;
-    info.size = @floatFromInt(diskSize(fd) orelse 0);
-    if (raw) {
-        info.direct = 1;
-        info.offset_alignment = sectorSize(fd);
-    }
-    return 0;
+    return unix.fileInfo(fd, info, diskSize, sectorSize);
 }
 
 /// Nothing drops a file's cached pages here; F_NOCACHE makes later reads bypass what is not cached
 /// yet. Written pages are on the medium afterwards.
 pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     if (kind == .disk) return syncDisk(fd);
-    const synced = unix.fsync(fd);
+    const synced = calls.fsync(fd);
     if (synced < 0) return synced;
-    return unix.signed(c.fcntl(fd, F_NOCACHE, @as(c_int, 1)));
-}
-
-fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
-    var value: T = 0;
-    if (unix.control(fd, request, @intFromPtr(&value)) < 0) return null;
-    return value;
-}
-
-fn known(comptime T: type, fd: i32, request: u32) f64 {
-    return @floatFromInt(ioctlNumber(T, fd, request) orelse return -1);
+    return signed(c.fcntl(fd, F_NOCACHE, @as(c_int, 1)));
 }
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
@@ -215,21 +188,17 @@ pub fn geometry(fd: i32, out: *abi.Geometry) isize {
 pub fn dataRanges(fd: i32, shared: bool, end: u64, answer: *abi.DataRanges) isize {
     if (shared) return data_ranges.allData(answer, end);
     const start = answer.next;
-    const synced = unix.fsync(fd);
+    const synced = calls.fsync(fd);
     if (synced < 0) return synced;
-    const before = unix.seek(fd, null);
+    const before = seek(fd, null);
     if (before < 0) return before;
     const result = data_ranges.collect(seekData, fd, end, answer);
-    _ = unix.seek(fd, before);
-    switch (unix.errnoOf(result)) {
-        .INVAL, .OPNOTSUPP, .NOTTY => answer.next = start,
-        else => return result,
-    }
-    return data_ranges.allData(answer, end);
+    _ = seek(fd, before);
+    return data_ranges.orAllData(result, start, end, answer);
 }
 
 fn seekData(fd: i32, from: u64, sought: data_ranges.Sought) isize {
-    return unix.signed(c.lseek(fd, @intCast(from), switch (sought) {
+    return signed(c.lseek(fd, @intCast(from), switch (sought) {
         .data => SEEK_DATA,
         .hole => SEEK_HOLE,
     }));
@@ -249,7 +218,7 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
 /// Whole blocks only, else EINVAL (fcntl(2)).
 fn punch(fd: i32, offset: u64, length: u64) isize {
     var hole: Hole = .{ .offset = @intCast(offset), .length = @intCast(length) };
-    const result = unix.signed(c.fcntl(fd, F_PUNCHHOLE, &hole));
+    const result = signed(c.fcntl(fd, F_PUNCHHOLE, &hole));
     return if (lacks(result)) negative(.OPNOTSUPP) else result;
 }
 

@@ -1,7 +1,9 @@
 //! Where a file has data: the parts that the systems share.
 
 const abi = @import("../abi.zig");
+const errnoOf = @import("errno.zig").errnoOf;
 const negative = @import("errno.zig").negative;
+const E = @import("std").posix.E;
 
 pub const Sought = enum { data, hole };
 
@@ -41,6 +43,17 @@ pub fn append(answer: *abi.DataRanges, start: u64, end: u64) void {
         answer.count += 1;
     }
     answer.next = end;
+}
+
+/// `result`, unless the file system cannot tell where it has data (EBADR of FIEMAP_FLAG_SYNC: fiemap_prep()
+/// in fs/ioctl.c): then all from `start` on is.
+pub fn orAllData(result: isize, start: u64, end: u64, answer: *abi.DataRanges) isize {
+    switch (errnoOf(result)) {
+        .INVAL, .OPNOTSUPP, .NOTTY => {},
+        else => |errno| if (!@hasField(E, "BADR") or errno != .BADR) return result,
+    }
+    answer.next = start;
+    return allData(answer, end);
 }
 
 /// The answer where the system cannot tell: all the rest is data.

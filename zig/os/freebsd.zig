@@ -3,32 +3,40 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
+const calls = @import("calls.zig");
 const data_ranges = @import("data_ranges.zig");
+const opening = @import("opening.zig");
 const RangeCopy = @import("range_copy.zig").RangeCopy;
 const unix = @import("unix.zig");
 const Answer = @import("space.zig").Answer;
 const c = std.c;
 const E = std.posix.E;
+const ioctlNumber = unix.ioctlNumber;
+const known = unix.known;
+const errnoOf = @import("errno.zig").errnoOf;
 const negative = @import("errno.zig").negative;
+const signed = @import("errno.zig").signed;
 
 pub const Aio = @import("freebsd_aio.zig").Aio;
 
 pub const mapMemory = unix.mapMemory;
 pub const unmapMemory = unix.unmapMemory;
 pub const Wake = unix.Wake;
-pub const pread = unix.pread;
-pub const pwrite = unix.pwrite;
-pub const preadv = unix.preadv;
-pub const pwritev = unix.pwritev;
-pub const truncate = unix.truncate;
-pub const close = unix.close;
-pub const seek = unix.seek;
 pub const openCurrent = unix.openCurrent;
-pub const duplicate = unix.duplicate;
 pub const closeOnExec = unix.closeOnExec;
-pub const sleepMs = unix.sleepMs;
-pub const lastWords = unix.lastWords;
-pub const lastErrno = unix.lastErrno;
+pub const whyRefused = unix.whyRefused;
+pub const pread = calls.pread;
+pub const pwrite = calls.pwrite;
+pub const preadv = calls.preadv;
+pub const pwritev = calls.pwritev;
+pub const truncate = calls.truncate;
+pub const cut = calls.truncate;
+pub const close = calls.close;
+pub const seek = calls.seek;
+pub const duplicate = calls.duplicate;
+pub const sleepMs = calls.sleepMs;
+pub const lastWords = calls.lastWords;
+pub const lastErrno = @import("errno.zig").lastErrno;
 
 // sys/disk.h, sys/ioccom.h
 pub const DIOCGSECTORSIZE = 0x40046480;
@@ -124,10 +132,10 @@ pub fn setSysctl(name: [*:0]const u8, value: i32) bool {
 /// access (EPERM, g_io_check), where nothing of ours needs flushing, and on disks without such a
 /// command (EOPNOTSUPP).
 pub fn syncAll(fd: i32) isize {
-    const synced = unix.fsync(fd);
+    const synced = calls.fsync(fd);
     if (synced < 0) return synced;
     const flushed = unix.controlPlain(fd, DIOCGFLUSH);
-    return switch (unix.errnoOf(flushed)) {
+    return switch (errnoOf(flushed)) {
         .NOTTY, .NODEV, .INVAL, .PERM, .OPNOTSUPP => 0,
         else => flushed,
     };
@@ -135,7 +143,7 @@ pub fn syncAll(fd: i32) isize {
 
 pub fn syncData(fd: i32) isize {
     if (isDisk(fd)) return syncAll(fd);
-    return unix.signed(c.fdatasync(fd));
+    return signed(c.fdatasync(fd));
 }
 
 /// Space of the file and its file system, for `allocate`.
@@ -144,7 +152,7 @@ pub fn space(fd: i32) Answer {
     const result = unix.stat(fd, &stat);
     if (result < 0) return .{ .refused = result };
     var system: StatVfs = undefined;
-    const asked = unix.signed(fstatvfs(fd, &system));
+    const asked = signed(fstatvfs(fd, &system));
     if (asked < 0) return .{ .refused = asked };
     return .{
         .space = .{
@@ -157,8 +165,6 @@ pub fn space(fd: i32) Answer {
     };
 }
 
-pub const cut = unix.truncate;
-
 /// posix_fallocate(2) returns the errno; EINVAL on file systems without it, such as ZFS. UFS and
 /// tmpfs write zeroes.
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
@@ -169,20 +175,17 @@ pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     };
 }
 
-pub const whyRefused = unix.whyRefused;
-
 pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
-    const result = unix.open(directory, path, flags, mode, .{
-        .DIRECT = flags & abi.OpenFlag.direct != 0,
-        .DSYNC = flags & abi.OpenFlag.dsync != 0,
-    });
-    if (result < 0) return result;
-    return unix.opened(@intCast(result), info, fileInfo);
+    return opening.open(directory, path, flags, mode, info, fileInfo);
 }
 
 /// Disks are character devices; nothing else answers DIOCGMEDIASIZE (ENOTTY on /dev/null and ttys).
-fn diskSize(fd: i32) ?i64 {
-    return ioctlNumber(i64, fd, DIOCGMEDIASIZE);
+fn diskSize(fd: i32) ?u64 {
+    return ioctlNumber(u64, fd, DIOCGMEDIASIZE);
+}
+
+fn sectorSize(fd: i32) u32 {
+    return ioctlNumber(u32, fd, DIOCGSECTORSIZE) orelse 512;
 }
 
 fn isDisk(fd: i32) bool {
@@ -190,43 +193,18 @@ fn isDisk(fd: i32) bool {
 }
 
 pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
-    var stat: c.Stat = undefined;
-    const result = unix.stat(fd, &stat);
-    if (result < 0) return result;
-    const disk = stat.mode & c.S.IFMT == c.S.IFCHR and isDisk(fd);
-    const kind = switch (unix.kindOf(fd, stat.mode, disk)) {
-        .kind => |kind| kind,
-        .refused => |errno| return errno,
-    };
-    const flags = switch (unix.statusFlags(fd)) {
-        .flags => |flags| flags,
-        .refused => |errno| return errno,
-    };
-    unix.fillInfo(info, fd, kind, &stat, flags);
-    info.direct = @intFromBool(disk or flags.DIRECT);
-    if (disk) {
-        info.size = @floatFromInt(diskSize(fd) orelse 0);
-        // A disk is always raw here: it takes whole sectors, from any memory.
-        info.offset_alignment = ioctlNumber(u32, fd, DIOCGSECTORSIZE) orelse 512;
-    }
-    return 0;
+    return unix.fileInfo(fd, info, diskSize, sectorSize);
 }
 
 /// The kernel does not cache disks. Of a file only clean pages are dropped.
 pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
     if (kind == .disk) return 0;
-    const synced = unix.fsync(fd);
+    const synced = calls.fsync(fd);
     if (synced < 0) return synced;
     return negative(@enumFromInt(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)));
 }
 
 // Disks -----------------------------------------------------------------------------------------
-
-fn ioctlNumber(comptime T: type, fd: i32, request: u32) ?T {
-    var value: T = 0;
-    if (unix.control(fd, request, @intFromPtr(&value)) < 0) return null;
-    return value;
-}
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     const size = diskSize(fd) orelse return negative(.NOTBLK);
@@ -250,10 +228,6 @@ pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     var description: Attribute = .{ .len = 256, .value = .{ .str = @splat(0) } };
     if (attribute(fd, "GEOM::descr", &description)) copyText(&out.model, &description.value.str);
     return 0;
-}
-
-fn known(comptime T: type, fd: i32, request: u32) f64 {
-    return @floatFromInt(ioctlNumber(T, fd, request) orelse return -1);
 }
 
 /// 0 unknown, 1 does not rotate, else revolutions a minute (geom_disk.h, DISK_RR_*).
@@ -282,12 +256,7 @@ fn copyText(out: []u8, text: []const u8) void {
 /// does not use the offset of the descriptor. ENOTTY: the file system does not know it.
 pub fn dataRanges(fd: i32, _: bool, end: u64, answer: *abi.DataRanges) isize {
     const start = answer.next;
-    const result = data_ranges.collect(seekData, fd, end, answer);
-    switch (unix.errnoOf(result)) {
-        .NOTTY, .INVAL, .OPNOTSUPP => answer.next = start,
-        else => return result,
-    }
-    return data_ranges.allData(answer, end);
+    return data_ranges.orAllData(data_ranges.collect(seekData, fd, end, answer), start, end, answer);
 }
 
 fn seekData(fd: i32, from: u64, sought: data_ranges.Sought) isize {
@@ -316,7 +285,7 @@ pub fn copyRange(method: abi.CopyMethod, copy: RangeCopy) isize {
     if (release < osreldate_13_0 or method != .copy_file_range) return negative(.OPNOTSUPP);
     var from: i64 = @intCast(copy.source_offset);
     var to: i64 = @intCast(copy.offset);
-    return unix.signed(call(copy.source_fd, &from, copy.fd, &to, copy.length, 0));
+    return signed(call(copy.source_fd, &from, copy.fd, &to, copy.length, 0));
 }
 
 /// fspacectl(2) is missing before 14: both the symbol and the kernel version are checked, because
@@ -338,7 +307,7 @@ pub fn freePages(fd: i32, offset: u64, length: u64) isize {
     var rest: SpaceRange = .{ .offset = @intCast(offset), .len = @intCast(length) };
     while (rest.len > 0) {
         var left: SpaceRange = rest;
-        const result = unix.signed(call(fd, SPACECTL_DEALLOC, &rest, 0, &left));
+        const result = signed(call(fd, SPACECTL_DEALLOC, &rest, 0, &left));
         if (result == negative(.INTR)) continue;
         if (result < 0) return result;
         if (left.len >= rest.len) break;
@@ -365,7 +334,7 @@ const mounts = struct {
 
 /// unmount(2) without MNT_FORCE: EBUSY while anything uses it. Mounts have no numbers.
 pub fn unmount(path: [*:0]const u8, _: u32) isize {
-    return unix.signed(mounts.unmount(path, 0));
+    return signed(mounts.unmount(path, 0));
 }
 
 const devd_path = "/var/run/devd.seqpacket.pipe";
@@ -374,12 +343,12 @@ const devd_path = "/var/run/devd.seqpacket.pipe";
 /// one message in each datagram.
 pub fn watchDevices() isize {
     const kind = c.SOCK.SEQPACKET | c.SOCK.CLOEXEC | c.SOCK.NONBLOCK;
-    const opened = unix.signed(c.socket(c.AF.UNIX, kind, 0));
+    const opened = signed(c.socket(c.AF.UNIX, kind, 0));
     if (opened < 0) return opened;
     const fd: i32 = @intCast(opened);
     var address: c.sockaddr.un = .{ .path = @splat(0) };
     @memcpy(address.path[0..devd_path.len], devd_path);
-    const connected = unix.signed(c.connect(fd, @ptrCast(&address), @sizeOf(c.sockaddr.un)));
+    const connected = signed(c.connect(fd, @ptrCast(&address), @sizeOf(c.sockaddr.un)));
     if (connected >= 0) return fd;
     _ = c.close(fd);
     return connected;
@@ -392,7 +361,7 @@ pub fn rereadPartitions(_: i32) isize {
 
 pub fn isDirect(fd: i32) bool {
     if (isDisk(fd)) return true;
-    return switch (unix.statusFlags(fd)) {
+    return switch (calls.statusFlags(fd)) {
         .flags => |flags| flags.DIRECT,
         .refused => false,
     };

@@ -5,9 +5,12 @@ const builtin = @import("builtin");
 const std = @import("std");
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
+const calls = @import("calls.zig");
 const disk = @import("linux_disk.zig");
+const opening = @import("opening.zig");
 const Iovec = @import("iovec.zig").Iovec;
 const negative = @import("errno.zig").negative;
+const signed = @import("errno.zig").signed;
 
 const page_align = std.heap.page_size_min;
 
@@ -39,10 +42,6 @@ pub fn unmapMemory(memory: []align(page_align) u8) void {
     else
         linux.munmap(memory.ptr, memory.len);
     std.debug.assert(linux.errno(result) == .SUCCESS);
-}
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
 }
 
 // Wake descriptor ------------------------------------------------------------------------------
@@ -79,17 +78,18 @@ pub const Aio = @import("linux_aio.zig").Aio;
 
 // Transfers ------------------------------------------------------------------------------------
 
-pub fn pread(fd: i32, address: u64, bytes: u64, offset: u64) isize {
-    return signed(linux.pread(fd, @ptrFromInt(address), bytes, @intCast(offset)));
-}
-
-pub fn pwrite(fd: i32, address: u64, bytes: u64, offset: u64) isize {
-    return signed(linux.pwrite(fd, @ptrFromInt(address), bytes, @intCast(offset)));
-}
-
-pub fn preadv(fd: i32, iovecs: []const Iovec, offset: u64) isize {
-    return signed(linux.preadv(fd, @ptrCast(iovecs.ptr), iovecs.len, @intCast(offset)));
-}
+pub const pread = calls.pread;
+pub const pwrite = calls.pwrite;
+pub const preadv = calls.preadv;
+pub const pwritev = calls.pwritev;
+pub const truncate = calls.truncate;
+pub const close = calls.close;
+pub const seek = calls.seek;
+pub const duplicate = calls.duplicate;
+pub const sleepMs = calls.sleepMs;
+pub const lastWords = calls.lastWords;
+/// fsync(2): on a block device this also flushes the drive's cache.
+pub const syncAll = calls.fsync;
 
 /// preadv2(2) with RWF_NOWAIT (4.14): reads cached data, else EAGAIN; EOPNOTSUPP on file systems
 /// without support.
@@ -115,43 +115,13 @@ pub fn isCached(fd: i32, offset: u64, bytes: u64) isize {
     return @intFromBool(pages[0] == (offset + bytes - 1) / page - offset / page + 1);
 }
 
-pub fn pwritev(fd: i32, iovecs: []const Iovec, offset: u64) isize {
-    return signed(linux.pwritev(fd, @ptrCast(iovecs.ptr), iovecs.len, @intCast(offset)));
-}
-
-/// fsync(2): on a block device this also flushes the drive's cache.
-pub fn syncAll(fd: i32) isize {
-    return signed(linux.fsync(fd));
-}
-
 pub fn syncData(fd: i32) isize {
     return signed(linux.fdatasync(fd));
-}
-
-pub fn truncate(fd: i32, length: u64) isize {
-    return signed(linux.ftruncate(fd, @intCast(length)));
 }
 
 /// fallocate(2) with mode 0; EOPNOTSUPP on file systems without support.
 pub fn allocate(fd: i32, offset: u64, length: u64) isize {
     return signed(linux.fallocate(fd, 0, @intCast(offset), @intCast(length)));
-}
-
-/// Another descriptor of the same open file.
-pub fn duplicate(fd: i32) isize {
-    return signed(linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0));
-}
-
-/// The offset of the descriptor, after moving it to `offset` if that is given; lseek(2).
-pub fn seek(fd: i32, offset: ?i64) isize {
-    return signed(linux.lseek(fd, offset orelse 0, if (offset == null) linux.SEEK.CUR else linux.SEEK.SET));
-}
-
-pub fn close(fd: i32) isize {
-    const result = signed(linux.close(fd));
-    // The descriptor is closed even after EINTR (close(2)); another call might close a reused
-    // one.
-    return if (result == negative(.INTR)) 0 else result;
 }
 
 /// The current directory, only to resolve paths against: no right to read it is needed (O_PATH of
@@ -162,58 +132,16 @@ pub fn openCurrent() isize {
 
 // Opening and asking ---------------------------------------------------------------------------
 
-/// Opens without blocking on a FIFO, and refuses files without positions. A relative path is
-/// resolved against `directory`, or the current one if that is -1.
 pub fn open(directory: i32, path: [*:0]const u8, flags: u32, mode: u32, info: *abi.FileInfo) isize {
-    const bits = abi.OpenFlag;
-    const wants_write = flags & bits.write != 0;
-    const start = if (directory < 0) linux.AT.FDCWD else directory;
-    const result = signed(linux.openat(start, path, .{
-        .ACCMODE = if (!wants_write) .RDONLY else if (flags & bits.read != 0) .RDWR else .WRONLY,
-        .CREAT = flags & (bits.create | bits.create_new) != 0,
-        .EXCL = flags & (bits.create_new | bits.exclusive) != 0,
-        .TRUNC = flags & bits.truncate != 0,
-        .DIRECT = flags & bits.direct != 0,
-        .DSYNC = flags & bits.dsync != 0,
-        .NOCTTY = true,
-        .NONBLOCK = true,
-        .CLOEXEC = true,
-    }, mode));
-    // A FIFO without a reader and a socket report ENXIO here; so may a removed device.
-    if (result == negative(.NXIO) and !hasPositions(start, path)) {
-        return negative(.SPIPE);
-    }
-    if (result < 0) return result;
-    const fd: i32 = @intCast(result);
+    return opening.open(directory, path, flags, mode, info, examine);
+}
+
+/// Refuses the medium of a drive, too: O_NONBLOCK, in whose way no FIFO blocks, opens it all the same.
+fn examine(fd: i32, info: *abi.FileInfo) isize {
     const examined = fileInfo(fd, info);
-    const refused = if (examined < 0) examined else mediumRefused(fd, info, wants_write);
-    if (refused < 0) {
-        _ = linux.close(fd);
-        return refused;
-    }
-    const status = linux.fcntl(fd, linux.F.GETFL, 0);
-    const nonblock: usize = 1 << @bitOffsetOf(linux.O, "NONBLOCK");
-    _ = linux.fcntl(fd, linux.F.SETFL, status & ~nonblock);
-    info.fd = fd;
-    return 0;
-}
-
-/// 0, or why the medium of a drive is refused: O_NONBLOCK, in whose way no FIFO blocks, opens it all
-/// the same.
-fn mediumRefused(fd: i32, info: *const abi.FileInfo, wants_write: bool) isize {
-    if (info.kind != @intFromEnum(abi.FileKind.disk)) return 0;
+    if (examined < 0 or info.kind != @intFromEnum(abi.FileKind.disk)) return examined;
     if (info.size == 0 and disk.presence(fd) == negative(.NOMEDIUM)) return negative(.NOMEDIUM);
-    return if (wants_write and disk.isReadOnlyDisc(fd)) negative(.ROFS) else 0;
-}
-
-fn hasPositions(start: i32, path: [*:0]const u8) bool {
-    var buffer: linux.Statx = undefined;
-    const result = linux.statx(start, path, 0, .{ .TYPE = true }, &buffer);
-    if (linux.errno(result) != .SUCCESS) return true;
-    return switch (buffer.mode & linux.S.IFMT) {
-        linux.S.IFIFO, linux.S.IFSOCK => false,
-        else => true,
-    };
+    return if (info.writable == 1 and disk.isReadOnlyDisc(fd)) negative(.ROFS) else 0;
 }
 
 /// linux/stat.h
@@ -224,9 +152,8 @@ const STATX_ATTR_VERITY = 0x100000;
 /// Bits of `abi.Refusal`: attributes that forbid changes of the file; null if there is no such
 /// file.
 pub fn whyRefused(directory: i32, path: [*:0]const u8) ?u32 {
-    const start = if (directory < 0) linux.AT.FDCWD else directory;
     var buffer: linux.Statx = undefined;
-    const result = linux.statx(start, path, 0, .{ .TYPE = true }, &buffer);
+    const result = linux.statx(opening.startOf(directory), path, 0, .{ .TYPE = true }, &buffer);
     if (linux.errno(result) != .SUCCESS) return null;
     const bits = abi.Refusal;
     const attributes: u64 = @bitCast(buffer.attributes);
@@ -244,32 +171,17 @@ pub fn fileInfo(fd: i32, info: *abi.FileInfo) isize {
     );
     const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, wanted, &stat));
     if (result < 0) return result;
-    const kind: abi.FileKind = switch (stat.mode & linux.S.IFMT) {
-        linux.S.IFREG => .regular,
-        linux.S.IFBLK => .disk,
-        linux.S.IFCHR => .character,
-        linux.S.IFDIR => return negative(.ISDIR),
-        else => return negative(.SPIPE),
+    const kind = switch (opening.kindOf(fd, stat.mode, false)) {
+        .kind => |kind| kind,
+        .refused => |refused| return refused,
     };
-    if (kind == .character) {
-        // A terminal, for example, has no positions: lseek(2) reports ESPIPE, and EINVAL for the
-        // kernel log.
-        const position = signed(linux.lseek(fd, 0, linux.SEEK.CUR));
-        if (position == negative(.INVAL)) return negative(.SPIPE);
-        if (position < 0) return position;
-    }
-    const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
-    if (status < 0) return status;
-    const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
+    const flags = switch (calls.statusFlags(fd)) {
+        .flags => |flags| flags,
+        .refused => |refused| return refused,
+    };
     // An O_PATH descriptor: read(2) and write(2) would report the same (open(2)).
     if (flags.PATH) return negative(.BADF);
-    info.* = std.mem.zeroes(abi.FileInfo);
-    info.fd = fd;
-    info.kind = @intFromEnum(kind);
-    info.direct = @intFromBool(flags.DIRECT);
-    info.readable = @intFromBool(flags.ACCMODE != .WRONLY);
-    info.writable = @intFromBool(flags.ACCMODE != .RDONLY);
-    info.append = @intFromBool(flags.APPEND);
+    opening.describe(info, fd, kind, flags);
     info.waits = @intFromBool(kind == .regular and fileSystemType(fd) == FUSE_SUPER_MAGIC);
     fillStat(info, &stat);
     if (kind == .disk) info.size = @floatFromInt(disk.size(fd));
@@ -291,10 +203,10 @@ fn fillStat(info: *abi.FileInfo, stat: *const linux.Statx) void {
     info.rdev = deviceNumber(stat.rdev_major, stat.rdev_minor);
     info.blksize = @floatFromInt(stat.blksize);
     info.blocks = @floatFromInt(stat.blocks);
-    info.atime_ms = milliseconds(stat.atime);
-    info.mtime_ms = milliseconds(stat.mtime);
-    info.ctime_ms = milliseconds(stat.ctime);
-    info.birthtime_ms = if (stat.mask.BTIME) milliseconds(stat.btime) else info.ctime_ms;
+    info.atime_ms = opening.milliseconds(stat.atime);
+    info.mtime_ms = opening.milliseconds(stat.mtime);
+    info.ctime_ms = opening.milliseconds(stat.ctime);
+    info.birthtime_ms = if (stat.mask.BTIME) opening.milliseconds(stat.btime) else info.ctime_ms;
 }
 
 /// linux/fs.h: _IOR('v', 1, long), though file systems write an int.
@@ -317,10 +229,6 @@ fn unixNanoseconds(seconds: i64, nanoseconds: u32) u64 {
 fn deviceNumber(major: u64, minor: u64) u64 {
     return (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~@as(u64, 0xff)) << 12) |
         ((major & ~@as(u64, 0xfff)) << 32);
-}
-
-fn milliseconds(time: linux.statx_timestamp) f64 {
-    return @as(f64, @floatFromInt(time.sec)) * 1000 + @as(f64, @floatFromInt(time.nsec)) / 1e6;
 }
 
 const Alignment = struct { memory: u32, offset: u32 };
@@ -370,152 +278,18 @@ pub const discard = disk.discard;
 pub const writeZeroes = disk.writeZeroes;
 pub const rereadPartitions = disk.rereadPartitions;
 
-// Loop devices ----------------------------------------------------------------------------------
-// linux/loop.h
-
-const LOOP_GET_STATUS64 = 0x4c05;
-const LOOP_CTL_GET_FREE = 0x4c82;
-const LOOP_CONFIGURE = 0x4c0a;
-const LO_FLAGS_AUTOCLEAR = 4;
-const LO_FLAGS_PARTSCAN = 8;
-
-/// struct loop_info64
-const LoopInfo = extern struct {
-    device: u64 = 0,
-    inode: u64 = 0,
-    rdevice: u64 = 0,
-    offset: u64 = 0,
-    size_limit: u64 = 0,
-    number: u32 = 0,
-    encrypt_type: u32 = 0,
-    encrypt_key_size: u32 = 0,
-    flags: u32 = 0,
-    file_name: [64]u8 = @splat(0),
-    crypt_name: [64]u8 = @splat(0),
-    encrypt_key: [32]u8 = @splat(0),
-    init: [2]u64 = @splat(0),
-};
-
-/// struct loop_config (Linux 5.8)
-const LoopConfig = extern struct {
-    fd: u32,
-    block_size: u32,
-    info: LoopInfo,
-    reserved: [8]u64 = @splat(0),
-};
-
-comptime {
-    std.debug.assert(@sizeOf(LoopInfo) == 232);
-    std.debug.assert(@sizeOf(LoopConfig) == 304);
-}
-
-/// Attempts to get a free loop device that other processes may take first.
-const loop_attempts_max = 64;
-
-/// Shows the file `fd` as a loop device. It detaches itself when its last descriptor is closed
-/// (LO_FLAGS_AUTOCLEAR), be it by the end of the process.
-pub fn attachImage(fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
-    const control_result = signed(linux.openat(
-        linux.AT.FDCWD,
-        "/dev/loop-control",
-        .{ .ACCMODE = .RDWR, .CLOEXEC = true },
-        0,
-    ));
-    if (control_result < 0) return control_result;
-    const control: i32 = @intCast(control_result);
-    defer _ = linux.close(control);
-    var attempt: u32 = 0;
-    while (true) {
-        const number = signed(linux.ioctl(control, LOOP_CTL_GET_FREE, 0));
-        if (number < 0) return number;
-        const result = attachTo(@intCast(number), fd, sector_size, info);
-        // Somebody else was given the same number and was faster.
-        attempt += 1;
-        if (result == negative(.BUSY) and attempt < loop_attempts_max) continue;
-        return result;
-    }
-}
-
-/// Asks the driver what stands behind /dev/loopN: ENXIO if nothing does. It asks the file system in turn
-/// (loop_get_status() in drivers/block/loop.c), so that the numbers are those of fstat(2).
-pub fn loopStatus(number: u32, status: *abi.LoopStatus) isize {
-    var path: [32]u8 = undefined;
-    const name = std.fmt.bufPrintZ(&path, "/dev/loop{d}", .{number}) catch unreachable; // 19 bytes
-    const opened = signed(linux.openat(
-        linux.AT.FDCWD,
-        name,
-        .{ .ACCMODE = .RDONLY, .NONBLOCK = true, .CLOEXEC = true },
-        0,
-    ));
-    if (opened < 0) return opened;
-    const loop: i32 = @intCast(opened);
-    defer _ = linux.close(loop);
-    var info: LoopInfo = .{};
-    const result = signed(linux.ioctl(loop, LOOP_GET_STATUS64, @intFromPtr(&info)));
-    if (result < 0) return result;
-    // Another device may have that name here.
-    if (info.number != number) return negative(.NODEV);
-    status.* = .{
-        .device = info.device,
-        .inode = info.inode,
-        .rdevice = info.rdevice,
-        .offset = info.offset,
-    };
-    return 0;
-}
-
-fn attachTo(number: u32, fd: i32, sector_size: u32, info: *abi.ImageInfo) isize {
-    var path: [32]u8 = undefined;
-    const name = std.fmt.bufPrintZ(&path, "/dev/loop{d}", .{number}) catch unreachable; // 19 bytes
-    const opened = signed(linux.openat(
-        linux.AT.FDCWD,
-        name,
-        .{ .ACCMODE = .RDWR, .CLOEXEC = true },
-        0,
-    ));
-    if (opened < 0) return opened;
-    const loop: i32 = @intCast(opened);
-    const config: LoopConfig = .{
-        // What is no descriptor is the kernel's to refuse.
-        .fd = @bitCast(fd),
-        .block_size = sector_size,
-        .info = .{ .flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN },
-    };
-    const result = signed(linux.ioctl(loop, LOOP_CONFIGURE, @intFromPtr(&config)));
-    if (result < 0) {
-        _ = linux.close(loop);
-        return result;
-    }
-    // What the last user of this number set with disk.BLKROSET outlives its image.
-    const read_only: u32 = 0;
-    _ = linux.ioctl(loop, disk.BLKROSET, @intFromPtr(&read_only));
-    info.* = .{ .fd = loop, .number = number };
-    return 0;
-}
-
+pub const attachImage = @import("linux_loop.zig").attachImage;
+pub const loopStatus = @import("linux_loop.zig").loopStatus;
 pub const uring = @import("linux_uring.zig");
 pub const unmount = @import("linux_mounts.zig").unmount;
 pub const watchDevices = @import("linux_uevents.zig").watchDevices;
 
-/// Sleeps, for teardown only.
-pub fn sleepMs(ms: u32) void {
-    const time: linux.timespec = .{ .sec = ms / 1000, .nsec = @as(isize, ms % 1000) * std.time.ns_per_ms };
-    _ = linux.nanosleep(&time, null);
-}
-
-/// One write to standard error before the process ends.
-pub fn lastWords(prefix: []const u8, message: []const u8) void {
-    _ = linux.write(2, prefix.ptr, prefix.len);
-    _ = linux.write(2, message.ptr, message.len);
-    _ = linux.write(2, "\n", 1);
-}
-
 /// Whether reads and writes bypass the page cache; for fault injection.
 pub fn isDirect(fd: i32) bool {
-    const status = signed(linux.fcntl(fd, linux.F.GETFL, 0));
-    if (status < 0) return false;
-    const flags: linux.O = @bitCast(@as(u32, @intCast(status)));
-    return flags.DIRECT;
+    return switch (calls.statusFlags(fd)) {
+        .flags => |flags| flags.DIRECT,
+        .refused => false,
+    };
 }
 
 test "a device node has the alignment of its sectors, whatever file system it lies on" {

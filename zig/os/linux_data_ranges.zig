@@ -5,21 +5,18 @@ const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const common = @import("data_ranges.zig");
 const negative = @import("errno.zig").negative;
+const signed = @import("errno.zig").signed;
 
 // linux/fs.h
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
 /// lseek(2), and the offset of the descriptor is put back; with `shared`, FS_IOC_FIEMAP, which does
-/// not use the offset. A file system that lacks the one or the other (EINVAL, EOPNOTSUPP, and EBADR
-/// for FIEMAP_FLAG_SYNC: fiemap_prep() in fs/ioctl.c) cannot tell.
+/// not use the offset. A file system may lack the one or the other.
 pub fn dataRanges(fd: i32, shared: bool, end: u64, answer: *abi.DataRanges) isize {
     const start = answer.next;
     const result = if (shared) fromExtents(fd, end, answer) else fromSeeks(fd, end, answer);
-    const cannot_tell = [_]isize{ negative(.INVAL), negative(.OPNOTSUPP), negative(.NOTTY), negative(.BADR) };
-    if (std.mem.indexOfScalar(isize, &cannot_tell, result) == null) return result;
-    answer.next = start;
-    return common.allData(answer, end);
+    return common.orAllData(result, start, end, answer);
 }
 
 fn fromSeeks(fd: i32, end: u64, answer: *abi.DataRanges) isize {
@@ -87,8 +84,4 @@ fn fromExtents(fd: i32, end: u64, answer: *abi.DataRanges) isize {
         if (answer.next == before) return negative(.INVAL);
     }
     return 0;
-}
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
 }

@@ -5,10 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const negative = @import("errno.zig").negative;
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
-}
+const signed = @import("errno.zig").signed;
 
 pub const BLKROSET = 0x125d;
 const BLKROGET = 0x125e;

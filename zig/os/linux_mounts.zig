@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const negative = @import("errno.zig").negative;
+const signed = @import("errno.zig").signed;
 
 /// linux/fs.h
 const UMOUNT_NOFOLLOW = 8;
@@ -16,8 +17,4 @@ pub fn unmount(path: [*:0]const u8, id: u32) isize {
     if (found < 0) return found;
     if (stat.mask.MNT_ID and stat.mnt_id != id) return negative(.STALE);
     return signed(linux.umount2(path, UMOUNT_NOFOLLOW));
-}
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
 }

@@ -4,6 +4,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const CopyMethod = @import("../abi.zig").CopyMethod;
 const RangeCopy = @import("range_copy.zig").RangeCopy;
+const signed = @import("errno.zig").signed;
 
 // linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
 const FICLONERANGE = 0x4020940d;
@@ -40,8 +41,4 @@ pub fn copyRange(method: CopyMethod, copy: RangeCopy) isize {
             return signed(linux.copy_file_range(copy.source_fd, &from, copy.fd, &to, copy.length, 0));
         },
     }
-}
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
 }

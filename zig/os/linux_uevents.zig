@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const linux = std.os.linux;
+const signed = @import("errno.zig").signed;
 
 /// The group of the kernel's own messages; udev sends its own to group 2.
 const kernel_group = 1;
@@ -24,8 +25,4 @@ pub fn watchDevices() isize {
     if (bound >= 0) return fd;
     _ = linux.close(fd);
     return bound;
-}
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
 }

@@ -6,10 +6,7 @@ const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const E = linux.E;
 const negative = @import("errno.zig").negative;
-
-fn signed(result: usize) isize {
-    return @bitCast(result);
-}
+const signed = @import("errno.zig").signed;
 
 pub const Ring = linux.IoUring;
 
