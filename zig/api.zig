@@ -61,23 +61,27 @@ pub fn ring_open(options: ?*const abi.RingOptions, info: ?*abi.RingInfo) callcon
 /// Takes `count` rows of the submission table; returns the number of rows in the completion
 /// table. With `will_poll` the wake descriptor does not ring: `poll` must be called soon.
 pub fn flush(ring: ?*Ring, count: u32, will_poll: u32) callconv(.c) i32 {
-    const r = ring orelse return invalid;
-    if (r.closed or count > r.room()) return invalid;
-    return @intCast(r.flush(count, nextOf(will_poll)));
+    const r = opened(ring) orelse return invalid;
+    if (count > r.call(.operationsFree, .{})) return invalid;
+    return @intCast(r.call(.flush, .{ count, nextOf(will_poll) }));
 }
 
 /// Call it when the wake descriptor rings. Returns the number of rows in the completion table.
 pub fn drain(ring: ?*Ring, will_poll: u32) callconv(.c) i32 {
-    const r = ring orelse return invalid;
-    if (r.closed) return invalid;
-    return @intCast(r.drain(nextOf(will_poll)));
+    const r = opened(ring) orelse return invalid;
+    return @intCast(r.call(.drain, .{nextOf(will_poll)}));
 }
 
 /// The call announced by `will_poll`; otherwise like `drain`.
 pub fn poll(ring: ?*Ring, will_poll: u32) callconv(.c) i32 {
-    const r = ring orelse return invalid;
-    if (r.closed) return invalid;
-    return @intCast(r.poll(nextOf(will_poll)));
+    const r = opened(ring) orelse return invalid;
+    return @intCast(r.call(.poll, .{nextOf(will_poll)}));
+}
+
+/// A ring that calls may use.
+fn opened(ring: ?*Ring) ?*Ring {
+    const r = ring orelse return null;
+    return if (r.closed) null else r;
 }
 
 fn nextOf(will_poll: u32) engine_file.Next {
@@ -91,27 +95,27 @@ pub fn read_at_once(ring: ?*Ring, file: u32, fd: i32, memory: ?*anyopaque, bytes
     const r = ring orelse return invalid;
     if (r.closed or memory == null or file >= abi.files_max) return 0;
     if (!(offset >= 0) or offset >= 0x1p62) return 0;
-    return @intCast(r.readAtOnce(.{
+    const read: engine_file.ReadAtOnce = .{
         .file = file,
         .fd = fd,
         .address = @intFromPtr(memory),
         .length = bytes,
         .offset = @intFromFloat(offset),
-    }));
+    };
+    return @intCast(r.call(.readAtOnce, .{read}));
 }
 
 /// Returns 1 if the operation was found: its completion comes with a later flush or drain.
 pub fn cancel(ring: ?*Ring, slot: u32, generation: u32) callconv(.c) i32 {
-    const r = ring orelse return invalid;
-    if (r.closed) return invalid;
-    return @intFromBool(r.cancel(slot, generation));
+    const r = opened(ring) orelse return invalid;
+    return @intFromBool(r.call(.cancel, .{ slot, generation }));
 }
 
 /// Writes at most `count_max` changed ranges of an overlay device that end after `from`, as pairs
 /// of offset and length; returns how many.
 pub fn device_changes(ring: ?*Ring, from: f64, out: ?[*][2]f64, count_max: u32) callconv(.c) i32 {
-    const r = ring orelse return invalid;
-    if (r.closed or out == null or count_max > std.math.maxInt(i32)) return invalid;
+    const r = opened(ring) orelse return invalid;
+    if (out == null or count_max > std.math.maxInt(i32)) return invalid;
     if (!(from >= 0) or from >= 0x1p63) return invalid;
     return @intCast(r.deviceChanges(@intFromFloat(from), out.?[0..count_max]));
 }
@@ -119,8 +123,8 @@ pub fn device_changes(ring: ?*Ring, from: f64, out: ?[*][2]f64, count_max: u32) 
 /// Ends the hangs of the first `added` rules that were or will be added at this place of a simulated
 /// device. At once, and not as a command: the requests that hang may take all room that there is.
 pub fn device_lift(ring: ?*Ring, place: u32, added: u32) callconv(.c) i32 {
-    const r = ring orelse return invalid;
-    if (r.closed or place >= abi.fault_rules_max) return invalid;
+    const r = opened(ring) orelse return invalid;
+    if (place >= abi.fault_rules_max) return invalid;
     r.deviceLift(place, added);
     return 0;
 }
@@ -138,10 +142,10 @@ pub fn file_forget(ring: ?*Ring, file: u32) callconv(.c) i32 {
 /// used for nothing else. The ring closes it at teardown, at the latest. Returns it, or a negative
 /// errno. In one call: a thread may be terminated between two.
 pub fn directory_open(ring: ?*Ring, file: u32) callconv(.c) i32 {
-    const r = ring orelse return -@as(i32, @intFromEnum(os.E.BADF));
-    if (r.closed or file >= abi.files_max) return -@as(i32, @intFromEnum(os.E.BADF));
+    const r = opened(ring) orelse return -@as(i32, @intFromEnum(os.E.BADF));
+    if (file >= abi.files_max) return -@as(i32, @intFromEnum(os.E.BADF));
     const result = os.native.openCurrent();
-    if (result >= 0) r.own(file, @intCast(result));
+    if (result >= 0) r.call(.own, .{ file, @as(i32, @intCast(result)) });
     return @intCast(result);
 }
 

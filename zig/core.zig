@@ -55,6 +55,7 @@ pub const os = @import("os/os.zig");
 pub const opening = @import("os/opening.zig");
 pub const pthread = @import("os/pthread.zig");
 pub const range_copy = @import("os/range_copy.zig");
+pub const refusal = @import("os/refusal.zig");
 pub const space = @import("os/space.zig");
 pub const unix = @import("os/unix.zig");
 pub const ring = @import("ring.zig");

@@ -33,29 +33,31 @@ fn generate() []const u8 {
 }
 
 fn enumText(comptime name: []const u8, comptime T: type) []const u8 {
-    var out: []const u8 = std.fmt.comptimePrint("\nexport const {s} = {{\n", .{name});
-    for (@typeInfo(T).@"enum".fields) |field| {
-        out = out ++ std.fmt.comptimePrint("  {s}: {d},\n", .{ camel(field.name), field.value });
-    }
-    return out ++ "} as const;\n";
+    var members: []const u8 = "";
+    for (@typeInfo(T).@"enum".fields) |field| members = members ++ member(field.name, field.value);
+    return object(name, members);
 }
 
 /// A namespace of numbers.
 fn flagsText(comptime name: []const u8, comptime T: type) []const u8 {
-    var out: []const u8 = std.fmt.comptimePrint("\nexport const {s} = {{\n", .{name});
-    for (@typeInfo(T).@"struct".decls) |decl| {
-        out = out ++ std.fmt.comptimePrint("  {s}: {d},\n", .{ camel(decl.name), @field(T, decl.name) });
-    }
-    return out ++ "} as const;\n";
+    var members: []const u8 = "";
+    for (@typeInfo(T).@"struct".decls) |decl| members = members ++ member(decl.name, @field(T, decl.name));
+    return object(name, members);
 }
 
 /// Byte offsets of the fields, and the size.
 fn structText(comptime name: []const u8, comptime T: type) []const u8 {
-    var out: []const u8 = std.fmt.comptimePrint("\nexport const {s} = {{\n", .{name});
-    for (@typeInfo(T).@"struct".fields) |field| {
-        out = out ++ std.fmt.comptimePrint("  {s}: {d},\n", .{ camel(field.name), @offsetOf(T, field.name) });
-    }
-    return out ++ std.fmt.comptimePrint("  SIZE: {d},\n}} as const;\n", .{@sizeOf(T)});
+    var members: []const u8 = "";
+    for (@typeInfo(T).@"struct".fields) |field| members = members ++ member(field.name, @offsetOf(T, field.name));
+    return object(name, members ++ std.fmt.comptimePrint("  SIZE: {d},\n", .{@sizeOf(T)}));
+}
+
+fn member(comptime name: []const u8, comptime value: comptime_int) []const u8 {
+    return std.fmt.comptimePrint("  {s}: {d},\n", .{ camel(name), value });
+}
+
+fn object(comptime name: []const u8, comptime members: []const u8) []const u8 {
+    return std.fmt.comptimePrint("\nexport const {s} = {{\n{s}}} as const;\n", .{ name, members });
 }
 
 fn symbolsText() []const u8 {

@@ -15,6 +15,7 @@ const options = @import("build_options");
 const os = @import("os/os.zig");
 const Pool = @import("lanes/thread_pool.zig").Pool;
 const Slab = @import("engine/slab.zig").Slab;
+const Refusal = @import("os/refusal.zig").Refusal;
 const SimulatedDevice = @import("device/simulated_device.zig").SimulatedDevice;
 const NullLane = @import("lanes/null_lane.zig").NullLane;
 
@@ -61,8 +62,6 @@ const candidates: []const abi.Backend = switch (builtin.os.tag) {
     else => &.{.threads},
 };
 
-pub const Refusal = struct { errno: i32, step: abi.Step };
-
 pub const Ring = struct {
     references: std.atomic.Value(u32),
     /// Private memory: this struct, operations, files, scratch space.
@@ -80,13 +79,13 @@ pub const Ring = struct {
     pub fn open(wanted: abi.RingOptions, info: *abi.RingInfo) ?*Ring {
         info.* = std.mem.zeroes(abi.RingInfo);
         const backend = std.enums.fromInt(abi.Backend, wanted.backend) orelse {
-            return fail(info, .automatic, .{ .errno = @intFromEnum(os.E.INVAL), .step = .none });
+            return fail(info, .automatic, .of(.INVAL, .none));
         };
         if (wanted.queue_depth == 0 or wanted.queue_depth > abi.queue_depth_max) {
-            return fail(info, backend, .{ .errno = @intFromEnum(os.E.INVAL), .step = .none });
+            return fail(info, backend, .of(.INVAL, .none));
         }
         const ring = allocate(wanted.queue_depth, info) orelse {
-            return fail(info, backend, .{ .errno = @intFromEnum(os.E.NOMEM), .step = .mmap });
+            return fail(info, backend, .of(.NOMEM, .mmap));
         };
         switch (Os.Wake.open()) {
             .wake => |wake| ring.wake = wake,
@@ -195,51 +194,32 @@ pub const Ring = struct {
     }
 
     fn start(ring: *Ring, backend: abi.Backend, wanted: abi.RingOptions) ?Refusal {
-        const unknown: Refusal = .{ .errno = @intFromEnum(os.E.OPNOTSUPP), .step = .lookup };
         switch (backend) {
-            .threads => {
-                ring.engine = .{ .threads = undefined };
-                ring.engine.threads.kernel = .{};
-                ring.startEngine(&ring.engine.threads, wanted, threads_alone);
+            .automatic => {},
+            inline else => |named| if (@hasField(AnyEngine, @tagName(named))) {
+                ring.engine = @unionInit(AnyEngine, @tagName(named), undefined);
+                const engine = &@field(ring.engine, @tagName(named));
+                const layout: Layout = .of(wanted.queue_depth);
+                const refused: ?Refusal = switch (named) {
+                    .automatic => comptime unreachable,
+                    .threads => engine.kernel.init(),
+                    .io_uring => engine.kernel.init(wanted.queue_depth, ring.wake),
+                    .posix_aio => engine.kernel.init(layout.sizes.operations, ring.wake),
+                    .simulated => engine.kernel.init(wanted),
+                };
+                if (refused) |refusal| return refusal;
+                const threads = if (named == .threads) threads_alone else threads_beside_kernel;
+                ring.startEngine(engine, layout, wanted, threads);
                 return null;
             },
-            .io_uring => {
-                if (builtin.os.tag != .linux) return unknown;
-                ring.engine = .{ .io_uring = undefined };
-                const kernel = &ring.engine.io_uring.kernel;
-                if (kernel.init(wanted.queue_depth, ring.wake)) |refusal| {
-                    return .{ .errno = refusal.errno, .step = refusal.step };
-                }
-                ring.startEngine(&ring.engine.io_uring, wanted, threads_beside_kernel);
-                return null;
-            },
-            .posix_aio => {
-                if (!@hasField(AnyEngine, "posix_aio")) return unknown;
-                ring.engine = .{ .posix_aio = undefined };
-                const kernel = &ring.engine.posix_aio.kernel;
-                const operations = Layout.of(wanted.queue_depth).sizes.operations;
-                if (kernel.init(operations, ring.wake)) |refusal| {
-                    return .{ .errno = refusal.errno, .step = refusal.step };
-                }
-                ring.startEngine(&ring.engine.posix_aio, wanted, threads_beside_kernel);
-                return null;
-            },
-            .simulated => {
-                ring.engine = .{ .simulated = undefined };
-                if (ring.engine.simulated.kernel.init(wanted)) |refusal| {
-                    return .{ .errno = refusal.errno, .step = refusal.step };
-                }
-                ring.startEngine(&ring.engine.simulated, wanted, threads_beside_kernel);
-                return null;
-            },
-            .automatic => return unknown,
         }
+        return .of(.OPNOTSUPP, .lookup);
     }
 
-    fn startEngine(ring: *Ring, engine: anytype, wanted: abi.RingOptions, threads: u32) void {
+    fn startEngine(ring: *Ring, engine: anytype, layout: Layout, wanted: abi.RingOptions, threads: u32) void {
         const threads_max = if (wanted.threads_max > 0) wanted.threads_max else threads;
         engine.pool.init(ring.wake, @min(threads_max, threads_limit), ring, releaseOpaque, retainOpaque);
-        engine.init(ring.engineMemory(.of(wanted.queue_depth)), .{
+        engine.init(ring.engineMemory(layout), .{
             .queue_depth = wanted.queue_depth,
             .window_bytes = @max(wanted.window_bytes, abi.piece_bytes_max),
             // A backend chosen by name does every operation itself.
@@ -255,34 +235,18 @@ pub const Ring = struct {
         };
     }
 
-    pub fn flush(ring: *Ring, count: u32, next: engine_file.Next) u32 {
-        return switch (ring.engine) {
-            inline else => |*engine| engine.flush(count, next),
-        };
-    }
-
-    pub fn drain(ring: *Ring, next: engine_file.Next) u32 {
-        return switch (ring.engine) {
-            inline else => |*engine| engine.drain(next),
-        };
-    }
-
-    pub fn poll(ring: *Ring, next: engine_file.Next) u32 {
-        return switch (ring.engine) {
-            inline else => |*engine| engine.poll(next),
-        };
-    }
-
-    pub fn readAtOnce(ring: *Ring, read: engine_file.ReadAtOnce) u32 {
-        return switch (ring.engine) {
-            inline else => |*engine| engine.readAtOnce(read),
-        };
-    }
-
-    pub fn cancel(ring: *Ring, slot: u32, generation: u32) bool {
-        return switch (ring.engine) {
-            inline else => |*engine| engine.cancel(slot, generation),
-        };
+    /// Calls a function of the engine, whichever it is.
+    pub fn call(
+        ring: *Ring,
+        comptime function: std.meta.DeclEnum(ThreadsEngine),
+        arguments: anytype,
+    ) @typeInfo(@TypeOf(@field(ThreadsEngine, @tagName(function)))).@"fn".return_type.? {
+        switch (ring.engine) {
+            inline else => |*engine| {
+                const Engine = @TypeOf(engine.*);
+                return @call(.auto, @field(Engine, @tagName(function)), .{engine} ++ arguments);
+            },
+        }
     }
 
     /// Changed ranges of an overlay device, as offset and length.
@@ -307,13 +271,6 @@ pub const Ring = struct {
         };
     }
 
-    /// Operations that the ring can take now.
-    pub fn room(ring: *const Ring) u32 {
-        return switch (ring.engine) {
-            inline else => |*engine| engine.operationsFree(),
-        };
-    }
-
     /// Closes the kernel side. Operations still running (at teardown without `Ring.close`) are
     /// cancelled and awaited for `abi.teardown_ms_max`.
     pub fn close(ring: *Ring) void {
@@ -324,20 +281,16 @@ pub const Ring = struct {
                 const clean = ring.onOwnerThread() and engine.shutdown(abi.teardown_ms_max);
                 if (!clean) {
                     ring.orphaned.store(true, .release);
-                    ring.stopPool(engine);
+                    _ = engine.pool.stop();
                     engine.forgetBusyDescriptors();
                     return;
                 }
                 engine.kernel.deinit();
-                ring.stopPool(engine);
+                // Idle threads exit; each drops its reference.
+                _ = engine.pool.stop();
                 ring.wake.close();
             },
         }
-    }
-
-    /// Idle threads exit; each drops its reference.
-    fn stopPool(_: *Ring, engine: anytype) void {
-        _ = engine.pool.stop();
     }
 
     fn onOwnerThread(ring: *const Ring) bool {
@@ -354,13 +307,6 @@ pub const Ring = struct {
             },
         }
         ring.release();
-    }
-
-    /// Closes the descriptor with the ring, unless it is forgotten.
-    pub fn own(ring: *Ring, file: u32, fd: i32) void {
-        switch (ring.engine) {
-            inline else => |*engine| engine.own(file, fd),
-        }
     }
 
     /// Closes the descriptor that it owns of this file. Nothing of it is in flight.

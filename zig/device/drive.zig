@@ -10,6 +10,7 @@ const assert = std.debug.assert;
 const abi = @import("../abi.zig");
 const os = @import("../os/os.zig");
 const SectorMap = @import("sector_map.zig").SectorMap;
+const whole = @import("../engine/submission.zig").whole;
 
 const Mapping = []align(std.heap.page_size_min) u8;
 
@@ -172,9 +173,8 @@ pub const Drive = struct {
     }
 
     fn wholeUpTo(number: f64, most: u64) ?u64 {
-        if (!(number >= 0) or number >= 0x1p63) return null;
-        const integer: u64 = @intFromFloat(number);
-        return if (integer <= most and @as(f64, @floatFromInt(integer)) == number) integer else null;
+        const integer = whole(number) orelse return null;
+        return if (integer <= most) integer else null;
     }
 
     fn append(drive: *Drive, offset: u64, length: u64) *Write {

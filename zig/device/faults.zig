@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const abi = @import("../abi.zig");
 
 pub const E = std.posix.E;
 
@@ -40,7 +41,7 @@ pub const Weather = struct {
     latency_ns_max: u64 = 1_000_000,
 };
 
-pub const Operation = enum(u32) { read = 0, write = 1, sync = 2, discard = 3, any = 4 };
+pub const Operation = abi.FaultOperation;
 
 /// One rule of a fault plan. Counts matching requests from 1.
 pub const Rule = struct {
@@ -95,7 +96,7 @@ pub const Verdict = struct {
     held_by: u64 = 0,
 };
 
-pub const rules_max = 64;
+pub const rules_max = abi.fault_rules_max;
 
 pub const Rules = struct {
     rules: [rules_max]Rule = @splat(.{}),

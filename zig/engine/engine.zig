@@ -110,29 +110,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             assert(memory.reaped.len >= memory.run.len);
             assert(limits.queue_depth > 0);
             assert(limits.window_bytes >= operation_file.piece_bytes_max);
+            inline for (@typeInfo(Self).@"struct".fields) |field| {
+                if (field.defaultValue()) |value| @field(engine, field.name) = value;
+            }
             engine.memory = memory;
             engine.limits = limits;
             engine.at_once = .{ .index = at_once_index, .phase = .queued, .cached = true };
-            engine.free = .{};
-            engine.fifo = .{};
-            engine.closing = .{};
-            engine.pool_fifo = .{};
-            engine.kernel_count = 0;
-            engine.kernel_bytes = 0;
-            engine.pool_count = 0;
-            engine.operation_count = 0;
             engine.completions = .{ .rows = memory.completions, .control = memory.control };
-            engine.order = 0;
-            engine.fresh_count = 0;
-            engine.files_ready = 0;
-            engine.room = .{};
-            engine.refused_room = false;
-            engine.pool_quiet = false;
-            engine.call_bytes = 0;
-            engine.now_bytes = 0;
-            engine.missed_now = false;
-            engine.now_ns = 0;
-            engine.unresponsive_since_ns = 0;
             memory.control.* = .{};
             for (memory.operations, 0..) |*operation, index| {
                 operation.* = .{ .index = @intCast(index) };

@@ -38,7 +38,10 @@ pub const Piece = struct {
     /// `plain` is room for the one that is not in a vector.
     pub fn buffers(piece: *const Piece, plain: *[1]Iovec) []const Iovec {
         plain[0] = .{ .base = piece.address, .len = piece.bytes };
-        if (piece.iovec_count == 0) return plain;
+        return if (piece.iovec_count == 0) plain else piece.vector();
+    }
+
+    pub fn vector(piece: *const Piece) []const Iovec {
         const pointer: [*]const Iovec = @ptrFromInt(piece.address);
         return pointer[0..piece.iovec_count];
     }
@@ -138,6 +141,10 @@ pub const Operation = struct {
             .read, .write, .readv, .writev => true,
             else => false,
         };
+    }
+
+    pub fn isRead(operation: *const Operation) bool {
+        return operation.kind == .read or operation.kind == .readv;
     }
 
     pub fn isVector(operation: *const Operation) bool {

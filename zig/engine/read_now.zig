@@ -62,11 +62,8 @@ pub const Outcome = union(enum) {
 pub fn readNow(system: anytype, operation: *const Operation, way: Way, calls: *u64) Outcome {
     const System = if (@TypeOf(system) == type) system else @TypeOf(system.*);
     const piece = operation.piece;
-    const plain = [1]Iovec{.{ .base = piece.address, .len = piece.bytes }};
-    const iovecs = if (piece.iovec_count == 0) &plain else iovecs: {
-        const pointer: [*]const Iovec = @ptrFromInt(piece.address);
-        break :iovecs pointer[0..piece.iovec_count];
-    };
+    var plain: [1]Iovec = undefined;
+    const iovecs = piece.buffers(&plain);
     switch (way) {
         .nowait => {
             if (!@hasDecl(System, "readNow")) return .refused;

@@ -43,8 +43,7 @@ pub fn Settlement(comptime Engine: type) type {
             if (!operation.isTransfer()) return settle(engine, operation, .ok, 0);
             const bytes: u64 = @intCast(result);
             assert(bytes <= operation.piece.bytes);
-            const is_read = operation.kind == .read or operation.kind == .readv;
-            if (is_read) endedRead(engine, operation, bytes) else endedWrite(engine, operation, bytes);
+            if (operation.isRead()) endedRead(engine, operation, bytes) else endedWrite(engine, operation, bytes);
         }
 
         fn endedRead(engine: *Engine, operation: *Operation, bytes: u64) void {

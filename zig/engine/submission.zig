@@ -27,9 +27,8 @@ pub fn read(operation: *Operation, submission: *const abi.Submission) bool {
         if (shift > 20) return false;
         operation.alignment = @as(u32, 1) << @intCast(shift);
     }
-    const is_read = operation.kind == .read or operation.kind == .readv;
     const direct = operation.alignment > 1 and !plant.is(.read_now_direct);
-    operation.cached = is_read and !direct and submission.flags & abi.SubmissionFlag.cached != 0;
+    operation.cached = operation.isRead() and !direct and submission.flags & abi.SubmissionFlag.cached != 0;
     operation.waits = submission.flags & abi.SubmissionFlag.waits != 0;
     if (operation.offset > std.math.maxInt(i64)) return false;
     if (operation.length > std.math.maxInt(i64) - operation.offset) return false;
@@ -104,7 +103,7 @@ fn fillsVector(operation: *const Operation) bool {
     return bytes == operation.length;
 }
 
-fn whole(number: f64) ?u64 {
+pub fn whole(number: f64) ?u64 {
     if (!(number >= 0) or number >= 0x1p63) return null;
     const integer: u64 = @intFromFloat(number);
     return if (@as(f64, @floatFromInt(integer)) == number) integer else null;

@@ -66,7 +66,7 @@ pub const Aio = struct {
 
     const Self = @This();
 
-    pub fn open(self: *Self, count: u32, wake: Os.Wake) ?aio.Refusal {
+    pub fn open(self: *Self, count: u32, wake: Os.Wake) ?@import("../os/refusal.zig").Refusal {
         _ = wake;
         assert(count <= blocks_max);
         const kernel = Os.current_kernel;

@@ -11,6 +11,7 @@ const plant = @import("../engine/plant.zig");
 const Operation = @import("../engine/operation.zig").Operation;
 const read_now = @import("../engine/read_now.zig");
 const RegisteredBuffers = @import("registered_buffers.zig").RegisteredBuffers;
+const Refusal = @import("../os/refusal.zig").Refusal;
 const Slab = @import("../engine/slab.zig").Slab;
 const E = linux.E;
 
@@ -59,7 +60,7 @@ pub fn IoUring(comptime Os: type) type {
         files_registered: std.StaticBitSet(files_registered_max) = .initEmpty(),
         /// For each file, how many notices are due that the kernel has let go of it.
         files_held: [files_registered_max]u16 = @splat(0),
-        /// Whether there is such a table (Linux 6.14; a fake ring may have none).
+        /// Whether there is such a table (Linux 6.14).
         registers_files: bool = false,
         /// Those that ran when a file was closed of which no notice tells.
         workers: Os.uring.Workers = .{},
@@ -73,12 +74,8 @@ pub fn IoUring(comptime Os: type) type {
         system_calls: u64 = 0,
         submit_calls: u64 = 0,
 
-        pub const Refusal = struct { errno: i32, step: abi.Step };
-
         pub fn init(self: *Self, queue_depth: u32, wake: Os.Wake) ?Refusal {
-            const memory = os.mapMemory(queue_depth * @sizeOf(u64)) orelse {
-                return .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
-            };
+            const memory = os.mapMemory(queue_depth * @sizeOf(u64)) orelse return .of(.NOMEM, .mmap);
             if (self.start(queue_depth, wake, memory)) |refusal| {
                 os.unmapMemory(memory);
                 return refusal;
@@ -108,7 +105,7 @@ pub fn IoUring(comptime Os: type) type {
                     .refused => |refusal| {
                         const unknown_flag = refusal.errno == @intFromEnum(E.INVAL);
                         if (unknown_flag and count < flag_sets.len) continue;
-                        return .{ .errno = refusal.errno, .step = refusal.step };
+                        return refusal;
                     },
                 }
             }
@@ -116,9 +113,7 @@ pub fn IoUring(comptime Os: type) type {
             if (supported < 0) return self.refuse(supported, .opcodes);
             const registered = Os.uring.registerEventfd(&self.ring, wake.readFd());
             if (registered < 0) return self.refuse(registered, .eventfd);
-            if (@hasDecl(Os.uring, "registerFiles")) {
-                self.registers_files = Os.uring.registerFiles(&self.ring, files_registered_max) >= 0;
-            }
+            self.registers_files = Os.uring.registerFiles(&self.ring, files_registered_max) >= 0;
             if (@hasDecl(Os.uring, "registerSelf")) {
                 self.registered_self = Os.uring.registerSelf(&self.ring);
             }
@@ -129,7 +124,6 @@ pub fn IoUring(comptime Os: type) type {
         /// The engine has opened a file that only it will close.
         pub fn fileOpened(self: *Self, file: u32, fd: i32) void {
             if (!self.registers_files or file >= files_registered_max) return;
-            if (!@hasDecl(Os.uring, "updateFile")) return;
             if (self.files_registered.isSet(file)) self.fileCloses(file);
             if (Os.uring.updateFile(&self.ring, file, fd, file_token + file) < 0) return;
             self.files_registered.set(file);
@@ -140,7 +134,6 @@ pub fn IoUring(comptime Os: type) type {
         pub fn fileCloses(self: *Self, file: u32) void {
             if (!self.tells(file) and self.defers()) self.workers.note();
             if (file >= files_registered_max or !self.files_registered.isSet(file)) return;
-            if (!@hasDecl(Os.uring, "updateFile")) return;
             self.files_registered.unset(file);
             // Refused for lack of memory, or by a sandbox: the table keeps the file open until
             // its index is reused, or the ring ends.

@@ -5,10 +5,16 @@
 const abi = @import("../abi.zig");
 const lane = @import("../engine/lane.zig");
 const Operation = @import("../engine/operation.zig").Operation;
+const Refusal = @import("../os/refusal.zig").Refusal;
 
 pub const NullLane = struct {
     system_calls: u64 = 0,
     submit_calls: u64 = 0,
+
+    pub fn init(self: *NullLane) ?Refusal {
+        self.* = .{};
+        return null;
+    }
 
     pub fn deinit(_: *NullLane) void {}
 

@@ -4,10 +4,8 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const abi = @import("../abi.zig");
-const operation_file = @import("../engine/operation.zig");
 const negative = @import("../os/os.zig").negative;
-const Operation = operation_file.Operation;
-const Iovec = @import("../os/iovec.zig").Iovec;
+const Operation = @import("../engine/operation.zig").Operation;
 const RangeCopy = @import("../os/range_copy.zig").RangeCopy;
 const reserve = @import("reserve.zig");
 const whole_pages = @import("whole_pages.zig");
@@ -55,16 +53,14 @@ var no_bytes: [1]u8 = undefined;
 fn transfer(system: anytype, operation: *Operation) isize {
     const piece = operation.piece;
     const fd = operation.fd;
-    const is_read = operation.kind == .read or operation.kind == .readv;
     if (piece.iovec_count == 0) {
         // An empty request may come without memory; system layers need a real address.
         const address = if (piece.bytes == 0) @intFromPtr(&no_bytes) else piece.address;
-        if (is_read) return system.pread(fd, address, piece.bytes, piece.offset);
+        if (operation.isRead()) return system.pread(fd, address, piece.bytes, piece.offset);
         return system.pwrite(fd, address, piece.bytes, piece.offset);
     }
-    const pointer: [*]const Iovec = @ptrFromInt(piece.address);
-    const iovecs = pointer[0..piece.iovec_count];
-    if (is_read) return system.preadv(fd, iovecs, piece.offset);
+    const iovecs = piece.vector();
+    if (operation.isRead()) return system.preadv(fd, iovecs, piece.offset);
     return system.pwritev(fd, iovecs, piece.offset);
 }
 

@@ -9,7 +9,7 @@
 //!     Block                                  one control block; never moved, never copied
 //!     scan_ms: u32                           0: no notification is ever lost. Else: poll every
 //!                                            scan_ms while operations run
-//!     open(self: *Aio, count: u32, wake: Os.Wake) ?aio.Refusal
+//!     open(self: *Aio, count: u32, wake: Os.Wake) ?Refusal
 //!                                            in place; makes `count` blocks, the kqueue, the waiter
 //!     close(self: *Aio) void                 only when no block runs; no ring comes afterwards
 //!     limits(self: *Aio) aio.Limits
@@ -45,10 +45,10 @@ const abi = @import("../abi.zig");
 const aio = @import("../os/aio.zig");
 const lane = @import("../engine/lane.zig");
 const plant = @import("../engine/plant.zig");
-const operation_file = @import("../engine/operation.zig");
 const os = @import("../os/os.zig");
 const Iovec = @import("../os/iovec.zig").Iovec;
-const Operation = operation_file.Operation;
+const Operation = @import("../engine/operation.zig").Operation;
+const Refusal = @import("../os/refusal.zig").Refusal;
 const E = os.E;
 
 /// Events taken by one call.
@@ -96,15 +96,13 @@ pub fn PosixAio(comptime Os: type) type {
         };
 
         /// `count`: operations in the engine's table.
-        pub fn init(self: *Self, count: u32, wake: Os.Wake) ?aio.Refusal {
+        pub fn init(self: *Self, count: u32, wake: Os.Wake) ?Refusal {
             assert(count > 0);
             assert(count <= std.math.maxInt(u16));
             const per_operation = @sizeOf(Slot) + 2 * @sizeOf(*Block) + 2 * @sizeOf(u16) +
                 @sizeOf(lane.Reaped);
             // Each array starts aligned by itself; the slack covers it.
-            const memory = os.mapMemory(count * per_operation + 4096) orelse {
-                return .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
-            };
+            const memory = os.mapMemory(count * per_operation + 4096) orelse return .of(.NOMEM, .mmap);
             var arena = std.heap.FixedBufferAllocator.init(memory);
             const allocator = arena.allocator();
             self.* = .{
@@ -412,9 +410,8 @@ pub fn PosixAio(comptime Os: type) type {
 /// without any state here.
 fn requestOf(operation: *const Operation, limits: aio.Limits) ?aio.Request {
     const piece = operation.piece;
-    const is_read = operation.kind == .read or operation.kind == .readv;
     var request: aio.Request = .{
-        .opcode = if (is_read) .read else .write,
+        .opcode = if (operation.isRead()) .read else .write,
         .fd = operation.fd,
         .address = piece.address,
         .length = piece.bytes,
@@ -426,12 +423,11 @@ fn requestOf(operation: *const Operation, limits: aio.Limits) ?aio.Request {
         request.length = diskBytes(piece.address, piece.bytes, alignment, limits);
         return request;
     }
-    const pointer: [*]const Iovec = @ptrFromInt(piece.address);
     // An empty buffer would look like the end of the file, or be an empty request to a disk.
-    const iovecs = withoutEmptyHead(pointer[0..piece.iovec_count]);
+    const iovecs = withoutEmptyHead(piece.vector());
     const taken = if (limits.vectors) wholeBuffers(iovecs, alignment, limits) else 0;
     if (taken > 1) {
-        request.opcode = if (is_read) .readv else .writev;
+        request.opcode = if (operation.isRead()) .readv else .writev;
         request.address = @intFromPtr(iovecs.ptr);
         request.length = taken;
         return request;

@@ -17,7 +17,6 @@ const chunks_max = abi.registered_chunks_max;
 pub fn RegisteredBuffers(comptime Os: type) type {
     return struct {
         const Self = @This();
-        const available = @hasDecl(Os.uring, "registerBuffers");
 
         const Entry = struct {
             slab: ?*Slab = null,
@@ -41,7 +40,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
 
         /// Returns false if it is impossible: no room, or a kernel before 6.4.
         pub fn add(self: *Self, ring: *Os.uring.Ring, slab: *Slab, chunk_bytes: u32) bool {
-            if (!available or chunk_bytes == 0) return false;
+            if (chunk_bytes == 0) return false;
             if (slab.memory.len > @as(u64, chunk_bytes) * chunks_max) return false;
             if (self.table == .unknown) {
                 const made = Os.uring.registerBuffers(ring, slabs_max * chunks_max) >= 0;
@@ -62,7 +61,6 @@ pub fn RegisteredBuffers(comptime Os: type) type {
         /// Operations in flight on this memory are not affected. The slab may be freed already:
         /// only its address is used.
         pub fn remove(self: *Self, ring: *Os.uring.Ring, address: u64) void {
-            if (!available) return;
             const index = self.find(address) orelse return;
             const entry = &self.entries[index];
             if (entry.registered.count() > 0) {
@@ -90,7 +88,7 @@ pub fn RegisteredBuffers(comptime Os: type) type {
         /// The index of the chunk that holds all of this memory, if there is one. Registers it if
         /// needed: a request would pin its pages anyway.
         pub fn place(self: *Self, ring: *Os.uring.Ring, slab: *Slab, address: u64, bytes: u64) ?u16 {
-            if (!available or slab.registrations == 0) return null;
+            if (slab.registrations == 0) return null;
             const index = self.find(@intFromPtr(slab)) orelse return null;
             if (bytes == 0 or !slab.holds(address, bytes)) return null;
             const entry = &self.entries[index];

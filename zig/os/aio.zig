@@ -1,8 +1,6 @@
 //! Types shared by the POSIX AIO lane and each system's AIO file (`freebsd_aio.zig`,
 //! `linux_aio.zig`, the simulation, fault injection).
 
-const abi = @import("../abi.zig");
-
 /// Operations of a control block. `readv` and `writev` only if `Limits.vectors` is set.
 pub const Opcode = enum { read, write, readv, writev };
 
@@ -42,6 +40,3 @@ pub const Limits = struct {
     /// Whether aio_fsync supports O_DSYNC; else a data sync is a full sync.
     data_sync: bool,
 };
-
-/// Why the system's AIO cannot be used.
-pub const Refusal = struct { errno: i32, step: abi.Step };

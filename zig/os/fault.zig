@@ -11,6 +11,7 @@ const aio = @import("aio.zig");
 const E = std.posix.E;
 const Iovec = @import("iovec.zig").Iovec;
 const negative = @import("errno.zig").negative;
+const Refusal = @import("refusal.zig").Refusal;
 
 pub fn FaultOs(comptime Real: type) type {
     return struct {
@@ -190,7 +191,7 @@ pub fn FaultOs(comptime Real: type) type {
             const refused_max = abi.queue_depth_max + abi.operations_ready;
             const Refused = struct { block: *const Block, errno: E };
 
-            pub fn open(self: *Aio, count: u32, wake: Wake) ?aio.Refusal {
+            pub fn open(self: *Aio, count: u32, wake: Wake) ?Refusal {
                 assert(count <= refused_max);
                 self.refused_count = 0;
                 return self.real.open(count, wake);

@@ -11,8 +11,8 @@ const assert = std.debug.assert;
 const aio = @import("aio.zig");
 const pthread = @import("pthread.zig");
 const system = @import("freebsd.zig");
-const E = std.posix.E;
 const negative = @import("errno.zig").negative;
+const Refusal = @import("refusal.zig").Refusal;
 
 /// struct aiocb (sys/aio.h).
 pub const Aiocb = extern struct {
@@ -157,14 +157,12 @@ pub const Aio = struct {
     blocks: []Block,
     memory: []align(std.heap.page_size_min) u8,
 
-    pub fn open(self: *Aio, count: u32, wake: system.Wake) ?aio.Refusal {
-        if (system.sysctlNumber("vfs.aio.max_aio_queue_per_proc") == null) {
-            return .{ .errno = @intFromEnum(E.NOSYS), .step = .lookup };
-        }
-        const memory = system.mapMemory(count * @sizeOf(Block)) orelse return noMemory();
+    pub fn open(self: *Aio, count: u32, wake: system.Wake) ?Refusal {
+        if (system.sysctlNumber("vfs.aio.max_aio_queue_per_proc") == null) return .of(.NOSYS, .lookup);
+        const memory = system.mapMemory(count * @sizeOf(Block)) orelse return .of(.NOMEM, .mmap);
         const shared_memory = system.mapMemory(@sizeOf(Shared)) orelse {
             system.unmapMemory(memory);
-            return noMemory();
+            return .of(.NOMEM, .mmap);
         };
         const blocks: [*]Block = @ptrCast(memory.ptr);
         const shared: *Shared = @ptrCast(shared_memory.ptr);
@@ -187,15 +185,11 @@ pub const Aio = struct {
         return null;
     }
 
-    fn noMemory() aio.Refusal {
-        return .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
-    }
-
-    fn connect(self: *Aio) ?aio.Refusal {
+    fn connect(self: *Aio) ?Refusal {
         const shared = self.shared;
         self.queue = kqueue();
         shared.outer = kqueue();
-        if (self.queue < 0 or shared.outer < 0) return refused(.kqueue);
+        if (self.queue < 0 or shared.outer < 0) return .of(system.lastErrno(), .kqueue);
         // fork(2) does not inherit a kqueue, but exec(2) alone would.
         system.closeOnExec(self.queue);
         system.closeOnExec(shared.outer);
@@ -203,15 +197,11 @@ pub const Aio = struct {
             .{ .ident = @intCast(self.queue), .filter = EVFILT_READ, .flags = EV_ADD | EV_DISPATCH },
             .{ .ident = 0, .filter = EVFILT_USER, .flags = EV_ADD },
         };
-        if (kevent(shared.outer, &changes, changes.len, null, 0, null) < 0) return refused(.kqueue);
+        if (kevent(shared.outer, &changes, changes.len, null, 0, null) < 0) return .of(system.lastErrno(), .kqueue);
         _ = shared.references.fetchAdd(1, .monotonic);
         if (pthread.spawn(Shared.run, shared)) return null;
         _ = shared.references.fetchSub(1, .monotonic);
-        return .{ .errno = @intFromEnum(E.AGAIN), .step = .threads };
-    }
-
-    fn refused(step: @FieldType(aio.Refusal, "step")) aio.Refusal {
-        return .{ .errno = @intFromEnum(system.lastErrno()), .step = step };
+        return .of(.AGAIN, .threads);
     }
 
     pub fn close(self: *Aio) void {

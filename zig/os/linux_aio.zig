@@ -26,6 +26,7 @@ const pthread = @import("pthread.zig");
 const system = @import("linux.zig");
 const E = linux.E;
 const negative = @import("errno.zig").negative;
+const Refusal = @import("refusal.zig").Refusal;
 
 /// struct aiocb of glibc (aio.h, 64-bit offsets) and of musl (aio.h): 168 bytes, the same up to the
 /// private members, of which both keep the error code at 112.
@@ -144,14 +145,10 @@ pub const Aio = struct {
     shared: *Shared,
     blocks: []Block,
 
-    pub fn open(self: *Aio, count: u32, wake: system.Wake) ?aio.Refusal {
-        const functions = Functions.find() orelse {
-            return .{ .errno = @intFromEnum(E.NOSYS), .step = .lookup };
-        };
+    pub fn open(self: *Aio, count: u32, wake: system.Wake) ?Refusal {
+        const functions = Functions.find() orelse return .of(.NOSYS, .lookup);
         const blocks_at = std.mem.alignForward(u64, @sizeOf(Shared), @alignOf(Block));
-        const memory = system.mapMemory(blocks_at + count * @sizeOf(Block)) orelse {
-            return .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap };
-        };
+        const memory = system.mapMemory(blocks_at + count * @sizeOf(Block)) orelse return .of(.NOMEM, .mmap);
         const shared: *Shared = @ptrCast(@alignCast(memory.ptr));
         shared.* = .{
             .references = .init(1),

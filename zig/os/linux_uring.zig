@@ -4,16 +4,16 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
-const E = linux.E;
 const negative = @import("errno.zig").negative;
 const signed = @import("errno.zig").signed;
+const Refusal = @import("refusal.zig").Refusal;
 
 pub const Ring = linux.IoUring;
 
 /// A ring, or the errno and the step that refused it.
 pub const Setup = union(enum) {
     ring: struct { ring: Ring, cq_flags: *u32 },
-    refused: struct { errno: i32, step: abi.Step },
+    refused: Refusal,
 };
 
 pub fn setup(entries: u16, flags: u32) Setup {
@@ -21,7 +21,7 @@ pub fn setup(entries: u16, flags: u32) Setup {
     const result = linux.io_uring_setup(entries, &params);
     switch (linux.errno(result)) {
         .SUCCESS => {},
-        else => |errno| return .{ .refused = .{ .errno = @intFromEnum(errno), .step = .setup } },
+        else => |errno| return .{ .refused = .of(errno, .setup) },
     }
     const fd: i32 = @intCast(result);
     // Both arrived before READ and WRITE (5.6), the oldest operations we use.
@@ -29,7 +29,7 @@ pub fn setup(entries: u16, flags: u32) Setup {
         params.features & linux.IORING_FEAT_NODROP == 0)
     {
         _ = linux.close(fd);
-        return .{ .refused = .{ .errno = @intFromEnum(E.NOSYS), .step = .setup } };
+        return .{ .refused = .of(.NOSYS, .setup) };
     }
     var sq = Ring.SubmissionQueue.init(fd, params) catch return mmapRefused(fd);
     const cq = Ring.CompletionQueue.init(fd, params, sq) catch {
@@ -44,7 +44,7 @@ pub fn setup(entries: u16, flags: u32) Setup {
 
 fn mmapRefused(fd: i32) Setup {
     _ = linux.close(fd);
-    return .{ .refused = .{ .errno = @intFromEnum(E.NOMEM), .step = .mmap } };
+    return .{ .refused = .of(.NOMEM, .mmap) };
 }
 
 /// `registered` is what `registerSelf` gave.
@@ -57,19 +57,19 @@ pub fn enter(ring: *Ring, registered: ?u31, to_submit: u32, flags: u32) isize {
 /// descriptor (IORING_REGISTER_RING_FDS, Linux 5.18; 16 for each thread). Holds the ring until
 /// `unregisterSelf` or the end of the thread. Null where there is no such thing or no place.
 pub fn registerSelf(ring: *Ring) ?u31 {
-    var update: linux.io_uring_rsrc_update = .{
+    var request: linux.io_uring_rsrc_update = .{
         .offset = std.math.maxInt(u32),
         .resv = 0,
         .data = @intCast(ring.fd),
     };
-    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_RING_FDS, &update, 1));
-    return if (result == 1) @intCast(update.offset) else null;
+    const result = signed(linux.io_uring_register(ring.fd, .REGISTER_RING_FDS, &request, 1));
+    return if (result == 1) @intCast(request.offset) else null;
 }
 
 /// On the thread that registered it. A sandbox may forbid it by now: then the thread's end does it.
 pub fn unregisterSelf(ring: *Ring, registered: u31) void {
-    var update: linux.io_uring_rsrc_update = .{ .offset = registered, .resv = 0, .data = 0 };
-    _ = linux.io_uring_register(ring.fd, .UNREGISTER_RING_FDS, &update, 1);
+    var request: linux.io_uring_rsrc_update = .{ .offset = registered, .resv = 0, .data = 0 };
+    _ = linux.io_uring_register(ring.fd, .UNREGISTER_RING_FDS, &request, 1);
 }
 
 pub fn registerEventfd(ring: *Ring, fd: i32) isize {
@@ -122,15 +122,7 @@ pub fn registerFiles(ring: *Ring, count: u32) isize {
 /// no request needs the file any more, a completion with `tag` says so (io_uring_register(2)).
 pub fn updateFile(ring: *Ring, slot: u32, fd: i32, tag: u64) isize {
     const tags = [1]u64{if (fd < 0) 0 else tag};
-    var update: linux.io_uring_rsrc_update2 = .{
-        .offset = slot,
-        .resv = 0,
-        .data = @intFromPtr(&fd),
-        .tags = @intFromPtr(&tags),
-        .nr = 1,
-        .resv2 = 0,
-    };
-    return signed(linux.io_uring_register(ring.fd, .REGISTER_FILES_UPDATE2, &update, @sizeOf(@TypeOf(update))));
+    return update(ring, .REGISTER_FILES_UPDATE2, slot, &fd, &tags);
 }
 
 /// A table of `count` empty places for memory (IORING_REGISTER_BUFFERS2, sparse since Linux 5.19).
@@ -168,7 +160,7 @@ fn registerSparse(ring: *Ring, opcode: linux.IORING_REGISTER, count: u32) isize 
 /// Pins the pages of `memory` at a place of that table.
 pub fn updateBuffer(ring: *Ring, place: u32, memory: []u8) isize {
     const vector: std.posix.iovec = .{ .base = memory.ptr, .len = memory.len };
-    return updateBuffers(ring, place, @ptrCast(&vector), 1);
+    return update(ring, .REGISTER_BUFFERS_UPDATE, place, &vector, &.{0});
 }
 
 const clear_max = abi.registered_chunks_max;
@@ -178,18 +170,25 @@ pub fn clearBuffers(ring: *Ring, place: u32, count: u32) isize {
     assert(count <= clear_max);
     // Of an empty place the address has to be null, too.
     const empty: [clear_max][2]usize = @splat(.{ 0, 0 });
-    return updateBuffers(ring, place, &empty, count);
+    const tags: [clear_max]u64 = @splat(0);
+    return update(ring, .REGISTER_BUFFERS_UPDATE, place, &empty, tags[0..count]);
 }
 
-fn updateBuffers(ring: *Ring, place: u32, vectors: *const anyopaque, count: u32) isize {
-    const tags: [clear_max]u64 = @splat(0);
-    var update: linux.io_uring_rsrc_update2 = .{
+/// Replaces places of a table, one for each tag, by what `data` has for them.
+fn update(
+    ring: *Ring,
+    opcode: linux.IORING_REGISTER,
+    place: u32,
+    data: *const anyopaque,
+    tags: []const u64,
+) isize {
+    var request: linux.io_uring_rsrc_update2 = .{
         .offset = place,
         .resv = 0,
-        .data = @intFromPtr(vectors),
-        .tags = @intFromPtr(&tags),
-        .nr = count,
+        .data = @intFromPtr(data),
+        .tags = @intFromPtr(tags.ptr),
+        .nr = @intCast(tags.len),
         .resv2 = 0,
     };
-    return signed(linux.io_uring_register(ring.fd, .REGISTER_BUFFERS_UPDATE, &update, @sizeOf(@TypeOf(update))));
+    return signed(linux.io_uring_register(ring.fd, opcode, &request, @sizeOf(@TypeOf(request))));
 }
