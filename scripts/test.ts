@@ -9,6 +9,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { lab, SHORT } from "../test/lab/lab.ts";
 import { ensureLibrary, zigPath } from "./build.ts";
+import { packRuntime } from "./pack.ts";
 import { bunTests } from "./suite/bun_tests.ts";
 import { failuresIn, type Output, output, root, sum } from "./suite/command.ts";
 import { add, addReason, type Counts, fail, NO_REASON, noCounts } from "./suite/counts.ts";
@@ -56,6 +57,7 @@ const steps: Step[] = [
   { name: "suite", line: "driver", run: () => once("suite") },
   { name: "lab", line: "driver", run: shortLab },
   { name: "package", run: () => once("package") },
+  { name: "packed", run: packedTests },
   { name: "docs", run: () => once("docs", "docs_shell") },
   ...backends.map((backend) => ({
     name: backend,
@@ -119,6 +121,18 @@ function shortLab(): Promise<Counts> {
     say: (line) => console.error(line),
   });
 }
+
+/** What ships instead of the sources: every test that needs no more of them than a program does. */
+function packedTests(): Promise<Counts> {
+  packRuntime();
+  const files = suiteFiles().filter(
+    (file) => !INTERNALS.test(readFileSync(join(root, file), "utf8")),
+  );
+  return bunTests({ ...PLAIN, BUN_AIO_DIST: "1" }, files, extra);
+}
+
+/** Imports of sources that no program can import. */
+const INTERNALS = /\/src\/(?!(testing\/)?index\.ts")/;
 
 /** Short transfers, refused submissions, another order of completions: over the real kernel. */
 function faultTests(backend: string): Promise<Counts> {

@@ -1,2 +1,2 @@
-// A script that only imports bun-aio.
-import "../../src/index.ts";
+// A script that only imports bun-aio, as the package has it.
+import "../../dist/index.js";

@@ -8,7 +8,7 @@ import type { Job, Sample } from "../job.ts";
 import type { Contestant } from "./contestant.ts";
 import { run } from "./process.ts";
 
-const MAIN = join(import.meta.dirname, "..", "..", "src", "cli", "main.ts");
+const MAIN = join(import.meta.dirname, "..", "..", "dist", "cli", "main.js");
 const SYNCED = "direct, fsync";
 
 interface CommandOptions {

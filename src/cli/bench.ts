@@ -3,7 +3,12 @@
 
 import { type BigIntStats, unlinkSync } from "node:fs";
 import { access, constants, stat, writeFile } from "node:fs/promises";
-import { allocBuffer, BlockDevice, type Bytes, File, IoError, Ring } from "../index.ts";
+import type { Bytes } from "../common/arguments.ts";
+import { BlockDevice } from "../device/block_device.ts";
+import { IoError } from "../errors/io_error.ts";
+import { File } from "../file/file.ts";
+import { allocBuffer } from "../memory/alloc_buffer.ts";
+import { Ring } from "../ring/ring.ts";
 import type { LatencyHistogram } from "../ring/statistics.ts";
 import { Arguments, type Spec } from "./arguments.ts";
 import { latencyChart, type Series } from "./chart.ts";

@@ -2,7 +2,7 @@
 // stack of its error shows only the code that settled it. Recorded with BUN_AIO_TRACE=1, and while `trackLeaks`
 // tracks; otherwise a call costs the test of a number.
 
-import { join, sep } from "node:path";
+import { OWN_FOLDER } from "../native/embedded.ts";
 import { IoError } from "./io_error.ts";
 
 /** Who wants calls to be recorded. */
@@ -45,12 +45,9 @@ export function calledFrom<E>(error: E, site: CallSite): E {
   return error;
 }
 
-/** Frames of this library begin with this. */
-const OWN = join(import.meta.dir, "..", sep);
-
 /** The frames from the caller's code on: Bun shows the source of the first. */
 function framesOf({ stack = "" }: Error): string {
   const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
-  const first = frames.findIndex((frame) => !frame.includes(OWN));
+  const first = frames.findIndex((frame) => !frame.includes(OWN_FOLDER));
   return frames.slice(Math.max(first, 0)).join("\n");
 }

@@ -1,12 +1,18 @@
-// The native library inside a bundle. `bun build` copies files that are required by a constant name to its output,
-// and with --compile into the executable; hence one literal name for each platform. Only for bundles: elsewhere Bun
-// would try to run the library as a script.
+// Where this package lies, or the bundle of a program that it became a part of. The package contains this file as it is,
+// in src/ and in dist/, and everything else that it runs in other files.
+//
+// `bun build` copies files that are required by a constant name to its output, and with --compile into the executable;
+// hence one literal name for each platform. Only for bundles: elsewhere Bun would try to run the library as a script.
 
-import { isAbsolute, join } from "node:path";
+import { isAbsolute, join, sep } from "node:path";
 
-/** Whether this runs from the package's own files. */
-export function isBundled(): boolean {
-  return !import.meta.path.endsWith(join("src", "native", "embedded.ts"));
+/** The folder of this code, with a separator at its end: frames of stacks that are in it are not the caller's. */
+export const OWN_FOLDER: string = join(import.meta.dir, "..", sep);
+
+/** The package's folder, or undefined in the bundle of a program. */
+export function packageFolder(): string | undefined {
+  const isOurs = import.meta.path.endsWith(join("native", "embedded.ts"));
+  return isOurs ? join(import.meta.dir, "..", "..") : undefined;
 }
 
 /** Path of the library in the bundle, or undefined. */

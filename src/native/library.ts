@@ -2,9 +2,9 @@
 
 import { dlopen, toArrayBuffer } from "bun:ffi";
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, isAbsolute, join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { ABI_HASH, SYMBOLS } from "./abi.gen.ts";
-import { embeddedLibrary, isBundled } from "./embedded.ts";
+import { embeddedLibrary, packageFolder } from "./embedded.ts";
 import { imageProblem } from "./image.ts";
 import { memoryFile } from "./memory_file.ts";
 
@@ -37,9 +37,9 @@ function load(): Native {
 function candidates(): string[] {
   const forced = process.env["BUN_AIO_LIBRARY"];
   if (forced !== undefined && forced !== "") return [forced];
-  if (isBundled()) return [embeddedLibrary() ?? `(a bundle without ${libraryFile()})`];
-  const root = dirname(dirname(import.meta.dir));
-  return [join(root, "native", `${process.platform}-${process.arch}`, libraryFile())];
+  const folder = packageFolder();
+  if (folder === undefined) return [embeddedLibrary() ?? `(a bundle without ${libraryFile()})`];
+  return [join(folder, "native", `${process.platform}-${process.arch}`, libraryFile())];
 }
 
 function open(path: string): Native | string {
@@ -119,7 +119,7 @@ function remedy(platform: string, isCompiled: boolean): string {
   if (isCompiled) {
     return "Set TMPDIR to a directory that this user can write to and that is not mounted noexec: Bun puts the library there to load it. Or set BUN_AIO_LIBRARY to the absolute path of a copy of it.";
   }
-  if (isBundled()) {
+  if (packageFolder() === undefined) {
     return "Bundle again from a complete installation of bun-aio, or set BUN_AIO_LIBRARY to the library's absolute path.";
   }
   return "Reinstall bun-aio; in a checkout run `npm run build`; or set BUN_AIO_LIBRARY to the library's absolute path.";

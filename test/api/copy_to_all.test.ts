@@ -15,6 +15,7 @@ import { type FaultRule, simulatedDevice } from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
 import { testUnless } from "../support/conditions.ts";
 import { Folder, LoopDevice, loopMissing, pattern, turns, until } from "../support/control.ts";
+import { indexPath } from "../support/under_test.ts";
 
 const K = 1024;
 const M = 1024 * K;
@@ -316,7 +317,7 @@ describe("pace", () => {
 
   test("8 targets, one of them slow: less than 64 MiB of memory above idle", async () => {
     using folder = new Folder();
-    const index = JSON.stringify(new URL("../../src/index.ts", import.meta.url).pathname);
+    const index = JSON.stringify(indexPath);
     const script = folder.file(
       "rss.ts",
       `import { copyToAll, File } from ${index};

@@ -5,10 +5,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BlockDevice, BufferPool, copy, File, IoError } from "../../src/index.ts";
 import { type SimulatedDevice, simulatedDevice, trackLeaks } from "../../src/testing/index.ts";
-import { indexPath, runCode } from "../support/child.ts";
+import { runCode } from "../support/child.ts";
 import { noLinux, testUnless } from "../support/conditions.ts";
 import { rejection } from "../support/control.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 const root = join(import.meta.dir, "..", "..");
 

@@ -8,6 +8,7 @@ import { noLinux, noRoot, testUnless } from "../support/conditions.ts";
 import { LoopDevice, loopMissing as noLoop } from "../support/control.ts";
 import { ioError } from "../support/expect.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 const CLASSES = [File, BlockDevice];
 const WAYS: readonly BlockDeviceOptions[] = [
@@ -204,7 +205,7 @@ testUnless(noRoot, "who may not, and what", async () => {
   fs.mkdirSync(dir.file("closed"), 0o700);
   const { stdout, stderr } = await runCode(
     `
-    const { BlockDevice } = await import(${JSON.stringify(`${import.meta.dir}/../../src/index.ts`)});
+    const { BlockDevice } = await import(${JSON.stringify(indexPath)});
     await File.open("/dev/null").then((file) => file.close());
     process.setgid(65534);
     process.setuid(65534);

@@ -11,6 +11,7 @@ import { descriptorsBelow } from "../support/descriptors.ts";
 import { ioError, rejection, wrong } from "../support/expect.ts";
 import { LIBC, PATH_BYTES_MAX } from "../support/libc.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 /** "caf\xe9", in Latin-1: no UTF-8. */
 const LATIN = Buffer.from("caf\u00e9", "latin1");
@@ -115,7 +116,7 @@ test("a relative path begins at the directory of the call", async () => {
   using dir = new TempDir();
   const { end, stdout, stderr } = await runCode(
     `
-    const { BlockDevice } = await import(${JSON.stringify(`${import.meta.dir}/../../src/index.ts`)});
+    const { BlockDevice } = await import(${JSON.stringify(indexPath)});
     for (const name of ["a", "b"]) fs.mkdirSync(name);
     const options = { write: true, create: true };
     const calls = [];
@@ -247,7 +248,7 @@ testUnless(noLinux, "a worker that is terminated leaves no directory open", asyn
   const worker = dir.file(
     "worker.ts",
     `
-    import { File } from ${JSON.stringify(`${import.meta.dir}/../../src/index.ts`)};
+    import { File } from ${JSON.stringify(indexPath)};
     const round = () => Promise.allSettled(Array.from({ length: 50 }, () => File.open("missing")));
     postMessage("opening");
     while (true) await round();

@@ -16,10 +16,11 @@ import {
   parseSize,
 } from "../../src/cli/units.ts";
 import { imageDevice } from "../../src/testing/index.ts";
-import { indexPath, runCode } from "../support/child.ts";
+import { runCode } from "../support/child.ts";
 import { bunAio, shell } from "../support/command.ts";
 import { backend, noLinux, testUnless } from "../support/conditions.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 const manifest = JSON.parse(
   readFileSync(join(import.meta.dir, "..", "..", "package.json"), "utf8"),

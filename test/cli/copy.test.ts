@@ -18,12 +18,13 @@ import {
 import { type Place, refuseShared } from "../../src/cli/places.ts";
 import { imageDevice } from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
-import { bunAio, mainPath, shell } from "../support/command.ts";
+import { bunAio, shell } from "../support/command.ts";
 import { noLinux, testUnless, without } from "../support/conditions.ts";
 import { LoopDevice, loopMissing } from "../support/control.ts";
 import { madeUpMissing } from "../support/made_up.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
+import { mainPath } from "../support/under_test.ts";
 
 /** Fails unless cmp(1) finds the same bytes. */
 async function same(a: string, b: string, bytes?: number): Promise<void> {

@@ -6,11 +6,12 @@ import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from
 import { RescueFile } from "../../src/cli/rescue_file.ts";
 import { File } from "../../src/index.ts";
 import { run } from "../support/child.ts";
-import { bunAio, CTRL_C, mainPath, Session } from "../support/command.ts";
+import { bunAio, CTRL_C, Session } from "../support/command.ts";
 import { noRoot, testUnless, unless, without } from "../support/conditions.ts";
 import { LoopDevice, loopMissing, until } from "../support/control.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
+import { mainPath } from "../support/under_test.ts";
 
 const MIB = 2 ** 20;
 

@@ -21,10 +21,11 @@ import { processByProc, processByPs } from "../../src/cli/started.ts";
 import { libraryFile } from "../../src/native/library.ts";
 import { imageDevice } from "../../src/testing/index.ts";
 import { type ChildResult, run } from "../support/child.ts";
-import { bunAio, CTRL_C, mainPath as main, Session, shell } from "../support/command.ts";
+import { bunAio, CTRL_C, Session, shell } from "../support/command.ts";
 import { noLinux, testUnless, unless } from "../support/conditions.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
+import { mainPath as main } from "../support/under_test.ts";
 
 /** The shell limits the size of files: the write behind 64 KiB fails with EFBIG. */
 const LIMIT = "trap '' XFSZ; ulimit -f 64; ";

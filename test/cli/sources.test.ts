@@ -5,10 +5,11 @@ import { describe, expect, test } from "bun:test";
 import { createCipheriv } from "node:crypto";
 import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { run } from "../support/child.ts";
-import { bunAio, Fed, mainPath, shell } from "../support/command.ts";
+import { bunAio, Fed, shell } from "../support/command.ts";
 import { noLinux, testUnless, without } from "../support/conditions.ts";
 import { LoopDevice, loopMissing } from "../support/control.ts";
 import { TempDir } from "../support/temp.ts";
+import { mainPath } from "../support/under_test.ts";
 
 /** How each kind is made of `image`, and the name that is the file. */
 const KINDS = [

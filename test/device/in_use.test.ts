@@ -19,11 +19,12 @@ import { join } from "node:path";
 import { BlockDevice, copy, File, IoError, listBlockDevices } from "../../src/index.ts";
 import { imageDevice } from "../../src/testing/index.ts";
 import { type ChildResult, must, run, runCode } from "../support/child.ts";
-import { bunAio, mainPath } from "../support/command.ts";
+import { bunAio } from "../support/command.ts";
 import { noRoot, testUnless, unless } from "../support/conditions.ts";
 import { loopMissing } from "../support/control.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
+import { mainPath } from "../support/under_test.ts";
 
 const MiB = 2 ** 20;
 

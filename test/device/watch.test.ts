@@ -12,10 +12,11 @@ import {
 } from "../../src/index.ts";
 import { parseUevent } from "../../src/system/announcements.ts";
 import { LeakError, trackLeaks } from "../../src/testing/index.ts";
-import { indexPath, must, run } from "../support/child.ts";
+import { must, run } from "../support/child.ts";
 import { noStrace, testUnless, without } from "../support/conditions.ts";
 import { loopMissing, rejection, turns } from "../support/control.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 const KiB = 1024;
 /** linux/loop.h */

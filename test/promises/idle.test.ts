@@ -2,9 +2,10 @@
 // opens nothing.
 
 import { expect, test } from "bun:test";
-import { indexPath, runCode } from "../support/child.ts";
+import { runCode } from "../support/child.ts";
 import { noLinux, testUnless } from "../support/conditions.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 test("promise 7: operations in flight keep the process alive", async () => {
   using dir = new TempDir();

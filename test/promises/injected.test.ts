@@ -3,7 +3,7 @@
 
 import { expect } from "bun:test";
 import fs from "node:fs";
-import { type ChildResult, indexPath, runCode } from "../support/child.ts";
+import { type ChildResult, runCode } from "../support/child.ts";
 import {
   noCachestat,
   noFaultFree,
@@ -19,6 +19,7 @@ import {
 } from "../support/conditions.ts";
 import { FORBID } from "../support/sandbox.ts";
 import { TempDir } from "../support/temp.ts";
+import { indexPath } from "../support/under_test.ts";
 
 /**
  * Runs `code` with `args[0]` a path in `dir`, under strace with these injections. `only`: in calls on

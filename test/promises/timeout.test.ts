@@ -15,6 +15,7 @@ import {
   ScopedAbort,
   untilBlocked,
 } from "../support/control.ts";
+import { indexPath } from "../support/under_test.ts";
 
 test("a generous timeout changes nothing", async () => {
   using folder = new Folder();
@@ -125,7 +126,7 @@ test("a pending deadline keeps no process alive", () => {
   using folder = new Folder();
   const path = folder.file("data", "abc");
   const program = `
-    import { File } from ${JSON.stringify(new URL("../../src/index.ts", import.meta.url).pathname)};
+    import { File } from ${JSON.stringify(indexPath)};
     const file = await File.open(${JSON.stringify(path)});
     await file.readAt(new Uint8Array(3), 0, { timeout: 2 ** 31 - 1 });
     console.log("read");`;

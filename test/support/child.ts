@@ -1,6 +1,6 @@
 // Runs code in a Bun process of its own: for what may crash, hang, exit or leak.
 
-import { join } from "node:path";
+import { indexPath } from "./under_test.ts";
 
 export interface ChildResult {
   /** Exit code, or the signal's name. */
@@ -21,11 +21,9 @@ export interface ChildOptions {
   timeoutMs?: number;
 }
 
-const index = join(import.meta.dir, "..", "..", "src", "index.ts");
-
 /** What each piece of code begins with. */
 const PRELUDE = `
-import { File, Ring, allocBuffer, BufferPool, copy, IoError } from ${JSON.stringify(index)};
+import { File, Ring, allocBuffer, BufferPool, copy, IoError } from ${JSON.stringify(indexPath)};
 import fs from "node:fs";
 const args = process.argv.slice(1);
 const countFds = () => fs.readdirSync("/proc/self/fd").length;
@@ -74,6 +72,3 @@ export async function must(...command: readonly string[]): Promise<string> {
   if (end !== 0) throw new Error(`${command.join(" ")}: ${end}: ${stderr}`);
   return stdout.trim();
 }
-
-/** Path of the public entry point, for workers that a piece of code starts. */
-export const indexPath: string = index;

@@ -2,10 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
-import { join } from "node:path";
 import { type ChildOptions, type ChildResult, run } from "./child.ts";
-
-export const mainPath: string = join(import.meta.dir, "..", "..", "src", "cli", "main.ts");
+import { mainPath } from "./under_test.ts";
 
 /** With no input, and pipes for both outputs. */
 export function bunAio(args: readonly string[], options?: ChildOptions): Promise<ChildResult> {
