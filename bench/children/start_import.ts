@@ -1,2 +1,3 @@
-// A script that only imports bun-aio, as the package has it.
-import "../../dist/index.js";
+// A script that only loads bun-aio, as the package has it. `require`: in a checkout there may be no such file yet.
+require("../../dist/index.js");
+export {};
