@@ -13,12 +13,12 @@ export type { ByteRange } from "./common/byte_range.ts";
 export type { HashName } from "./common/digest.ts";
 export { type CompareOptions, type CompareResult, compare } from "./copy/compare.ts";
 export { copy } from "./copy/copy.ts";
+export type { CopyOptions } from "./copy/copy_options.ts";
 export {
   type CopyToAllOptions,
   type CopyToAllProgress,
   copyToAll,
 } from "./copy/copy_to_all.ts";
-export type { CopyOptions } from "./copy/plan.ts";
 export type { CopyRange } from "./copy/ranges.ts";
 export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
 export { type ScanOptions, type ScanProgress, type ScanResult, scan } from "./copy/scan.ts";

@@ -3,6 +3,7 @@
 
 import { type BigIntStats, unlinkSync } from "node:fs";
 import { access, constants, stat, writeFile } from "node:fs/promises";
+import { allSettled } from "../common/all_settled.ts";
 import type { Bytes } from "../common/arguments.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { IoError } from "../errors/io_error.ts";
@@ -273,8 +274,7 @@ async function drive(job: Job, file: File, region: number, signal: AbortSignal):
         throw error;
       }),
     );
-    await Promise.allSettled(loops);
-    await Promise.all(loops);
+    await allSettled(loops);
   } finally {
     clearInterval(timer);
   }

@@ -2,6 +2,7 @@
 // (bmap-tools, format 2.0).
 
 import { readFile, stat } from "node:fs/promises";
+import { totalLength } from "../common/byte_range.ts";
 import type { CopyRange } from "../copy/ranges.ts";
 import type { Job } from "./copy_job.ts";
 import { Exit, Stop, usage } from "./exit.ts";
@@ -38,8 +39,7 @@ export async function blockMapFor(job: Job, { end }: Source): Promise<BlockMap |
   }
   refuseCut(job, map);
   if (!job.quiet) {
-    const mapped = map.ranges.reduce((sum, { length }) => sum + length, 0);
-    const shares = `${formatSize(mapped)} of ${formatSize(map.size)}`;
+    const shares = `${formatSize(totalLength(map.ranges))} of ${formatSize(map.size)}`;
     say(`copying the ranges in ${printable(path)}: ${shares}; --no-bmap copies everything`);
   }
   return map;

@@ -2,7 +2,8 @@
 
 import { constants } from "node:fs";
 import { access, stat, writeFile } from "node:fs/promises";
-import { RescueMap } from "../copy/rescue_map.ts";
+import { totalLength } from "../common/byte_range.ts";
+import { mapOf } from "../copy/bad_ranges.ts";
 import { type ScanResult, scan } from "../copy/scan.ts";
 import type { ReadError } from "../errors/copy_result.ts";
 import type { File } from "../file/file.ts";
@@ -76,9 +77,8 @@ async function scanShown(
     });
   } catch (error) {
     if (!signal.aborted) throw error;
-    const map = new RescueMap(await file.size());
-    for (const range of bad) map.set(range, "-");
     bad.sort((a, b) => a.offset - b.offset);
+    const map = mapOf(bad, await file.size());
     return { bytesRead, bad, map, durationMs: performance.now() - started };
   }
 }
@@ -96,7 +96,7 @@ function show(
   const seconds = durationMs / 1000;
   const rate = bytesRead > 0 && seconds > 0 ? `, ${formatRate(bytesRead / seconds)}` : "";
   say(`read ${formatExactSize(bytesRead)} in ${formatSeconds(seconds)}${rate}`);
-  const total = bad.reduce((sum, { length }) => sum + length, 0);
+  const total = totalLength(bad);
   const ranges = bad.length === 1 ? "1 range" : `${grouped(bad.length)} ranges`;
   say(
     total === 0 ? "everything can be read" : `unreadable: ${formatExactSize(total)} in ${ranges}`,

@@ -84,8 +84,9 @@ export function checkBoolean(name: string, value: unknown): boolean {
   throw argumentType(name, "a boolean", value);
 }
 
-export function checkFunction(name: string, value: unknown): void {
-  if (typeof value !== "function") throw argumentType(name, "a function", value);
+export function checkFunction(name: string, value: unknown): unknown {
+  if (typeof value === "function") return value;
+  throw argumentType(name, "a function", value);
 }
 
 /** Refuses anything but an object with known options: a misspelled name is an error, never ignored. */

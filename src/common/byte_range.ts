@@ -11,6 +11,13 @@ export interface ByteRange {
   readonly length: number;
 }
 
+/** Bytes of all ranges. */
+export function totalLength(ranges: Iterable<{ readonly length: number }>): number {
+  let bytes = 0;
+  for (const { length } of ranges) bytes += length;
+  return bytes;
+}
+
 /** The range, as it was checked: a getter may return something else next time. */
 export function checkByteRange(name: string, value: unknown): ByteRange {
   if (typeof value !== "object" || value === null) {

@@ -21,12 +21,20 @@ export class BadRanges {
     for (const map of this.#maps.values()) if (map.size > range.offset) map.set(range, "?");
   }
 
-  /** Ascending; neighbours of the same code are one. */
-  list(): ReadError[] {
+  /** Ascending; neighbours of the same code are one. With `within`, what lies in there. */
+  list(within?: ByteRange): ReadError[] {
     const errors: ReadError[] = [];
     for (const [code, map] of this.#maps) {
-      for (const { offset, length } of map.ranges("-")) errors.push({ offset, length, code });
+      for (const { offset, length } of map.ranges("-", within))
+        errors.push({ offset, length, code });
     }
     return errors.sort((a, b) => a.offset - b.offset);
   }
+}
+
+/** The map of a medium of which only these ranges are known: they are bad. */
+export function mapOf(bad: readonly ReadError[], size: number): RescueMap {
+  const map = new RescueMap(size);
+  for (const range of bad) map.set(range, "-");
+  return map;
 }

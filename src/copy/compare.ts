@@ -1,21 +1,12 @@
 // `compare`: whether a target holds what a source has.
 
 import { onCancel } from "../cancellation/registry.ts";
-import { type CancelScope, cancelScope } from "../cancellation/scope.ts";
-import {
-  addOffset,
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  checkIoOptions,
-  checkOffset,
-  checkOptions,
-  type Offset,
-} from "../common/arguments.ts";
+import { cancelScope } from "../cancellation/scope.ts";
+import { addOffset, type Offset } from "../common/arguments.ts";
 import type { ByteRange } from "../common/byte_range.ts";
-import { checkHashName, Digest, type HashName } from "../common/digest.ts";
+import { Digest, type HashName } from "../common/digest.ts";
 import { traced } from "../errors/call_site.ts";
-import { IoError } from "../errors/io_error.ts";
+import type { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { Meter, type Progress } from "../file/progress.ts";
 import { HASHED_BYTES, piecesOf, type Region, regionOf, spanBytes } from "../file/read_ahead.ts";
@@ -24,8 +15,9 @@ import { Differences } from "./differences.ts";
 import { endedBy } from "./ended_by.ts";
 import { Cursor, inStep, streamPieces } from "./in_step.ts";
 import { Input } from "./input.ts";
+import { checkedOptions } from "./options.ts";
 import { plainSpans } from "./ranges.ts";
-import { checkCompared, checkSource } from "./sides.ts";
+import { checkCompared, checkSource, endOfSource } from "./sides.ts";
 
 /** What `compare` compares, and what it tells of. */
 export interface CompareOptions {
@@ -117,46 +109,22 @@ async function compareChecked(
   }
 }
 
-interface Asked {
-  readonly sourceOffset: Offset;
-  readonly targetOffset: Offset;
-  readonly spans: Region["spans"];
-  /** Whether the end of the source is the end of the comparison. */
-  readonly isWhole: boolean;
-  readonly all: boolean;
-  readonly hash: HashName | undefined;
-  readonly scope: CancelScope | undefined;
-  readonly onProgress: ((progress: Progress<"compare">) => void) | undefined;
-}
-
 const OPTION_NAMES: readonly string[] = [
   ...["sourceOffset", "targetOffset", "length", "ranges", "all", "hash", "signal", "onProgress"],
 ];
 
-function checkCompare(source: unknown, target: unknown, options: CompareOptions): Asked {
+function checkCompare(source: unknown, target: unknown, options: CompareOptions) {
   checkSource(source);
   checkCompared(target);
-  checkOptions("compare", options, OPTION_NAMES);
-  const { length, ranges, all = false, hash, signal, onProgress } = options;
-  const sourceOffset = checkOffset("options.sourceOffset", options.sourceOffset ?? 0);
-  const targetOffset = checkOffset("options.targetOffset", options.targetOffset ?? 0);
-  if (length !== undefined) checkInteger("options.length", length, 0, Number.MAX_SAFE_INTEGER);
-  checkBoolean("options.all", all);
-  if (hash !== undefined) checkHashName("options.hash", hash);
-  if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
-  const end = length ?? Infinity;
+  const checked = checkedOptions("compare", options, OPTION_NAMES);
+  const { sourceOffset = 0, targetOffset = 0, length: end = Infinity, ranges } = checked;
   const spans = ranges === undefined ? [{ begin: 0, end }] : plainSpans(ranges, sourceOffset, end);
-  return {
-    sourceOffset,
-    targetOffset,
-    spans,
-    isWhole: length === undefined && ranges === undefined,
-    all,
-    hash,
-    scope: cancelScope(checkIoOptions({ signal })),
-    onProgress,
-  };
+  // Whether the end of the source is the end of the comparison.
+  const isWhole = end === Infinity && ranges === undefined;
+  return { ...checked, sourceOffset, targetOffset, spans, isWhole, scope: cancelScope(checked) };
 }
+
+type Asked = Readonly<ReturnType<typeof checkCompare>>;
 
 class Comparison {
   readonly #source: File | ReadableStream<Uint8Array>;
@@ -174,7 +142,7 @@ class Comparison {
     this.#source = source;
     this.#target = target;
     this.#asked = asked;
-    this.#found = new Differences(asked.all);
+    this.#found = new Differences(asked.all ?? false);
     this.#digest = asked.hash === undefined ? undefined : new Digest(asked.hash);
   }
 
@@ -199,8 +167,8 @@ class Comparison {
     await dropCache(source);
     const { sourceOffset, spans, scope, isWhole } = this.#asked;
     const region = await regionOf(source, sourceOffset, spans);
-    if (!isWhole && spanBytes(region.spans) < spanBytes(spans))
-      throw this.#sourceEnds(region.spans);
+    const bytes = spanBytes(region.spans);
+    if (!isWhole && bytes < spanBytes(spans)) throw this.#sourceEnds(bytes);
     const holeSize = this.#digest === undefined ? Infinity : HASHED_BYTES;
     await using cursor = new Cursor(piecesOf(source, region, scope, { holeSize }));
     await this.#compare(cursor, region.spans);
@@ -238,8 +206,7 @@ class Comparison {
     }
     const isRead = await this.#readRest(a, meter);
     this.#throwIfOver();
-    if (isRead && total !== undefined && a.bytes < total)
-      throw this.#sourceEnds([{ begin: 0, end: a.bytes }]);
+    if (isRead && total !== undefined && a.bytes < total) throw this.#sourceEnds(a.bytes);
     meter.end();
   }
 
@@ -263,14 +230,11 @@ class Comparison {
     length: number,
     meter: Meter<"compare">,
   ): Promise<void> {
-    const isOver = (): boolean => this.#failure !== undefined || this.#isCancelled();
+    const { scope } = this.#asked;
+    const isOver = (): boolean => this.#failure !== undefined || scope?.reason !== undefined;
     await this.#digest?.update(data ?? length, isOver);
     this.#throwIfOver();
     meter.add(length);
-  }
-
-  #isCancelled(): boolean {
-    return this.#asked.scope?.reason !== undefined;
   }
 
   #fail(error: unknown): void {
@@ -283,17 +247,9 @@ class Comparison {
     this.#asked.scope?.throwIfCancelled({ syscall: "compare", path: this.#target.path });
   }
 
-  #sourceEnds(spans: Region["spans"]): IoError {
-    const source = this.#source;
-    const wanted = spanBytes(this.#asked.spans);
-    return new IoError("ERR_END_OF_FILE", {
-      reason: `the source ends after ${spanBytes(spans)} of ${wanted} bytes`,
-      syscall: "read",
-      path: source instanceof File ? source.path : undefined,
-      offset: this.#asked.sourceOffset,
-      length: wanted,
-      transferred: spanBytes(spans),
-    });
+  #sourceEnds(bytes: number): IoError {
+    const { spans, sourceOffset } = this.#asked;
+    return endOfSource(this.#source, sourceOffset, bytes, spanBytes(spans));
   }
 }
 

@@ -5,8 +5,9 @@ import type { CopyResult } from "../errors/copy_result.ts";
 import { setResult } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
+import { type CopyOptions, checkCopy } from "./copy_options.ts";
 import { refuseOverlap } from "./overlap.ts";
-import { type CopyOptions, checkCopy, planReading, planTarget, sidesOf } from "./plan.ts";
+import { planReading, planTarget, sidesOf } from "./plan.ts";
 import { checkRescue, runRescue } from "./rescue.ts";
 import { cancelled, nothing, runCopy } from "./run.ts";
 
@@ -45,14 +46,14 @@ async function checkedCopy(
   options: CopyOptions,
 ): Promise<CopyResult> {
   const named = [["target", target]] as const;
-  const scope = checkCopy("copy", source, named, options);
-  const rescue = checkRescue(source, options);
+  const asked = checkCopy("copy", source, named, options);
+  const rescue = checkRescue(source, asked);
+  const { scope, onProgress } = asked;
   const { reason } = scope;
   if (reason !== undefined) throw setResult(cancelled(reason, target), nothing());
-  const reading = await planReading(source, [target], options);
-  const plan = await planTarget(reading, target, options);
+  const reading = await planReading(source, [target], asked);
+  const plan = await planTarget(reading, target, asked);
   await refuseOverlap(sidesOf(reading, named), reading.end ?? Infinity);
-  const { onProgress } = options;
   if (rescue !== undefined) return runRescue(rescue, plan, scope, onProgress);
   const tell = onProgress && ((progress: CopyProgress) => onProgress(progress));
   const [settled] = await runCopy(reading, [plan], scope, tell);

@@ -6,8 +6,9 @@ import type { CopyResult } from "../errors/copy_result.ts";
 import { setResult } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
+import { type CopyOptions, checkCopy } from "./copy_options.ts";
 import { refuseOverlap } from "./overlap.ts";
-import { type CopyOptions, checkCopy, planReading, planTarget, sidesOf } from "./plan.ts";
+import { planReading, planTarget, sidesOf } from "./plan.ts";
 import { cancelled, nothing, runCopy } from "./run.ts";
 
 /** Progress of one target. */
@@ -78,16 +79,16 @@ async function checkedCopyToAll(
   // Copied: the caller may change it meanwhile.
   const targets: readonly File[] = [...given];
   const named = targets.map((target, index) => [`targets[${index}]`, target] as const);
-  const scope = checkCopy("copyToAll", source, named, options);
-  const { onProgress } = options;
+  const asked = checkCopy("copyToAll", source, named, options);
+  const { scope, onProgress } = asked;
   const { reason } = scope;
   if (reason !== undefined) {
     return targets.map((target) => rejected(setResult(cancelled(reason, target), nothing())));
   }
   if (targets.length === 0) return [];
-  const reading = await planReading(source, targets, options);
+  const reading = await planReading(source, targets, asked);
   const planned = await Promise.allSettled(
-    targets.map((target) => planTarget(reading, target, options)),
+    targets.map((target) => planTarget(reading, target, asked)),
   );
   const plans = planned.filter(isFulfilled).map(({ value }) => value);
   if (plans.length === 0) return planned.filter((plan) => plan.status === "rejected");

@@ -1,6 +1,7 @@
 // The place that a copy writes to: a range of one target, where zeroes may become holes.
 
 import type { CancelScope } from "../cancellation/scope.ts";
+import { allSettled } from "../common/all_settled.ts";
 import { addOffset, type Bytes, type Offset, remainder } from "../common/arguments.ts";
 import type { CopyMethod } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
@@ -71,12 +72,10 @@ export class Destination {
         end += HOLE_BYTES;
       }
       const part = data.subarray(at, end);
-      const put = zero ? this.#putZeroes(begin + at, part) : this.#putData(begin + at, part);
-      parts.push(put);
+      parts.push(zero ? this.#putZeroes(begin + at, part) : this.#putData(begin + at, part));
       at = end;
     }
-    const results = await Promise.allSettled(parts);
-    for (const result of results) if (result.status === "rejected") throw result.reason;
+    await allSettled(parts);
   }
 
   async #putData(at: number, data: Bytes): Promise<void> {
@@ -123,15 +122,14 @@ export class Destination {
 
   /** Makes a regular target at least this long: a hole at its end does not extend it. */
   async extendTo(length: number): Promise<void> {
-    await this.#extendTo(length);
+    const { target, targetOffset } = this.#plan;
+    const end = addOffset(targetOffset, length);
+    const isShort = target.kind === "regular" && length > 0 && (await target.size()) < end;
+    if (isShort) await this.#extend(target, end);
     this.#hasLength = true;
   }
 
-  async #extendTo(length: number): Promise<void> {
-    const { target, targetOffset } = this.#plan;
-    if (target.kind !== "regular" || length === 0) return;
-    const end = addOffset(targetOffset, length);
-    if ((await target.size()) >= end) return;
+  async #extend(target: File, end: Offset): Promise<void> {
     // Not by truncate: another writer may extend the file at this moment.
     const last = addOffset(end, -1);
     try {

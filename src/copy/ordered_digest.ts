@@ -3,9 +3,9 @@
 
 import { addOffset, type Bytes } from "../common/arguments.ts";
 import { Digest } from "../common/digest.ts";
-import type { ReadError } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
+import type { BadRanges } from "./bad_ranges.ts";
 import type { Chunk, Span } from "./chunks.ts";
 import type { Reading } from "./plan.ts";
 
@@ -17,7 +17,7 @@ export interface Place {
 
 export class OrderedDigest {
   readonly #reading: Reading;
-  readonly #readErrors: readonly ReadError[];
+  readonly #bad: BadRanges;
   readonly #digest: Digest | undefined;
   /** Resolves when all places taken so far have ended. */
   #last: Promise<void> = Promise.resolve();
@@ -27,9 +27,9 @@ export class OrderedDigest {
   /** Spans with a digest that has not been met, the next one last. */
   readonly #unmet: Span[];
 
-  constructor(reading: Reading, readErrors: readonly ReadError[]) {
+  constructor(reading: Reading, bad: BadRanges) {
     this.#reading = reading;
-    this.#readErrors = readErrors;
+    this.#bad = bad;
     this.#digest = reading.hash === undefined ? undefined : new Digest(reading.hash);
     this.#unmet = reading.spans.filter(({ digest }) => digest !== undefined).reverse();
   }
@@ -71,10 +71,8 @@ export class OrderedDigest {
 
   /** Whether parts of it could not be read: `readErrors` tells of them, and no digest can be met. */
   #isDamaged({ begin, end }: Span): boolean {
-    const start = Number(this.#reading.sourceOffset);
-    return this.#readErrors.some(
-      ({ offset, length }) => offset < start + end && offset + length > start + begin,
-    );
+    const offset = Number(this.#reading.sourceOffset) + begin;
+    return this.#bad.list({ offset, length: end - begin }).length > 0;
   }
 
   /** Resolves when all chunks that have a place are hashed. */

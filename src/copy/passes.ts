@@ -3,8 +3,9 @@
 // state of the work: a rescue that was stopped goes on where the map says.
 
 import type { CancelScope } from "../cancellation/scope.ts";
+import { allSettled } from "../common/all_settled.ts";
 import { type Bytes, roundUp } from "../common/arguments.ts";
-import type { ByteRange } from "../common/byte_range.ts";
+import { type ByteRange, totalLength } from "../common/byte_range.ts";
 import type { IoErrorCode } from "../errors/codes.ts";
 import { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
@@ -57,8 +58,7 @@ export class Passes {
     this.#scope = scope;
     this.#receiver = receiver;
     this.#sector = sectorBytes(plan.file);
-    const total = plan.ranges.reduce((sum, { length }) => sum + length, 0);
-    const share = roundUp(total * SKIP_SHARE_MAX, plan.chunkSize);
+    const share = roundUp(totalLength(plan.ranges) * SKIP_SHARE_MAX, plan.chunkSize);
     this.#skipMax = Math.min(SKIP_BYTES_MAX, share);
     this.#pieces = new PieceReader(plan.file, scope);
   }
@@ -70,7 +70,7 @@ export class Passes {
 
   /** Rejects with the first error that does not concern a place of the medium, when all reads have settled. */
   async run(): Promise<void> {
-    const { chunkSize, concurrency, shift } = this.#plan;
+    const { map, chunkSize, concurrency, shift, retries } = this.#plan;
     using pool = new BufferPool({ size: chunkSize, count: concurrency });
     const grid = { size: chunkSize, shift };
     const skipping = new Forwards(this.#left("?"), grid, this.#skipMax);
@@ -83,9 +83,17 @@ export class Passes {
       await this.#readChunks(pool, () => rest);
     }
     using buffer = await pool.acquire({ signal: this.#scope.signal });
-    await this.#divide(buffer);
-    await this.#scrape(buffer);
-    for (let pass = 0; pass < this.#plan.retries; pass++) await this.#retry(buffer);
+    // Divides chunks that failed, until their sectors are next.
+    for (const size of pieceSizes(chunkSize, this.#sector).slice(0, -1)) {
+      await this.#readPieces("*", size, buffer, () => {});
+    }
+    for (const range of this.#left("*")) map.set(range, "/");
+    await this.#readPieces("/", this.#sector, buffer, (range, code) => this.#lose(range, code));
+    for (let pass = 0; pass < retries; pass++) {
+      const again = (range: ByteRange, code: IoErrorCode): void =>
+        this.#receiver.stillBad(range, code);
+      await this.#readPieces("-", this.#sector, buffer, again);
+    }
   }
 
   /** What has this status now. */
@@ -116,8 +124,7 @@ export class Passes {
         throw error;
       }),
     );
-    const results = await Promise.allSettled(lanes);
-    for (const result of results) if (result.status === "rejected") throw result.reason;
+    await allSettled(lanes);
   }
 
   /** Whether the chunk could be read. */
@@ -141,28 +148,11 @@ export class Passes {
 
   // In pieces -----------------------------------------------------------------------------------------
 
-  /** Divides chunks that failed, until their sectors are next. */
-  async #divide(buffer: Bytes): Promise<void> {
-    const sizes = pieceSizes(this.#plan.chunkSize, this.#sector);
-    for (const size of sizes.slice(0, -1)) await this.#readPieces("*", size, buffer, stays);
-    for (const range of this.#left("*")) this.#plan.map.set(range, "/");
-  }
-
-  #scrape(buffer: Bytes): Promise<void> {
-    return this.#readPieces("/", this.#sector, buffer, (range, code) => this.#lose(range, code));
-  }
-
-  #retry(buffer: Bytes): Promise<void> {
-    return this.#readPieces("-", this.#sector, buffer, async (range, code) =>
-      this.#receiver.stillBad(range, code),
-    );
-  }
-
   async #readPieces(
     status: RescueStatus,
     size: number,
     buffer: Bytes,
-    failed: (range: ByteRange, code: IoErrorCode) => Promise<void>,
+    failed: (range: ByteRange, code: IoErrorCode) => Promise<void> | void,
   ): Promise<void> {
     const grid = { size: this.#plan.chunkSize, shift: 0 };
     const chunks = new Forwards(this.#left(status), grid, 0);
@@ -188,8 +178,6 @@ export class Passes {
     this.#plan.map.set(range, "-");
   }
 }
-
-async function stays(): Promise<void> {}
 
 function endOfFile(file: File, offset: number, length: number, transferred: number): IoError {
   return new IoError("ERR_END_OF_FILE", {

@@ -12,18 +12,15 @@ export interface CopyRange extends ByteRange {
 }
 
 /** The ranges as they were checked: ascending and apart from one another. */
-export function checkRanges(value: unknown): readonly CopyRange[] {
-  if (!Array.isArray(value)) {
-    throw argumentType("options.ranges", "an array of ranges", value);
-  }
+export function checkRanges(name: string, value: unknown): readonly CopyRange[] {
+  if (!Array.isArray(value)) throw argumentType(name, "an array of ranges", value);
   let end = 0;
   return Array.from(value, (entry: unknown, index) => {
-    const name = `options.ranges[${index}]`;
-    const range = checkByteRange(name, entry);
-    const sha256 = checkDigest(`${name}.sha256`, (entry as CopyRange).sha256);
+    const range = checkByteRange(`${name}[${index}]`, entry);
+    const sha256 = checkDigest(`${name}[${index}].sha256`, (entry as CopyRange).sha256);
     if (range.offset < end) {
       const order = `at least ${end}: ranges are ascending and do not overlap`;
-      throw argumentRange(`${name}.offset`, order, range.offset);
+      throw argumentRange(`${name}[${index}].offset`, order, range.offset);
     }
     end = range.offset + range.length;
     return { ...range, sha256 };
@@ -70,7 +67,11 @@ export function spansOf(
 }
 
 /** Without the digests that a block map may have: they are for `copy`. */
-export function plainSpans(ranges: unknown, sourceOffset: Offset, length: number): readonly Span[] {
-  const plain = checkRanges(ranges).map(({ offset, length }) => ({ offset, length }));
+export function plainSpans(
+  ranges: readonly ByteRange[],
+  sourceOffset: Offset,
+  length: number,
+): readonly Span[] {
+  const plain = ranges.map(({ offset, length }) => ({ offset, length }));
   return spansOf(plain, sourceOffset, length);
 }

@@ -2,11 +2,11 @@
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes } from "../common/arguments.ts";
-import type { ReadError } from "../errors/copy_result.ts";
-import { IoError } from "../errors/io_error.ts";
+import type { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { readUnits } from "../file/read_ahead.ts";
 import type { BufferPool } from "../memory/buffer_pool.ts";
+import type { BadRanges } from "./bad_ranges.ts";
 import { type Chunk, chunksOf } from "./chunks.ts";
 import { Gate } from "./gate.ts";
 import { chunksAroundHoles } from "./holes.ts";
@@ -15,6 +15,7 @@ import type { OrderedDigest, Place } from "./ordered_digest.ts";
 import { isBadPlace } from "./pieces.ts";
 import type { Reading } from "./plan.ts";
 import { salvage } from "./salvage.ts";
+import { endOfSource } from "./sides.ts";
 
 /** A filled buffer. */
 export interface Filled {
@@ -36,33 +37,26 @@ export interface Receiver {
   idle(): Promise<void>;
 }
 
+/** What reading takes. */
+export interface Tools {
+  readonly pool: BufferPool;
+  readonly scope: CancelScope;
+  readonly digest: OrderedDigest;
+  /** Filled only with `onReadError: "skip"`. */
+  readonly bad: BadRanges;
+}
+
 export class Reader {
   readonly #reading: Reading;
-  readonly #pool: BufferPool;
-  readonly #scope: CancelScope;
-  readonly #digest: OrderedDigest;
+  readonly #tools: Tools;
   readonly #receiver: Receiver;
-  /** Filled only with `onReadError: "skip"`. */
-  readonly #errors: ReadError[];
   /** Where the source ended, once that is known. */
   #end = Infinity;
   #input: Input | undefined;
 
-  constructor(
-    reading: Reading,
-    tools: {
-      pool: BufferPool;
-      scope: CancelScope;
-      digest: OrderedDigest;
-      readErrors: ReadError[];
-    },
-    receiver: Receiver,
-  ) {
+  constructor(reading: Reading, tools: Tools, receiver: Receiver) {
     this.#reading = reading;
-    this.#pool = tools.pool;
-    this.#scope = tools.scope;
-    this.#digest = tools.digest;
-    this.#errors = tools.readErrors;
+    this.#tools = tools;
     this.#receiver = receiver;
   }
 
@@ -85,6 +79,7 @@ export class Reader {
   // Files ---------------------------------------------------------------------------------------------
 
   async #readFile(source: File, start: number): Promise<void> {
+    const { pool, digest } = this.#tools;
     const reads = new Gate(this.#reading.concurrency);
     const running = new Set<Promise<void>>();
     try {
@@ -93,10 +88,10 @@ export class Reader {
         const buffer = await this.#acquire();
         if (buffer === undefined) break;
         if (this.#receiver.isOver() || chunk.begin >= this.#end) {
-          this.#pool.release(buffer);
+          pool.release(buffer);
           break;
         }
-        const place = this.#digest.takePlace();
+        const place = digest.takePlace();
         if (chunk.isHole) {
           this.#receiver.take({ chunk, data: undefined, buffer, place });
           continue;
@@ -110,7 +105,7 @@ export class Reader {
           .catch((error) => {
             this.#receiver.fail(error);
             place.end();
-            this.#pool.release(buffer);
+            pool.release(buffer);
           })
           .finally(() => running.delete(filling));
         running.add(filling);
@@ -123,12 +118,12 @@ export class Reader {
   #chunks(source: File, start: number): Iterable<Chunk> | AsyncIterable<Chunk> {
     const { holes } = this.#reading;
     if (holes === undefined) return chunksOf(this.#reading, start);
-    return chunksAroundHoles(this.#reading, source, holes, this.#scope);
+    return chunksAroundHoles(this.#reading, source, holes, this.#tools.scope);
   }
 
   async #acquire(): Promise<Bytes | undefined> {
     try {
-      return await this.#pool.acquire();
+      return await this.#tools.pool.acquire();
     } catch (error) {
       // The error that took all buffers away says more.
       await this.#receiver.idle();
@@ -138,13 +133,13 @@ export class Reader {
   }
 
   async #read(source: File, chunk: Chunk, buffer: Bytes): Promise<number> {
+    const { scope, bad } = this.#tools;
     const offset = addOffset(this.#reading.sourceOffset, chunk.begin);
     try {
-      return await readUnits(source, buffer, offset, chunk.length, this.#scope);
+      return await readUnits(source, buffer, offset, chunk.length, scope);
     } catch (error) {
       if (!this.#reading.skipErrors || !isBadPlace(error)) throw error;
-      const rest = buffer.subarray(0, chunk.length);
-      return salvage(source, rest, offset, this.#scope, this.#errors);
+      return salvage(source, buffer.subarray(0, chunk.length), offset, scope, bad);
     }
   }
 
@@ -154,17 +149,8 @@ export class Reader {
     this.#end = Math.min(this.#end, at);
     const { end, source, sourceOffset } = this.#reading;
     if (end === undefined) return;
-    const after = bytes === 0 && begin > previousEnd ? "at most " : "";
-    this.#receiver.fail(
-      new IoError("ERR_END_OF_FILE", {
-        reason: `the source ends after ${after}${this.#end} of ${end} bytes`,
-        syscall: "read",
-        path: source instanceof File ? source.path : undefined,
-        offset: sourceOffset,
-        length: end,
-        transferred: this.#end,
-      }),
-    );
+    const after = `${bytes === 0 && begin > previousEnd ? "at most " : ""}${this.#end}`;
+    this.#receiver.fail(endOfSource(source, sourceOffset, this.#end, end, after));
   }
 
   // Streams -------------------------------------------------------------------------------------------
@@ -187,6 +173,7 @@ export class Reader {
   }
 
   async #drain(input: Input): Promise<void> {
+    const { pool, digest } = this.#tools;
     for (const chunk of chunksOf(this.#reading)) {
       // The stream is read on between ranges.
       await input.skip(chunk.begin - chunk.previousEnd);
@@ -194,14 +181,14 @@ export class Reader {
       if (buffer === undefined) break;
       const data = buffer.subarray(0, chunk.length);
       const bytes = await input.fill(data).catch((error) => {
-        this.#pool.release(buffer);
+        pool.release(buffer);
         throw error;
       });
       if (this.#receiver.isOver()) {
-        this.#pool.release(buffer);
+        pool.release(buffer);
         break;
       }
-      const place = this.#digest.takePlace();
+      const place = digest.takePlace();
       this.#receiver.take({ chunk, data: data.subarray(0, bytes), buffer, place });
       if (bytes < data.byteLength) {
         this.#ends(chunk, bytes);

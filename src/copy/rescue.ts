@@ -2,9 +2,9 @@
 // the target has.
 
 import { type CancelReason, CancelScope } from "../cancellation/scope.ts";
-import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
-import { addOffset, type Bytes, checkInteger, remainder } from "../common/arguments.ts";
-import type { ByteRange } from "../common/byte_range.ts";
+import { argumentRange, argumentValue } from "../common/argument_errors.ts";
+import { addOffset, type Bytes, remainder } from "../common/arguments.ts";
+import { type ByteRange, totalLength } from "../common/byte_range.ts";
 import type { IoErrorCode } from "../errors/codes.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
 import { IoError, setResult, wasAsked } from "../errors/io_error.ts";
@@ -17,17 +17,17 @@ import { BufferPool } from "../memory/buffer_pool.ts";
 import { Kind } from "../native/abi.gen.ts";
 import { now } from "../native/clock.ts";
 import { BadRanges } from "./bad_ranges.ts";
+import type { CopyOptions } from "./copy_options.ts";
 import { Destination } from "./destination.ts";
 import { endedBy } from "./ended_by.ts";
 import { Passes, type RescuePlan, type RescueReceiver } from "./passes.ts";
-import type { CopyOptions, Plan } from "./plan.ts";
-import { extendMap, RescueMap } from "./rescue_map.ts";
+import type { Plan } from "./plan.ts";
+import { extendMap, RescueMap, type RescueStatus } from "./rescue_map.ts";
 import { cancelled } from "./run.ts";
 import { Sums } from "./sums.ts";
 import { underScope } from "./under_scope.ts";
 import { differs, narrowed, partsWritten } from "./verify.ts";
 
-const RETRIES_MAX = 2 ** 31 - 1;
 /** After which the sync of a target is given up when the copy has failed already. The kernel may take longer. */
 const LAST_SYNC_MS_MAX = 10_000;
 
@@ -41,21 +41,14 @@ export interface RescueJob {
 /** Undefined for a copy without map and retries. Throws if the options do not go with them. */
 export function checkRescue(source: unknown, options: CopyOptions): RescueJob | undefined {
   const { map, retries = 0, onReadError, hash, ranges } = options;
-  checkInteger("options.retries", retries, 0, RETRIES_MAX);
   if (map === undefined && retries === 0) return undefined;
-  if (map !== undefined && !(map instanceof RescueMap)) {
-    throw argumentType("options.map", "a RescueMap", map);
-  }
   const [name, value] = map === undefined ? ["retries", retries] : ["map", map];
   if (onReadError !== "skip") {
     throw argumentValue(`options.${name}`, 'needs onReadError: "skip"', value);
   }
   if (!(source instanceof File)) {
-    throw argumentValue(
-      `options.${name}`,
-      "works only with files; a stream is read once, in order",
-      value,
-    );
+    const why = "works only with files; a stream is read once, in order";
+    throw argumentValue(`options.${name}`, why, value);
   }
   const why = "cannot be combined with map or retries, which read out of order, and not everything";
   if (hash !== undefined) throw argumentValue("options.hash", why, hash);
@@ -100,8 +93,7 @@ async function lengthOf(source: File, { sourceOffset }: Plan): Promise<number> {
 
 class Rescue implements RescueReceiver {
   readonly #plan: Plan;
-  readonly #ranges: readonly ByteRange[];
-  readonly #map: RescueMap;
+  readonly #job: RescuePlan;
   readonly #passes: Passes;
   readonly #scope: CancelScope;
   readonly #onProgress: ((progress: CopyProgress) => void) | undefined;
@@ -124,21 +116,20 @@ class Rescue implements RescueReceiver {
 
   constructor(
     plan: Plan,
-    passes: RescuePlan,
+    job: RescuePlan,
     onProgress: ((progress: CopyProgress) => void) | undefined,
     scope: CancelScope,
   ) {
     this.#plan = plan;
-    this.#ranges = passes.ranges;
-    this.#map = passes.map;
-    this.#passes = new Passes(passes, scope, this);
+    this.#job = job;
+    this.#passes = new Passes(job, scope, this);
     this.#scope = scope;
     this.#onProgress = onProgress;
     this.#start = Number(plan.sourceOffset);
     this.#destination = new Destination(plan, scope);
     this.#sums = plan.verify ? new Sums(plan.chunkSize) : undefined;
-    this.#uncounted = new RescueMap(passes.map.size);
-    this.#meter = this.#startMeter("copy", this.#bytesLeft(passes.retries > 0));
+    this.#uncounted = new RescueMap(job.map.size);
+    this.#meter = this.#startMeter("copy", this.#bytesLeft());
   }
 
   async run(): Promise<CopyResult> {
@@ -163,8 +154,7 @@ class Rescue implements RescueReceiver {
     const { target, sync } = this.#plan;
     await this.#passes.run();
     this.#throwIfFailed();
-    const last = this.#ranges.at(-1);
-    if (last !== undefined) await this.#destination.extendTo(this.#place(last) + last.length);
+    await this.#destination.extendTo(this.#end());
     if (sync) await this.#sync(target);
     this.#meter.end();
     if (this.#sums !== undefined) await this.#verify(this.#sums);
@@ -214,7 +204,7 @@ class Rescue implements RescueReceiver {
   async #verify(sums: Sums): Promise<void> {
     const { target, targetOffset, chunkSize, concurrency } = this.#plan;
     const scope = this.#scope;
-    this.#meter = this.#startMeter("verify", this.#bytesRescued());
+    this.#meter = this.#startMeter("verify", totalLength(this.#rescued.ranges("+")));
     await target.invalidateCache();
     using pool = new BufferPool({ size: chunkSize, count: concurrency });
     const parts = partsWritten(this.#plan, sums, scope);
@@ -243,7 +233,7 @@ class Rescue implements RescueReceiver {
   }
 
   #doubt({ offset, length }: ByteRange): void {
-    this.#map.set({ offset: this.#start + offset, length }, "?");
+    this.#job.map.set({ offset: this.#start + offset, length }, "?");
   }
 
   async #differsAt({ offset, length }: ByteRange): Promise<IoError> {
@@ -258,7 +248,7 @@ class Rescue implements RescueReceiver {
    */
   async #settleMap(): Promise<void> {
     if (!this.#plan.sync || (await this.#isOnMedium())) return;
-    for (const range of this.#rescued.ranges("+")) this.#map.set(range, "?");
+    for (const range of this.#rescued.ranges("+")) this.#job.map.set(range, "?");
   }
 
   async #isOnMedium(): Promise<boolean> {
@@ -282,26 +272,22 @@ class Rescue implements RescueReceiver {
     return new Meter(this.#onProgress, phase, total, (error) => this.#fail(error));
   }
 
-  /** Bytes that will be tried. */
-  #bytesLeft(withBad: boolean): number {
-    let bytes = 0;
-    for (const range of this.#ranges) {
-      for (const { length, status } of this.#map.ranges(undefined, range)) {
-        if (status !== "+" && (withBad || status !== "-")) bytes += length;
-      }
-    }
-    return bytes;
+  /** What the map says of what is copied. */
+  *#states(): Generator<ByteRange & { readonly status: RescueStatus }> {
+    const { map, ranges } = this.#job;
+    for (const range of ranges) yield* map.ranges(undefined, range);
   }
 
-  #bytesRescued(): number {
-    let bytes = 0;
-    for (const { length } of this.#rescued.ranges("+")) bytes += length;
-    return bytes;
+  /** Bytes that will be tried. */
+  #bytesLeft(): number {
+    const withBad = this.#job.retries > 0;
+    return totalLength(
+      this.#states().filter(({ status }) => status !== "+" && (withBad || status !== "-")),
+    );
   }
 
   #count(range: ByteRange): void {
-    let bytes = 0;
-    for (const { length } of this.#uncounted.ranges("?", range)) bytes += length;
+    const bytes = totalLength(this.#uncounted.ranges("?", range));
     this.#uncounted.set(range, "+");
     this.#meter.add(bytes);
   }
@@ -316,12 +302,13 @@ class Rescue implements RescueReceiver {
 
   /** Everything up to the first range that is still to be tried. */
   #prefix(): number {
-    for (const range of this.#ranges) {
-      for (const { offset, status } of this.#map.ranges(undefined, range)) {
-        if (status !== "+" && status !== "-") return offset - this.#start;
-      }
-    }
-    const last = this.#ranges.at(-1);
+    const left = this.#states().find(({ status }) => status !== "+" && status !== "-");
+    return left === undefined ? this.#end() : this.#place(left);
+  }
+
+  /** Where the last range ends, relative to the offsets. */
+  #end(): number {
+    const last = this.#job.ranges.at(-1);
     return last === undefined ? 0 : this.#place(last) + last.length;
   }
 

@@ -2,11 +2,12 @@
 // native buffers circulates: each is filled once, written to every target, and filled again.
 
 import { type CancelReason, type CancelScope, cancelError } from "../cancellation/scope.ts";
-import type { CopyResult, ReadError } from "../errors/copy_result.ts";
+import type { CopyResult } from "../errors/copy_result.ts";
 import { IoError, setResult, twin } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import type { CopyProgress } from "../file/progress.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
+import { BadRanges } from "./bad_ranges.ts";
 import { copyInKernel } from "./kernel_copy.ts";
 import { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan, Reading } from "./plan.ts";
@@ -60,9 +61,9 @@ class CopyRun implements Receiver {
     this.#plans = plans;
     this.#pool = new BufferPool({ size: reading.chunkSize, count: reading.buffers });
     this.#sums = reading.verify ? new Sums(reading.chunkSize) : undefined;
-    const readErrors: ReadError[] = [];
-    this.#digest = new OrderedDigest(reading, readErrors);
-    const shared = { pool: this.#pool, scope, digest: this.#digest, readErrors, sums: this.#sums };
+    const bad = new BadRanges();
+    this.#digest = new OrderedDigest(reading, bad);
+    const shared = { pool: this.#pool, scope, digest: this.#digest, bad, sums: this.#sums };
     this.#reader = new Reader(reading, shared, this);
     const onFailure = (): void => this.#writerFailed();
     this.#writers = plans.map((plan) => {

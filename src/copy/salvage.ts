@@ -3,8 +3,8 @@
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset, type Bytes, type Offset } from "../common/arguments.ts";
-import type { ReadError } from "../errors/copy_result.ts";
 import type { File } from "../file/file.ts";
+import type { BadRanges } from "./bad_ranges.ts";
 import { type Part, PieceReader, pieceSizes, sectorBytes } from "./pieces.ts";
 
 /**
@@ -16,7 +16,7 @@ export async function salvage(
   buffer: Bytes,
   offset: Offset,
   scope: CancelScope,
-  errors: ReadError[],
+  errors: BadRanges,
 ): Promise<number> {
   const reader = new PieceReader(file, scope);
   let length = buffer.byteLength;
@@ -35,23 +35,7 @@ export async function salvage(
   }
   for (const { begin, end, code = "EIO" } of bad) {
     buffer.fill(0, begin, end);
-    errors.push({ offset: Number(addOffset(offset, begin)), length: end - begin, code });
+    errors.add({ offset: Number(addOffset(offset, begin)), length: end - begin }, code);
   }
   return length;
-}
-
-/** Sorted, with adjacent ranges of the same code merged. */
-export function joined(errors: readonly ReadError[]): ReadError[] {
-  const out: ReadError[] = [];
-  for (const error of [...errors].sort((a, b) => a.offset - b.offset)) {
-    const last = out.at(-1);
-    if (
-      last !== undefined &&
-      last.code === error.code &&
-      last.offset + last.length === error.offset
-    )
-      out[out.length - 1] = { ...last, length: last.length + error.length };
-    else out.push(error);
-  }
-  return out;
 }

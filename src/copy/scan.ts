@@ -2,18 +2,9 @@
 
 import { CancelScope } from "../cancellation/scope.ts";
 import { argumentType, argumentValue } from "../common/argument_errors.ts";
-import {
-  type Bytes,
-  checkFunction,
-  checkInteger,
-  checkIoOptions,
-  checkOffset,
-  checkOptions,
-  type Offset,
-  roundUp,
-} from "../common/arguments.ts";
-import { type ByteRange, checkEnd } from "../common/byte_range.ts";
-import { checkHashName, Digest, type HashName } from "../common/digest.ts";
+import { type Bytes, type Offset, roundUp } from "../common/arguments.ts";
+import { type ByteRange, checkEnd, totalLength } from "../common/byte_range.ts";
+import { Digest, type HashName } from "../common/digest.ts";
 import { traced } from "../errors/call_site.ts";
 import type { IoErrorCode } from "../errors/codes.ts";
 import type { ReadError } from "../errors/copy_result.ts";
@@ -21,15 +12,10 @@ import { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import { Meter, type Progress } from "../file/progress.ts";
 import { now } from "../native/clock.ts";
-import { BadRanges } from "./bad_ranges.ts";
+import { BadRanges, mapOf } from "./bad_ranges.ts";
+import { checkedOptions } from "./options.ts";
 import { Passes, type RescuePlan, type RescueReceiver } from "./passes.ts";
-import {
-  CHUNK_BYTES_MAX,
-  CONCURRENCY_DEFAULT,
-  CONCURRENCY_MAX,
-  defaultChunk,
-  lanes,
-} from "./plan.ts";
+import { CONCURRENCY_DEFAULT, defaultChunk, lanes } from "./plan.ts";
 import { plainSpans } from "./ranges.ts";
 import { RescueMap } from "./rescue_map.ts";
 
@@ -103,17 +89,17 @@ export function scan(file: File, options: ScanOptions = {}): Promise<ScanResult>
 }
 
 async function checkedScan(file: File, options: ScanOptions): Promise<ScanResult> {
-  const { start, length } = checkScan(file, options);
-  const { signal, ranges } = options;
-  const scope = new CancelScope(signal);
+  const asked = checkScan(file, options);
+  const { start, length } = asked;
+  const scope = new CancelScope(asked.signal);
   scope.throwIfCancelled({ syscall: "read", path: file.path });
   const size = await sizeOf(file, start + length);
   const reach = Math.max(0, Math.min(length, size - start));
-  const chunkSize = roundUp(options.chunkSize ?? defaultChunk([file]), file.alignment.offset);
-  const wanted = options.concurrency ?? CONCURRENCY_DEFAULT;
+  const chunkSize = roundUp(asked.chunkSize ?? defaultChunk([file]), file.alignment.offset);
+  const wanted = asked.concurrency ?? CONCURRENCY_DEFAULT;
   const plan = {
     file,
-    ranges: rangesWithin(ranges, start, reach),
+    ranges: rangesWithin(asked.ranges, start, reach),
     map: new RescueMap(size),
     chunkSize,
     concurrency: lanes(file, [file], wanted, chunkSize),
@@ -121,34 +107,19 @@ async function checkedScan(file: File, options: ScanOptions): Promise<ScanResult
     retries: 0,
   };
   if (plan.ranges.length > 0) await file.invalidateCache();
-  return new Scan(plan, options, scope).run();
+  return new Scan(plan, asked, scope).run();
 }
 
-/** Checks whatever can be checked without I/O, and throws. Returns the range to read; its length may be Infinity. */
-function checkScan(file: unknown, options: ScanOptions): { start: number; length: number } {
+/** Checks whatever can be checked without I/O, and throws. Returns the range to read, too; it may be infinite. */
+function checkScan(file: unknown, options: ScanOptions) {
   if (!(file instanceof File)) throw argumentType("file", "a File", file);
-  checkOptions("scan", options, OPTION_NAMES);
-  checkIoOptions({ signal: options.signal });
-  const { chunkSize, concurrency, ranges, hash, onProgress, onBad } = options;
-  const start = checkInteger(
-    "options.start",
-    checkOffset("options.start", options.start ?? 0),
-    0,
-    Number.MAX_SAFE_INTEGER,
-  );
-  const length = checkEnd("options.end", options.end, start);
-  if (chunkSize !== undefined) checkInteger("options.chunkSize", chunkSize, 1, CHUNK_BYTES_MAX);
-  if (concurrency !== undefined) {
-    checkInteger("options.concurrency", concurrency, 1, CONCURRENCY_MAX);
-  }
-  if (ranges !== undefined) plainSpans(ranges, start, length);
-  if (hash !== undefined) checkHashName("options.hash", hash);
-  if (onProgress !== undefined) checkFunction("options.onProgress", onProgress);
-  if (onBad !== undefined) checkFunction("options.onBad", onBad);
+  const checked = checkedOptions("scan", options, OPTION_NAMES);
+  const start = Number(checked.start ?? 0);
+  const length = checkEnd("options.end", checked.end, start);
   if (!openFileOf(file).state.readable) {
     throw argumentValue("file", "was opened for writing only", file.path);
   }
-  return { start, length };
+  return { ...checked, start, length };
 }
 
 /** Size of the file; `end` where it has none. */
@@ -182,12 +153,11 @@ class Scan implements RescueReceiver {
 
   constructor(plan: RescuePlan, options: ScanOptions, scope: CancelScope) {
     const { hash, onProgress, onBad } = options;
-    const total = plan.ranges.reduce((sum, { length }) => sum + length, 0);
     this.#plan = plan;
     this.#passes = new Passes(plan, scope, this);
     this.#onBad = onBad;
     this.#digest = hash === undefined ? undefined : new Digest(hash);
-    this.#meter = new Meter(onProgress, "scan", total, (error) => {
+    this.#meter = new Meter(onProgress, "scan", totalLength(plan.ranges), (error) => {
       this.#failure = { error };
     });
   }
@@ -201,12 +171,10 @@ class Scan implements RescueReceiver {
       this.#meter[Symbol.dispose]();
     }
     const bad = this.#bad.list();
-    const map = new RescueMap(this.#plan.map.size);
-    for (const range of bad) map.set(range, "-");
     return {
       bytesRead: this.#bytesRead,
       bad,
-      map,
+      map: mapOf(bad, this.#plan.map.size),
       digest: this.#passes.hasFailed ? undefined : this.#digest?.hex(),
       durationMs: now() - this.#started,
     };

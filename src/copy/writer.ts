@@ -1,39 +1,37 @@
 // The writing half of a copy: one target, and the account of what it has.
 
-import type { CancelScope } from "../cancellation/scope.ts";
 import type { Bytes } from "../common/arguments.ts";
-import type { CopyResult, ReadError } from "../errors/copy_result.ts";
+import type { CopyResult } from "../errors/copy_result.ts";
 import type { IoError } from "../errors/io_error.ts";
 import type { File } from "../file/file.ts";
 import { type CopyProgress, Meter } from "../file/progress.ts";
-import type { BufferPool } from "../memory/buffer_pool.ts";
 import { now } from "../native/clock.ts";
 import type { Chunk } from "./chunks.ts";
 import { Destination } from "./destination.ts";
 import { endedBy } from "./ended_by.ts";
 import { Gate } from "./gate.ts";
 import type { KernelMethod } from "./kernel_copy.ts";
-import type { OrderedDigest } from "./ordered_digest.ts";
 import type { Plan } from "./plan.ts";
-import { joined } from "./salvage.ts";
+import type { Tools } from "./reader.ts";
 import type { Sums } from "./sums.ts";
 import { differs, firstDifference } from "./verify.ts";
 
 /** What the writers of one copy share. */
-export interface Shared {
-  readonly scope: CancelScope;
-  readonly pool: BufferPool;
+export interface Shared extends Tools {
   /** To verify. */
   readonly sums: Sums | undefined;
-  readonly digest: OrderedDigest;
-  readonly readErrors: readonly ReadError[];
+}
+
+/** Whom a writer tells of its progress and its failure. */
+interface Listener {
+  readonly onProgress: ((progress: CopyProgress) => void) | undefined;
+  onFailure(): void;
 }
 
 export class Writer {
   readonly #plan: Plan;
   readonly #shared: Shared;
-  readonly #onProgress: ((progress: CopyProgress) => void) | undefined;
-  readonly #onFailure: () => void;
+  readonly #listener: Listener;
   readonly #started: number = now();
   readonly #destination: Destination;
   readonly #gate: Gate;
@@ -50,18 +48,10 @@ export class Writer {
   #lastIndex = Infinity;
   #latestIndex = -1;
 
-  constructor(
-    plan: Plan,
-    shared: Shared,
-    tell: {
-      onProgress: ((progress: CopyProgress) => void) | undefined;
-      onFailure: () => void;
-    },
-  ) {
+  constructor(plan: Plan, shared: Shared, listener: Listener) {
     this.#plan = plan;
     this.#shared = shared;
-    this.#onProgress = tell.onProgress;
-    this.#onFailure = tell.onFailure;
+    this.#listener = listener;
     this.#destination = new Destination(plan, shared.scope);
     this.#gate = new Gate(plan.concurrency);
     this.#meter = this.#startMeter("copy", plan.total ?? plan.expected);
@@ -80,7 +70,7 @@ export class Writer {
     if (this.#failure !== undefined) return;
     this.#failure = endedBy(error, "copy");
     this.#failedAt = now();
-    this.#onFailure();
+    this.#listener.onFailure();
   }
 
   /** Writes one chunk, leaving out its zeroes; all of a hole, which has no data. Never rejects. */
@@ -158,12 +148,10 @@ export class Writer {
   // Accounts ------------------------------------------------------------------------------------------
 
   #startMeter(phase: "copy" | "verify", total: number | undefined): Meter<"copy" | "verify"> {
-    return new Meter(this.#onProgress, phase, total, (error) => this.#failByCallback(error));
-  }
-
-  #failByCallback(error: unknown): void {
-    this.#lastIndex = Math.min(this.#lastIndex, this.#latestIndex);
-    this.fail(error);
+    return new Meter(this.#listener.onProgress, phase, total, (error) => {
+      this.#lastIndex = Math.min(this.#lastIndex, this.#latestIndex);
+      this.fail(error);
+    });
   }
 
   #doneWith({ begin, previousEnd }: Pick<Chunk, "begin" | "previousEnd">, bytes: number): void {
@@ -192,7 +180,7 @@ export class Writer {
       durationMs: (this.#failedAt ?? now()) - this.#started,
       verified: this.#verified,
       digest: this.#failure === undefined ? this.#shared.digest.hex : undefined,
-      readErrors: joined(this.#shared.readErrors),
+      readErrors: this.#shared.bad.list(),
     };
   }
 }
