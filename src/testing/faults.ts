@@ -10,6 +10,7 @@ import { LINUX_ERRORS } from "../errors/linux_errors.ts";
 import { closedError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
+import { deviceCommand } from "./device_commands.ts";
 
 /**
  * What goes wrong, and when. `operation`, `offset` and `length` say which requests match the rule; `nth`, `every`,
@@ -259,12 +260,12 @@ export class Faults implements FaultPlan {
   }
 
   add(rule: FaultRule): Disposable {
-    return this.addNamed("rule", rule);
+    if (this.#proactor.closing) throw closedError({ syscall: "faults.add", path: undefined });
+    return this.addNative(nativeRule("rule", rule, this.#limits));
   }
 
-  addNamed(name: string, rule: FaultRule): Disposable {
-    if (this.#proactor.closing) throw closedError({ syscall: "faults.add", path: undefined });
-    const bytes = nativeRule(name, rule, this.#limits);
+  /** Adds what `nativeRule` has made. */
+  addNative(bytes: Uint8Array): Disposable {
     const place = this.#free.pop();
     if (place === undefined) {
       throw new IoError("ENOSPC", {
@@ -272,7 +273,7 @@ export class Faults implements FaultPlan {
         hint: "Dispose of rules that are no longer needed",
       });
     }
-    new DataView(bytes.buffer).setUint32(abi.FaultRule.place, place, true);
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(abi.FaultRule.place, place, true);
     const added = (this.#added[place] ?? 0) + 1;
     this.#added[place] = added;
     this.#command({
@@ -300,17 +301,9 @@ export class Faults implements FaultPlan {
     });
   }
 
-  #command(request: {
-    argument: number;
-    mode?: number;
-    blockBytes?: number;
-    fill?: (memory: Uint8Array<ArrayBuffer>) => void;
-  }): void {
+  #command(command: Parameters<typeof deviceCommand>[1]): void {
     const proactor = this.#proactor;
     if (proactor.closing) return;
-    const kind = abi.Kind.deviceCommand;
-    void proactor.start({ ...request, kind, fd: -1, file: undefined }).then((outcome) => {
-      proactor.releaseBlock(outcome.block);
-    });
+    void deviceCommand(proactor, command).then(({ block }) => proactor.releaseBlock(block));
   }
 }

@@ -15,7 +15,8 @@ import { statusError } from "../errors/status.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
 import { proactorOf, Ring } from "../ring/ring.ts";
-import { type AttachedImage, attachMd, MDCONFIG, MdDevice } from "./md_device.ts";
+import { type AttachedImage, attachMd, MDCONFIG } from "./md_device.ts";
+import { OwningDevice } from "./owning_device.ts";
 
 /** Size, sectors and place of an image device, and how it is opened. */
 export interface ImageDeviceOptions {
@@ -107,7 +108,7 @@ async function mdDevice(
     await image.unlink();
   }
   try {
-    return new MdDevice(await openInit(attached.path, options), attached);
+    return new OwningDevice(await openInit(attached.path, options), attached.detach);
   } catch (error) {
     await attached.detach();
     throw error;

@@ -1,8 +1,6 @@
 // Memory disks of FreeBSD (md(4)) over an image file, by mdconfig(8). Not yet run on a real system: the commands are
 // tested with one that records them (test/testing/image.test.ts).
 
-import { BlockDevice } from "../device/block_device.ts";
-import type { DeviceInit } from "../device/open_device.ts";
 import { IoError } from "../errors/io_error.ts";
 
 /** Runs a command; resolves with what it printed. */
@@ -54,28 +52,4 @@ async function mdconfig(runner: Run, options: readonly string[]): Promise<string
 
 function failure(reason: string): IoError {
   return new IoError("EIO", { reason, syscall: "mdconfig", path: "/dev/mdctl" });
-}
-
-/** Detaches its disk when it is closed. */
-export class MdDevice extends BlockDevice {
-  readonly #image: AttachedImage;
-  #closed: Promise<void> | undefined;
-
-  constructor(init: DeviceInit, image: AttachedImage) {
-    super(init);
-    this.#image = image;
-  }
-
-  override close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    try {
-      await super.close();
-    } finally {
-      await this.#image.detach();
-    }
-  }
 }

@@ -14,6 +14,7 @@ import { type Path, PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { DeviceParameters } from "../ring/open_ring.ts";
 import { openSimulated, proactorOf, type Ring } from "../ring/ring.ts";
+import { OwningDevice } from "./owning_device.ts";
 
 /** How an overlay is opened. */
 export interface OverlayDeviceOptions {
@@ -100,7 +101,7 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
     const settings = { write: true, direct: true, ring, unalignedWrites: options.unalignedWrites };
     using path = new PathName("base", `overlay:${name}`);
     const init = await openFile(path, settings, 0);
-    return new CopyOnWriteDevice(await examined(init, undefined));
+    return new CopyOnWriteDevice(await examined(init, undefined), () => ring.close());
   } catch (error) {
     await ring.close();
     throw error;
@@ -126,9 +127,7 @@ function openRing(name: string, device: DeviceParameters): Ring {
 /** Ranges fetched at once. */
 const RANGES_MAX = 1024;
 
-class CopyOnWriteDevice extends BlockDevice implements OverlayDevice {
-  #closed: Promise<void> | undefined;
-
+class CopyOnWriteDevice extends OwningDevice implements OverlayDevice {
   changes(): { offset: number; length: number }[] {
     const proactor = proactorOf(this.ring);
     const found: { offset: number; length: number }[] = [];
@@ -145,18 +144,5 @@ class CopyOnWriteDevice extends BlockDevice implements OverlayDevice {
       }
     } while (count === RANGES_MAX);
     return found;
-  }
-
-  override close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    try {
-      await super.close();
-    } finally {
-      await this.ring.close();
-    }
   }
 }

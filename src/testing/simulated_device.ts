@@ -5,17 +5,25 @@
 import { types } from "node:util";
 import { argumentRange, argumentType } from "../common/argument_errors.ts";
 import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts";
-import { BlockDevice } from "../device/block_device.ts";
+import type { BlockDevice } from "../device/block_device.ts";
 import { checkSectorSize, type DeviceInit, examined } from "../device/open_device.ts";
 import { errnoOf, IoError } from "../errors/io_error.ts";
 import { openFile } from "../file/open.ts";
 import { PathName } from "../file/path.ts";
-import { sparseMemory } from "../memory/slab.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Proactor } from "../ring/proactor.ts";
-import type { Request } from "../ring/request.ts";
 import { openSimulated, proactorOf } from "../ring/ring.ts";
+import {
+  type Contents,
+  deviceCommand,
+  imageOf,
+  isGone,
+  packed,
+  readContents,
+  writeContents,
+} from "./device_commands.ts";
 import { type FaultPlan, type FaultRule, Faults, nativeRule } from "./faults.ts";
+import { OwningDevice } from "./owning_device.ts";
 
 /** What a simulated device is like, and how it fails. */
 export interface SimulatedDeviceOptions {
@@ -119,13 +127,9 @@ export async function simulatedDevice(
   };
   // Before anything is opened.
   const limits = limitsOf(settings);
-  faults.forEach((rule, index) => {
-    nativeRule(`options.faults[${index}]`, rule, limits);
-  });
+  const rules = faults.map((rule, index) => nativeRule(`options.faults[${index}]`, rule, limits));
   const device = await start(settings, image === undefined ? [] : packed(image));
-  faults.forEach((rule, index) => {
-    device.addRule(`options.faults[${index}]`, rule);
-  });
+  for (const rule of rules) device.faults.addNative(rule);
   return device;
 }
 
@@ -158,32 +162,26 @@ async function start(settings: Settings, contents: Contents): Promise<MemoryDevi
     const options = { write: true, direct: strict, unalignedWrites, ring };
     using path = new PathName("seed", `simulated:${seed}`);
     const init = await openFile(path, options, 0);
-    return new MemoryDevice(await examined(init, undefined), settings);
+    return new MemoryDevice(await examined(init, undefined), settings, () => ring.close());
   } catch (error) {
     await ring.close();
     throw error;
   }
 }
 
-class MemoryDevice extends BlockDevice implements SimulatedDevice {
-  readonly faults: FaultPlan;
+class MemoryDevice extends OwningDevice implements SimulatedDevice {
+  readonly faults: Faults;
   readonly #proactor: Proactor;
-  readonly #rules: Faults;
   readonly #settings: Settings;
   /** What survived, once it has been requested. */
   #survived: Promise<readonly Bytes[]> | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(init: DeviceInit, settings: Settings) {
-    super(init);
+  constructor(init: DeviceInit, settings: Settings, giveUp: () => Promise<void>) {
+    super(init, giveUp);
     this.#proactor = proactorOf(this.ring);
     this.#settings = settings;
-    this.#rules = new Faults(this.#proactor, limitsOf(settings));
-    this.faults = this.#rules;
-  }
-
-  addRule(name: string, rule: FaultRule): void {
-    this.#rules.addNamed(name, rule);
+    this.faults = new Faults(this.#proactor, limitsOf(settings));
   }
 
   async crash(): Promise<Bytes> {
@@ -194,7 +192,7 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
 
   async #crash(): Promise<readonly Bytes[]> {
     const proactor = this.#proactor;
-    await proactor.start(command({ argument: abi.DeviceCommand.crash }));
+    await deviceCommand(proactor, { argument: abi.DeviceCommand.crash });
     return readContents(proactor);
   }
 
@@ -218,26 +216,21 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
 
   /** A test that ends must not wait for a request that hangs. */
   override [Symbol.asyncDispose](): Promise<void> {
-    this.#rules.lift();
+    this.faults.lift();
     return this.close();
   }
 
   override close(): Promise<void> {
-    this.#closed ??= this.#close();
+    this.#closed ??= this.#keepSurvived().then(() => super.close());
     return this.#closed;
   }
 
-  async #close(): Promise<void> {
-    // The memory is freed with the ring: what a crash has left is kept for `reopen`.
+  /** The memory is freed with the ring: what a crash has left is kept for `reopen`. */
+  async #keepSurvived(): Promise<void> {
     if (this.#survived === undefined && !this.#proactor.closing && (await isGone(this.#proactor))) {
       this.#survived ??= this.#crash();
     }
     await this.#survived?.catch(() => {});
-    try {
-      await super.close();
-    } finally {
-      await this.ring.close();
-    }
   }
 
   #closedError(): IoError {
@@ -253,90 +246,4 @@ class MemoryDevice extends BlockDevice implements SimulatedDevice {
 /** The next seed, deterministic (the generator of Numerical Recipes). */
 function nextSeed(seed: number): number {
   return (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-}
-
-// Commands --------------------------------------------------------------------------------------------
-
-interface Command {
-  readonly argument: number;
-  readonly offset?: number;
-  readonly length?: number;
-  readonly blockBytes?: number;
-  readonly fill?: (memory: Uint8Array<ArrayBuffer>) => void;
-}
-
-function command(request: Command): Request {
-  return { ...request, kind: abi.Kind.deviceCommand, fd: -1, file: undefined };
-}
-
-async function isGone(proactor: Proactor): Promise<boolean> {
-  return (await proactor.start(command({ argument: abi.DeviceCommand.askGone }))).detail === 1;
-}
-
-// Contents: what was ever written, and nothing of the rest -----------------------------------------------
-
-/** Ranges of a medium: each an `ImageRange` followed by its bytes, in parts that fit a block. */
-type Contents = Iterable<Uint8Array>;
-
-const HEADER_BYTES = abi.ImageRange.SIZE;
-const PART_BYTES_MAX = abi.BOUNCE_BLOCK_BYTES_MAX;
-
-function* packed(image: Uint8Array): Generator<Uint8Array> {
-  const step = PART_BYTES_MAX - HEADER_BYTES;
-  for (let offset = 0; offset < image.byteLength; offset += step) {
-    const bytes = image.subarray(offset, offset + step);
-    const part = new Uint8Array(HEADER_BYTES + bytes.byteLength);
-    const header = new DataView(part.buffer);
-    header.setFloat64(abi.ImageRange.offset, offset, true);
-    header.setFloat64(abi.ImageRange.length, bytes.byteLength, true);
-    part.set(bytes, HEADER_BYTES);
-    yield part;
-  }
-}
-
-function* rangesOf(part: Uint8Array): Generator<{ offset: number; bytes: Uint8Array }> {
-  const view = new DataView(part.buffer, part.byteOffset, part.byteLength);
-  for (let at = 0; at < part.byteLength; ) {
-    const offset = view.getFloat64(at + abi.ImageRange.offset, true);
-    const length = view.getFloat64(at + abi.ImageRange.length, true);
-    at += HEADER_BYTES;
-    yield { offset, bytes: part.subarray(at, at + length) };
-    at += length;
-  }
-}
-
-function imageOf(contents: Contents, size: number): Bytes {
-  const image = new Uint8Array(sparseMemory(size), 0, size);
-  for (const part of contents) {
-    for (const { offset, bytes } of rangesOf(part)) image.set(bytes, offset);
-  }
-  return image;
-}
-
-async function writeContents(proactor: Proactor, contents: Contents): Promise<void> {
-  for (const part of contents) {
-    const outcome = await proactor.start(
-      command({
-        argument: abi.DeviceCommand.writeImage,
-        length: part.byteLength,
-        blockBytes: part.byteLength,
-        fill: (memory) => memory.set(part),
-      }),
-    );
-    proactor.releaseBlock(outcome.block);
-  }
-}
-
-async function readContents(proactor: Proactor): Promise<readonly Bytes[]> {
-  const parts: Bytes[] = [];
-  const argument = abi.DeviceCommand.readImage;
-  for (let offset = 0; ; ) {
-    const length = PART_BYTES_MAX;
-    const outcome = await proactor.start(command({ argument, offset, length, blockBytes: length }));
-    const part = proactor.bounce.memoryOf(outcome.block, outcome.detail).slice();
-    proactor.releaseBlock(outcome.block);
-    if (part.byteLength === 0) return parts;
-    parts.push(part);
-    for (const range of rangesOf(part)) offset = range.offset + range.bytes.byteLength;
-  }
 }

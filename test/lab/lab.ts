@@ -45,7 +45,9 @@ const NO_EMULATOR = "no virtual machine can be run here: install QEMU (test/lab/
 const NO_KERNEL = "no kernel package can be had here: see test/lab/README.md";
 
 /** Runs what the options say; where there can be no machine it says so, and counts as skipped. */
-export async function lab(options: LabOptions): Promise<Counts> {
+export async function lab(wanted: LabOptions): Promise<Counts> {
+  const LAB_SEED = `${Math.floor(Math.random() * 2 ** 31)}`;
+  const options = { ...wanted, environment: { LAB_SEED, ...wanted.environment } };
   const missing = noEmulator(options.arch) ?? missingPrograms();
   if (missing !== undefined) return skipped(options, NO_EMULATOR, missing);
   let made: Parts;
@@ -81,7 +83,7 @@ async function parts(options: LabOptions): Promise<Parts> {
     kernel: kernel.image,
     initramfs: await initramfs(kernel, origin.busybox),
     root: await rootImage(origin),
-    disks: allDisks(arch),
+    disks: await allDisks(arch, Number(options.environment["LAB_SEED"])),
   };
 }
 
@@ -139,6 +141,7 @@ async function runIn(made: Parts, options: LabOptions): Promise<Counts> {
     fail(total, said(error, session.console));
   } finally {
     await session[Symbol.asyncDispose]();
+    for (const { volatile } of made.disks) await volatile?.[Symbol.asyncDispose]();
   }
   return total;
 }
@@ -176,13 +179,12 @@ function said(error: unknown, console: string): string {
  */
 async function pullPlug(session: Session, disks: readonly Disk[], options: LabOptions) {
   const { environment, say } = options;
-  const seed = Number(environment["LAB_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+  const seed = Number(environment["LAB_SEED"]);
   const name = "the machine loses its power, and the disk nothing that was acknowledged";
   say(`\n== ${name}: LAB_SEED=${seed}`);
   const acknowledged = await session.killWriting("test/lab/guest/appender.ts", seed);
   const disk = disks.find((candidate) => candidate.name === "volatile-scsi")?.volatile;
-  disk?.cut(seed);
-  const found = disk === undefined ? 0 : recordsOf(disk.medium).length;
+  const found = disk === undefined ? 0 : recordsOf(await disk.cut()).length;
   say(`${acknowledged} records acknowledged, ${found} on the disk`);
   const counts = noCounts();
   if (acknowledged > 0 && found >= acknowledged) counts.passed = 1;

@@ -458,6 +458,8 @@ test("a server ends with its clients' requests, and leaves nothing behind", asyn
     const socket = dir.file("socket");
     await serveNbd(device, { socket })[Symbol.asyncDispose]();
     expect(fs.existsSync(socket)).toBe(false);
+    await using other = serveNbd(device, { port: 0 });
+    expect(() => serveNbd(device, { port: other.port })).toThrow("Failed to listen");
   }
   await leaks[Symbol.asyncDispose]();
 });

@@ -5,6 +5,9 @@ import type { Socket } from "bun";
 /** What waits to be read, in bytes, before the socket is paused. */
 const PENDING_BYTES_MAX = 1024 * 1024;
 
+/** Data up to this length is copied behind its head. */
+const JOINED_BYTES_MAX = 4096;
+
 /** The client has gone, or said something that nothing can follow. */
 export class Disconnected extends Error {}
 
@@ -93,7 +96,7 @@ export class Channel {
   send(...parts: readonly Uint8Array[]): Promise<void> {
     if (this.#isOver) return Promise.resolve();
     const waits = this.#outgoing.length > 0;
-    this.#outgoing.push(...parts);
+    this.#outgoing.push(...joined(parts));
     const sent = new Promise<void>((resolve) => this.#sent.push(resolve));
     if (!waits) this.drain();
     return sent;
@@ -102,4 +105,11 @@ export class Channel {
   close(): void {
     this.#socket.end();
   }
+}
+
+/** What is short goes out together, and at once. */
+function joined(parts: readonly Uint8Array[]): Uint8Array[] {
+  const data = parts.at(-1);
+  if (data === undefined || data.byteLength <= JOINED_BYTES_MAX) return [Buffer.concat(parts)];
+  return [Buffer.concat(parts.slice(0, -1)), data];
 }

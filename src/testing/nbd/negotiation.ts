@@ -14,6 +14,9 @@ import {
   Option,
   OptionReply,
   PAYLOAD_BYTES_MAX,
+  u16,
+  u32,
+  u64,
 } from "./protocol.ts";
 
 /** What a client is told of the device. */
@@ -39,13 +42,10 @@ const OPTION_BYTES_MAX = 64 * 1024;
 
 /** Resolves when requests begin; undefined if the client is satisfied. Throws `Disconnected`. */
 export async function negotiate(channel: Channel, of: Export): Promise<Agreement | undefined> {
-  const hello = Buffer.alloc(18);
-  hello.writeBigUInt64BE(MAGIC, 0);
-  hello.writeBigUInt64BE(OPTION_MAGIC, 8);
-  hello.writeUInt16BE(Handshake.fixed | Handshake.noZeroes, 16);
-  await channel.send(hello);
+  const known = Handshake.fixed | Handshake.noZeroes;
+  await channel.send(u64(MAGIC), u64(OPTION_MAGIC), u16(known));
   const flags = (await channel.read(4)).readUInt32BE();
-  if ((flags & ~(Handshake.fixed | Handshake.noZeroes)) !== 0) throw new Disconnected();
+  if ((flags & ~known) !== 0) throw new Disconnected();
   return await new Negotiation(channel, of, (flags & Handshake.noZeroes) !== 0).run();
 }
 
@@ -84,13 +84,15 @@ class Negotiation {
   async #answer(option: number, data: Buffer): Promise<boolean> {
     switch (option) {
       case Option.exportName:
-        await this.#channel.send(this.#old());
+        // It has no other answer.
+        await this.#channel.send(u64(this.#export.size), u16(this.#export.flags));
+        if (!this.#noZeroes) await this.#channel.send(Buffer.alloc(124));
         return true;
       case Option.list:
         if (data.length > 0) await this.#reply(option, OptionReply.invalid);
         else {
           // One export, whose name is empty.
-          await this.#reply(option, OptionReply.server, Buffer.alloc(4));
+          await this.#reply(option, OptionReply.server, u32(0));
           await this.#reply(option, OptionReply.ack);
         }
         return false;
@@ -112,20 +114,8 @@ class Negotiation {
   }
 
   async #reply(option: number, type: number, data: Buffer = Buffer.alloc(0)): Promise<void> {
-    const head = Buffer.alloc(20);
-    head.writeBigUInt64BE(OPTION_REPLY_MAGIC, 0);
-    head.writeUInt32BE(option, 8);
-    head.writeUInt32BE(type, 12);
-    head.writeUInt32BE(data.length, 16);
-    await this.#channel.send(head, data);
-  }
-
-  /** The answer to `Option.exportName`, which has no other form. */
-  #old(): Buffer {
-    const answer = Buffer.alloc(this.#noZeroes ? 10 : 134);
-    answer.writeBigUInt64BE(BigInt(this.#export.size), 0);
-    answer.writeUInt16BE(this.#export.flags, 8);
-    return answer;
+    const head = [u64(OPTION_REPLY_MAGIC), u32(option), u32(type), u32(data.length)];
+    await this.#channel.send(...head, data);
   }
 
   async #describe(option: number, data: Buffer): Promise<boolean> {
@@ -139,17 +129,10 @@ class Negotiation {
       await this.#reply(option, OptionReply.invalid);
       return false;
     }
-    const about = Buffer.alloc(12);
-    about.writeUInt16BE(Info.export, 0);
-    about.writeBigUInt64BE(BigInt(size), 2);
-    about.writeUInt16BE(flags, 10);
-    await this.#reply(option, OptionReply.info, about);
-    const blocks = Buffer.alloc(14);
-    blocks.writeUInt16BE(Info.blockSize, 0);
-    blocks.writeUInt32BE(sectorSize, 2);
-    blocks.writeUInt32BE(preferredSize, 6);
-    blocks.writeUInt32BE(PAYLOAD_BYTES_MAX, 10);
-    await this.#reply(option, OptionReply.info, blocks);
+    const about = [u16(Info.export), u64(size), u16(flags)];
+    await this.#reply(option, OptionReply.info, Buffer.concat(about));
+    const sizes = [sectorSize, preferredSize, PAYLOAD_BYTES_MAX].map(u32);
+    await this.#reply(option, OptionReply.info, Buffer.concat([u16(Info.blockSize), ...sizes]));
     await this.#reply(option, OptionReply.ack);
     return true;
   }
@@ -163,10 +146,8 @@ class Negotiation {
       (isList && (queries.length === 0 || queries.includes("base:")));
     if (!isList) this.#allocation = wanted;
     if (wanted) {
-      const found = Buffer.alloc(4 + ALLOCATION.length);
-      found.writeUInt32BE(isList ? 0 : ALLOCATION_ID, 0);
-      found.write(ALLOCATION, 4);
-      await this.#reply(option, OptionReply.metaContext, found);
+      const found = [u32(isList ? 0 : ALLOCATION_ID), Buffer.from(ALLOCATION)];
+      await this.#reply(option, OptionReply.metaContext, Buffer.concat(found));
     }
     await this.#reply(option, OptionReply.ack);
   }

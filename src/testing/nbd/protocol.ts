@@ -1,4 +1,22 @@
-// The numbers of the NBD protocol, as the project NetworkBlockDevice/nbd describes it.
+// The numbers of the NBD protocol, as the project NetworkBlockDevice/nbd describes it, and how they go over the wire.
+
+export function u16(value: number): Buffer {
+  const out = Buffer.alloc(2);
+  out.writeUInt16BE(value);
+  return out;
+}
+
+export function u32(value: number): Buffer {
+  const out = Buffer.alloc(4);
+  out.writeUInt32BE(value);
+  return out;
+}
+
+export function u64(value: number | bigint): Buffer {
+  const out = Buffer.alloc(8);
+  out.writeBigUInt64BE(BigInt(value));
+  return out;
+}
 
 export const MAGIC = 0x4e42_444d_4147_4943n; // "NBDMAGIC"
 export const OPTION_MAGIC = 0x4948_4156_454f_5054n; // "IHAVEOPT"
@@ -28,7 +46,6 @@ export const OptionReply = {
   metaContext: 4,
   unsupported: 0x8000_0001,
   invalid: 0x8000_0003,
-  tooBig: 0x8000_0009,
 } as const;
 
 /** What `OptionReply.info` tells. */

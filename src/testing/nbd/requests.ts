@@ -20,6 +20,9 @@ import {
   PAYLOAD_BYTES_MAX,
   REQUEST_MAGIC,
   SIMPLE_REPLY_MAGIC,
+  u16,
+  u32,
+  u64,
 } from "./protocol.ts";
 
 interface Request {
@@ -217,22 +220,14 @@ export class Requests {
     }
     if (at < end && extents.length < most) extents.push([end - at, HOLE_AND_ZERO]);
     const told = extents.slice(0, most);
-    const out = Buffer.alloc(4 + 8 * told.length);
-    out.writeUInt32BE(ALLOCATION_ID, 0);
-    told.forEach(([bytes, state], index) => {
-      out.writeUInt32BE(bytes, 4 + 8 * index);
-      out.writeUInt32BE(state, 8 + 8 * index);
-    });
-    return out;
+    return Buffer.concat([ALLOCATION_ID, ...told.flat()].map(u32));
   }
 
   // Answers ----------------------------------------------------------------------------------------
 
   #data(request: Request, bytes: Uint8Array): readonly Uint8Array[] {
     if (!this.#agreement.structured) return [simple(request, 0), bytes];
-    const at = Buffer.alloc(8);
-    at.writeBigUInt64BE(BigInt(request.offset));
-    return this.#chunk(request, Chunk.data, at, bytes);
+    return this.#chunk(request, Chunk.data, u64(request.offset), bytes);
   }
 
   #done(request: Request): readonly Uint8Array[] {
@@ -244,23 +239,12 @@ export class Requests {
     if (!this.#agreement.structured) return [simple(request, number)];
     const text = Buffer.from(error instanceof Error ? error.message : String(error));
     const words = text.subarray(0, 4000);
-    const head = Buffer.alloc(6);
-    head.writeUInt32BE(number, 0);
-    head.writeUInt16BE(words.length, 4);
-    return this.#chunk(request, Chunk.error, head, words);
+    return this.#chunk(request, Chunk.error, u32(number), u16(words.length), words);
   }
 
   #chunk({ cookie }: Request, type: number, ...payload: Uint8Array[]): readonly Uint8Array[] {
-    const head = Buffer.alloc(20);
-    head.writeUInt32BE(CHUNK_MAGIC, 0);
-    head.writeUInt16BE(CHUNK_DONE, 4);
-    head.writeUInt16BE(type, 6);
-    head.writeBigUInt64BE(cookie, 8);
-    head.writeUInt32BE(
-      payload.reduce((sum, part) => sum + part.byteLength, 0),
-      16,
-    );
-    return [head, ...payload];
+    const length = u32(payload.reduce((sum, part) => sum + part.byteLength, 0));
+    return [u32(CHUNK_MAGIC), u16(CHUNK_DONE), u16(type), u64(cookie), length, ...payload];
   }
 }
 
@@ -277,11 +261,7 @@ const FLAGS_OF = {
 const CHANGES: ReadonlySet<number> = new Set([Command.write, Command.trim, Command.writeZeroes]);
 
 function simple({ cookie }: Request, error: number): Buffer {
-  const reply = Buffer.alloc(16);
-  reply.writeUInt32BE(SIMPLE_REPLY_MAGIC, 0);
-  reply.writeUInt32BE(error, 4);
-  reply.writeBigUInt64BE(cookie, 8);
-  return reply;
+  return Buffer.concat([u32(SIMPLE_REPLY_MAGIC), u32(error), u64(cookie)]);
 }
 
 /** The error of the protocol that comes closest. */

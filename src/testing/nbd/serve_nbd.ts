@@ -67,42 +67,45 @@ export function serveNbd(device: BlockDevice, options: ServeNbdOptions): NbdServ
     throw argumentType("options.socket", "a string", path);
   }
   if (typeof host !== "string") throw argumentType("options.host", "a string", host);
-  const server = new Server(device);
-  if (path !== undefined) {
-    server.listen(Bun.listen({ unix: path, socket: server.events }), path);
-    const uri = `nbd+unix:///?socket=${encodeURIComponent(path)}`;
-    return Object.assign(server, { uri, port: undefined });
-  }
-  checkInteger("options.port", port, 0, 65_535);
-  const tcp: TCPSocketListener<Conversation> = Bun.listen({
+  if (path !== undefined) return new Server(device, { unix: path });
+  return new Server(device, {
     hostname: host,
-    port: port as number,
-    socket: server.events,
+    port: checkInteger("options.port", port, 0, 65_535),
   });
-  server.listen(tcp, undefined);
-  const name = host.includes(":") ? `[${host}]` : host;
-  return Object.assign(server, { uri: `nbd://${name}:${tcp.port}`, port: tcp.port });
 }
 
 interface Conversation {
   channel: Channel;
 }
 
-class Server implements AsyncDisposable {
+class Server implements NbdServer {
+  readonly uri: string;
+  readonly port: number | undefined;
   readonly #device: BlockDevice;
   readonly #conversations = new Map<Channel, Promise<void>>();
-  #listener: SocketListener<Conversation> | undefined;
-  #path: string | undefined;
+  readonly #listener: SocketListener<Conversation>;
+  readonly #path: string | undefined;
   #ending: Promise<void> | undefined;
   /** An error that no client can cause; thrown at the end. */
   #failure: unknown;
 
-  constructor(device: BlockDevice) {
+  constructor(device: BlockDevice, at: { unix: string } | { hostname: string; port: number }) {
     this.#device = device;
+    if ("unix" in at) {
+      this.#listener = Bun.listen({ ...at, socket: this.#events });
+      this.#path = at.unix;
+      this.uri = `nbd+unix:///?socket=${encodeURIComponent(at.unix)}`;
+    } else {
+      const tcp: TCPSocketListener<Conversation> = Bun.listen({ ...at, socket: this.#events });
+      this.#listener = tcp;
+      this.port = tcp.port;
+      const host = at.hostname.includes(":") ? `[${at.hostname}]` : at.hostname;
+      this.uri = `nbd://${host}:${tcp.port}`;
+    }
     noteOpened("server", this, () => `of '${device.path ?? `fd ${device.fd}`}' over NBD`);
   }
 
-  readonly events = {
+  readonly #events = {
     open: (socket: Socket<Conversation>): void => {
       const channel = new Channel(socket);
       socket.data = { channel };
@@ -115,11 +118,6 @@ class Server implements AsyncDisposable {
     close: (socket: Socket<Conversation>): void => socket.data?.channel.over(),
     error: (socket: Socket<Conversation>): void => socket.data?.channel.over(),
   };
-
-  listen(listener: SocketListener<Conversation>, path: string | undefined): void {
-    this.#listener = listener;
-    this.#path = path;
-  }
 
   /** Never rejects. */
   async #talk(channel: Channel): Promise<void> {
@@ -143,7 +141,7 @@ class Server implements AsyncDisposable {
 
   async #end(): Promise<void> {
     noteClosed(this);
-    this.#listener?.stop();
+    this.#listener.stop();
     for (const channel of this.#conversations.keys()) {
       channel.over();
       channel.close();

@@ -52,12 +52,12 @@ export class Commands {
       case "resize":
         return monitor.call("block_resize", { "node-name": name, size: message["size"] });
       case "cut-after":
-        return this.#volatile(name).cutAfter(Number(message["requests"]), Number(message["seed"]));
+        return this.#volatile(name).cutAfter(Number(message["requests"]));
       case "acknowledge":
         this.acknowledged = Number(message["number"]);
         return undefined;
       case "drop-connection":
-        return this.#disk(name).server?.drop();
+        return this.#volatile(name).drop();
       case "power-up":
         return this.#volatile(name).powerUp();
       case "eject":
@@ -87,7 +87,7 @@ export class Commands {
 
   #volatile(name: string): VolatileDisk {
     const { volatile } = this.#disk(name);
-    if (volatile === undefined) throw new Error(`the power of ${name} cannot be cut`);
+    if (volatile === undefined) throw new Error(`${name} is not volatile`);
     return volatile;
   }
 

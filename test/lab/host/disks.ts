@@ -4,7 +4,6 @@ import { closeSync, ftruncateSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskName, disks as described, diskNames } from "../disks.ts";
 import type { Arch } from "./kernels.ts";
-import { type NbdServer, serveNbd } from "./nbd_server.ts";
 import { VolatileDisk } from "./volatile_disk.ts";
 
 export interface Disk {
@@ -17,10 +16,8 @@ export interface Disk {
   devices: Record<string, unknown>[];
   /** Makes what it stores on, in the machine's folder. */
   create(folder: string): void;
-  /** What loses its power, if this one can. */
+  /** What loses its power, or its connection, if this one can. */
   volatile?: VolatileDisk | undefined;
-  /** What serves it, if it comes over a connection. */
-  server?: NbdServer;
 }
 
 const MiB = 1 << 20;
@@ -157,22 +154,34 @@ function drives(): Disk {
   };
 }
 
-/** All of them, in a fixed order. */
-export function allDisks(arch: Arch): Disk[] {
+/** All of them, in a fixed order. The seed decides what survives cuts of their power. */
+export async function allDisks(arch: Arch, seed: number): Promise<Disk[]> {
   // A PC has it.
   const sata = option("-device", { driver: "ich9-ahci", id: "ide" });
   const buses: string[] = [...BUSES, ...(arch === "x64" ? [] : sata)];
-  return [...diskNames.map((name, index) => hardDisk(name, RECIPES[name], index, buses)), drives()];
+  const made: Disk[] = [];
+  for (const [index, name] of diskNames.entries()) {
+    const recipe = RECIPES[name];
+    const { size } = described[name];
+    const volatile = recipe.isVolatile ? await VolatileDisk.make(size, seed + index) : undefined;
+    made.push(hardDisk(name, recipe, index, buses, volatile));
+  }
+  return [...made, drives()];
 }
 
-function hardDisk(name: DiskName, recipe: Recipe, index: number, buses: string[]): Disk {
+function hardDisk(
+  name: DiskName,
+  recipe: Recipe,
+  index: number,
+  buses: string[],
+  volatile: VolatileDisk | undefined,
+): Disk {
   const image = `${name}.img`;
-  const isVolatile = recipe.isVolatile === true;
   const socket = `${name}.socket`;
-  let node: Record<string, unknown> = isVolatile
-    ? { driver: "nbd", server: { type: "unix", path: socket }, "reconnect-delay": 60 }
-    : { driver: "file", filename: image, discard: "unmap" };
-  const volatile = isVolatile ? new VolatileDisk(described[name].size) : undefined;
+  let node: Record<string, unknown> =
+    volatile === undefined
+      ? { driver: "file", filename: image, discard: "unmap" }
+      : { driver: "nbd", server: { type: "unix", path: socket }, "reconnect-delay": 60 };
   if (recipe.errors !== undefined)
     node = { driver: "blkdebug", image: node, "inject-error": recipe.errors };
   const limits = `limits-${name}`;
@@ -200,7 +209,7 @@ function hardDisk(name: DiskName, recipe: Recipe, index: number, buses: string[]
   if (device["driver"] === "nvme") for (const key of ["werror", "rerror"]) delete device[key];
   const readOnly = recipe.readOnly === undefined ? {} : { "read-only": true };
   const devices = [...(recipe.carrier === undefined ? [] : [recipe.carrier]), device];
-  const disk: Disk = {
+  return {
     name,
     devices,
     unplugged: String(devices[0]?.["id"]),
@@ -214,7 +223,7 @@ function hardDisk(name: DiskName, recipe: Recipe, index: number, buses: string[]
     volatile,
     create: (folder) => {
       if (volatile !== undefined) {
-        disk.server = serveNbd(join(folder, socket), volatile);
+        volatile.serve(join(folder, socket));
         return;
       }
       const fd = openSync(join(folder, image), "w");
@@ -222,5 +231,4 @@ function hardDisk(name: DiskName, recipe: Recipe, index: number, buses: string[]
       closeSync(fd);
     },
   };
-  return disk;
 }

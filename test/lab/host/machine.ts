@@ -70,6 +70,7 @@ export class Machine implements AsyncDisposable {
   readonly #agent: Channel;
   readonly #test: Channel;
   readonly #child: Bun.Subprocess;
+  readonly #disks: readonly Disk[];
   #console = "";
 
   constructor(options: MachineOptions) {
@@ -78,7 +79,8 @@ export class Machine implements AsyncDisposable {
     this.#agent = new Channel(path("agent"), options.hearAgent);
     this.#test = new Channel(path("test"), options.hearTest);
     packSources(options.project, path("sources.tar"));
-    for (const disk of options.disks) disk.create(this.folder);
+    this.#disks = options.disks;
+    for (const disk of this.#disks) disk.create(this.folder);
     const child = Bun.spawn([EMULATORS[options.arch], ...this.#arguments(options)], {
       cwd: this.folder,
       stdin: options.keep ? "inherit" : "ignore",
@@ -111,6 +113,7 @@ export class Machine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill();
     await this.ended;
+    for (const disk of this.#disks) await disk.volatile?.stop();
     for (const channel of [this.monitor, this.#agent, this.#test]) channel[Symbol.dispose]();
     rmSync(this.folder, { recursive: true, force: true });
   }

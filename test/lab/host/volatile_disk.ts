@@ -1,95 +1,73 @@
-// A disk with a volatile write cache: what was written since the last flush survives a power cut or not, each sector
-// by itself, as the seed says. Drives promise no more (a sector is written whole or not at all).
+// A disk that QEMU reaches over NBD: a simulated device, which loses what was not flushed when its power is cut.
 
-import { Random } from "../../support/random.ts";
+import {
+  type NbdServer,
+  type SimulatedDevice,
+  serveNbd,
+  simulatedDevice,
+} from "../../../src/testing/index.ts";
 
-const SECTOR = 512;
+export class VolatileDisk implements AsyncDisposable {
+  #device: SimulatedDevice;
+  #server: NbdServer | undefined;
+  #socket = "";
+  #changes: Promise<void> = Promise.resolve();
 
-export class VolatileDisk {
-  /** What is on the medium. */
-  readonly #medium: Uint8Array;
-  /** What reads see. */
-  readonly #seen: Uint8Array;
-  /** Of each sector in the cache, all that was written to it since it last reached the medium. */
-  readonly #cached = new Map<number, Uint8Array[]>();
-  #isOn = true;
-  /** Requests until the cut; `Infinity`: none. */
-  #left = Number.POSITIVE_INFINITY;
-  #random = new Random(0);
-
-  constructor(bytes: number) {
-    this.#medium = new Uint8Array(bytes);
-    this.#seen = new Uint8Array(bytes);
+  private constructor(device: SimulatedDevice) {
+    this.#device = device;
   }
 
-  get size(): number {
-    return this.#medium.length;
+  static async make(size: number, seed: number): Promise<VolatileDisk> {
+    return new VolatileDisk(await simulatedDevice({ size, seed }));
   }
 
-  /** What is on the medium; after a cut, what has survived it. */
-  get medium(): Uint8Array {
-    return this.#medium;
+  /** `stop` it before the next machine. */
+  serve(socket: string): void {
+    this.#socket = socket;
+    this.#server = serveNbd(this.#device, { socket });
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.[Symbol.asyncDispose]();
+    this.#server = undefined;
   }
 
   /** Cuts the power when so many further requests have been served. */
-  cutAfter(requests: number, seed: number): void {
-    this.#left = requests;
-    this.#random = new Random(seed);
+  cutAfter(requests: number): void {
+    this.#device.faults.add({ operation: "any", nth: requests + 1, crash: true });
   }
 
-  /** Cuts the power now. */
-  cut(seed: number): void {
-    this.#random = new Random(seed);
-    this.#lose();
+  /** Cuts the power now, if it has not been cut; what is on the medium. */
+  cut(): Promise<Uint8Array> {
+    return this.#device.crash();
   }
 
-  powerUp(): void {
-    this.#left = Number.POSITIVE_INFINITY;
-    this.#isOn = true;
+  powerUp(): Promise<void> {
+    return this.#whileStopped(async () => {
+      await this.cut();
+      const off = this.#device;
+      this.#device = await off.reopen();
+      await off.close();
+    });
   }
 
-  /** Each request says whether it was served: a disk without power serves none. */
-  read(offset: number, length: number): Uint8Array | undefined {
-    return this.#serves() ? this.#seen.slice(offset, offset + length) : undefined;
+  /** Breaks the connection in the middle of whatever it carries; the client may connect again. */
+  drop(): Promise<void> {
+    return this.#whileStopped(async () => {});
   }
 
-  write(offset: number, data: Uint8Array, isDurable: boolean): boolean {
-    if (!this.#serves()) return false;
-    this.#seen.set(data, offset);
-    for (let at = offset; at < offset + data.length; at += SECTOR) {
-      const sector = Math.floor(at / SECTOR);
-      const bytes = this.#seen.slice(sector * SECTOR, (sector + 1) * SECTOR);
-      const versions = this.#cached.get(sector);
-      if (versions === undefined) this.#cached.set(sector, [bytes]);
-      else versions.push(bytes);
-      if (isDurable) this.#settle(sector, bytes);
-    }
-    return true;
+  /** One after the other: a machine may ask for several at a time. */
+  #whileStopped(change: () => Promise<void>): Promise<void> {
+    this.#changes = this.#changes.then(async () => {
+      await this.stop();
+      await change();
+      this.serve(this.#socket);
+    });
+    return this.#changes;
   }
 
-  flush(): boolean {
-    if (!this.#serves()) return false;
-    for (const [sector, versions] of this.#cached) this.#settle(sector, versions.at(-1));
-    return true;
-  }
-
-  #settle(sector: number, bytes: Uint8Array | undefined): void {
-    if (bytes !== undefined) this.#medium.set(bytes, sector * SECTOR);
-    this.#cached.delete(sector);
-  }
-
-  #serves(): boolean {
-    if (this.#isOn && this.#left-- <= 0) this.#lose();
-    return this.#isOn;
-  }
-
-  #lose(): void {
-    for (const [sector, versions] of this.#cached) {
-      // Any of them may have reached the medium, or none.
-      const index = this.#random.below(versions.length + 1) - 1;
-      this.#settle(sector, versions[index]);
-    }
-    this.#seen.set(this.#medium);
-    this.#isOn = false;
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await this.#device.close();
   }
 }

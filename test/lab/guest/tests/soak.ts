@@ -14,7 +14,7 @@ const SECTOR = 4096;
 const SECTORS = 4096;
 const CHAINS = 32;
 const minutes = Number(process.env["LAB_MINUTES"] ?? 0.25);
-const seed = Number(process.env["LAB_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+const seed = Number(process.env["LAB_SEED"]);
 /** What compilation and caches of the JavaScript engine may add after the warm-up. */
 const GROWTH_BYTES_MAX = 64 * 2 ** 20;
 
