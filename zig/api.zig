@@ -35,7 +35,7 @@ pub fn now_ms() callconv(.c) f64 {
 pub fn seek(fd: i32, offset: f64) callconv(.c) f64 {
     if (!(offset >= -1) or offset >= 0x1p63) return invalid_position;
     const wanted: ?i64 = if (offset < 0) null else @intFromFloat(offset);
-    return @floatFromInt(os.native.seek(fd, wanted));
+    return @floatFromInt(os.calls.seek(fd, wanted));
 }
 
 const invalid_position: f64 = -@as(f64, @floatFromInt(@intFromEnum(os.E.INVAL)));

@@ -52,6 +52,7 @@ pub const linux_mounts = @import("os/linux_mounts.zig");
 pub const linux_uevents = @import("os/linux_uevents.zig");
 pub const linux_uring = @import("os/linux_uring.zig");
 pub const os = @import("os/os.zig");
+pub const mapping = @import("os/mapping.zig");
 pub const opening = @import("os/opening.zig");
 pub const pthread = @import("os/pthread.zig");
 pub const range_copy = @import("os/range_copy.zig");

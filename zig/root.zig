@@ -17,7 +17,7 @@ pub const panic = std.debug.FullPanic(trap);
 
 fn trap(message: []const u8, _: ?usize) noreturn {
     @branchHint(.cold);
-    os.native.lastWords("bun-aio: internal error, please report: ", message);
+    os.calls.lastWords("bun-aio: internal error, please report: ", message);
     @trap();
 }
 

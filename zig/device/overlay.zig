@@ -27,7 +27,7 @@ pub const Overlay = struct {
             os.unmapMemory(bytes);
             return null;
         };
-        const duplicate = os.native.duplicate(fd);
+        const duplicate = os.calls.duplicate(fd);
         if (duplicate < 0) {
             os.unmapMemory(bytes);
             changed.deinit();

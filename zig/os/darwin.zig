@@ -13,8 +13,6 @@ const errnoOf = @import("errno.zig").errnoOf;
 const negative = @import("errno.zig").negative;
 const signed = @import("errno.zig").signed;
 
-pub const mapMemory = unix.mapMemory;
-pub const unmapMemory = unix.unmapMemory;
 pub const Wake = unix.Wake;
 pub const openCurrent = unix.openCurrent;
 pub const whyRefused = unix.whyRefused;
@@ -24,10 +22,7 @@ pub const preadv = calls.preadv;
 pub const pwritev = calls.pwritev;
 pub const truncate = calls.truncate;
 pub const close = calls.close;
-pub const seek = calls.seek;
-pub const duplicate = calls.duplicate;
 pub const sleepMs = calls.sleepMs;
-pub const lastWords = calls.lastWords;
 
 // sys/fcntl.h; check_darwin.zig compares.
 pub const F_PREALLOCATE = 42;
@@ -190,10 +185,10 @@ pub fn dataRanges(fd: i32, shared: bool, end: u64, answer: *abi.DataRanges) isiz
     const start = answer.next;
     const synced = calls.fsync(fd);
     if (synced < 0) return synced;
-    const before = seek(fd, null);
+    const before = calls.seek(fd, null);
     if (before < 0) return before;
     const result = data_ranges.collect(seekData, fd, end, answer);
-    _ = seek(fd, before);
+    _ = calls.seek(fd, before);
     return data_ranges.orAllData(result, start, end, answer);
 }
 

@@ -19,8 +19,6 @@ const signed = @import("errno.zig").signed;
 
 pub const Aio = @import("freebsd_aio.zig").Aio;
 
-pub const mapMemory = unix.mapMemory;
-pub const unmapMemory = unix.unmapMemory;
 pub const Wake = unix.Wake;
 pub const openCurrent = unix.openCurrent;
 pub const closeOnExec = unix.closeOnExec;
@@ -32,10 +30,7 @@ pub const pwritev = calls.pwritev;
 pub const truncate = calls.truncate;
 pub const cut = calls.truncate;
 pub const close = calls.close;
-pub const seek = calls.seek;
-pub const duplicate = calls.duplicate;
 pub const sleepMs = calls.sleepMs;
-pub const lastWords = calls.lastWords;
 pub const lastErrno = @import("errno.zig").lastErrno;
 
 // sys/disk.h, sys/ioccom.h

@@ -9,6 +9,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const aio = @import("aio.zig");
+const mapping = @import("mapping.zig");
 const pthread = @import("pthread.zig");
 const system = @import("freebsd.zig");
 const negative = @import("errno.zig").negative;
@@ -117,7 +118,7 @@ const Shared = struct {
         if (before > 1) return;
         _ = system.close(shared.outer);
         shared.mutex.deinit();
-        system.unmapMemory(shared.memory);
+        mapping.unmapMemory(shared.memory);
     }
 
     fn run(argument: ?*anyopaque) callconv(.c) ?*anyopaque {
@@ -159,9 +160,9 @@ pub const Aio = struct {
 
     pub fn open(self: *Aio, count: u32, wake: system.Wake) ?Refusal {
         if (system.sysctlNumber("vfs.aio.max_aio_queue_per_proc") == null) return .of(.NOSYS, .lookup);
-        const memory = system.mapMemory(count * @sizeOf(Block)) orelse return .of(.NOMEM, .mmap);
-        const shared_memory = system.mapMemory(@sizeOf(Shared)) orelse {
-            system.unmapMemory(memory);
+        const memory = mapping.mapMemory(count * @sizeOf(Block)) orelse return .of(.NOMEM, .mmap);
+        const shared_memory = mapping.mapMemory(@sizeOf(Shared)) orelse {
+            mapping.unmapMemory(memory);
             return .of(.NOMEM, .mmap);
         };
         const blocks: [*]Block = @ptrCast(memory.ptr);
@@ -179,7 +180,7 @@ pub const Aio = struct {
             if (self.queue >= 0) _ = system.close(self.queue);
             shared.closed = true;
             shared.release();
-            system.unmapMemory(memory);
+            mapping.unmapMemory(memory);
             return refusal;
         }
         return null;
@@ -217,7 +218,7 @@ pub const Aio = struct {
         assert(triggered >= 0);
         _ = system.close(self.queue);
         shared.release();
-        system.unmapMemory(self.memory);
+        mapping.unmapMemory(self.memory);
     }
 
     pub fn limits(_: *Aio) aio.Limits {

@@ -1,7 +1,6 @@
 //! Raw Linux system calls: the library does not use a libc, so that one file works with glibc and
 //! musl. Comments name the header of numbers that std lacks.
 
-const builtin = @import("builtin");
 const std = @import("std");
 const linux = std.os.linux;
 const abi = @import("../abi.zig");
@@ -12,36 +11,10 @@ const Iovec = @import("iovec.zig").Iovec;
 const negative = @import("errno.zig").negative;
 const signed = @import("errno.zig").signed;
 
-const page_align = std.heap.page_size_min;
-
-/// ThreadSanitizer must see memory mapped and unmapped, or it takes new memory for old: only
-/// under it libc makes these calls.
-const watched = builtin.sanitize_thread and builtin.link_libc;
-
-pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
-    const access: linux.PROT = .{ .READ = true, .WRITE = true };
-    const how: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
-    const result = if (watched)
-        @intFromPtr(std.c.mmap(null, bytes, access, how, -1, 0))
-    else
-        linux.mmap(null, bytes, access, how, -1, 0);
-    if (linux.errno(result) != .SUCCESS) return null;
-    const pointer: [*]align(page_align) u8 = @ptrFromInt(result);
-    return pointer[0..bytes];
-}
-
 /// Requests huge pages (madvise(2)), as a hint: direct I/O pins every page of a request, and a
 /// huge page at once.
-pub fn preferHugePages(memory: []align(page_align) u8) void {
+pub fn preferHugePages(memory: []align(std.heap.page_size_min) u8) void {
     _ = linux.madvise(memory.ptr, memory.len, linux.MADV.HUGEPAGE);
-}
-
-pub fn unmapMemory(memory: []align(page_align) u8) void {
-    const result = if (watched)
-        @as(usize, @bitCast(@as(isize, std.c.munmap(memory.ptr, memory.len))))
-    else
-        linux.munmap(memory.ptr, memory.len);
-    std.debug.assert(linux.errno(result) == .SUCCESS);
 }
 
 // Wake descriptor ------------------------------------------------------------------------------
@@ -84,10 +57,7 @@ pub const preadv = calls.preadv;
 pub const pwritev = calls.pwritev;
 pub const truncate = calls.truncate;
 pub const close = calls.close;
-pub const seek = calls.seek;
-pub const duplicate = calls.duplicate;
 pub const sleepMs = calls.sleepMs;
-pub const lastWords = calls.lastWords;
 /// fsync(2): on a block device this also flushes the drive's cache.
 pub const syncAll = calls.fsync;
 

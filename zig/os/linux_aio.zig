@@ -22,6 +22,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
 const aio = @import("aio.zig");
+const mapping = @import("mapping.zig");
 const pthread = @import("pthread.zig");
 const system = @import("linux.zig");
 const E = linux.E;
@@ -129,7 +130,7 @@ const Shared = struct {
         if (before > 1) return;
         assert(shared.closed);
         shared.mutex.deinit();
-        system.unmapMemory(shared.memory);
+        mapping.unmapMemory(shared.memory);
     }
 };
 
@@ -148,7 +149,7 @@ pub const Aio = struct {
     pub fn open(self: *Aio, count: u32, wake: system.Wake) ?Refusal {
         const functions = Functions.find() orelse return .of(.NOSYS, .lookup);
         const blocks_at = std.mem.alignForward(u64, @sizeOf(Shared), @alignOf(Block));
-        const memory = system.mapMemory(blocks_at + count * @sizeOf(Block)) orelse return .of(.NOMEM, .mmap);
+        const memory = mapping.mapMemory(blocks_at + count * @sizeOf(Block)) orelse return .of(.NOMEM, .mmap);
         const shared: *Shared = @ptrCast(@alignCast(memory.ptr));
         shared.* = .{
             .references = .init(1),

@@ -15,8 +15,9 @@ pub const E = std.posix.E;
 
 pub const negative = @import("errno.zig").negative;
 
-pub const mapMemory = native.mapMemory;
-pub const unmapMemory = native.unmapMemory;
+pub const calls = @import("calls.zig");
+pub const mapMemory = @import("mapping.zig").mapMemory;
+pub const unmapMemory = @import("mapping.zig").unmapMemory;
 
 /// Threads come from the host process's libc: a library without libc of its own must not start
 /// raw threads, which would lack that libc's thread-local storage.

@@ -8,28 +8,7 @@ const opening = @import("opening.zig");
 const c = std.c;
 const signed = @import("errno.zig").signed;
 
-const page_align = std.heap.page_size_min;
-
 extern "c" fn ioctl(fd: c_int, request: c_ulong, ...) c_int;
-
-pub fn mapMemory(bytes: u64) ?[]align(page_align) u8 {
-    const result = c.mmap(
-        null,
-        bytes,
-        .{ .READ = true, .WRITE = true },
-        .{ .TYPE = .PRIVATE, .ANONYMOUS = true },
-        -1,
-        0,
-    );
-    if (result == c.MAP_FAILED) return null;
-    const pointer: [*]align(page_align) u8 = @ptrCast(@alignCast(result));
-    return pointer[0..bytes];
-}
-
-pub fn unmapMemory(memory: []align(page_align) u8) void {
-    const result = c.munmap(memory.ptr, memory.len);
-    std.debug.assert(result == 0);
-}
 
 /// A pipe, since there is no eventfd everywhere: both ends without blocking.
 pub const Wake = struct {

@@ -27,7 +27,7 @@ pub const panic = std.debug.FullPanic(trap);
 
 fn trap(message: []const u8, _: ?usize) noreturn {
     @branchHint(.cold);
-    os.native.lastWords("assertion: ", message);
+    os.calls.lastWords("assertion: ", message);
     @trap();
 }
 
