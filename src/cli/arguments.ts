@@ -11,7 +11,6 @@ export interface Spec {
   readonly flags?: readonly string[];
 }
 
-/** Flags of every command. */
 const COMMON_FLAGS: readonly string[] = ["help", "version"];
 /** Options with a letter, the same in each command that has the option. */
 const LETTERS: Readonly<Record<string, { readonly short: string }>> = {
@@ -26,7 +25,6 @@ export class Arguments {
   readonly #types = new Map<string, "string" | "boolean">();
   readonly #values = new Map<string, string | true>();
 
-  /** `command` appears in messages. */
   constructor(
     readonly command: string,
     { values = [], flags = [] }: Spec,
@@ -66,14 +64,12 @@ export class Arguments {
     return value === true ? undefined : value;
   }
 
-  /** One of these words. */
   choice(name: string, words: readonly string[], otherwise: string): string {
     const word = this.text(name) ?? otherwise;
     if (words.includes(word)) return word;
     throw usage(`--${name} must be one of ${words.join(", ")}; got "${word}"`, meant(word, words));
   }
 
-  /** A size in bytes. */
   size(name: string, min = 0): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
@@ -151,7 +147,6 @@ export function startsOf(args: Arguments): { readonly skip: number; readonly see
   return { skip: from ?? args.size("skip") ?? 0, seek: from ?? args.size("seek") ?? 0 };
 }
 
-/** "Did you mean X?", if a word is close. */
 export function meant(word: string, words: readonly string[]): string | undefined {
   const close = closest(word, words);
   return close === undefined ? undefined : `Did you mean ${close}?`;

@@ -1,10 +1,11 @@
 // `bun-aio bench`: a small fio. Measures what a file or disk can do through this library: operations a second,
 // bandwidth, and latencies (from the native histograms of ring.stats()).
 
-import { type BigIntStats, unlinkSync } from "node:fs";
-import { access, constants, stat, writeFile } from "node:fs/promises";
+import { unlinkSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { allSettled } from "../common/all_settled.ts";
 import type { Bytes } from "../common/arguments.ts";
+import { messageOf } from "../common/shown.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
@@ -14,11 +15,18 @@ import type { LatencyHistogram } from "../ring/statistics.ts";
 import { Arguments, type Spec } from "./arguments.ts";
 import { latencyChart, type Series } from "./chart.ts";
 import { Exit, refused, usage } from "./exit.ts";
-import { wordsOf } from "./hints.ts";
 import { Interrupts } from "./interrupts.ts";
-import { describe, look, type Place, refuseUnsafe } from "./places.ts";
+import {
+  describe,
+  look,
+  neither,
+  orInUse,
+  type Place,
+  refuseUnsafe,
+  refuseUnwritable,
+} from "./places.ts";
 import { Progress, type Step } from "./progress.ts";
-import { absolute, folderOf, pathOf } from "./raw_words.ts";
+import { absolute, pathOf, statOf } from "./raw_words.ts";
 import { isNarrow, print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
 
@@ -98,9 +106,8 @@ function writes({ mode }: Job): boolean {
   return mode !== "read" && mode !== "randread";
 }
 
-/** Overwrites something only with --yes. */
 function refuseUnasked(job: Job, place: Place): void {
-  if (place.kind === "other") throw usage(`${printable(job.path)} is neither a file nor a disk`);
+  if (place.kind === "other") throw neither(place);
   if (!writes(job) || place.kind === "missing" || job.yes) return;
   throw refused(
     `--rw ${job.mode} destroys the contents of ${printable(job.path)} (${describe(place)})`,
@@ -116,15 +123,7 @@ async function refuseOdd(svg: string, path: string): Promise<void> {
     throw usage(`--svg: ${printable(svg)} is the same file as PATH`);
   if (there !== undefined && !there.isFile())
     throw usage(`--svg: ${printable(svg)} is not a regular file`);
-  try {
-    await access(pathOf(there === undefined ? folderOf(svg) : svg), constants.W_OK);
-  } catch (error) {
-    throw usage(`--svg: ${error instanceof Error ? error.message : error}`);
-  }
-}
-
-function statOf(path: string): Promise<BigIntStats | undefined> {
-  return stat(pathOf(path), { bigint: true }).catch(() => undefined);
+  await refuseUnwritable("--svg", svg);
 }
 
 /** A file that exists during the benchmark: removed at its end, also at a second Ctrl-C. */
@@ -136,7 +135,7 @@ class Scratch implements Disposable {
       try {
         unlinkSync(pathOf(path));
       } catch (error) {
-        warn(error instanceof Error ? error.message : String(error));
+        warn(messageOf(error));
       }
     };
     process.once("exit", this.#remove);
@@ -219,12 +218,8 @@ async function openFile(
     const open = place.kind === "disk" ? BlockDevice.open : File.open;
     return { file: await open(pathOf(job.path), { write, direct, ring }), direct };
   } catch (error) {
-    if (!(error instanceof IoError)) throw error;
-    if (error.code === "EBUSY") {
-      const { text, hint } = wordsOf(error);
-      throw refused(text, hint);
-    }
-    if (error.code !== "EINVAL" || !direct || place.kind === "disk") throw error;
+    const isRefused = error instanceof IoError && error.code === "EINVAL";
+    if (!isRefused || !direct || place.kind === "disk") throw orInUse(error);
     warn("this file system has no direct I/O: measuring through the page cache");
     return { file: await File.open(pathOf(job.path), { write, ring }), direct: false };
   }
@@ -338,7 +333,6 @@ function show(job: Job, result: Result): void {
   if (result.syncMs !== undefined) print(`sync at the end: ${formatSeconds(result.syncMs / 1000)}`);
 }
 
-/** With rows for columns. */
 function turned(rows: readonly (readonly string[])[]): string[][] {
   return (rows[0] ?? []).map((_, column) => rows.map((row) => row[column] ?? ""));
 }

@@ -1,20 +1,18 @@
 // Block maps: which blocks of an image hold data, with a SHA-256 of each range. `bmaptool create` makes them
 // (bmap-tools, format 2.0).
 
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { totalLength } from "../common/byte_range.ts";
 import type { CopyRange } from "../copy/ranges.ts";
 import type { Job } from "./copy_job.ts";
 import { Exit, Stop, usage } from "./exit.ts";
-import { pathOf } from "./raw_words.ts";
+import { pathOf, statOf } from "./raw_words.ts";
 import type { Source } from "./source.ts";
 import { printable, say } from "./terminal.ts";
 import { formatSize, grouped } from "./units.ts";
 
 export interface BlockMap {
-  /** The path of its file. */
   readonly path: string;
-  /** Bytes of the image. */
   readonly size: number;
   readonly ranges: readonly CopyRange[];
 }
@@ -51,8 +49,7 @@ async function pathBeside({ source, ...job }: Job): Promise<string | undefined> 
   const names = [`${source}.bmap`];
   if (PACKED_NAME.test(source)) names.push(source.replace(PACKED_NAME, ".bmap"));
   for (const name of names) {
-    const found = await stat(pathOf(name)).catch(() => undefined);
-    if (found?.isFile() === true) return name;
+    if ((await statOf(name))?.isFile() === true) return name;
   }
   return undefined;
 }

@@ -37,7 +37,6 @@ const NINES = [
   { share: 0.999999, label: "99.9999%" },
 ] as const;
 
-/** A complete SVG document. */
 export function latencyChart({ title, series }: Chart): string {
   const bottom = HEIGHT - 56 - series.length * LEGEND_ROW;
   const scale = scaleFor(series, bottom);

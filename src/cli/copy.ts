@@ -12,6 +12,7 @@ import {
   describe,
   look,
   nameOf,
+  neither,
   openForReading,
   openTarget,
   type Place,
@@ -63,9 +64,7 @@ async function examined(job: Job, path: string, before: readonly Place[]): Promi
   if (path === "-") throw usage("DST must be a file or a device", "Use cat to write to a pipe");
   const place = await look(path, "target");
   if (job.targets.length > 1 && place.kind === "other") {
-    throw usage(
-      `${printable(path)} is neither a file nor a disk; with several DST, each must be one`,
-    );
+    throw neither(place, "; with several DST, each must be one");
   }
   for (const other of before) {
     const isSame = place.identity === "" ? absolute(other.path) === absolute(path) : undefined;
@@ -185,13 +184,11 @@ async function fittingLength(
 
 const IF_SURE = "Pass --yes if you are sure";
 
-/** A target that holds something. */
 interface Loss {
   readonly place: Place;
   readonly target: File;
 }
 
-/** Shows what will be overwritten and asks for confirmation. */
 async function confirm(
   job: Job,
   from: Origin,

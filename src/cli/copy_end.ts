@@ -1,5 +1,6 @@
 // How the copy to one target ends: what was copied, or how to go on.
 
+import { messageOf } from "../common/shown.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import type { CopyResult } from "../errors/copy_result.ts";
 import { IoError } from "../errors/io_error.ts";
@@ -104,7 +105,7 @@ async function settle(
     if (written) await cutRest(copying, result);
     return { ...ended, isSynced: true };
   } catch (error) {
-    complain(error instanceof Error ? error.message : String(error));
+    complain(messageOf(error));
     return { ...ended, isSynced: false };
   }
 }

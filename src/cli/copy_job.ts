@@ -30,11 +30,8 @@ export interface Job extends Readonly<Record<(typeof SWITCHES)[number], boolean>
   readonly length: number | undefined;
   /** Offset in the source where an earlier copy began; at most `skip`. What it wrote is verified and hashed, too. */
   readonly start: number;
-  /** The path of a block map. */
   readonly bmap: string | undefined;
-  /** Whether no block map is used. */
   readonly noBmap: boolean;
-  /** The path of the map file of a rescue. */
   readonly map: string | undefined;
   readonly retries: number | undefined;
   readonly bs: number | undefined;

@@ -4,7 +4,7 @@ import type { CopyResult } from "../errors/copy_result.ts";
 import type { Job } from "./copy_job.ts";
 import type { Copying, Running } from "./copying.ts";
 import { complain, print, printable, say, warn } from "./terminal.ts";
-import { formatExactSize, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
+import { formatExactSize, formatSize, grouped, pace } from "./units.ts";
 
 interface Range {
   readonly start: number;
@@ -66,12 +66,6 @@ export function report(copying: Running, result: CopyResult, lost: string | unde
   if (left > 0)
     warn(`not rescued: ${formatExactSize(left)}, listed in ${printable(rescue?.path ?? "")}`);
   say((name === undefined ? "" : `${name}: `) + parts.join(", "));
-}
-
-/** "33.4 s, 18.9 MiB/s" */
-function pace(bytes: number, ms: number): string {
-  const time = formatSeconds(ms / 1000);
-  return bytes > 0 && ms > 0 ? `${time}, ${formatRate((bytes / ms) * 1000)}` : time;
 }
 
 /** In the format of sha256sum(1) if it covers the whole source, else in one that sha256sum does not accept. */

@@ -18,7 +18,6 @@ export interface Copying {
   readonly target: File;
 }
 
-/** One that is shown. */
 export interface Running extends Copying {
   /** The target, if there are others. */
   readonly name: string | undefined;

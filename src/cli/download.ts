@@ -3,6 +3,7 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 import type { Bytes } from "../common/arguments.ts";
+import { messageOf } from "../common/shown.ts";
 import { Exit, Stop } from "./exit.ts";
 import { type ByteStream, streamOf } from "./streams.ts";
 import { printable, warn } from "./terminal.ts";
@@ -24,7 +25,6 @@ export function isUrl(path: string): boolean {
 interface Version {
   readonly etag: string | undefined;
   readonly changed: string | undefined;
-  /** Bytes of the whole file. */
   readonly size: number | undefined;
 }
 
@@ -57,7 +57,6 @@ export class Download {
     throw refusedBy(first, url);
   }
 
-  /** The bytes from `start` to `end`. */
   stream(start: number, end: number = this.size ?? Infinity): ByteStream {
     return streamOf(this.#bytes(start, end));
   }
@@ -169,7 +168,6 @@ async function* from(at: number, answer: Response): AsyncGenerator<Bytes> {
   }
 }
 
-/** Rejects when a server is silent for too long. */
 async function inTime<T>(answer: Promise<T>): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(
@@ -223,6 +221,7 @@ function lost(url: string, at: number, error: unknown): Stop {
 
 /** Without the advice for programmers that Bun adds. */
 function wordsOf(error: unknown): string {
-  const words = error instanceof Error ? error.message : String(error);
-  return words.replace(/ For more information.*$/, "").replace(/\.$/, "");
+  return messageOf(error)
+    .replace(/ For more information.*$/, "")
+    .replace(/\.$/, "");
 }

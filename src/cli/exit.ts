@@ -26,7 +26,6 @@ export class Stop extends Error {
   constructor(
     readonly code: number,
     message: string,
-    /** What the user can do. */
     readonly hint?: string | undefined,
   ) {
     super(message);

@@ -4,7 +4,9 @@ import { EXIT_TABLE } from "./exit.ts";
 
 const SIZES = "SIZE is bytes, or 4k, 64KiB, 1M, 1.5G (powers of 1024), or 1MB (powers of 1000).";
 
-const MAIN = `bun-aio: asynchronous I/O on files and disks, from the command line
+/** By command; "" is the main page. Each ends with the exit codes. */
+const PAGES: Readonly<Record<string, string>> = {
+  "": `bun-aio: asynchronous I/O on files and disks, from the command line
 
 Usage:
   bun-aio info [PATH]          the backend, why it was chosen, and the disks; or all about PATH
@@ -23,12 +25,9 @@ Try:
   bun-aio copy disk.img /dev/sdX --verify
 
 Messages go to stderr, results to stdout. NO_COLOR=1 turns color off.
-BUN_AIO_BACKEND=threads (or io_uring, posix_aio) chooses the backend.
+BUN_AIO_BACKEND=threads (or io_uring, posix_aio) chooses the backend.`,
 
-${EXIT_TABLE}
-`;
-
-const INFO = `bun-aio info: show the backend, and facts about disks and files
+  info: `bun-aio info: show the backend, and facts about disks and files
 
 Usage:
   bun-aio info [PATH] [--json]
@@ -43,12 +42,9 @@ Options:
 Examples:
   bun-aio info
   sudo bun-aio info /dev/nvme0n1
-  bun-aio info --json | jq -r '.devices[] | select(.removable) | .path'
+  bun-aio info --json | jq -r '.devices[] | select(.removable) | .path'`,
 
-${EXIT_TABLE}
-`;
-
-const COPY = `bun-aio copy: copy files, images and disks: a dd that checks before it writes
+  copy: `bun-aio copy: copy files, images and disks: a dd that checks before it writes
 
 Usage:
   bun-aio copy SRC DST [DST ...] [options]
@@ -114,12 +110,9 @@ Examples:
   bun-aio copy https://example.org/image.img.zst /dev/sdX --verify
   bun-aio copy debian.iso /dev/sdX --from 1288490188
   bun-aio copy debian.iso /dev/sdX /dev/sdY /dev/sdZ --verify --unmount
-  sudo bun-aio copy /dev/sdX rescued.img --rescue --map rescued.map
+  sudo bun-aio copy /dev/sdX rescued.img --rescue --map rescued.map`,
 
-${EXIT_TABLE}
-`;
-
-const VERIFY = `bun-aio verify: compare two files or disks as they are on the medium, not in the cache
+  verify: `bun-aio verify: compare two files or disks as they are on the medium, not in the cache
 
 Usage:
   bun-aio verify A B [options]       one of them may be "-", standard input
@@ -148,12 +141,9 @@ ${SIZES}
 Examples:
   bun-aio verify debian.iso /dev/sdX
   bun-aio verify a.img b.img --all
-  bun-aio verify a.img b.img --quiet >/dev/null || echo "they differ, or could not be read"
+  bun-aio verify a.img b.img --quiet >/dev/null || echo "they differ, or could not be read"`,
 
-${EXIT_TABLE}
-`;
-
-const SCAN = `bun-aio scan: find the sectors of a disk that cannot be read
+  scan: `bun-aio scan: find the sectors of a disk that cannot be read
 
 Usage:
   bun-aio scan DEV [options]
@@ -177,12 +167,9 @@ ${SIZES}
 
 Examples:
   sudo bun-aio scan /dev/sdX
-  sudo bun-aio scan /dev/sdX --map sdX.map
+  sudo bun-aio scan /dev/sdX --map sdX.map`,
 
-${EXIT_TABLE}
-`;
-
-const WATCH = `bun-aio watch: print disks as they come and go
+  watch: `bun-aio watch: print disks as they come and go
 
 Usage:
   bun-aio watch [options]
@@ -196,12 +183,9 @@ Options:
 
 Examples:
   bun-aio watch
-  bun-aio watch --json | jq --unbuffered -r 'select(.type == "add") | .device.path'
+  bun-aio watch --json | jq --unbuffered -r 'select(.type == "add") | .device.path'`,
 
-${EXIT_TABLE}
-`;
-
-const BENCH = `bun-aio bench: measure IOPS, bandwidth and latencies of a file or disk
+  bench: `bun-aio bench: measure IOPS, bandwidth and latencies of a file or disk
 
 Usage:
   bun-aio bench PATH [options]
@@ -231,22 +215,10 @@ Examples:
   bun-aio bench /tmp/scratch
   bun-aio bench /tmp/scratch --rw randrw --depth 64 --svg latency.svg
   sudo bun-aio bench /dev/nvme0n1 --rw read --seconds 10
-  bun-aio bench disk.img --json | jq .read.latencyUs
-
-${EXIT_TABLE}
-`;
-
-const PAGES: ReadonlyMap<string, string> = new Map([
-  ["", MAIN],
-  ["info", INFO],
-  ["copy", COPY],
-  ["verify", VERIFY],
-  ["scan", SCAN],
-  ["watch", WATCH],
-  ["bench", BENCH],
-]);
+  bun-aio bench disk.img --json | jq .read.latencyUs`,
+};
 
 /** The page of a command; "" for the main page. */
 export function helpFor(command: string): string {
-  return PAGES.get(command) ?? MAIN;
+  return `${PAGES[command] ?? PAGES[""]}\n\n${EXIT_TABLE}\n`;
 }

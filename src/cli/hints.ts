@@ -1,9 +1,8 @@
 // Hints for users of the command. Hints of the library speak of its API; these speak of options and shell commands.
 
-import { stat } from "node:fs/promises";
 import type { IoError } from "../errors/io_error.ts";
 import { Exit, Stop } from "./exit.ts";
-import { pathOf } from "./raw_words.ts";
+import { statOf } from "./raw_words.ts";
 import { complain, printable, quoted } from "./terminal.ts";
 
 export interface Words {
@@ -11,7 +10,6 @@ export interface Words {
   readonly hint: string | undefined;
 }
 
-/** What an operand is used for. */
 export type Role = "source" | "target" | "either";
 
 /** Names and arguments of the library's API. */
@@ -24,38 +22,31 @@ export function wordsOf(error: IoError): Words {
   const end = `. ${hint}`;
   const text = printable(message.endsWith(end) ? message.slice(0, -end.length) : message);
   if (!OF_API.test(hint)) return { text, hint };
-  return { text, hint: error.syscall === "open" ? openHint(error) : otherHint(error) };
+  return { text, hint: error.syscall === "open" ? openHint(error) : OTHER_HINTS.get(error.code) };
 }
 
-function openHint({ code, hint }: IoError): string | undefined {
-  switch (code) {
-    case "ENOENT":
-      if (hint?.includes("U+FFFD") === true) return "Names that are not UTF-8 work only on Linux";
-      return hint?.includes("no such device") === true
-        ? "There is no such device; bun-aio info lists the devices"
-        : undefined;
-    case "EINVAL":
-      return "This file system may have no direct I/O: leave out --direct";
-    case "EROFS":
-      return "The device or its file system is read-only";
-    case "ESPIPE":
-      return "Pipes, sockets and terminals have no positions";
-    default:
-      return undefined;
-  }
+function openHint({ code, hint = "" }: IoError): string | undefined {
+  if (code !== "ENOENT") return OPEN_HINTS.get(code);
+  if (hint.includes("U+FFFD")) return "Names that are not UTF-8 work only on Linux";
+  return hint.includes("no such device")
+    ? "There is no such device; bun-aio info lists the devices"
+    : undefined;
 }
 
-function otherHint({ code }: IoError): string | undefined {
-  if (code === "EINVAL") return "--direct needs whole sectors: leave it out";
-  if (code === "EBADF") return undefined;
-  if (code === "ERR_OUTCOME_UNKNOWN")
-    return "The data in flight may still be written at any later time";
-  return undefined;
-}
+const OPEN_HINTS: ReadonlyMap<string, string> = new Map([
+  ["EINVAL", "This file system may have no direct I/O: leave out --direct"],
+  ["EROFS", "The device or its file system is read-only"],
+  ["ESPIPE", "Pipes, sockets and terminals have no positions"],
+]);
+
+const OTHER_HINTS: ReadonlyMap<string, string> = new Map([
+  ["EINVAL", "--direct needs whole sectors: leave it out"],
+  ["ERR_OUTCOME_UNKNOWN", "The data in flight may still be written at any later time"],
+]);
 
 /** The error for a file without positions: how to read or write its bytes otherwise. */
 export async function withoutPositions(path: string, role: Role): Promise<Stop> {
-  const found = await stat(pathOf(path)).catch(() => undefined);
+  const found = await statOf(path);
   const kind = found?.isFIFO() ? "a pipe" : found?.isSocket() ? "a socket" : "a stream of bytes";
   const text = `${printable(path)} is ${kind}: it has no positions`;
   if (role === "either" || found?.isSocket() === true) {
@@ -73,10 +64,7 @@ export async function withoutPositions(path: string, role: Role): Promise<Stop> 
 export function complainOf(error: IoError, before = ""): void {
   const { cause } = error;
   // What ended a stream says it better than the copy that it ended.
-  if (cause instanceof Stop) {
-    complain(before + cause.message, cause.hint);
-    return;
-  }
-  const { text, hint } = wordsOf(error);
+  const isStop = cause instanceof Stop;
+  const { text, hint } = isStop ? { text: cause.message, hint: cause.hint } : wordsOf(error);
   complain(before + text, hint);
 }

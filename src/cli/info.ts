@@ -99,7 +99,6 @@ function bold(text: string): string {
 
 // All devices ------------------------------------------------------------------------------------------
 
-/** Undefined if the system does not tell. */
 async function devicesIfTold(): Promise<BlockDeviceInfo[] | undefined> {
   try {
     return await listBlockDevices();

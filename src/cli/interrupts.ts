@@ -40,7 +40,6 @@ export class Interrupts implements Disposable {
     return this.#controller.signal;
   }
 
-  /** The exit code for the signal. */
   get code(): number {
     return this.#code;
   }

@@ -1,6 +1,7 @@
 // Resolves a path of the command line: what it stands for, and whether it may be overwritten.
 
-import { readlink, realpath, stat } from "node:fs/promises";
+import { access, constants, readlink, realpath } from "node:fs/promises";
+import { messageOf } from "../common/shown.ts";
 import { escapedText } from "../common/text_of_bytes.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { listedDevice } from "../device/list_devices.ts";
@@ -17,14 +18,12 @@ import { SYSTEM_PATHS } from "../system/sysfs.ts";
 import { explainUses, overlappingKeys, usesOf, writersOf } from "../system/uses.ts";
 import { Exit, refused, Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
-import { absolute, folderOf, pathOf } from "./raw_words.ts";
+import { absolute, folderOf, pathOf, statOf } from "./raw_words.ts";
 import { printable, quoted, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 
 export interface Place {
-  /** The path as typed. */
   readonly path: string;
-  /** The path with links resolved. */
   readonly realPath: string;
   readonly kind: "missing" | "regular" | "disk" | "other";
   /** Size in bytes as the system reports it; 0 if it has none. */
@@ -35,7 +34,6 @@ export interface Place {
   readonly identity: string;
   /** For disks that the system lists. */
   readonly device: BlockDeviceInfo | undefined;
-  /** Why it is missing, if known. */
   readonly why?: string | undefined;
 }
 
@@ -79,7 +77,6 @@ function missing(path: string, realPath: string, error: IoError): Place {
   return { path, realPath, kind: "missing", ...nothing, why: wordsOf(error).hint };
 }
 
-/** The error for a missing path. */
 export function thereIsNo({ path, why }: Place): Stop {
   return new Stop(Exit.failed, `there is no ${printable(path)}`, why);
 }
@@ -103,17 +100,27 @@ function listed(path: string, identity: string): Promise<BlockDeviceInfo | undef
   return listedDevice(path, numbersOfKey(identity)).catch(() => undefined);
 }
 
+/** A file or disk that is there. `what`: for what has neither size nor end. */
+export async function lookAtFileOrDisk(path: string): Promise<Place> {
+  const place = await look(path);
+  if (place.kind === "missing") throw thereIsNo(place);
+  if (place.kind === "other") throw neither(place);
+  return place;
+}
+
+export function neither({ path }: Place, why = ""): Stop {
+  return usage(`${printable(path)} is neither a file nor a disk${why}`);
+}
+
 /** Opens for reading: disks past the cache, files through it unless `direct` is set. */
 export function openForReading(place: Place, { direct }: Partial<Writing> = {}): Promise<File> {
   if (place.kind === "disk") return BlockDevice.open(pathOf(place.path));
   return File.open(pathOf(place.path), { direct });
 }
 
-/** How a target is opened. */
 export interface Writing {
   /** For files; disks always are. */
   readonly direct: boolean;
-  /** Whether file systems on it are unmounted first. */
   readonly unmount: boolean;
 }
 
@@ -125,10 +132,23 @@ export async function openTarget(place: Place, writing: Writing): Promise<File> 
   try {
     return await holdingSame(place, await openForWriting(place, writing));
   } catch (error) {
-    if (!(error instanceof IoError) || !["EBUSY", "ETXTBSY"].includes(error.code)) throw error;
-    const { text, hint } = wordsOf(error);
-    throw refused(text, hint);
+    throw orInUse(error);
   }
+}
+
+/** Refuses instead what is in use; any other error as it is. */
+export function orInUse(error: unknown): unknown {
+  if (!(error instanceof IoError) || !["EBUSY", "ETXTBSY"].includes(error.code)) return error;
+  const { text, hint } = wordsOf(error);
+  return refused(text, hint);
+}
+
+/** Refuses, before the work, a result file (`option`) that cannot be written at its end. */
+export async function refuseUnwritable(option: string, path: string): Promise<void> {
+  const place = (await statOf(path)) === undefined ? folderOf(path) : path;
+  await access(pathOf(place), constants.W_OK).catch((error: unknown) => {
+    throw usage(`${option}: ${messageOf(error)}`);
+  });
 }
 
 function openForWriting(place: Place, { direct, unmount }: Writing): Promise<File> {
@@ -189,7 +209,7 @@ async function refuseUnmade(path: string): Promise<void> {
       "Name the file itself, or remove the link",
     );
   }
-  if (!(await isDirectory(folderOf(path)))) {
+  if ((await statOf(folderOf(path)))?.isDirectory() !== true) {
     throw refused(`there is no directory ${printable(folderOf(path))}`);
   }
 }
@@ -258,13 +278,6 @@ export function refuseBeyond(
   if (end === undefined || end === 0 || start + length <= end) return;
   const range = length === 0 ? `begin at ${start}` : `read ${length} bytes from ${start}`;
   throw usage(`${printable(path)} has only ${formatExactSize(end)}: cannot ${range}`);
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return stat(pathOf(path)).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
 }
 
 /** The path as typed, with its target if it is a link. */

@@ -28,7 +28,6 @@ const PHASE_COLUMNS = 6;
 const SIZE_COLUMNS = 8;
 const RATE_COLUMNS = 10;
 
-/** What one operation has shown. */
 interface Row {
   bar: SingleBar | undefined;
   last: Step | undefined;
@@ -176,7 +175,6 @@ function columnsOf(step: Step): Columns {
   return { ...shown, amount: `${amount} of ${formatSize(total)}`, amountShort };
 }
 
-/** A line without a bar. */
 function text(step: Step): string {
   const { share, amount, rate, secondsLeft } = columnsOf(step);
   const left = secondsLeft === undefined ? [] : [`${formatSeconds(secondsLeft)} left`];

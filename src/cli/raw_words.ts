@@ -3,7 +3,8 @@
 // valid UTF-8 never decodes to one. (PEP 383 does the same for Python.) `pathOf` converts paths for the library and
 // system calls; terminal.ts converts what is printed.
 
-import { readFileSync, readlinkSync } from "node:fs";
+import { type BigIntStats, readFileSync, readlinkSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { bytesOfText, ESCAPED, escapedText } from "../common/text_of_bytes.ts";
 
@@ -43,12 +44,16 @@ export function pathOf(text: string): string | Buffer {
   return ESCAPED.test(text) ? bytesOfText(text) : text;
 }
 
+/** Undefined if there is nothing, or it cannot be seen. */
+export function statOf(text: string): Promise<BigIntStats | undefined> {
+  return stat(pathOf(text), { bigint: true }).catch(() => undefined);
+}
+
 /** dirname(3); the one of node:path would lose such a byte. */
 export function folderOf(text: string): string {
   return escapedText(Buffer.from(dirname(bytesOfText(text).toString("latin1")), "latin1"));
 }
 
-/** The absolute path. */
 export function absolute(text: string): string {
   const path = resolve(currentFolder().toString("latin1"), bytesOfText(text).toString("latin1"));
   return escapedText(Buffer.from(path, "latin1"));

@@ -1,6 +1,8 @@
 // The map file of a rescue (`--map`): read before the copy, saved every 30 seconds and at its end.
 
 import { readFile, rename, writeFile } from "node:fs/promises";
+import { totalLength } from "../common/byte_range.ts";
+import { messageOf } from "../common/shown.ts";
 import { RescueMap } from "../copy/rescue_map.ts";
 import type { File } from "../file/file.ts";
 import { Exit, refused, Stop } from "./exit.ts";
@@ -26,20 +28,13 @@ export class RescueFile {
     try {
       return new RescueFile(path, RescueMap.parse(text));
     } catch (error) {
-      const words = error instanceof Error ? error.message : String(error);
-      throw new Stop(
-        Exit.failed,
-        words.replace('"text"', () => printable(path)),
-      );
+      const words = messageOf(error).replace('"text"', () => printable(path));
+      throw new Stop(Exit.failed, words);
     }
   }
 
-  /** Bytes that are not rescued. */
   get bytesLeft(): number {
-    return [...this.map.ranges()].reduce(
-      (sum, { length, status }) => sum + (status === "+" ? 0 : length),
-      0,
-    );
+    return this.map.size - totalLength(this.map.ranges("+"));
   }
 
   /** Refuses a map of what is not there. */

@@ -15,7 +15,6 @@ export interface Ended {
   readonly source: Pick<Source, "isRereadable">;
   readonly map?: Pick<BlockMap, "path" | "ranges"> | undefined;
   readonly place: Place;
-  /** The phase in which it ended. */
   readonly phase: "copy" | "verify";
   /** Bytes done from `job.skip`; negative in the earlier part. */
   readonly done: number;
@@ -32,7 +31,6 @@ export interface Ended {
 export interface WayOn {
   readonly title: string;
   readonly command: string;
-  /** Notes for the user. */
   readonly notes: readonly string[];
 }
 

@@ -1,20 +1,19 @@
 // `bun-aio scan`: reads a disk or file from end to end and finds the sectors that cannot be read.
 
-import { constants } from "node:fs";
-import { access, stat, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { totalLength } from "../common/byte_range.ts";
 import { mapOf } from "../copy/bad_ranges.ts";
 import { type ScanResult, scan } from "../copy/scan.ts";
 import type { ReadError } from "../errors/copy_result.ts";
 import type { File } from "../file/file.ts";
 import { Arguments, type Spec } from "./arguments.ts";
-import { Exit, refused, usage } from "./exit.ts";
+import { Exit, refused } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
-import { look, openForReading, thereIsNo } from "./places.ts";
+import { lookAtFileOrDisk, openForReading, refuseUnwritable } from "./places.ts";
 import { Progress } from "./progress.ts";
-import { folderOf, pathOf } from "./raw_words.ts";
+import { pathOf, statOf } from "./raw_words.ts";
 import { print, printable, say } from "./terminal.ts";
-import { formatExactSize, formatRate, formatSeconds, grouped } from "./units.ts";
+import { formatExactSize, grouped, pace } from "./units.ts";
 
 const SCAN_OPTIONS: Spec = {
   values: ["bs", "depth", "from", "length", "map"],
@@ -27,10 +26,7 @@ export async function scanCommand(argv: readonly string[]): Promise<number> {
   const map = args.text("map");
   if (map !== undefined) await refuseMap(map, args.flag("yes"));
   using interrupts = new Interrupts();
-  const place = await look(path);
-  if (place.kind === "missing") throw thereIsNo(place);
-  if (place.kind === "other") throw usage(`${printable(path)} is neither a file nor a disk`);
-  await using file = await openForReading(place);
+  await using file = await openForReading(await lookAtFileOrDisk(path));
   const result = await scanShown(args, file, interrupts);
   if (map !== undefined) await writeFile(pathOf(map), result.map.toString());
   if (args.flag("json")) print(JSON.stringify({ path, ...result, map: undefined }));
@@ -42,13 +38,10 @@ export async function scanCommand(argv: readonly string[]): Promise<number> {
 
 /** A map may hold what a rescue has done. */
 async function refuseMap(map: string, yes: boolean): Promise<void> {
-  const found = await stat(pathOf(map)).catch(() => undefined);
-  if (found !== undefined && !yes) {
+  if (!yes && (await statOf(map)) !== undefined) {
     throw refused(`--map: ${printable(map)} already exists`, "Pass --yes to replace it");
   }
-  await access(pathOf(found === undefined ? folderOf(map) : map), constants.W_OK).catch((error) => {
-    throw usage(`--map: ${error.message}`);
-  });
+  await refuseUnwritable("--map", map);
 }
 
 /** What was found until the signal, if there was one. */
@@ -93,9 +86,7 @@ function show(
   }
   if (digest !== undefined) print(`${digest}  ${printable(path)}`);
   if (args.flag("quiet")) return;
-  const seconds = durationMs / 1000;
-  const rate = bytesRead > 0 && seconds > 0 ? `, ${formatRate(bytesRead / seconds)}` : "";
-  say(`read ${formatExactSize(bytesRead)} in ${formatSeconds(seconds)}${rate}`);
+  say(`read ${formatExactSize(bytesRead)} in ${pace(bytesRead, durationMs)}`);
   const total = totalLength(bad);
   const ranges = bad.length === 1 ? "1 range" : `${grouped(bad.length)} ranges`;
   say(

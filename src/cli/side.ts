@@ -11,7 +11,6 @@ import { type Place, refuseBeyond } from "./places.ts";
 import { openSource, type Source } from "./source.ts";
 import { printable } from "./terminal.ts";
 
-/** How it is read. */
 export interface Sizes {
   /** Bytes to compare; Infinity if an end must be found. */
   readonly length: number;
@@ -23,11 +22,9 @@ export interface Sizes {
 }
 
 export class Side implements AsyncDisposable {
-  /** As typed. */
   readonly path: string;
   /** "other" for a stream. */
   readonly kind: Place["kind"];
-  /** Where the comparison begins. */
   readonly offset: number;
   /** How it is packed, if it is a file and is not unpacked. */
   readonly packing: Packing | undefined;

@@ -109,7 +109,6 @@ for (const name of ignoredByShell()) {
 
 let tell = (): string => "no progress yet";
 
-/** Sets the text that reports the progress. */
 export function tellProgressWith(words: () => string): void {
   tell = words;
 }

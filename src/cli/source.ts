@@ -1,13 +1,12 @@
 // What a copy reads: a file or disk, standard input, a pipe, or a URL; unpacked if it is compressed.
 
 import { closeSync, constants, openSync } from "node:fs";
-import { stat } from "node:fs/promises";
 import type { Bytes } from "../common/arguments.ts";
 import type { File } from "../file/file.ts";
 import { guess, PACKED_BYTES_MAX, type Packing, packingOf } from "./contents.ts";
 import { Download, isUrl } from "./download.ts";
 import { look, openForReading, type Place, thereIsNo } from "./places.ts";
-import { pathOf } from "./raw_words.ts";
+import { pathOf, statOf } from "./raw_words.ts";
 import { STANDARD_INPUT, standardInput } from "./standard_input.ts";
 import { type ByteStream, begun, streamOf, until } from "./streams.ts";
 import { type StreamPacking, Unpacking, unpack } from "./unpack.ts";
@@ -16,11 +15,9 @@ import { type Positions, withoutPositions, zipImage } from "./zip.ts";
 export interface SourceOptions {
   /** Whether files are read past the page cache. */
   readonly direct: boolean;
-  /** Whether what is packed so is unpacked. */
   readonly unpacks: (packing: Packing) => boolean;
   /** ByteStream of it that will be left out. */
   readonly skip: number;
-  /** Ends what runs for it. */
   readonly stop: AbortSignal;
   /** Called when its beginning is known, which may be when it is read. */
   readonly recognised?: (packing: Packing | undefined, contents: string) => void;
@@ -33,7 +30,6 @@ function recognise(head: Uint8Array, options: SourceOptions): Packing | undefine
 }
 
 export interface Source extends AsyncDisposable {
-  /** For messages. */
   readonly path: string;
   /** Undefined for a stream. */
   readonly place: Place | undefined;
@@ -81,7 +77,7 @@ async function partsOf(
     const parts = await ofFile({ path: place.path, place, data, start, took }, options);
     return { ...parts, isRereadable: false };
   }
-  if (await isPipe(path)) {
+  if ((await statOf(path))?.isFIFO() === true) {
     const bytes = openPipe(path);
     stack.defer(() => releasePipe(path));
     return ofStream(path, bytes, options);
@@ -183,13 +179,6 @@ function ofStream(path: string, bytes: ByteStream, options: SourceOptions): Part
     yield* unpack(packing, parts.unpacking.counted(whole), path, stop);
   }
   return parts;
-}
-
-async function isPipe(path: string): Promise<boolean> {
-  return stat(pathOf(path)).then(
-    (stats) => stats.isFIFO(),
-    () => false,
-  );
 }
 
 function openPipe(path: string): ByteStream {

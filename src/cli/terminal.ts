@@ -103,7 +103,6 @@ export function complain(text: string, hint?: string): void {
   if (hint !== undefined) say(hint);
 }
 
-/** Whether a user can be asked. */
 export function canAsk(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }

@@ -66,18 +66,26 @@ export function formatSeconds(seconds: number): string {
   if (seconds < 1) return `${seconds.toFixed(2)} s`;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
-  const two = (value: number): string => String(value).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/** "33.4 s, 18.9 MiB/s" */
+export function pace(bytes: number, ms: number): string {
+  const time = formatSeconds(ms / 1000);
+  return bytes > 0 && ms > 0 ? `${time}, ${formatRate((bytes / ms) * 1000)}` : time;
 }
 
 /** "2:05", "1:02:05". */
 export function formatClock(seconds: number): string {
   const whole = Math.round(seconds);
-  const two = (value: number): string => String(value).padStart(2, "0");
   const [minutes, rest] = [Math.floor(whole / 60), two(whole % 60)];
   if (minutes < 60) return `${minutes}:${rest}`;
   return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, "0");
 }
 
 /** Formats microseconds: "850 ns", "12.4 us", "3.10 ms", "1.20 s". */

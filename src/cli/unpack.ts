@@ -28,7 +28,6 @@ export class Damaged extends Stop {
   }
 }
 
-/** A source that is being unpacked. */
 export class Unpacking {
   /** Compressed bytes taken. */
   read = 0;
@@ -39,7 +38,6 @@ export class Unpacking {
     readonly total: number | undefined,
   ) {}
 
-  /** Counts the bytes of a stream in `read`. */
   counted(packed: ByteStream): ByteStream {
     const transform = (part: Bytes, controller: TransformStreamDefaultController<Bytes>): void => {
       this.read += part.byteLength;

@@ -22,13 +22,11 @@ const VERIFY_OPTIONS: Spec = {
 
 export const VERIFY_BS_DEFAULT: number = 2 ** 20;
 export const VERIFY_DEPTH_DEFAULT: number = 8;
-/** Ranges listed one by one. */
 const RANGES_SHOWN = 10;
 export const VERIFY_MEMORY_BYTES_MAX: number = 2 ** 30;
 
 /** `hash`: whether to compute digests, if there is no difference or all are wanted. */
 export interface Comparison extends Sizes {
-  /** Whether to report every difference, not only the first. */
   readonly all: boolean;
 }
 
@@ -244,7 +242,6 @@ function show(
   print(`sha256 ${outcome.sha256B}  ${extent(sides[1], outcome)} of ${names[1]}`);
 }
 
-/** The range that a digest covers. */
 function extent({ offset }: Side, { compared }: Outcome): string {
   return `bytes ${grouped(offset)} to ${grouped(offset + compared)}`;
 }

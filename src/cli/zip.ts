@@ -7,9 +7,7 @@ import { type ByteStream, streamOf } from "./streams.ts";
 import { printable } from "./terminal.ts";
 import { Damaged, inflated, UNPACKED_CHUNK_BYTES, zlib } from "./unpack.ts";
 
-/** What an archive is read from. */
 export interface Positions {
-  /** Bytes it has; undefined if unknown. */
   readonly size: number | undefined;
   read(start: number, end: number): Promise<Bytes>;
   stream(start: number, end?: number): ByteStream;
@@ -17,10 +15,8 @@ export interface Positions {
 
 export interface ZipImage {
   readonly name: string;
-  /** Unpacked bytes. */
   readonly size: number;
   readonly packedSize: number;
-  /** The compressed bytes. */
   readonly packed: ByteStream;
   /** The image, from its compressed bytes. */
   unpack(packed: ByteStream): ByteStream;

@@ -63,7 +63,6 @@ export function lowBits(offset: Offset): number {
   return typeof offset === "number" ? offset | 0 : Number(BigInt.asIntN(32, offset));
 }
 
-/** `offset` modulo `unit`. */
 export function remainder(offset: Offset, unit: number): number {
   return typeof offset === "number" ? offset % unit : Number(offset % BigInt(unit));
 }
@@ -72,7 +71,6 @@ export function roundUp(bytes: number, unit: number): number {
   return Math.ceil(bytes / unit) * unit;
 }
 
-/** An integer within bounds. */
 export function checkInteger(name: string, value: unknown, min: number, max: number): number {
   if (typeof value !== "number") throw argumentType(name, "a number", value);
   if (Number.isInteger(value) && value >= min && value <= max) return value;

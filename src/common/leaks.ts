@@ -39,7 +39,6 @@ export function addSource(source: OperationSource): () => void {
   return () => sources.delete(reference);
 }
 
-/** All open rings. */
 export function openSources(): OperationSource[] {
   const found: OperationSource[] = [];
   for (const reference of sources) {

@@ -6,7 +6,6 @@ import { util } from "./util.ts";
 const TEXT_LENGTH_MAX = 60;
 const PROPERTIES_MAX = 6;
 
-/** The value in one line. */
 export function shown(value: unknown): string {
   try {
     return shownAt(value, true);
@@ -14,6 +13,11 @@ export function shown(value: unknown): string {
     // It must not fail with an error of its own.
     return "a value that cannot be shown";
   }
+}
+
+/** What an error says; anything may be thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function shownAt(value: unknown, isOutermost: boolean): string {

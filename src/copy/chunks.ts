@@ -21,7 +21,6 @@ export interface Layout {
   readonly grid: number;
 }
 
-/** A part of a span. */
 export interface Chunk {
   readonly index: number;
   readonly begin: number;
@@ -30,7 +29,6 @@ export interface Chunk {
   /** Where the chunk before it ends: what lies between the two is not copied. */
   readonly previousEnd: number;
   readonly span: Span;
-  /** It is not read, and has no data. */
   readonly isHole: boolean;
 }
 
@@ -42,7 +40,6 @@ export function* chunksOf(layout: Layout, start: number = 0): Generator<Chunk> {
   }
 }
 
-/** Cuts parts of spans into chunks, in ascending order. */
 export class Cutter {
   readonly #layout: Layout;
   #index = 0;

@@ -135,7 +135,6 @@ class Comparison {
   readonly #digest: Digest | undefined;
   #input: Input | undefined;
   #bytesCompared = 0;
-  /** What a callback threw. */
   #failure: { readonly error: unknown } | undefined;
 
   constructor(source: File | ReadableStream<Uint8Array>, target: File, asked: Asked) {
@@ -224,7 +223,6 @@ class Comparison {
     return false;
   }
 
-  /** Bytes of the source that are done with. */
   async #passed(
     data: Uint8Array | undefined,
     length: number,

@@ -17,9 +17,7 @@ const HOLE_BYTES = 64 * 1024;
 export class Destination {
   readonly #plan: Plan;
   readonly #scope: CancelScope;
-  /** Written. */
   bytesCopied = 0;
-  /** Left out as holes. */
   bytesSkipped = 0;
   readonly #bytesBy: Record<CopyMethod, number> = { copied: 0, copy_file_range: 0, reflink: 0 };
   /** End of the last data written: holes after it are not part of the file yet. */
@@ -84,14 +82,12 @@ export class Destination {
     this.note(at, data.byteLength, "copied");
   }
 
-  /** Data is there. */
   note(at: number, bytes: number, method: CopyMethod): void {
     this.bytesCopied += bytes;
     this.#bytesBy[method] += bytes;
     this.#dataEnd = Math.max(this.#dataEnd, at + bytes);
   }
 
-  /** How most of the data got there. */
   get method(): CopyMethod {
     const { copied, copy_file_range, reflink } = this.#bytesBy;
     if (reflink > copied + copy_file_range) return "reflink";

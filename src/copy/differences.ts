@@ -22,7 +22,6 @@ export class Differences {
   #ranges: ByteRange[] = [];
   /** Ranges nearer to one another than this are joined: 1 until there are too many of them. */
   #gap = 1;
-  /** Position of the first byte that differs. */
   first: number | undefined;
   /** Bytes that differ; with `all` only. */
   bytes = 0;
@@ -41,7 +40,6 @@ export class Differences {
     return this.#ranges;
   }
 
-  /** Whether the pair is equal. */
   note({ begin, length, a, b }: Pair): boolean {
     if (areEqual(a, b)) return true;
     for (let at = 0; at < length && !this.isEnough; at += BLOCK_BYTES) {

@@ -47,7 +47,6 @@ export class Cursor {
     return this.#piece?.data?.subarray(from, this.#taken);
   }
 
-  /** Waits for the reads in flight. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pieces.return(undefined);
   }

@@ -3,10 +3,12 @@
 import { argumentValue } from "../common/argument_errors.ts";
 import type { Offset } from "../common/arguments.ts";
 import type { File } from "../file/file.ts";
-import type { Extent } from "../system/disk_extent.ts";
-import { extentOf } from "./extent.ts";
+import { openFileOf } from "../file/open_file.ts";
+import { proactorOf } from "../ring/ring.ts";
+import { type Extent, placementOf } from "../system/disk_extent.ts";
+import { diskKey, systemOf } from "../system/loop_devices.ts";
+import { numbersText } from "../system/sysfs.ts";
 
-/** What a copy reads or writes. */
 export interface Side {
   /** Of the argument: `source`, `target`, `targets[0]`. */
   readonly name: string;
@@ -43,4 +45,14 @@ function shared(side: Side, other: Side): TypeError {
   const isSame = side.file.path === other.file.path;
   const is = isSame ? `is ${name}` : `shares bytes with ${other.file.path ?? name}`;
   return argumentValue(side.name, `${is}, and the ranges overlap`, side.file.path);
+}
+
+/** Where its bytes are stored; undefined for files on no medium (/dev/zero, /proc). */
+async function extentOf(file: File): Promise<Extent | undefined> {
+  if (file.kind !== "regular" && file.kind !== "disk") return undefined;
+  if (file.ring.backend === "simulated") return { medium: file.ring, start: 0 };
+  if (file.kind === "regular") return { medium: openFileOf(file).state.identity?.name, start: 0 };
+  const { rdev } = await file.stat();
+  if (process.platform !== "linux") return { medium: `disk ${rdev}`, start: 0 };
+  return placementOf(systemOf(proactorOf(file.ring)), diskKey(numbersText(rdev)));
 }

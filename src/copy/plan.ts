@@ -19,7 +19,6 @@ import { spansOf } from "./ranges.ts";
 const LOOKS = ["chunkSize", "concurrency", "ranges", "sparse", "verify", "hash"] as const;
 
 const CHUNK_BYTES_DEFAULT = 2 ** 21;
-/** The default for many targets. */
 const CHUNK_BYTES_LEAST = 2 ** 19;
 /** How far apart targets may be, in bytes. */
 const AHEAD_BYTES = 16 * 2 ** 20;
@@ -56,7 +55,6 @@ export interface Reading extends Layout {
   readonly verify: boolean;
 }
 
-/** One target of a reading. */
 export interface Plan extends Reading {
   readonly target: File;
   /** Bytes from `targetOffset` to the end of a target that cannot grow; Infinity for others. */
@@ -75,7 +73,8 @@ export async function planReading(
   const { sourceOffset = 0, targetOffset = 0, onReadError, hash, verify = false } = options;
   const grid = Math.max(...targets.map((target) => gridOf(target, options)));
   const unit = Math.max(grid, source instanceof File ? source.alignment.offset : 1);
-  const chosen = chosenSpans(options, sourceOffset);
+  const { ranges, length: most = Infinity } = options;
+  const chosen = ranges && spansOf(ranges, sourceOffset, most);
   const usual = Math.min(defaultChunk([source, ...targets], targets.length), longest(chosen));
   const chunkSize = roundUp(options.chunkSize ?? usual, unit);
   const size = source instanceof File ? await knownSize(openFileOf(source)) : undefined;
@@ -95,7 +94,10 @@ export async function planReading(
     end: chosen === undefined ? length : (chosen.at(-1)?.end ?? 0),
     chunkSize,
     concurrency,
-    buffers: targets.length === 1 ? concurrency : ahead(concurrency, chunkSize),
+    buffers:
+      targets.length === 1
+        ? concurrency
+        : Math.max(2 * concurrency, Math.floor(AHEAD_BYTES / chunkSize)),
     grid,
     holes: holesOf(sourceOffset, size, targets, options),
     skipErrors,
@@ -103,14 +105,6 @@ export async function planReading(
     hash,
     verify,
   };
-}
-
-/** The spans of `ranges`, if given. */
-function chosenSpans(
-  { ranges, length = Infinity }: CheckedOptions,
-  sourceOffset: Offset,
-): readonly Span[] | undefined {
-  return ranges && spansOf(ranges, sourceOffset, length);
 }
 
 /** Bytes of the longest span, at least 1: many short ranges are copied several at once, not in two large buffers. */
@@ -128,7 +122,10 @@ export async function planTarget(
   const targetSize = await target.size();
   const room = cannotGrow(target) ? Math.max(0, targetSize - Number(targetOffset)) : Infinity;
   const needed = end ?? expected ?? 0;
-  if (needed > room) throw tooSmall(target, targetOffset, needed, room);
+  if (needed > room) {
+    const reason = `the target has room for ${room} of ${needed} bytes; nothing was written`;
+    throw noSpace(target, targetOffset, needed, reason);
+  }
   const { lasting } = openFileOf(target).state.reports;
   const { sync = true } = options;
   // The sync at the end would reject after everything was written.
@@ -216,29 +213,12 @@ export function lanes(
   return Math.min(wanted, Math.max(LANES_MIN, Math.ceil(share / targets.length / chunkSize)));
 }
 
-/** Chunks in memory for several targets. */
-function ahead(concurrency: number, chunkSize: number): number {
-  return Math.max(2 * concurrency, Math.floor(AHEAD_BYTES / chunkSize));
+function noSpace(target: File, offset: Offset, length: number, reason: string): IoError {
+  const { path } = target;
+  return new IoError("ENOSPC", { reason, syscall: "write", path, offset, length, transferred: 0 });
 }
 
-function tooSmall(target: File, offset: Offset, total: number, room: number): IoError {
-  return new IoError("ENOSPC", {
-    reason: `the target has room for ${room} of ${total} bytes; nothing was written`,
-    syscall: "write",
-    path: target.path,
-    offset,
-    length: total,
-    transferred: 0,
-  });
-}
-
-export function noRoom(plan: Plan, at: number, length: number): IoError {
-  return new IoError("ENOSPC", {
-    reason: `the source is longer than the ${plan.room} bytes that the target has room for`,
-    syscall: "write",
-    path: plan.target.path,
-    offset: addOffset(plan.targetOffset, at),
-    length,
-    transferred: 0,
-  });
+export function noRoom({ target, targetOffset, room }: Plan, at: number, length: number): IoError {
+  const reason = `the source is longer than the ${room} bytes that the target has room for`;
+  return noSpace(target, addOffset(targetOffset, at), length, reason);
 }

@@ -17,7 +17,6 @@ import type { Reading } from "./plan.ts";
 import { salvage } from "./salvage.ts";
 import { endOfSource } from "./sides.ts";
 
-/** A filled buffer. */
 export interface Filled {
   readonly chunk: Chunk;
   /** The filled part; empty when the source ended before it. Undefined for a hole. */
@@ -28,7 +27,6 @@ export interface Filled {
 
 /** Whom buffers are handed to. */
 export interface Receiver {
-  /** Nothing more is wanted. */
   isOver(): boolean;
   /** Must release the buffer and end its place, in time. */
   take(filled: Filled): void;
@@ -37,7 +35,6 @@ export interface Receiver {
   idle(): Promise<void>;
 }
 
-/** What reading takes. */
 export interface Tools {
   readonly pool: BufferPool;
   readonly scope: CancelScope;

@@ -57,7 +57,6 @@ export function checkRescue(source: unknown, options: CopyOptions): RescueJob | 
   return { source, map: map ?? new RescueMap(), retries };
 }
 
-/** Copies what the map does not have yet. */
 export async function runRescue(
   { source, map, retries }: RescueJob,
   plan: Plan,
@@ -101,7 +100,6 @@ class Rescue implements RescueReceiver {
   readonly #start: number;
   readonly #destination: Destination;
   readonly #sums: Sums | undefined;
-  /** Pieces rescued. */
   #pieces = 0;
   readonly #bad = new BadRanges();
   /** What this copy has rescued: "+". */
@@ -278,7 +276,6 @@ class Rescue implements RescueReceiver {
     for (const range of ranges) yield* map.ranges(undefined, range);
   }
 
-  /** Bytes that will be tried. */
   #bytesLeft(): number {
     const withBad = this.#job.retries > 0;
     return totalLength(
@@ -326,7 +323,6 @@ class Rescue implements RescueReceiver {
   }
 }
 
-/** Whether a sync has failed, and not only a write. */
 function isOfSync(lasting: IoError | undefined): boolean {
   return lasting?.syscall === "fsync" || lasting?.syscall === "fdatasync";
 }

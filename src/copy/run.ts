@@ -41,7 +41,6 @@ export function cancelled(reason: CancelReason, target: File): IoError {
 }
 
 class CopyRun implements Receiver {
-  /** The scope of every operation. */
   readonly #scope: CancelScope;
   readonly #plans: readonly Plan[];
   readonly #pool: BufferPool;

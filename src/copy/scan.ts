@@ -148,7 +148,6 @@ class Scan implements RescueReceiver {
   readonly #digest: Digest | undefined;
   readonly #bad = new BadRanges();
   #bytesRead = 0;
-  /** What onProgress has thrown. */
   #failure: { readonly error: unknown } | undefined;
 
   constructor(plan: RescuePlan, options: ScanOptions, scope: CancelScope) {

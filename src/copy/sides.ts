@@ -18,7 +18,6 @@ export function checkSource(source: unknown): void {
   if (source.locked) throw argumentValue("source", "is locked: it already has a reader", source);
 }
 
-/** Throws unless it is a file that can be read. */
 export function checkCompared(target: unknown): void {
   if (!(target instanceof File)) throw argumentType("target", "a File", target);
   if (openFileOf(target).state.readable) return;

@@ -33,7 +33,6 @@ export class Sums {
     }
   }
 
-  /** Records a chunk that is a hole. */
   noteHole(index: number, begin: number, length: number): void {
     this.#note(index, begin, -length);
   }

@@ -18,7 +18,6 @@ import { differs, firstDifference } from "./verify.ts";
 
 /** What the writers of one copy share. */
 export interface Shared extends Tools {
-  /** To verify. */
   readonly sums: Sums | undefined;
 }
 
@@ -99,7 +98,6 @@ export class Writer {
     return this.#failure === undefined;
   }
 
-  /** Contiguous bytes that are done. */
   get prefix(): number {
     return this.#prefix;
   }

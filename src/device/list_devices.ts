@@ -108,7 +108,6 @@ export async function listedDevice(
   return disks.flatMap((disk) => [disk, ...disk.partitions]).find((it) => it.path === node);
 }
 
-/** For `listBlockDevices` and its tests. */
 export async function listLinuxDevices(paths: SystemPaths): Promise<BlockDeviceInfo[]> {
   return (await allLinuxDevices(paths)).filter(isListed);
 }

@@ -56,7 +56,6 @@ export interface BlockDeviceFromFdOptions extends FromFdOptions {
   sectorSize?: number | undefined;
 }
 
-/** The parts of a `BlockDevice`. */
 export interface DeviceInit extends FileInit {
   readonly geometry: Geometry;
 }
@@ -179,7 +178,6 @@ async function usedHint(proactor: Proactor, state: FileState): Promise<string | 
   return use?.remedy === undefined ? use?.what : `${use.what}; ${use.remedy}`;
 }
 
-/** Applies `truncate` after the open. */
 async function emptied(init: FileInit): Promise<FileInit> {
   const { state, ring } = init;
   const proactor = proactorOf(ring);

@@ -22,7 +22,6 @@ export interface Target {
   readonly name: PathName;
   readonly proactor: Proactor;
   readonly scope: CancelScope | undefined;
-  /** Whether it will be opened for writing. */
   readonly writes: boolean;
 }
 
@@ -123,7 +122,6 @@ function named(users: readonly string[]): string {
   return `by ${users.slice(0, NAMED_MAX).join(", ")}${more}`;
 }
 
-/** `hint` names the user of the device. */
 export function busyError(syscall: string, path: string | undefined, hint: string): IoError {
   return new IoError("EBUSY", { syscall, path, hint });
 }

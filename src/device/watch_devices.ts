@@ -234,7 +234,6 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
 
   // Readers ---------------------------------------------------------------------------------------
 
-  /** Gives events to readers as long as there are both. */
   async #serve(): Promise<void> {
     if (this.#isRunning || this.#readers.length === 0) return;
     this.#isRunning = true;

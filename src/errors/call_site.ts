@@ -5,7 +5,6 @@
 import { OWN_FOLDER } from "../native/embedded.ts";
 import { IoError } from "./io_error.ts";
 
-/** Who wants calls to be recorded. */
 let wanted = process.env["BUN_AIO_TRACE"] === "1" ? 1 : 0;
 
 /** Records calls until the result is called. */
@@ -18,7 +17,6 @@ export function recordCalls(): () => void {
   };
 }
 
-/** A place in the caller's code. */
 export type CallSite = Error | undefined;
 
 /** The place that is being executed, if calls are recorded. */

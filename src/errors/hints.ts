@@ -42,7 +42,6 @@ const DIRECT: ReadonlySet<number> = new Set([
   ...[Kind.read, Kind.write, Kind.readv, Kind.writev, Kind.discard, Kind.writeZeroes],
 ]);
 
-/** A hint for this error, or undefined. */
 export function hintFor(
   code: string,
   kind: number,

@@ -97,12 +97,10 @@ function causeJson(cause: unknown, causesMax: number): unknown {
   return causesMax === 0 ? cause.message : errorJson(cause, causesMax - 1);
 }
 
-/** For `copy`: attaches the result so far to the error. */
 export function setResult(error: IoError, result: CopyResult): IoError {
   return Object.assign(error, { result });
 }
 
-/** Adds a sentence to the hint and the message. */
 export function addHint(error: IoError, sentence: string): IoError {
   const hint = error.hint === undefined ? sentence : `${error.hint}. ${sentence}`;
   return Object.assign(error, { hint, message: `${error.message}. ${sentence}` });

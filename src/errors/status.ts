@@ -13,7 +13,6 @@ export interface ErrorContext extends IoErrorInit {
   readonly syscall: string;
 }
 
-/** The context of an operation on the whole file. */
 export function wholeFile(kind: number, file: FileFacts): ErrorContext {
   return { kind, file, syscall: syscallName(kind), path: file.path };
 }
@@ -101,7 +100,6 @@ export function givenUpError(context: ErrorContext, cause: unknown): IoError {
   });
 }
 
-/** For calls on a closed file. */
 export function closedError(where: { syscall: string; path: string | undefined }): IoError {
   return new IoError("EBADF", { ...where, reason: "the file is closed", hint: "Open it again" });
 }
@@ -161,7 +159,6 @@ export function refusedError(refused: Refused): IoError {
 
 const BACKEND_NAMES = ["auto", "io_uring", "posix_aio", "threads", "simulated"] as const;
 
-/** Name of a native backend number. */
 export function backendName(backend: number): (typeof BACKEND_NAMES)[number] {
   return BACKEND_NAMES[backend] ?? "auto";
 }
@@ -181,7 +178,6 @@ export function refusedText(refused: Refused): string {
   return `${backendName(refused.backend)} refused at ${STEPS[refused.step] ?? "open"}`;
 }
 
-/** A backend that was refused. */
 export interface Refused {
   readonly backend: number;
   readonly errno: number;

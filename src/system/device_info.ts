@@ -73,7 +73,6 @@ export const UNKNOWN_GEOMETRY: Geometry = {
   ...{ readOnly: null, model: null, serial: null },
 };
 
-/** What is known of a device that was never described. */
 export function unknownDevice(path: string): BlockDeviceInfo {
   return {
     ...{ path, ...UNKNOWN_GEOMETRY, vendor: null, zoned: null, removable: null, hasMedium: null },

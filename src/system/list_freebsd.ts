@@ -6,7 +6,6 @@ import { naturalOrder } from "../common/natural_order.ts";
 import { type BlockDeviceInfo, unknownDevice } from "./device_info.ts";
 import { isSystemMount, unescapedPath } from "./mounts.ts";
 
-/** The output of the three commands. */
 export interface FreebsdAnswers {
   readonly confxml: string;
   /** `mount -p` */

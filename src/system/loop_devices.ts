@@ -51,7 +51,6 @@ export interface Loop {
   readonly backing: Backing | undefined;
   /** Infinity if unknown. */
   readonly bytes: number;
-  /** Whether it was attached read-only. */
   readonly readOnly: boolean;
 }
 

@@ -29,7 +29,6 @@ const SYSTEM_MOUNTS: ReadonlySet<string> = new Set([
   ...["/", "/boot", "/efi", "/etc", "/usr", "/usr/local", "/var"],
 ]);
 
-/** Mounts, by what is mounted. */
 export class MountTable {
   readonly all: readonly Mount[];
   readonly #byNumbers: ReadonlyMap<string, readonly Mount[]>;

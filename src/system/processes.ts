@@ -7,7 +7,6 @@ import { escapedText } from "../common/text_of_bytes.ts";
 import { type Mount, MountTable, parseMountInfo, withNodes } from "./mounts.ts";
 import { type DeviceNode, namesIn, type SystemPaths, textOf } from "./sysfs.ts";
 
-/** Folders of all processes. */
 async function processFolders(paths: SystemPaths): Promise<string[]> {
   const names = (await namesIn(paths.proc)).filter((name) => /^\d+$/.test(name));
   return names.map((name) => join(paths.proc, name));
@@ -31,7 +30,6 @@ async function namesOf(
   return found;
 }
 
-/** Processes that have `node` open. */
 export function openedBy(paths: SystemPaths, node: string): Promise<string[]> {
   return namesOf(paths, async (folder) => {
     for (const fd of await namesIn(join(folder, "fd"))) {
@@ -53,7 +51,6 @@ export async function usersOf(paths: SystemPaths, mount: Mount): Promise<string[
   });
 }
 
-/** Its current directory, its root, or its program. */
 async function standsIn(folder: string, mount: Mount): Promise<boolean> {
   for (const name of ["cwd", "root", "exe"]) {
     if (isInside(await linkText(join(folder, name)), mount)) return true;

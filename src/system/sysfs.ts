@@ -79,7 +79,6 @@ export function directoryOf(paths: SystemPaths, numbers: string): Promise<string
   return resolved(join(paths.sys, "dev", "block", numbers));
 }
 
-/** The sysfs directory of a whole disk's name. */
 export function diskDirectory(paths: SystemPaths, name: string): Promise<string | null> {
   return resolved(join(paths.sys, "block", name));
 }
@@ -93,7 +92,6 @@ export async function wholeOf(directory: string): Promise<string> {
   return (await textOf(join(directory, "partition"))) === null ? directory : dirname(directory);
 }
 
-/** Directories of a disk's partitions, ordered by number. */
 export async function partitionsOf(disk: string): Promise<string[]> {
   const found: { number: number; directory: string }[] = [];
   for (const name of await namesIn(disk)) {
@@ -159,7 +157,6 @@ export interface BackingFile {
   readonly path: string;
   /** The same as bytes: it may not be UTF-8. */
   readonly bytes: Buffer;
-  /** Whether the name still exists. */
   readonly exists: boolean;
 }
 

@@ -21,7 +21,6 @@ import type { SystemPaths } from "./sysfs.ts";
 export interface Uses {
   /** Loop devices over any byte of it, those directly over it first. */
   readonly loops: readonly Loop[];
-  /** Loop devices whose backing is unknown. */
   readonly unknownLoops: readonly Loop[];
   /** False if the system does not tell which loop devices exist, what backs them, or what overlaps what. */
   readonly isKnown: boolean;
@@ -31,7 +30,6 @@ export interface Uses {
   readonly heldBelow: string | undefined;
 }
 
-/** Other systems have no loop devices. */
 const UNUSED: Uses = {
   ...{ loops: [], unknownLoops: [], isKnown: true, isSwap: false, heldBelow: undefined },
 };
@@ -98,7 +96,6 @@ export async function overlappingKeys(paths: SystemPaths, key: Key): Promise<rea
   return [key, ...nodes.map(({ numbers }) => diskKey(numbers ?? ""))];
 }
 
-/** A use, and what to do about it, where known. */
 export interface Use {
   readonly what: string;
   readonly remedy: string | undefined;
