@@ -37,7 +37,8 @@ import {
 } from "./open.ts";
 import { OpenFile } from "./open_file.ts";
 import { type Path, PathName } from "./path.ts";
-import { type ReadableOptions, readableOf, type WritableOptions, writableOf } from "./streams.ts";
+import { type ReadableOptions, readableOf } from "./readable.ts";
+import { type WritableOptions, writableOf } from "./writable.ts";
 
 /** What kind of file is open. `disk`: it answers an ioctl for the size of its medium. */
 export type FileKind = "regular" | "disk" | "character" | "other";
@@ -248,7 +249,7 @@ export class File implements AsyncDisposable {
    * @throws TypeError, RangeError for wrong options.
    */
   readable(options?: ReadableOptions): ReadableStream<Bytes> {
-    return readableOf(this.#open, options);
+    return readableOf(this, options);
   }
 
   /**
@@ -261,7 +262,7 @@ export class File implements AsyncDisposable {
    * @throws TypeError, RangeError for wrong options.
    */
   writable(options?: WritableOptions): WritableStream<IoData> {
-    return writableOf(this.#open, options);
+    return writableOf(this, options);
   }
 
   /**

@@ -126,6 +126,19 @@ export class OpenFile implements EntryStarter {
     }
   }
 
+  /** Whether `readAtOnce` may be tried: the ring is idle, and the turn of the event loop is not over. */
+  get canReadAtOnce(): boolean {
+    const { proactor, state } = this;
+    if (state.closing || proactor.closing) return false;
+    return proactor.canReadAtOnce(state) && !proactor.isTurnOver();
+  }
+
+  /** Reads exactly `view` from the page cache. False: the read must be submitted. */
+  readAtOnce(view: ArrayBufferView, offset: Offset): boolean {
+    if (typeof offset === "bigint") return false;
+    return this.proactor.readAtOnce(this.state, view, view.byteLength, offset);
+  }
+
   /** An unaligned read that is one native operation: cheaper than `#long`. */
   async #widened(
     view: ArrayBufferView,

@@ -90,6 +90,7 @@ export class Proactor implements Host {
   #drainScheduled = false;
   #inlineSince = 0;
   #inlineFlushes = 0;
+  #nextTurn: Promise<void> | undefined;
   /** Calls the native side again when it asks for it, because the wake descriptor may not ring. */
   readonly #retry: RetryTimer = new RetryTimer(() => this.#drainInNewTurn());
   #closed: Promise<void> | undefined;
@@ -191,17 +192,52 @@ export class Proactor implements Host {
     length: number,
     offset: number,
   ): boolean {
-    if (file.flags !== abi.SubmissionFlag.cached || this.#readsThisTurn) return false;
-    if (this.#held > 0 || this.#head !== NO_SLOT) return false;
-    if (this.#inlineSince !== 0 && this.#needsTurn()) return false;
+    if (this.#readsThisTurn || !this.canReadAtOnce(file) || this.isTurnOver()) return false;
+    if (!this.readAtOnce(file, memory, length, offset)) return false;
+    this.#readsThisTurn = true;
+    queueMicrotask(this.#endTurn);
+    return true;
+  }
+
+  /** Whether `readAtOnce` may be tried: no operation waits or runs. */
+  canReadAtOnce(file: FileState): boolean {
+    if (file.flags !== abi.SubmissionFlag.cached || !this.#mayReadAtOnce) return false;
+    return this.#held === 0 && this.#head === NO_SLOT;
+  }
+
+  /**
+   * Reads from the page cache, into memory of any kind, without slot, row and flush. False: the read must be
+   * submitted. The caller has asked `canReadAtOnce` and `isTurnOver`.
+   */
+  readAtOnce(
+    file: FileState,
+    memory: ArrayBufferView | number,
+    length: number,
+    offset: number,
+  ): boolean {
     const ring = this.#ring as never;
     const { index, fd } = file;
     const bytes = this.#native.ba_read_at_once(ring, index, fd, memory as never, length, offset);
     if (bytes !== length) return false;
     if (this.#inlineSince === 0) this.#inlineSince = this.#now();
-    this.#readsThisTurn = true;
-    queueMicrotask(this.#endTurn);
     return true;
+  }
+
+  /** Whether the event loop must get a turn before more is done at once. */
+  isTurnOver(): boolean {
+    return this.#inlineSince !== 0 && this.#needsTurn();
+  }
+
+  /** Resolves in the next turn of the event loop. */
+  nextTurn(): Promise<void> {
+    this.#nextTurn ??= new Promise((resolve) => {
+      setImmediate(() => {
+        this.#nextTurn = undefined;
+        this.#inlineSince = 0;
+        resolve();
+      });
+    });
+    return this.#nextTurn;
   }
 
   readonly #endTurn = (): void => {
@@ -230,7 +266,7 @@ export class Proactor implements Host {
   #schedule(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    if (this.#inlineSince !== 0 && this.#needsTurn()) setImmediate(this.#flushInNewTurn);
+    if (this.isTurnOver()) setImmediate(this.#flushInNewTurn);
     else queueMicrotask(this.#flush);
   }
 
@@ -269,7 +305,7 @@ export class Proactor implements Host {
   readonly #rang = (): void => {
     // What is scheduled reaps, too.
     if (this.#flushScheduled || this.#drainScheduled) return;
-    if (this.#inlineSince === 0 || !this.#needsTurn()) {
+    if (!this.isTurnOver()) {
       this.#drain();
       return;
     }

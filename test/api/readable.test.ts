@@ -74,6 +74,50 @@ test("chunks have the size asked for and are the reader's to keep", async () => 
   expect(Buffer.compare(Buffer.concat(chunks), contents)).toBe(0);
 });
 
+test("chunks stay the reader's, whatever becomes of others", async () => {
+  using folder = new Folder();
+  const contents = pattern(3_000_000);
+  await using file = await File.open(folder.file("data", contents));
+  const kept: { at: number; chunk: Uint8Array }[] = [];
+  let at = 0;
+  for await (const chunk of file.readable({ chunkSize: 65_536 })) {
+    expect(chunk.byteOffset).toBe(0);
+    expect(chunk.buffer.byteLength).toBe(chunk.byteLength);
+    const turn = (at / 65_536) % 5;
+    if (turn === 0) kept.push({ at, chunk });
+    if (turn === 1) kept.push({ at, chunk: structuredClone(chunk) });
+    if (turn === 2) kept.push({ at, chunk: new Uint8Array(chunk.buffer.transfer()) });
+    if (turn === 3) kept.push({ at, chunk: new Uint8Array(chunk.buffer.transfer(1000)) });
+    at += 65_536;
+    if (turn === 4) Bun.gc(true);
+  }
+  for (const { at, chunk } of kept) {
+    expect(Buffer.compare(chunk, contents.subarray(at, at + chunk.byteLength))).toBe(0);
+  }
+});
+
+test("a stream keeps its file open, though nobody else has it", async () => {
+  using folder = new Folder();
+  const contents = pattern(1 << 20);
+  const path = folder.file("data", contents);
+  const open = async (): Promise<ReadableStream<Uint8Array>> =>
+    (await File.open(path)).readable({ chunkSize: 4096 });
+  const stream = await open();
+  const collectOften = async (): Promise<void> => {
+    for (let i = 0; i < 5; i++) {
+      Bun.gc(true);
+      await turns();
+    }
+  };
+  await collectOften();
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) {
+    chunks.push(chunk);
+    if (chunks.length % 64 === 0) await collectOften();
+  }
+  expect(Buffer.compare(Buffer.concat(chunks), contents)).toBe(0);
+});
+
 test("nothing is read before somebody asks, and no more than `concurrency` ahead", async () => {
   using folder = new Folder();
   await using ring = Ring.open();

@@ -342,3 +342,19 @@ test("an abort ends a large chunk on its way, not only the next one", async () =
   expect(inFlight).toBe(0);
   expect(bytesWritten).toBeLessThan(8 << 20);
 });
+
+test("a stream keeps its file open, though nobody else has it", async () => {
+  using folder = new Folder();
+  const path = folder.file("data");
+  const begin = async (): Promise<Writer> =>
+    (await File.open(path, { write: true, create: true })).writable().getWriter();
+  const writer = await begin();
+  const contents = pattern(3 << 20);
+  for (let at = 0; at < contents.byteLength; at += 1 << 18) {
+    await writer.write(contents.subarray(at, at + (1 << 18)));
+    Bun.gc(true);
+    await turns();
+  }
+  await writer.close();
+  expect(Buffer.compare(bytesAt(path), contents)).toBe(0);
+});

@@ -51,6 +51,57 @@ testUnless(notAtOnce, "single cached reads need no flush, and are in the statist
   expect(after.inFlight).toBe(0);
 });
 
+testUnless(
+  notAtOnce,
+  "a stream reads cached data without a flush, and is in the statistics",
+  async () => {
+    using dir = new TempDir();
+    const contents = pattern(4 << 20);
+    await using ring = Ring.open();
+    await using file = await File.open(dir.file("data", contents), { ring });
+    const before = ring.stats();
+    const bytes = await new Response(file.readable({ end: contents.byteLength })).bytes();
+    const after = ring.stats();
+    expect(Buffer.compare(bytes, contents)).toBe(0);
+    expect(after.reads - before.reads).toBe(16);
+    expect(after.bytesRead - before.bytesRead).toBe(contents.byteLength);
+    expect(after.flushes - before.flushes).toBe(0);
+  },
+);
+
+testUnless(notAtOnce, "a BYOB reader's view is read into, if it has room for a chunk", async () => {
+  using dir = new TempDir();
+  const contents = pattern(1 << 20);
+  await using ring = Ring.open();
+  await using file = await File.open(dir.file("data", contents), { ring });
+  const stream = file.readable({ end: contents.byteLength, chunkSize: 65_536 });
+  const reader = stream.getReader({ mode: "byob" });
+  const before = ring.stats();
+  let view = new Uint8Array(262_144);
+  for (let at = 0; at < contents.byteLength; at += view.byteLength) {
+    const { value } = await reader.read(view);
+    expect(value?.byteLength).toBe(262_144);
+    view = value as Uint8Array<ArrayBuffer>;
+    expect(Buffer.compare(view, contents.subarray(at, at + view.byteLength))).toBe(0);
+  }
+  expect((await reader.read(view)).done).toBe(true);
+  expect(ring.stats().reads - before.reads).toBe(4);
+});
+
+test("a stream of cached data leaves timers their turns", async () => {
+  using dir = new TempDir();
+  await using file = await File.open(dir.file("data", pattern(32 << 20)));
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 1);
+  try {
+    // A chunk takes 50 us, and what is read is not waited for.
+    for await (const chunk of file.readable()) expect(chunk.byteLength).toBe(262_144);
+  } finally {
+    clearInterval(timer);
+  }
+  expect(ticks).toBeGreaterThan(1);
+});
+
 testUnless(notAtOnce, "several calls of one turn still become one flush", async () => {
   using dir = new TempDir();
   await using ring = Ring.open();

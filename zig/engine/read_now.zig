@@ -13,9 +13,9 @@ const plant = @import("plant.zig");
 const E = std.posix.E;
 const negative = @import("../os/os.zig").negative;
 
-/// Limit of one read in bytes: some 10 us.
+/// Limit of one submitted read in bytes: some 10 us.
 pub const bytes_max = 64 * 1024;
-/// Limit of one call in bytes, where threads could do the rest: some 200 us.
+/// Limit of one call in bytes: some 200 us. Where threads could do the rest, for all its reads.
 pub const call_bytes_max = 1024 * 1024;
 
 /// How the pages of a file are read without waiting.

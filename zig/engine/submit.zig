@@ -86,7 +86,7 @@ pub fn Submission(comptime Engine: type) type {
             if (engine.refused_room) return 0;
             if (engine.fifo.count == 1) {
                 const operation = engine.fifo.peek().?;
-                if (readNow(engine, &engine.kernel, operation, &engine.call_bytes)) |result| {
+                if (readNow(engine, &engine.kernel, operation, read_now.bytes_max, &engine.call_bytes)) |result| {
                     if (!plant.is(.read_now_keep)) _ = engine.fifo.pop();
                     endedNow(engine, operation, result);
                     return 1;
@@ -134,7 +134,7 @@ pub fn Submission(comptime Engine: type) type {
 
         /// Makes a read that needs no device at once, if the lane can and the share of this call
         /// allows.
-        fn readNow(engine: *Engine, by: anytype, operation: *Operation, share: *u64) ?isize {
+        fn readNow(engine: *Engine, by: anytype, operation: *Operation, most: u64, share: *u64) ?isize {
             if (!@hasDecl(@typeInfo(@TypeOf(by)).pointer.child, "readNow")) return null;
             if (!operation.cached or operation.file == abi.file_none) return null;
             if (share.* == 0 or engine.missed_now) return null;
@@ -143,7 +143,7 @@ pub fn Submission(comptime Engine: type) type {
             operation.assertPhase(.queued);
             operation.preparePiece();
             const bytes = operation.piece.bytes;
-            if (bytes == 0 or bytes > read_now.bytes_max) return null;
+            if (bytes == 0 or bytes > most) return null;
             const outcome = by.readNow(operation, way);
             file.read_now.learn(outcome);
             switch (outcome) {
@@ -161,9 +161,10 @@ pub fn Submission(comptime Engine: type) type {
         pub fn readAtOnce(engine: *Engine, operation: *Operation) ?isize {
             engine.readyFile(operation.file);
             engine.missed_now = false;
-            var share: u64 = read_now.bytes_max;
-            if (readNow(engine, &engine.kernel, operation, &share)) |result| return result;
-            return if (engine.limits.pool_reads_now) readNow(engine, &engine.pool, operation, &share) else null;
+            const most = read_now.call_bytes_max;
+            var share: u64 = most;
+            if (readNow(engine, &engine.kernel, operation, most, &share)) |result| return result;
+            return if (engine.limits.pool_reads_now) readNow(engine, &engine.pool, operation, most, &share) else null;
         }
 
         fn endedNow(engine: *Engine, operation: *Operation, result: isize) void {
@@ -180,7 +181,7 @@ pub fn Submission(comptime Engine: type) type {
             while (count < room) {
                 const operation = engine.pool_fifo.pop() orelse break;
                 if (engine.limits.pool_reads_now) {
-                    if (readNow(engine, &engine.pool, operation, &engine.now_bytes)) |result| {
+                    if (readNow(engine, &engine.pool, operation, read_now.bytes_max, &engine.now_bytes)) |result| {
                         endedNow(engine, operation, result);
                         done += 1;
                         continue;
