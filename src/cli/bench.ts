@@ -11,7 +11,6 @@ import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { Ring } from "../ring/ring.ts";
-import type { LatencyHistogram } from "../ring/statistics.ts";
 import { Arguments, type Spec } from "./arguments.ts";
 import { latencyChart, type Series } from "./chart.ts";
 import { Exit, refused, usage } from "./exit.ts";
@@ -42,22 +41,8 @@ const NEW_FILE_BYTES = 256 * 2 ** 20;
 
 type Job = Readonly<ReturnType<typeof readJob>>;
 
-interface Side {
-  readonly ops: number;
-  readonly bytes: number;
-  readonly latency: LatencyHistogram;
-}
-
-interface Result {
-  readonly backend: string;
-  readonly direct: boolean;
-  readonly region: number;
-  readonly elapsedMs: number;
-  /** Duration of the sync after the last write, in ms; undefined without writes. */
-  readonly syncMs: number | undefined;
-  readonly read: Side;
-  readonly write: Side;
-}
+type Result = Awaited<ReturnType<typeof measure>>;
+type Side = Result["read"];
 
 export async function benchCommand(argv: readonly string[]): Promise<number> {
   const args = new Arguments("bench", BENCH_OPTIONS, argv);
@@ -177,7 +162,7 @@ function randomBuffer(bytes: number): Bytes {
 
 // Measuring ------------------------------------------------------------------------------------------------
 
-async function measure(job: Job, place: Place, interrupts: Interrupts): Promise<Result> {
+async function measure(job: Job, place: Place, interrupts: Interrupts) {
   // A separate ring, so that its statistics cover nothing else.
   await using ring = Ring.open({ queueDepth: job.depth });
   interrupts.watch(ring);
@@ -194,6 +179,7 @@ async function measure(job: Job, place: Place, interrupts: Interrupts): Promise<
   }
   if (!writes(job)) await file.invalidateCache().catch(() => {});
   const counts = await drive(job, file, region, interrupts.signal);
+  // Of the sync after the last write.
   const syncMs = counts.writes > 0 ? await timed(() => file.syncAll()) : undefined;
   const { latency } = ring.stats();
   return {

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { totalLength } from "../common/byte_range.ts";
 import type { CopyRange } from "../copy/ranges.ts";
 import type { Job } from "./copy_job.ts";
-import { Exit, Stop, usage } from "./exit.ts";
+import { Exit, failure, Stop, usage } from "./exit.ts";
 import { pathOf, statOf } from "./raw_words.ts";
 import type { Source } from "./source.ts";
 import { printable, say } from "./terminal.ts";
@@ -82,7 +82,7 @@ function unfit(path: string, why: string): Stop {
 function parseBlockMap(text: string, name: string): Omit<BlockMap, "path"> {
   const xml = text.replace(/<!--.*?-->/gs, "");
   const version = /<bmap\s[^>]*version="(\d+)\.(\d+)"/.exec(xml);
-  if (version === null) throw new Stop(Exit.failed, `${name} is not a block map`);
+  if (version === null) throw failure(`${name} is not a block map`);
   if (version[1] !== "2" || fieldOf(xml, "ChecksumType", name) !== "sha256") {
     throw unfit(name, "does not have the format bmap 2.0 with SHA-256");
   }

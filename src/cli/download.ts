@@ -4,7 +4,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Bytes } from "../common/arguments.ts";
 import { messageOf } from "../common/shown.ts";
-import { Exit, Stop } from "./exit.ts";
+import { failure, Stop } from "./exit.ts";
 import { type ByteStream, streamOf } from "./streams.ts";
 import { printable, warn } from "./terminal.ts";
 import { formatSize } from "./units.ts";
@@ -51,7 +51,7 @@ export class Download {
   /** `stop` ends it and all that is read from it. */
   static async open(url: string, stop: AbortSignal): Promise<Download> {
     const first = await request(url, {}, stop).catch((error: unknown) => {
-      throw stop.aborted ? error : new Stop(Exit.failed, `${printable(url)}: ${wordsOf(error)}`);
+      throw stop.aborted ? error : failure(`${printable(url)}: ${wordsOf(error)}`);
     });
     if (first.status === 200) return new Download(url, stop, first);
     throw refusedBy(first, url);
@@ -66,8 +66,7 @@ export class Download {
     const answer = await this.#ask(start, end);
     if (answer.status === 206) return new Uint8Array(await answer.arrayBuffer());
     await answer.body?.cancel();
-    throw new Stop(
-      Exit.failed,
+    throw failure(
       `${printable(this.#url)}: the server does not support range requests, which a zip archive needs`,
       "Download it first",
     );
@@ -126,8 +125,7 @@ export class Download {
   }
 
   #changed(at: number): Stop {
-    return new Stop(
-      Exit.failed,
+    return failure(
       `${printable(this.#url)} was lost after ${formatSize(at)} and cannot be resumed: ` +
         "the server has another version of the file, or does not identify versions",
     );
@@ -199,15 +197,12 @@ function contentRange(answer: Response): string {
 
 /** Whether nothing that is known of both differs. */
 function isSame(a: Version, b: Version): boolean {
-  return [
-    [a.etag, b.etag],
-    [a.changed, b.changed],
-    [a.size, b.size],
-  ].every(([one, other]) => one === undefined || other === undefined || one === other);
+  const names = ["etag", "changed", "size"] as const;
+  return names.every((name) => (a[name] ?? b[name]) === (b[name] ?? a[name]));
 }
 
 function refusedBy(answer: Response, url: string): Stop {
-  return new Stop(Exit.failed, `${printable(url)}: ${statusOf(answer)}`);
+  return failure(`${printable(url)}: ${statusOf(answer)}`);
 }
 
 function statusOf({ status, statusText }: Response): string {
@@ -216,7 +211,7 @@ function statusOf({ status, statusText }: Response): string {
 
 function lost(url: string, at: number, error: unknown): Stop {
   const where = `${printable(url)} was lost after ${formatSize(at)}`;
-  return new Stop(Exit.failed, `${where}: ${wordsOf(error)}`);
+  return failure(`${where}: ${wordsOf(error)}`);
 }
 
 /** Without the advice for programmers that Bun adds. */

@@ -39,3 +39,7 @@ export function usage(message: string, hint?: string): Stop {
 export function refused(message: string, hint?: string): Stop {
   return new Stop(Exit.refused, message, hint);
 }
+
+export function failure(message: string, hint?: string): Stop {
+  return new Stop(Exit.failed, message, hint);
+}

@@ -1,7 +1,7 @@
 // Hints for users of the command. Hints of the library speak of its API; these speak of options and shell commands.
 
 import type { IoError } from "../errors/io_error.ts";
-import { Exit, Stop } from "./exit.ts";
+import { failure, Stop } from "./exit.ts";
 import { statOf } from "./raw_words.ts";
 import { complain, printable, quoted } from "./terminal.ts";
 
@@ -50,14 +50,14 @@ export async function withoutPositions(path: string, role: Role): Promise<Stop> 
   const kind = found?.isFIFO() ? "a pipe" : found?.isSocket() ? "a socket" : "a stream of bytes";
   const text = `${printable(path)} is ${kind}: it has no positions`;
   if (role === "either" || found?.isSocket() === true) {
-    return new Stop(Exit.failed, text, "Only files and disks have positions");
+    return failure(text, "Only files and disks have positions");
   }
   const word = quoted(path);
   const way =
     role === "source"
       ? `Give it as standard input: cat ${word} | bun-aio copy - DST`
       : `Write to it with cat: cat SRC > ${word}`;
-  return new Stop(Exit.failed, text, way);
+  return failure(text, way);
 }
 
 /** `before`: words before the message. */

@@ -18,18 +18,6 @@ import { paint, print, printable, table, warn } from "./terminal.ts";
 import { formatExactSize, formatSize } from "./units.ts";
 import { version } from "./version.ts";
 
-interface PathInfo {
-  readonly path: string;
-  readonly realPath: string;
-  readonly kind: Place["kind"];
-  readonly size: number;
-  /** Alignment of direct writes; null where there is no direct I/O. */
-  readonly directAlignment: Alignment | null;
-  readonly geometry: Geometry | null;
-  readonly device: BlockDeviceInfo | null;
-  readonly contents: string | null;
-}
-
 export async function infoCommand(argv: readonly string[]): Promise<number> {
   const args = new Arguments("info", { flags: ["json"] }, argv);
   const [path] = args.operands(["PATH"], 1);
@@ -149,21 +137,19 @@ function mediumOf({ rotational, backingFile }: BlockDeviceInfo): string[] {
 
 // One path ---------------------------------------------------------------------------------------------
 
-async function pathInfo(path: string): Promise<PathInfo> {
+async function pathInfo(path: string) {
   const place = await look(path);
   if (place.kind === "missing") throw thereIsNo(place);
-  const { realPath, kind, size, device } = place;
-  const about = { path, realPath, kind, size, device: device ?? null };
-  if (kind === "other") return { ...about, directAlignment: null, geometry: null, contents: null };
-  const opened = await openToLook(place);
-  if (opened === undefined) {
-    return { ...about, directAlignment: null, geometry: device ?? null, contents: null };
-  }
-  await using file = opened;
-  const contents = (await contentsOf(file)) ?? null;
-  const geometry = file instanceof BlockDevice ? file.geometry : null;
-  const directAlignment = kind === "disk" ? file.alignment : await directAlignmentOf(path);
-  return { ...about, directAlignment, geometry, contents };
+  const { realPath, kind, size, device = null } = place;
+  await using file = kind === "other" ? undefined : await openToLook(place);
+  const geometry: Geometry | null = file instanceof BlockDevice ? file.geometry : device;
+  const contents = (file && (await contentsOf(file))) ?? null;
+  return {
+    ...{ path, realPath, kind, size, device },
+    // Of direct writes; null where there is no direct I/O.
+    directAlignment: file === undefined ? null : await directAlignmentOf(path, file),
+    ...{ geometry, contents },
+  };
 }
 
 /** Undefined, with a warning, if only the list of devices describes it. */
@@ -177,7 +163,8 @@ async function openToLook(place: Place): Promise<File | undefined> {
   }
 }
 
-async function directAlignmentOf(path: string): Promise<Alignment | null> {
+async function directAlignmentOf(path: string, opened: File): Promise<Alignment | null> {
+  if (opened.kind === "disk") return opened.alignment;
   try {
     await using file = await File.open(pathOf(path), { direct: true });
     return file.alignment;
@@ -187,7 +174,7 @@ async function directAlignmentOf(path: string): Promise<Alignment | null> {
   }
 }
 
-function shownPath(about: PathInfo): string {
+function shownPath(about: Awaited<ReturnType<typeof pathInfo>>): string {
   const { directAlignment: unit, device, geometry } = about;
   const rows = [
     ["path", printable(nameOf(about))],

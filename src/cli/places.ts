@@ -16,7 +16,7 @@ import type { BlockDeviceInfo } from "../system/device_info.ts";
 import { keyOfFd, keyOfPath, numbersOfKey, type System, systemOf } from "../system/loop_devices.ts";
 import { SYSTEM_PATHS } from "../system/sysfs.ts";
 import { explainUses, overlappingKeys, usesOf, writersOf } from "../system/uses.ts";
-import { Exit, refused, Stop, usage } from "./exit.ts";
+import { failure, refused, type Stop, usage } from "./exit.ts";
 import { type Role, withoutPositions, wordsOf } from "./hints.ts";
 import { absolute, folderOf, pathOf, statOf } from "./raw_words.ts";
 import { printable, quoted, warn } from "./terminal.ts";
@@ -78,7 +78,7 @@ function missing(path: string, realPath: string, error: IoError): Place {
 }
 
 export function thereIsNo({ path, why }: Place): Stop {
-  return new Stop(Exit.failed, `there is no ${printable(path)}`, why);
+  return failure(`there is no ${printable(path)}`, why);
 }
 
 /** The listed facts of a disk that this user may not open. */

@@ -5,7 +5,7 @@ import { totalLength } from "../common/byte_range.ts";
 import { messageOf } from "../common/shown.ts";
 import { RescueMap } from "../copy/rescue_map.ts";
 import type { File } from "../file/file.ts";
-import { Exit, refused, Stop } from "./exit.ts";
+import { failure, refused } from "./exit.ts";
 import type { Place } from "./places.ts";
 import { pathOf } from "./raw_words.ts";
 import { printable, warn } from "./terminal.ts";
@@ -29,7 +29,7 @@ export class RescueFile {
       return new RescueFile(path, RescueMap.parse(text));
     } catch (error) {
       const words = messageOf(error).replace('"text"', () => printable(path));
-      throw new Stop(Exit.failed, words);
+      throw failure(words);
     }
   }
 

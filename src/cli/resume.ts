@@ -130,16 +130,10 @@ function verification(ended: Ended): WayOn {
   const before = job.skip - job.start;
   const isPart = job.length !== undefined || job.skip !== job.seek;
   const length = isPart ? before + (total ?? done) : undefined;
-  const words = [
-    "verify",
-    ...operands(ended, started),
-    ...whereWords({ skip: job.start, seek: job.seek - before, length }),
-    ...(job.bs === undefined ? [] : [`--bs ${job.bs}`]),
-    ...(job.depth === undefined ? [] : [`--depth ${job.depth}`]),
-    ...(job.json ? ["--json"] : []),
-    ...(job.quiet ? ["--quiet"] : []),
-    ...(job.raw ? ["--raw"] : []),
-  ];
+  const where = whereWords({ skip: job.start, seek: job.seek - before, length });
+  const words = ["verify", ...operands(ended, started), ...where];
+  for (const name of ["bs", "depth"] as const) if (job[name]) words.push(`--${name} ${job[name]}`);
+  for (const name of ["json", "quiet", "raw"] as const) if (job[name]) words.push(`--${name}`);
   return { title: "To verify it:", command: commandOf(started, words), notes: [] };
 }
 

@@ -4,7 +4,7 @@
 import type { Gunzip, InflateRaw } from "node:zlib";
 import type { Bytes } from "../common/arguments.ts";
 import type { Packing } from "./contents.ts";
-import { Exit, Stop } from "./exit.ts";
+import { Exit, failure, Stop } from "./exit.ts";
 import { type ByteStream, streamOf } from "./streams.ts";
 import { printable } from "./terminal.ts";
 
@@ -66,8 +66,7 @@ export function unpack(
   }
   if (packing === "zstd") return streamOf(unzstd(packed, name));
   if (Bun.which(packing) === null) {
-    throw new Stop(
-      Exit.failed,
+    throw failure(
       `${printable(name)} is compressed with ${packing}, which is not installed`,
       `Install it: apt install ${PROGRAMS[packing]}, or your system's package`,
     );

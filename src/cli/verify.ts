@@ -8,7 +8,7 @@ import { Cursor, inStep } from "../copy/in_step.ts";
 import { Meter } from "../file/progress.ts";
 import { Arguments, type Spec, startsOf } from "./arguments.ts";
 import type { Packing } from "./contents.ts";
-import { Exit, Stop, usage } from "./exit.ts";
+import { Exit, failure, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Progress } from "./progress.ts";
 import { openSide, type Side, type Sizes } from "./side.ts";
@@ -51,10 +51,7 @@ export async function verifyCommand(argv: readonly string[]): Promise<number> {
   const bs = args.size("bs", 1) ?? VERIFY_BS_DEFAULT;
   const depth = args.integer("depth", 1, 1024) ?? VERIFY_DEPTH_DEFAULT;
   if (bs * depth * 2 > VERIFY_MEMORY_BYTES_MAX) {
-    throw new Stop(
-      Exit.usage,
-      `--bs times --depth takes too much memory: ${formatSize(bs * depth)}`,
-    );
+    throw usage(`--bs times --depth takes too much memory: ${formatSize(bs * depth)}`);
   }
   if (pathA === "-" && pathB === "-") throw usage("A and B are both standard input");
   using interrupts = new Interrupts();
@@ -182,7 +179,7 @@ async function noteEnds(job: Comparison, ...sides: readonly [Side, Cursor][]): P
     if (side.inOrder && (await cursor.ready()) === 0) side.rest = compared;
   }
   if (sides.every(([{ rest }]) => compared < rest)) {
-    throw new Stop(Exit.failed, `one side ended at ${grouped(compared)} while it was read`);
+    throw failure(`one side ended at ${grouped(compared)} while it was read`);
   }
 }
 

@@ -2,7 +2,7 @@
 // 4.3.16), unpacked as a stream, its length and CRC-32 checked.
 
 import type { Bytes } from "../common/arguments.ts";
-import { Exit, Stop } from "./exit.ts";
+import { failure, type Stop } from "./exit.ts";
 import { type ByteStream, streamOf } from "./streams.ts";
 import { printable } from "./terminal.ts";
 import { Damaged, inflated, UNPACKED_CHUNK_BYTES, zlib } from "./unpack.ts";
@@ -61,9 +61,9 @@ const IMAGE_NAME = /\.(img|iso|raw|bin|dd|wic|dsk|usb|hddimg|sdcard)$/i;
 export async function zipImage(source: Positions, name: string): Promise<ZipImage> {
   const entry = theImage(await entriesOf(source, name), name);
   const of = `${printable(entry.name)} in ${printable(name)}`;
-  if ((entry.flags & ENCRYPTED) !== 0) throw new Stop(Exit.failed, `${of} is encrypted`, UNZIP);
+  if ((entry.flags & ENCRYPTED) !== 0) throw failure(`${of} is encrypted`, UNZIP);
   if (entry.method !== STORED && entry.method !== DEFLATED) {
-    throw new Stop(Exit.failed, `${of} is compressed with method ${entry.method}`, UNZIP);
+    throw failure(`${of} is compressed with method ${entry.method}`, UNZIP);
   }
   const header = view(await source.read(entry.header, entry.header + LOCAL_BYTES));
   if (header.byteLength < LOCAL_BYTES || header.getUint32(0, true) !== 0x0403_4b50) {
@@ -83,7 +83,7 @@ const UNZIP = "Unpack it first";
 /** The error for an archive in a stream: its directory is at its end. */
 export function withoutPositions(name: string): Stop {
   const what = `${printable(name)} is a zip archive, which cannot be unpacked from a stream`;
-  return new Stop(Exit.failed, what, "Save it as a file first");
+  return failure(what, "Save it as a file first");
 }
 
 function theImage(entries: readonly Entry[], name: string): Entry {
@@ -95,8 +95,7 @@ function theImage(entries: readonly Entry[], name: string): Entry {
   const shown = names.slice(0, NAMES_SHOWN).join(", ");
   const list = names.length > NAMES_SHOWN ? `${shown}, ...` : shown;
   const what = images.length === 0 ? "no image" : `${images.length} images`;
-  throw new Stop(
-    Exit.failed,
+  throw failure(
     `${printable(name)} is a zip archive with ${what}${list === "" ? "" : `: ${list}`}`,
     "Unpack the one you want and copy that, or pass --raw to copy the archive as it is",
   );

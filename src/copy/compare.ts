@@ -102,7 +102,7 @@ async function compareChecked(
   const where = { syscall: "compare", path: target.path };
   scope?.throwIfCancelled(where);
   try {
-    return await new Comparison(source, target, asked).run();
+    return await new Comparison(asked).run();
   } catch (error) {
     scope?.throwIfCancelled(where);
     throw endedBy(error, "compare");
@@ -113,7 +113,11 @@ const OPTION_NAMES: readonly string[] = [
   ...["sourceOffset", "targetOffset", "length", "ranges", "all", "hash", "signal", "onProgress"],
 ];
 
-function checkCompare(source: unknown, target: unknown, options: CompareOptions) {
+function checkCompare(
+  source: File | ReadableStream<Uint8Array>,
+  target: File,
+  options: CompareOptions,
+) {
   checkSource(source);
   checkCompared(target);
   const checked = checkedOptions("compare", options, OPTION_NAMES);
@@ -121,14 +125,13 @@ function checkCompare(source: unknown, target: unknown, options: CompareOptions)
   const spans = ranges === undefined ? [{ begin: 0, end }] : plainSpans(ranges, sourceOffset, end);
   // Whether the end of the source is the end of the comparison.
   const isWhole = end === Infinity && ranges === undefined;
-  return { ...checked, sourceOffset, targetOffset, spans, isWhole, scope: cancelScope(checked) };
+  const scope = cancelScope(checked);
+  return { ...checked, source, target, sourceOffset, targetOffset, spans, isWhole, scope };
 }
 
 type Asked = Readonly<ReturnType<typeof checkCompare>>;
 
 class Comparison {
-  readonly #source: File | ReadableStream<Uint8Array>;
-  readonly #target: File;
   readonly #asked: Asked;
   readonly #started: number = now();
   readonly #found: Differences;
@@ -137,21 +140,19 @@ class Comparison {
   #bytesCompared = 0;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(source: File | ReadableStream<Uint8Array>, target: File, asked: Asked) {
-    this.#source = source;
-    this.#target = target;
+  constructor(asked: Asked) {
     this.#asked = asked;
     this.#found = new Differences(asked.all ?? false);
     this.#digest = asked.hash === undefined ? undefined : new Digest(asked.hash);
   }
 
   async run(): Promise<CompareResult> {
-    await dropCache(this.#target);
-    const source = this.#source;
+    const { source, target, sourceOffset } = this.#asked;
+    await dropCache(target);
     if (source instanceof File) await this.#compareFile(source);
     else await this.#compareStream(source);
     const { first, ranges } = this.#found;
-    const inSource = (at: number): number => Number(addOffset(this.#asked.sourceOffset, at));
+    const inSource = (at: number): number => Number(addOffset(sourceOffset, at));
     return {
       identical: first === undefined,
       bytesCompared: this.#bytesCompared,
@@ -190,9 +191,9 @@ class Comparison {
   }
 
   async #compare(a: Cursor, spans: Region["spans"]): Promise<void> {
-    const { scope, targetOffset, onProgress } = this.#asked;
-    const region = await regionOf(this.#target, targetOffset, spans);
-    await using b = new Cursor(piecesOf(this.#target, region, scope));
+    const { target, scope, targetOffset, onProgress } = this.#asked;
+    const region = await regionOf(target, targetOffset, spans);
+    await using b = new Cursor(piecesOf(target, region, scope));
     const bytes = spanBytes(spans);
     const total = bytes === Infinity ? undefined : bytes;
     using meter = new Meter(onProgress, "compare", total, (error) => this.#fail(error));
@@ -242,12 +243,13 @@ class Comparison {
 
   #throwIfOver(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
-    this.#asked.scope?.throwIfCancelled({ syscall: "compare", path: this.#target.path });
+    const { scope, target } = this.#asked;
+    scope?.throwIfCancelled({ syscall: "compare", path: target.path });
   }
 
   #sourceEnds(bytes: number): IoError {
-    const { spans, sourceOffset } = this.#asked;
-    return endOfSource(this.#source, sourceOffset, bytes, spanBytes(spans));
+    const { source, sourceOffset, spans } = this.#asked;
+    return endOfSource(source, sourceOffset, bytes, spanBytes(spans));
   }
 }
 

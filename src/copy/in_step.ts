@@ -1,20 +1,17 @@
 // Two sides read in step: bytes of both at the same position.
 
-import type { Part, Piece } from "../file/read_ahead.ts";
+import type { Piece } from "../file/read_ahead.ts";
 import type { Pair } from "./differences.ts";
 import type { Input } from "./input.ts";
 
-/** Pieces of one side; streams have them in memory of their own. */
-export type Pieces = AsyncGenerator<{
-  readonly part: Part;
-  readonly length: number;
-  readonly data: Uint8Array | undefined;
-}>;
+/** A piece of one side; streams have them in memory of their own. */
+type SidePiece = Omit<Piece, "data"> & { readonly data: Uint8Array | undefined };
+export type Pieces = AsyncGenerator<SidePiece>;
 
 /** One side, at the position that was reached. */
 export class Cursor {
   readonly #pieces: Pieces;
-  #piece: (Omit<Piece, "data"> & { readonly data: Uint8Array | undefined }) | undefined;
+  #piece: SidePiece | undefined;
   /** Bytes taken of the piece. */
   #taken = 0;
   /** Bytes taken in all. */

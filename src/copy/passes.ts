@@ -73,13 +73,13 @@ export class Passes {
     const { map, chunkSize, concurrency, shift, retries } = this.#plan;
     using pool = new BufferPool({ size: chunkSize, count: concurrency });
     const grid = { size: chunkSize, shift };
-    const skipping = new Forwards(this.#left("?"), grid, this.#skipMax);
+    const skipping = forwards(this.#left("?"), grid, this.#skipMax);
     await this.#readChunks(pool, () => skipping);
     if (skipping.hasSkipped) {
       // From the other end of what was skipped, up to where it is bad; then all the rest.
       const ranges = this.#left("?").values();
       await this.#readChunks(pool, () => backwards(ranges, grid));
-      const rest = new Forwards(this.#left("?"), grid, 0);
+      const rest = forwards(this.#left("?"), grid);
       await this.#readChunks(pool, () => rest);
     }
     using buffer = await pool.acquire({ signal: this.#scope.signal });
@@ -155,7 +155,7 @@ export class Passes {
     failed: (range: ByteRange, code: IoErrorCode) => Promise<void> | void,
   ): Promise<void> {
     const grid = { size: this.#plan.chunkSize, shift: 0 };
-    const chunks = new Forwards(this.#left(status), grid, 0);
+    const chunks = forwards(this.#left(status), grid);
     for (let chunk = chunks.next(); chunk !== undefined; chunk = chunks.next()) {
       const room = buffer.subarray(0, chunk.length);
       for await (const part of this.#pieces.read(room, chunk.offset, size)) {
@@ -200,46 +200,36 @@ interface ChunkSource {
 }
 
 /** The chunks of ranges. After each failure in a row, more is skipped, to get out of a bad area. */
-class Forwards implements ChunkSource {
-  readonly #ranges: readonly ByteRange[];
-  readonly #grid: Grid;
-  readonly #skipMax: number;
-  #index = 0;
-  /** Everything before this has been given out or skipped. */
-  #at = 0;
-  #skip = 0;
-  hasSkipped = false;
-
-  constructor(ranges: readonly ByteRange[], grid: Grid, skipMax: number) {
-    this.#ranges = ranges;
-    this.#grid = grid;
-    this.#skipMax = skipMax;
-  }
-
-  next(): ByteRange | undefined {
-    for (; ; this.#index++) {
-      const range = this.#ranges[this.#index];
-      if (range === undefined) return undefined;
-      const end = range.offset + range.length;
-      const offset = Math.max(this.#at, range.offset);
-      if (offset >= end) continue;
-      const { size, shift } = this.#grid;
-      this.#at = Math.min(offset + size - ((offset + shift) % size), end);
-      return { offset, length: this.#at - offset };
-    }
-  }
-
-  settled(chunk: ByteRange, wasRead: boolean): void {
-    if (wasRead) {
-      this.#skip = 0;
-      return;
-    }
-    this.#skip = Math.min(Math.max(2 * this.#skip, this.#grid.size), this.#skipMax);
-    const to = chunk.offset + chunk.length + this.#skip;
-    if (to <= this.#at) return;
-    this.#at = to;
-    this.hasSkipped = true;
-  }
+function forwards(
+  ranges: readonly ByteRange[],
+  { size, shift }: Grid,
+  skipMax = 0,
+): ChunkSource & { hasSkipped: boolean } {
+  let index = 0;
+  // Everything before this has been given out or skipped.
+  let at = 0;
+  let skip = 0;
+  return {
+    hasSkipped: false,
+    next() {
+      for (; ; index++) {
+        const range = ranges[index];
+        if (range === undefined) return undefined;
+        const end = range.offset + range.length;
+        const offset = Math.max(at, range.offset);
+        if (offset >= end) continue;
+        at = Math.min(offset + size - ((offset + shift) % size), end);
+        return { offset, length: at - offset };
+      }
+    },
+    settled(chunk, wasRead) {
+      skip = wasRead ? 0 : Math.min(Math.max(2 * skip, size), skipMax);
+      const to = chunk.offset + chunk.length + skip;
+      if (wasRead || to <= at) return;
+      at = to;
+      this.hasSkipped = true;
+    },
+  };
 }
 
 /** The chunks of ranges from their ends. After a failure, the rest of the range is left out. */

@@ -11,7 +11,6 @@ import { IoError, setResult, wasAsked } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { openFileOf } from "../file/open_file.ts";
 import { type CopyProgress, Meter } from "../file/progress.ts";
-import { readAhead } from "../file/read_ahead.ts";
 import { allocBuffer } from "../memory/alloc_buffer.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
 import { Kind } from "../native/abi.gen.ts";
@@ -26,7 +25,7 @@ import { extendMap, RescueMap, type RescueStatus } from "./rescue_map.ts";
 import { cancelled } from "./run.ts";
 import { Sums } from "./sums.ts";
 import { underScope } from "./under_scope.ts";
-import { differs, narrowed, partsWritten } from "./verify.ts";
+import { differs, narrowed, readBack } from "./verify.ts";
 
 /** After which the sync of a target is given up when the copy has failed already. The kernel may take longer. */
 const LAST_SYNC_MS_MAX = 10_000;
@@ -200,26 +199,22 @@ class Rescue implements RescueReceiver {
 
   /** Reads back what this copy has rescued. What differs is to be rescued again. */
   async #verify(sums: Sums): Promise<void> {
-    const { target, targetOffset, chunkSize, concurrency } = this.#plan;
+    const { chunkSize, concurrency } = this.#plan;
     const scope = this.#scope;
     this.#meter = this.#startMeter("verify", totalLength(this.#rescued.ranges("+")));
-    await target.invalidateCache();
     using pool = new BufferPool({ size: chunkSize, count: concurrency });
-    const parts = partsWritten(this.#plan, sums, scope);
     let first: ByteRange | undefined;
-    for await (const piece of readAhead(target, targetOffset, parts, pool, scope)) {
+    for await (const { part, length, right } of readBack(this.#plan, { pool, scope, sums })) {
       this.#throwIfFailed();
-      const { part, length, data } = piece;
-      const at = sums.differs(part.index, data) ?? length;
       this.#meter.add(length);
-      if (at === part.length) continue;
-      const wrong = { offset: part.begin + at, length: part.length - at };
+      if (right === part.length) continue;
+      const wrong = { offset: part.begin + right, length: part.length - right };
       this.#doubt(wrong);
       if (wrong.offset < (first?.offset ?? Infinity)) first = wrong;
       // Nothing is read beyond the end of the target.
       if (length < part.length) this.#doubtFrom(sums, part.index + 1);
     }
-    if (first !== undefined) throw await this.#differsAt(first);
+    if (first !== undefined) throw differs(this.#plan, await narrowed(this.#plan, first, scope));
     this.#verified = true;
     this.#meter.end();
   }
@@ -232,10 +227,6 @@ class Rescue implements RescueReceiver {
 
   #doubt({ offset, length }: ByteRange): void {
     this.#job.map.set({ offset: this.#start + offset, length }, "?");
-  }
-
-  async #differsAt({ offset, length }: ByteRange): Promise<IoError> {
-    return differs(this.#plan, await narrowed(this.#plan, offset, offset + length, this.#scope));
   }
 
   // Accounts ------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 import type { CancelScope } from "../cancellation/scope.ts";
 import { addOffset } from "../common/arguments.ts";
+import type { ByteRange } from "../common/byte_range.ts";
 import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { partsOf, readAhead } from "../file/read_ahead.ts";
@@ -17,33 +18,33 @@ export interface Tools {
   readonly sums: Sums;
 }
 
-/**
- * Position of the first byte of the target that is not what was written, relative to the offsets. Ends early when
- * `passed` returns false.
- */
-export async function firstDifference(
+/** A part of what was written, as it was read back. */
+interface ReadBack {
+  readonly part: Written;
+  /** Bytes that were read: fewer where the target ends. */
+  readonly length: number;
+  /** Bytes before the first block that differs, or before the end of the target. */
+  readonly right: number;
+}
+
+/** Reads the target back, in the order in which it was written. */
+export async function* readBack(
   plan: Plan,
   { pool, scope, sums }: Tools,
-  passed: (bytes: number) => boolean,
-): Promise<number | undefined> {
+): AsyncGenerator<ReadBack> {
   const { target, targetOffset } = plan;
   await target.invalidateCache();
   // The end of a file that somebody cuts off looks like a hole.
   const room = target.kind === "regular" ? (await target.size()) - Number(targetOffset) : Infinity;
   const parts = partsWritten(plan, sums, scope);
   for await (const { part, length, data } of readAhead(target, targetOffset, parts, pool, scope)) {
-    const end = part.begin + part.length;
-    const differs = sums.differs(part.index, data);
-    if (differs !== undefined) return narrowed(plan, part.begin + differs, end, scope);
-    if (length < part.length) return part.begin + length;
-    if (end > room) return Math.max(part.begin, room);
-    if (!passed(length)) return undefined;
+    const same = sums.differs(part.index, data) ?? length;
+    yield { part, length, right: Math.min(same, Math.max(0, room - part.begin)) };
   }
-  return undefined;
 }
 
 /** The chunks as they were written; of a hole, only what is none on the target is read. */
-export async function* partsWritten(
+async function* partsWritten(
   { target, targetOffset, chunkSize }: Plan,
   sums: Sums,
   scope: CancelScope,
@@ -64,8 +65,7 @@ export async function* partsWritten(
 /** The first byte that differs from the source in a block that differs; the start of the block if unknown. */
 export async function narrowed(
   plan: Plan,
-  at: number,
-  limit: number,
+  { offset: at, length: limit }: ByteRange,
   scope: CancelScope,
 ): Promise<number> {
   const { source, target } = plan;
@@ -73,7 +73,7 @@ export async function narrowed(
   const found = await compare(source, target, {
     sourceOffset: addOffset(plan.sourceOffset, at),
     targetOffset: addOffset(plan.targetOffset, at),
-    length: Math.min(BLOCK_BYTES, limit - at),
+    length: Math.min(BLOCK_BYTES, limit),
     signal: scope.signal,
   }).catch(() => undefined);
   // The verification has failed already; this only says where.

@@ -14,7 +14,7 @@ import type { KernelMethod } from "./kernel_copy.ts";
 import type { Plan } from "./plan.ts";
 import type { Tools } from "./reader.ts";
 import type { Sums } from "./sums.ts";
-import { differs, firstDifference } from "./verify.ts";
+import { differs, narrowed, readBack } from "./verify.ts";
 
 /** What the writers of one copy share. */
 export interface Shared extends Tools {
@@ -130,15 +130,18 @@ export class Writer {
 
   async #verify(sums: Sums): Promise<void> {
     this.#meter = this.#startMeter("verify", this.#destination.bytes);
-    const first = await firstDifference(this.#plan, { ...this.#shared, sums }, (bytes) => {
-      this.#meter.add(bytes);
-      return this.#failure === undefined;
-    });
-    if (this.#failure !== undefined) return;
-    if (first !== undefined) {
-      this.#prefix = first;
-      throw differs(this.#plan, first);
+    for await (const { part, length, right } of readBack(this.#plan, { ...this.#shared, sums })) {
+      if (right < part.length) {
+        const wrong = { offset: part.begin + right, length: part.length - right };
+        const at = await narrowed(this.#plan, wrong, this.#shared.scope);
+        if (this.#failure !== undefined) return;
+        this.#prefix = at;
+        throw differs(this.#plan, at);
+      }
+      this.#meter.add(length);
+      if (this.#failure !== undefined) return;
     }
+    if (this.#failure !== undefined) return;
     this.#verified = true;
     this.#meter.end();
   }
