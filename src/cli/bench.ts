@@ -217,11 +217,7 @@ async function timed(run: () => Promise<void>): Promise<number> {
   return performance.now() - started;
 }
 
-interface Counts {
-  reads: number;
-  writes: number;
-  elapsedMs: number;
-}
+type Counts = Record<"reads" | "writes" | "elapsedMs", number>;
 
 /** Runs `depth` loops, each with one operation in flight. */
 async function drive(job: Job, file: File, region: number, signal: AbortSignal): Promise<Counts> {

@@ -184,10 +184,7 @@ async function fittingLength(
 
 const IF_SURE = "Pass --yes if you are sure";
 
-interface Loss {
-  readonly place: Place;
-  readonly target: File;
-}
+type Loss = Pick<Copying, "place" | "target">;
 
 async function confirm(
   job: Job,

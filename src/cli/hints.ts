@@ -5,18 +5,13 @@ import { failure, Stop } from "./exit.ts";
 import { statOf } from "./raw_words.ts";
 import { complain, printable, quoted } from "./terminal.ts";
 
-export interface Words {
-  readonly text: string;
-  readonly hint: string | undefined;
-}
-
 export type Role = "source" | "target" | "either";
 
 /** Names and arguments of the library's API. */
 const OF_API =
   /[{}]|\w\(\)|`cause`|\b(?:readAt|Bun\.file|node:fs|file\.alignment|geometry\.\w+|Uint8Array|allocBuffer|BufferPool|Ring|File\.open|Reopen|buffer|promise|createNew)\b/;
 
-export function wordsOf(error: IoError): Words {
+export function wordsOf(error: IoError): { text: string; hint: string | undefined } {
   const { message, hint } = error;
   if (hint === undefined) return { text: printable(message), hint };
   const end = `. ${hint}`;

@@ -6,7 +6,7 @@
 import { type BigIntStats, readFileSync, readlinkSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { bytesOfText, ESCAPED, escapedText } from "../common/text_of_bytes.ts";
+import { bytesOfText, ESCAPED, escapedText, textOf } from "../common/text_of_bytes.ts";
 
 /** The words of the command line, whatever their bytes. */
 export function ownWords(): string[] {
@@ -69,8 +69,5 @@ function currentFolder(): Buffer {
 
 /** The text for people: a byte that is not UTF-8 as `\xNN`. */
 export function withoutEscapes(text: string): string {
-  return text.replace(
-    /[\udc80-\udcff]/gu,
-    (one) => `\\x${(one.charCodeAt(0) - 0xdc00).toString(16)}`,
-  );
+  return ESCAPED.test(text) ? textOf(bytesOfText(text)) : text;
 }

@@ -89,11 +89,7 @@ function again(ended: Ended, title: string): WayOn {
   return copying(ended, title, { skip: job.start, seek: job.seek - before, length });
 }
 
-interface Where {
-  readonly skip: number;
-  readonly seek: number;
-  readonly length: number | undefined;
-}
+type Where = Pick<Job, "skip" | "seek" | "length">;
 
 function rest(ended: Ended, skip: number): WayOn {
   const { job } = ended;

@@ -90,13 +90,10 @@ async function partsOf(
 
 // Files ----------------------------------------------------------------------------------------------------
 
-interface Opened {
-  readonly path: string;
+type Opened = Pick<Parts, "path" | "start" | "took"> & {
   readonly place: Place;
   readonly data: File;
-  readonly start: number;
-  took(bytes: number): void;
-}
+};
 
 /** A disk is copied as it is: it is read for a backup, and ends somewhere behind an archive. */
 async function ofFile(opened: Opened, options: SourceOptions): Promise<Parts> {

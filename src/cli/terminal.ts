@@ -2,7 +2,7 @@
 // (https://no-color.org) or TERM=dumb.
 
 import { styleText } from "node:util";
-import { bytesOfText } from "../common/text_of_bytes.ts";
+import { octalText } from "../common/shell_word.ts";
 import { withoutEscapes } from "./raw_words.ts";
 
 type Style = Parameters<typeof styleText>[0];
@@ -145,11 +145,7 @@ export function quoted(word: string): string {
   const plain = word.replaceAll("'", "'\\''");
   // A command substitution drops trailing newlines; they are harmless.
   const controls = /(?:[^\P{Cc}\n]|[\udc80-\udcff])+/gu;
-  return `'${plain.replace(controls, (text) => `'"$(printf '${octal(text)}')"'`)}'`;
-}
-
-function octal(text: string): string {
-  return [...bytesOfText(text)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+  return `'${plain.replace(controls, (text) => `'"$(printf '${octalText(text)}')"'`)}'`;
 }
 
 /** Aligns columns to their longest entry; those in `right` are right-aligned, for numbers. */

@@ -23,6 +23,6 @@ function octal(byte: number): string {
   return `\\${byte.toString(8).padStart(3, "0")}`;
 }
 
-function octalText(text: string): string {
-  return [...Buffer.from(text)].map(octal).join("");
+export function octalText(text: string): string {
+  return [...bytesOfText(text)].map(octal).join("");
 }
