@@ -21,7 +21,13 @@ import {
   type Offset,
   remainder,
 } from "../common/arguments.ts";
-import { byteLengthOf, byteOffsetOf, bytesOf, checkData } from "../common/memory_views.ts";
+import {
+  allBytesOf,
+  byteLengthOf,
+  byteOffsetOf,
+  bytesOf,
+  checkData,
+} from "../common/memory_views.ts";
 import { traced } from "../errors/call_site.ts";
 import { emptiedError } from "../errors/device_gone.ts";
 import { syscallName } from "../errors/hints.ts";
@@ -186,10 +192,13 @@ export class OpenFile implements EntryStarter {
       for (let index = 0; index < data.length; index++) {
         // The argument name is built only for an error: vectors may be long.
         const value = data[index];
-        const isPlain = ArrayBuffer.isView(value) && byteLengthOf(value) > 0;
-        const view = isPlain ? value : checkData(`data[${index}]`, value);
-        const bytes = byteLengthOf(view);
-        views.push(bytesOf(view, bytes));
+        let view = ArrayBuffer.isView(value) ? value : undefined;
+        let bytes = view === undefined ? 0 : byteLengthOf(view);
+        if (view === undefined || bytes === 0) {
+          view = checkData(`data[${index}]`, value);
+          bytes = byteLengthOf(view);
+        }
+        views.push(allBytesOf(view, bytes));
         lengths.push(bytes);
         length += bytes;
       }

@@ -5,7 +5,7 @@
 // while it holds some. The result is the contiguous prefix.
 
 import { addOffset, lowBits, type Offset } from "../common/arguments.ts";
-import { byteLengthOf, bytesOf, partOf, setBytes } from "../common/memory_views.ts";
+import { byteLengthOf, partOf, setBytes } from "../common/memory_views.ts";
 import type { IoError } from "../errors/io_error.ts";
 import * as abi from "../native/abi.gen.ts";
 import type { Outcome } from "../ring/request.ts";
@@ -200,11 +200,12 @@ function gather(
   for (let i = index; i < views.length && start < end; i++) {
     const view = views[i] as Uint8Array;
     const length = lengths[i] as number;
-    if (byteLengthOf(view) < length) throw detached(transfer, Math.max(0, from));
+    const bytes = byteLengthOf(view);
+    if (bytes < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {
-      const source = count === length ? bytesOf(view, count) : partOf(view, within, count);
+      const source = count === bytes ? view : partOf(view, within, count);
       setBytes(memory, source, start + within - from);
     }
     start += length;
@@ -225,14 +226,13 @@ function scatter(
   for (let i = index; i < views.length && start < end; i++) {
     const view = views[i] as Uint8Array;
     const length = lengths[i] as number;
-    const bytes = byteLengthOf(view);
-    if (bytes < length) throw detached(transfer, Math.max(0, from));
+    if (byteLengthOf(view) < length) throw detached(transfer, Math.max(0, from));
     const within = Math.max(0, from - start);
     const count = Math.min(length, end - start) - within;
     if (count > 0) {
       const at = start + within - from;
       const source = memory.subarray(at, at + count);
-      setBytes(bytesOf(view, bytes), source, within);
+      setBytes(view, source, within);
     }
     start += length;
   }

@@ -176,3 +176,46 @@ function freeMemoryBytes(): number {
   const text = process.platform === "linux" ? fs.readFileSync("/proc/meminfo", "latin1") : "";
   return Number(/MemAvailable:\s+(\d+)/.exec(text)?.[1] ?? 0) * 1024;
 }
+
+const KINDS: readonly (new (buffer: ArrayBuffer) => ArrayBufferView<ArrayBuffer>)[] = [
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Float16Array,
+  Int32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  DataView,
+];
+
+testUnless(
+  undefined,
+  "bytes of every kind of view are moved as they are, though it grows",
+  async () => {
+    using dir = new TempDir();
+    await using file = await File.open(dir.file("out"), { write: true, create: true });
+    for (const [index, Kind] of KINDS.entries()) {
+      const content = pattern(4096, index);
+      // Follows the length of its buffer.
+      const made = (): ArrayBufferView<ArrayBuffer> =>
+        new Kind(new ArrayBuffer(4096, { maxByteLength: 8192 }));
+      const bytesOf = (view: ArrayBufferView<ArrayBuffer>): Uint8Array =>
+        new Uint8Array(view.buffer, 0, 4096);
+      for (const grows of [false, true]) {
+        const [written, read, pieces] = [made(), made(), [made(), made()]];
+        bytesOf(written).set(content);
+        const writing = file.writeAt(written, index);
+        if (grows) written.buffer.resize(8192);
+        expect(await writing).toBe(4096);
+        const reading = [file.readAt(read, index), file.readvAt(pieces, index)];
+        if (grows) for (const view of [read, ...pieces]) view.buffer.resize(8192);
+        expect((await Promise.all(reading))[0]).toBe(4096);
+        expect(Buffer.compare(bytesOf(read), content)).toBe(0);
+        expect(Buffer.compare(bytesOf(pieces[0] as DataView<ArrayBuffer>), content)).toBe(0);
+      }
+    }
+  },
+);
