@@ -445,23 +445,19 @@ pub const RingOptions = extern struct {
     backend: u32,
     queue_depth: u32,
     window_bytes: u32,
-    /// Limit of pool threads; 0 for the default.
-    threads_max: u32,
     /// Fault injection for our own tests: the seed and the rates, in 1/65536.
     fault_seed: u32,
     fault_short: u32,
     fault_refuse: u32,
     fault_reorder: u32,
-    /// The device of a simulated ring.
+    /// The device of a simulated ring, and what it is laid over, which the ring duplicates.
+    device_base_fd: i32,
     device_bytes: f64,
     device_sector_size: u32,
     /// Alignment of memory addresses in bytes, with `DeviceFlag.strict`.
     device_memory_alignment: u32,
     device_flags: u32,
     device_seed: u32,
-    /// Duplicated by the ring.
-    device_base_fd: i32,
-    reserved: u32 = 0,
 };
 
 /// Filled by `ba_ring_open`, also when it fails.
@@ -508,7 +504,7 @@ comptime {
     assert(@sizeOf(Completion) == 32);
     assert(@sizeOf(FileInfo) == 40 + 14 * 8);
     assert(@sizeOf(Control) % 8 == 0);
-    assert(@sizeOf(RingOptions) == 64);
+    assert(@sizeOf(RingOptions) == 56);
     assert(@sizeOf(FaultRule) == 72);
     assert(@sizeOf(RingInfo) == 88);
     for (.{

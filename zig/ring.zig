@@ -48,11 +48,10 @@ const AnyEngine = switch (builtin.os.tag) {
     else => union(enum) { threads: ThreadsEngine, simulated: SimulatedEngine },
 };
 
-/// Default number of pool threads. Beside a kernel lane they serve rare operations; without one
+/// Number of pool threads. Beside a kernel lane they serve rare operations; without one
 /// they are all the concurrency there is.
 const threads_beside_kernel = 4;
 const threads_alone = 16;
-const threads_limit = 256;
 
 /// Backends in the order in which `auto` tries them. On Linux `posix_aio` must be named: there it
 /// is a thread pool of libc, slower than ours.
@@ -217,8 +216,7 @@ pub const Ring = struct {
     }
 
     fn startEngine(ring: *Ring, engine: anytype, layout: Layout, wanted: abi.RingOptions, threads: u32) void {
-        const threads_max = if (wanted.threads_max > 0) wanted.threads_max else threads;
-        engine.pool.init(ring.wake, @min(threads_max, threads_limit), ring, releaseOpaque, retainOpaque);
+        engine.pool.init(ring.wake, threads, ring, releaseOpaque, retainOpaque);
         engine.init(ring.engineMemory(layout), .{
             .queue_depth = wanted.queue_depth,
             .window_bytes = @max(wanted.window_bytes, abi.piece_bytes_max),
@@ -302,22 +300,15 @@ pub const Ring = struct {
     pub fn finalize(ring: *Ring) void {
         ring.close();
         switch (ring.engine) {
-            inline else => |*engine| for (engine.memory.files[0..engine.files_ready]) |*file| {
-                if (file.owned_fd >= 0) _ = Os.close(file.owned_fd);
-            },
+            inline else => |*engine| for (engine.memory.files[0..engine.files_ready]) |*file| file.closeOwned(),
         }
         ring.release();
     }
 
-    /// Closes the descriptor that it owns of this file. Nothing of it is in flight.
+    /// Closes the descriptor that it owns of this file.
     pub fn disown(ring: *Ring, file: u32) void {
         switch (ring.engine) {
-            inline else => |*engine| {
-                if (file >= engine.files_ready) return;
-                const record = &engine.memory.files[file];
-                if (record.owned_fd >= 0) _ = Os.close(record.owned_fd);
-                record.owned_fd = -1;
-            },
+            inline else => |*engine| if (file < engine.files_ready) engine.memory.files[file].closeOwned(),
         }
     }
 

@@ -162,20 +162,14 @@ function start(
   scope: CancelScope | undefined,
   receiver: Receiver,
 ): Promise<number | undefined> {
-  switch (kind) {
-    case "read":
-    case "write": {
-      const { data, offset } = operation as Operation & { kind: "read" };
-      return starter.startEntry(Kind[kind], data, offset, scope, receiver);
-    }
-    case "syncAll":
-    case "syncData":
-      return starter.startEntry(Kind[kind], [], 0, scope, receiver);
-    default: {
-      const where = `operations[${index}].kind`;
-      throw argumentValue(where, "must be one of read, write, syncAll, syncData", kind);
-    }
+  if (kind === "read" || kind === "write") {
+    const { data, offset } = operation as Operation & { kind: "read" };
+    return starter.startEntry(Kind[kind], data, offset, scope, receiver);
   }
+  if (kind === "syncAll" || kind === "syncData")
+    return starter.startEntry(Kind[kind], [], 0, scope, receiver);
+  const where = `operations[${index}].kind`;
+  throw argumentValue(where, "must be one of read, write, syncAll, syncData", kind);
 }
 
 /**

@@ -21,11 +21,8 @@ import * as abi from "../native/abi.gen.ts";
 import { deviceGone } from "./device_gone.ts";
 import type { FileState } from "./file_state.ts";
 import { type Receiver, TAKEN } from "./receiver.ts";
-import type { Outcome, Request, Requests } from "./request.ts";
+import { type Outcome, type Request, type Requests, refusedOutcome } from "./request.ts";
 import { Reply, SlotState, Slots } from "./slots.ts";
-
-/** Keeps alive what the operation uses: the caller's view, or a request of the library. */
-type SlotMemory = ArrayBufferView | Request | undefined;
 
 let capturedResolve: (value: never) => void;
 let capturedReject: (error: unknown) => void;
@@ -46,7 +43,7 @@ export interface Host extends Requests {
 }
 
 export class Operations implements OperationSource {
-  readonly slots: Slots<FileState | undefined, SlotMemory> = new Slots(undefined, undefined);
+  readonly slots: Slots<FileState, ArrayBufferView | Request> = new Slots();
   /** Bounce blocks for foreign views. */
   readonly bounce: BounceBuffers;
   readonly #slabs: (Slab | undefined)[] = [];
@@ -317,14 +314,7 @@ export class Operations implements OperationSource {
     const resolve = this.slots.resolve[slot] as (value: unknown) => void;
     const block = this.slots.block[slot] as number;
     this.#release(slot);
-    resolve({
-      status: abi.Status.canceled,
-      errno: 0,
-      transferred: 0,
-      detail: 0,
-      block,
-      error,
-    } satisfies Outcome);
+    resolve(refusedOutcome(block, error));
     return -1;
   }
 

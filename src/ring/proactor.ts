@@ -12,7 +12,6 @@ import type { CancelScope } from "../cancellation/scope.ts";
 import { setImmediate } from "../common/intrinsics.ts";
 import { addSource } from "../common/leaks.ts";
 import { syscallName } from "../errors/hints.ts";
-import type { IoError } from "../errors/io_error.ts";
 import { closedError, lostError, type Refused, ringClosedError } from "../errors/status.ts";
 import type { EachWrite } from "../locks/write_lock.ts";
 import { BounceBuffers } from "../memory/bounce_buffers.ts";
@@ -27,7 +26,7 @@ import { type DeviceParameters, openRing } from "./open_ring.ts";
 import { type Host, Operations } from "./operations.ts";
 import { Polling } from "./polling.ts";
 import { type Receiver, TAKEN } from "./receiver.ts";
-import type { Outcome, Request } from "./request.ts";
+import { type Outcome, type Request, refusedOutcome } from "./request.ts";
 import { RetryTimer } from "./retry_timer.ts";
 import { NO_SLOT, Reply, SlotState } from "./slots.ts";
 import { Tables } from "./tables.ts";
@@ -174,12 +173,9 @@ export class Proactor implements Host {
     const { lostErrno } = this;
     if (!this.#freed && lostErrno === 0 && !closed) return undefined;
     const where = { syscall: syscallName(kind), path: file?.path };
-    let error: IoError;
-    if (closed) error = closedError(where);
-    else if (lostErrno !== 0) error = lostError(lostErrno, where);
-    else error = ringClosedError(0, where);
-    const block = NO_BLOCK;
-    return { status: abi.Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
+    if (closed) return refusedOutcome(NO_BLOCK, closedError(where));
+    if (lostErrno !== 0) return refusedOutcome(NO_BLOCK, lostError(lostErrno, where));
+    return refusedOutcome(NO_BLOCK, ringClosedError(0, where));
   }
 
   /**

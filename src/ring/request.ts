@@ -3,6 +3,7 @@
 import type { CancelScope } from "../cancellation/scope.ts";
 import type { IoError } from "../errors/io_error.ts";
 import type { BounceBuffers } from "../memory/bounce_buffers.ts";
+import { Status } from "../native/abi.gen.ts";
 import type { FileState } from "./file_state.ts";
 
 /** The outcome of a request. */
@@ -17,6 +18,11 @@ export interface Outcome {
   readonly block: number;
   /** An error that is not the system's: aborted, timed out, or the memory could not be prepared. */
   readonly error: IoError | undefined;
+}
+
+/** The outcome of a request that was never handed over. */
+export function refusedOutcome(block: number, error: IoError): Outcome {
+  return { status: Status.canceled, errno: 0, transferred: 0, detail: 0, block, error };
 }
 
 /** One native operation of a longer one. */

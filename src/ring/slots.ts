@@ -45,19 +45,15 @@ export class Slots<Owner, Memory> {
   next: Int32Array<ArrayBuffer> = new Int32Array(0);
   readonly resolve: Resolve[] = [];
   readonly reject: Reject[] = [];
-  /** Keeps the caller's view, and whatever else the operation needs, from being collected. */
-  readonly memory: Memory[] = [];
-  readonly owner: Owner[] = [];
+  /** Keeps the caller's view, or the request of the library, from being collected. */
+  readonly memory: (Memory | undefined)[] = [];
+  readonly owner: (Owner | undefined)[] = [];
 
   #capacity = 0;
   #freeHead = NO_SLOT;
   #used = 0;
-  readonly #noOwner: Owner;
-  readonly #noMemory: Memory;
 
-  constructor(noOwner: Owner, noMemory: Memory) {
-    this.#noOwner = noOwner;
-    this.#noMemory = noMemory;
+  constructor() {
     this.#grow();
   }
 
@@ -109,8 +105,8 @@ export class Slots<Owner, Memory> {
     this.state[slot] = SlotState.free;
     this.resolve[slot] = ignore;
     this.reject[slot] = ignore;
-    this.memory[slot] = this.#noMemory;
-    this.owner[slot] = this.#noOwner;
+    this.memory[slot] = undefined;
+    this.owner[slot] = undefined;
     this.next[slot] = this.#freeHead;
     this.#freeHead = slot;
     this.#used--;
@@ -134,8 +130,8 @@ export class Slots<Owner, Memory> {
     for (let slot = after - 1; slot >= before; slot--) {
       this.resolve[slot] = ignore;
       this.reject[slot] = ignore;
-      this.memory[slot] = this.#noMemory;
-      this.owner[slot] = this.#noOwner;
+      this.memory[slot] = undefined;
+      this.owner[slot] = undefined;
       this.next[slot] = this.#freeHead;
       this.#freeHead = slot;
     }

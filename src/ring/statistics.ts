@@ -86,36 +86,20 @@ export interface RingStats {
   };
 }
 
+/** Counters that native code keeps, by the names that they have here. */
+const COUNTERS = Object.entries(abi.Stats).filter(([name]) => name !== "SIZE");
+type Counter = Exclude<keyof typeof abi.Stats, "SIZE">;
+
 export function readStats(proactor: Proactor): RingStats {
   const memory = proactor.controlMemory;
-  const at = (field: Exclude<keyof typeof abi.Stats, "SIZE">): number => {
-    const offset = abi.Control.stats + abi.Stats[field];
-    return memory.getUint32(offset, true) + memory.getUint32(offset + 4, true) * 0x1_0000_0000;
-  };
+  const counts = COUNTERS.map(([name, at]) => {
+    const offset = abi.Control.stats + at;
+    const high = memory.getUint32(offset + 4, true);
+    return [name, memory.getUint32(offset, true) + high * 0x1_0000_0000];
+  });
   return {
-    flushes: at("flushes"),
-    drains: at("drains"),
-    polls: at("polls"),
-    systemCalls: at("systemCalls"),
-    submitCalls: at("submitCalls"),
-    resubmissions: at("resubmissions"),
-    continuations: at("continuations"),
-    fallbacks: at("fallbacks"),
-    inlineCompletions: at("inlineCompletions"),
-    completions: at("completions"),
-    cancelRequests: at("cancelRequests"),
-    canceled: at("canceled"),
-    failures: at("failures"),
-    reads: at("reads"),
-    writes: at("writes"),
-    syncs: at("syncs"),
-    others: at("others"),
-    bytesRead: at("bytesRead"),
-    bytesWritten: at("bytesWritten"),
-    wakes: at("wakes"),
-    staleEvents: at("staleEvents"),
+    ...(Object.fromEntries(counts) as Record<Counter, number>),
     inFlight: proactor.inFlight,
-    inKernelPeak: at("inKernelPeak"),
     latency: {
       read: histogram(memory, 0),
       write: histogram(memory, 1),

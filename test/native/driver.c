@@ -36,12 +36,11 @@ struct completion {
     double transferred, detail;
 };
 struct ring_options {
-    uint32_t backend, queue_depth, window_bytes, threads_max;
+    uint32_t backend, queue_depth, window_bytes;
     uint32_t fault_seed, fault_short, fault_refuse, fault_reorder;
+    int32_t device_base_fd;
     double device_bytes;
     uint32_t device_sector_size, device_memory_alignment, device_flags, device_seed;
-    int32_t device_base_fd;
-    uint32_t reserved;
 };
 struct ring_info {
     double ring, memory, memory_bytes, bounce_address;
@@ -61,7 +60,7 @@ struct iovec_row {
 _Static_assert(sizeof(struct submission) == 64, "Submission");
 _Static_assert(offsetof(struct submission, address) == 32, "Submission.address");
 _Static_assert(sizeof(struct completion) == 32, "Completion");
-_Static_assert(sizeof(struct ring_options) == 64, "RingOptions");
+_Static_assert(sizeof(struct ring_options) == 56, "RingOptions");
 _Static_assert(sizeof(struct ring_info) == 88, "RingInfo");
 
 enum { IO_URING = 1, POSIX_AIO = 2, THREADS = 3 };

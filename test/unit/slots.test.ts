@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { NO_SLOT, SlotState, Slots } from "../../src/ring/slots.ts";
 
 function fresh(): Slots<string, string> {
-  return new Slots("no owner", "no memory");
+  return new Slots();
 }
 
 test("slots are taken once each, and given back empty", () => {
@@ -26,8 +26,8 @@ test("slots are taken once each, and given back empty", () => {
   for (const slot of taken) {
     slots.give(slot);
     expect(slots.state[slot]).toBe(SlotState.free);
-    expect(slots.owner[slot]).toBe("no owner");
-    expect(slots.memory[slot]).toBe("no memory");
+    expect(slots.owner[slot]).toBeUndefined();
+    expect(slots.memory[slot]).toBeUndefined();
   }
   expect(slots.used).toBe(0);
 });

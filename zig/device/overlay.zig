@@ -22,24 +22,17 @@ pub const Overlay = struct {
         assert(size > 0);
         const sectors = std.math.divCeil(u64, size, sector_size) catch unreachable;
         // Whole sectors, even if the base ends within one.
-        const bytes = os.mapMemory(sectors * sector_size) orelse return null;
-        var changed = SectorMap.init(size, sector_size) orelse {
-            os.unmapMemory(bytes);
-            return null;
-        };
         const duplicate = os.calls.duplicate(fd);
-        if (duplicate < 0) {
+        if (duplicate < 0) return null;
+        const base: i32 = @intCast(duplicate);
+        if (os.mapMemory(sectors * sector_size)) |bytes| {
+            if (SectorMap.init(size, sector_size)) |changed| {
+                return .{ .size = size, .sector_size = sector_size, .fd = base, .bytes = bytes, .changed = changed };
+            }
             os.unmapMemory(bytes);
-            changed.deinit();
-            return null;
         }
-        return .{
-            .size = size,
-            .sector_size = sector_size,
-            .fd = @intCast(duplicate),
-            .bytes = bytes,
-            .changed = changed,
-        };
+        _ = os.native.close(base);
+        return null;
     }
 
     pub fn deinit(overlay: *Overlay) void {

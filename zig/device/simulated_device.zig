@@ -341,7 +341,11 @@ pub const SimulatedDevice = struct {
             if (bytes == 0) continue;
             const memory = @as([*]u8, @ptrFromInt(buffer.base))[0..bytes];
             const offset = piece.offset + done;
-            const result = if (is_read) self.read(offset, memory) else self.write(offset, memory);
+            const result = switch (self.medium) {
+                inline else => |*medium| resultOf(
+                    if (is_read) medium.read(offset, memory) else medium.write(offset, memory),
+                ),
+            };
             // Like a kernel: bytes transferred before the failure count, and the next request
             // fails.
             if (result < 0) return if (done > 0 and self.alignment == 1) @intCast(done) else result;
@@ -349,22 +353,6 @@ pub const SimulatedDevice = struct {
         }
         assert(done == total);
         return @intCast(total);
-    }
-
-    fn read(self: *SimulatedDevice, offset: u64, out: []u8) isize {
-        switch (self.medium) {
-            .drive => |*drive| drive.read(offset, out),
-            .overlay => |*overlay| return overlay.read(offset, out),
-        }
-        return 0;
-    }
-
-    fn write(self: *SimulatedDevice, offset: u64, data: []const u8) isize {
-        switch (self.medium) {
-            .drive => |*drive| drive.write(offset, data),
-            .overlay => |*overlay| return overlay.write(offset, data),
-        }
-        return 0;
     }
 
     fn sync(self: *SimulatedDevice, request: *const Request) isize {
@@ -393,11 +381,14 @@ pub const SimulatedDevice = struct {
     }
 
     fn zero(self: *SimulatedDevice, offset: u64, length: u64) isize {
-        switch (self.medium) {
-            .drive => |*drive| drive.zero(offset, length),
-            .overlay => |*overlay| return overlay.zero(offset, length),
-        }
-        return 0;
+        return switch (self.medium) {
+            inline else => |*medium| resultOf(medium.zero(offset, length)),
+        };
+    }
+
+    /// Only the base of an overlay can fail.
+    fn resultOf(result: anytype) isize {
+        return if (@TypeOf(result) == void) 0 else result;
     }
 
     /// Ends everything in flight. Writes among it may have reached the medium like any other

@@ -4,6 +4,7 @@ const std = @import("std");
 const Allocator = std.mem.Allocator;
 const abi = @import("../abi.zig");
 const lane = @import("lane.zig");
+const os = @import("../os/os.zig");
 const read_now = @import("read_now.zig");
 const Operation = @import("operation.zig").Operation;
 const List = @import("list.zig").List(Operation);
@@ -22,6 +23,12 @@ pub const FileState = struct {
     owned_fd: i32 = -1,
     /// Syncs that wait for earlier writes.
     held: List = .{},
+
+    /// Closes the descriptor, unless the file is another's. Nothing of it is in flight.
+    pub fn closeOwned(file: *FileState) void {
+        if (file.owned_fd >= 0) _ = os.native.close(file.owned_fd);
+        file.owned_fd = -1;
+    }
 
     /// JavaScript reuses the record of a closed file.
     pub fn forgetRefusals(file: *FileState) void {

@@ -271,24 +271,25 @@ pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *a
     return unix.control(fd, DIOCGDELETE, @intFromPtr(&range));
 }
 
-/// copy_file_range(2), which is missing before 13.0 and shares blocks where the file system can: both
-/// the symbol and the kernel version are checked, because an unknown call kills the process (SIGSYS).
+/// A call that older kernels lack: an unknown one kills the process (SIGSYS), so that both the symbol and
+/// the kernel's version are checked.
+fn callSince(release: i64, comptime Call: type, comptime name: []const u8) ?*const Call {
+    if ((sysctlNumber("kern.osreldate") orelse 0) < release) return null;
+    return @extern(?*const Call, .{ .name = name, .linkage = .weak });
+}
+
+/// copy_file_range(2) shares blocks where the file system can.
 pub fn copyRange(method: abi.CopyMethod, copy: RangeCopy) isize {
-    const copy_file_range = @extern(?*const CopyFileRange, .{ .name = "copy_file_range", .linkage = .weak });
-    const release = sysctlNumber("kern.osreldate") orelse 0;
-    const call = copy_file_range orelse return negative(.OPNOTSUPP);
-    if (release < osreldate_13_0 or method != .copy_file_range) return negative(.OPNOTSUPP);
+    if (method != .copy_file_range) return negative(.OPNOTSUPP);
+    const call = callSince(osreldate_13_0, CopyFileRange, "copy_file_range") orelse return negative(.OPNOTSUPP);
     var from: i64 = @intCast(copy.source_offset);
     var to: i64 = @intCast(copy.offset);
     return signed(call(copy.source_fd, &from, copy.fd, &to, copy.length, 0));
 }
 
-/// fspacectl(2) is missing before 14: both the symbol and the kernel version are checked, because
-/// an unknown call kills the process (SIGSYS).
+/// fspacectl(2).
 fn spaceControl() ?*const FSpaceCtl {
-    const release = sysctlNumber("kern.osreldate") orelse 0;
-    if (release < osreldate_14_0) return null;
-    return @extern(?*const FSpaceCtl, .{ .name = "fspacectl", .linkage = .weak });
+    return callSince(osreldate_14_0, FSpaceCtl, "fspacectl");
 }
 
 /// Whether a regular file is freed by `freePages`.

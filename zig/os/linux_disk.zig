@@ -113,33 +113,34 @@ const FALLOC_FL_ZERO_RANGE = 16;
 
 pub fn discard(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
     if (kind == .disk) {
-        const range = [2]u64{ offset, length };
-        const result = signed(linux.ioctl(fd, BLKDISCARD, @intFromPtr(&range)));
+        const result = ofDisk(fd, BLKDISCARD, offset, length);
         method.* = .discard;
         if (result != negative(.OPNOTSUPP)) return result;
     }
     method.* = .punch;
-    return punch(fd, offset, length);
+    return ofFile(fd, FALLOC_FL_PUNCH_HOLE, offset, length);
 }
 
-fn punch(fd: i32, offset: u64, length: u64) isize {
-    const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    return signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
+fn ofDisk(fd: i32, request: u32, offset: u64, length: u64) isize {
+    const range = [2]u64{ offset, length };
+    return signed(linux.ioctl(fd, request, @intFromPtr(&range)));
+}
+
+fn ofFile(fd: i32, mode: i32, offset: u64, length: u64) isize {
+    return signed(linux.fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, @intCast(offset), @intCast(length)));
 }
 
 pub fn writeZeroes(fd: i32, kind: abi.FileKind, offset: u64, length: u64, method: *abi.Method) isize {
     if (kind == .disk) {
-        const range = [2]u64{ offset, length };
-        const result = signed(linux.ioctl(fd, BLKZEROOUT, @intFromPtr(&range)));
+        const result = ofDisk(fd, BLKZEROOUT, offset, length);
         method.* = .zeroout;
         if (result != negative(.OPNOTSUPP)) return result;
     } else {
         method.* = .punch;
-        const punched = punch(fd, offset, length);
+        const punched = ofFile(fd, FALLOC_FL_PUNCH_HOLE, offset, length);
         if (punched != negative(.OPNOTSUPP)) return punched;
         method.* = .zeroout;
-        const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-        const zeroed = signed(linux.fallocate(fd, mode, @intCast(offset), @intCast(length)));
+        const zeroed = ofFile(fd, FALLOC_FL_ZERO_RANGE, offset, length);
         if (zeroed != negative(.OPNOTSUPP)) return zeroed;
     }
     method.* = .unsupported;
