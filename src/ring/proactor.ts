@@ -30,12 +30,8 @@ import { type Outcome, type Request, refusedOutcome } from "./request.ts";
 import { RetryTimer } from "./retry_timer.ts";
 import { NO_SLOT, Reply, SlotState } from "./slots.ts";
 import { Tables } from "./tables.ts";
+import { Turn } from "./turn.ts";
 import { Wake } from "./wake.ts";
-
-/** After this long without yielding, in ms, make the next native call with setImmediate. */
-const INLINE_MS_MAX = 1;
-/** The same in flushes, for a simulated ring: there no clock may decide which operations share a flush. */
-const INLINE_FLUSHES_MAX = 256;
 
 /** After this many turns of one operation each, the next reads are made at once. */
 const LONE_TURNS_MIN = 32;
@@ -87,9 +83,7 @@ export class Proactor implements Host {
   /** Whether a read was made at once in this turn. */
   #readsThisTurn = false;
   #drainScheduled = false;
-  #inlineSince = 0;
-  #inlineFlushes = 0;
-  #nextTurn: Promise<void> | undefined;
+  readonly #turn: Turn;
   /** Calls the native side again when it asks for it, because the wake descriptor may not ring. */
   readonly #retry: RetryTimer = new RetryTimer(() => this.#drainInNewTurn());
   #closed: Promise<void> | undefined;
@@ -107,6 +101,7 @@ export class Proactor implements Host {
     this.queueDepth = opened.queueDepth;
     this.features = opened.features;
     this.#mayReadAtOnce = opened.backend !== abi.Backend.simulated;
+    this.#turn = new Turn(opened.backend === abi.Backend.simulated);
     this.#ring = opened.ring;
     this.#registered = new RegisteredBuffers(opened.ring, opened.memory, opened.backend);
     this.bounce = new BounceBuffers(opened.memory, opened.bounceOffset, opened.bounceAddress);
@@ -215,25 +210,18 @@ export class Proactor implements Host {
     const { index, fd } = file;
     const bytes = this.#native.ba_read_at_once(ring, index, fd, memory as never, length, offset);
     if (bytes !== length) return false;
-    if (this.#inlineSince === 0) this.#inlineSince = this.#now();
+    this.#turn.use(this.#now());
     return true;
   }
 
   /** Whether the event loop must get a turn before more is done at once. */
   isTurnOver(): boolean {
-    return this.#inlineSince !== 0 && this.#needsTurn();
+    return this.#turn.isOver(this.#now());
   }
 
   /** Resolves in the next turn of the event loop. */
   nextTurn(): Promise<void> {
-    this.#nextTurn ??= new Promise((resolve) => {
-      setImmediate(() => {
-        this.#nextTurn = undefined;
-        this.#inlineSince = 0;
-        resolve();
-      });
-    });
-    return this.#nextTurn;
+    return this.#turn.next();
   }
 
   readonly #endTurn = (): void => {
@@ -266,17 +254,8 @@ export class Proactor implements Host {
     else queueMicrotask(this.#flush);
   }
 
-  /** Whether the event loop must get a turn before the next flush. */
-  #needsTurn(): boolean {
-    if (this.backend !== abi.Backend.simulated) {
-      return this.#now() - this.#inlineSince >= INLINE_MS_MAX;
-    }
-    this.#inlineFlushes = (this.#inlineFlushes + 1) % INLINE_FLUSHES_MAX;
-    return this.#inlineFlushes === 0;
-  }
-
   readonly #flushInNewTurn = (): void => {
-    this.#inlineSince = 0;
+    this.#turn.renew();
     this.#flush();
   };
 
@@ -287,7 +266,7 @@ export class Proactor implements Host {
     this.#held += count;
     const willPoll = this.#polling.begin(this.#now(), count, this.#held, false);
     const settled = this.#native.ba_flush(this.#ring as never, count, willPoll ? 1 : 0);
-    if (settled > 0 && this.#inlineSince === 0) this.#inlineSince = this.#now();
+    if (settled > 0) this.#turn.use(this.#now());
     this.#polling.end(this.#now(), count, settled, false);
     this.#finishCall(settled, willPoll);
     if (count !== 1 || settled !== 1) this.#loneTurns = 0;
@@ -311,40 +290,36 @@ export class Proactor implements Host {
 
   readonly #drainInNewTurn = (): void => {
     this.#drainScheduled = false;
-    this.#inlineSince = 0;
+    this.#turn.renew();
     this.#drain();
   };
 
   #drain(): void {
-    if (this.#freed) return;
-    if (this.#head !== NO_SLOT) {
-      this.#flush();
-      return;
-    }
-    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, true);
-    const settled = this.#native.ba_drain(this.#ring as never, willPoll ? 1 : 0);
-    if (this.#inlineSince === 0) this.#inlineSince = this.#now();
-    this.#polling.end(this.#now(), 0, settled, true);
-    this.#finishCall(settled, willPoll);
+    if (!this.#freed) this.#fetch(true);
   }
 
   /** The poll that was announced to the native side, in a turn of its own. */
   readonly #poll = (): void => {
     this.#pollScheduled = false;
-    this.#inlineSince = 0;
-    if (this.#freed || this.#held === 0) {
-      this.#polling.rest();
-      return;
-    }
+    this.#turn.renew();
+    if (this.#freed || this.#held === 0) this.#polling.rest();
+    else this.#fetch(false);
+  };
+
+  /** `rang`: the wake descriptor did; else a poll was announced. */
+  #fetch(rang: boolean): void {
     if (this.#head !== NO_SLOT) {
       this.#flush();
       return;
     }
-    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, false);
-    const settled = this.#native.ba_poll(this.#ring as never, willPoll ? 1 : 0);
-    this.#polling.end(this.#now(), 0, settled, false);
+    const ring = this.#ring as never;
+    const willPoll = this.#polling.begin(this.#now(), 0, this.#held, rang);
+    const next = willPoll ? 1 : 0;
+    const settled = rang ? this.#native.ba_drain(ring, next) : this.#native.ba_poll(ring, next);
+    if (rang) this.#turn.use(this.#now());
+    this.#polling.end(this.#now(), 0, settled, rang);
     this.#finishCall(settled, willPoll);
-  };
+  }
 
   /**
    * A call has used up its share of bytes: a turn has one such call. What an I/O callback schedules still runs in its
