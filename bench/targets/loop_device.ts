@@ -15,10 +15,13 @@ export async function attachLoopDevice(imagePath: string): Promise<Target> {
   return attach(imagePath, "--read-only");
 }
 
-/** One over an image in memory, where the system has a folder for that: empty, or filled. */
+/**
+ * One over an image in memory, where the system has a folder for that. Every page is written before anyone is measured:
+ * a virtual machine may take idle memory back, and who writes a page first would fetch it again.
+ */
 export async function createMemoryDevice(
   size: number,
-  fill?: (handle: FileHandle, size: number) => Promise<void>,
+  write: (handle: FileHandle, size: number) => Promise<void> = writeZeroes,
 ): Promise<Target> {
   const parent = await access(MEMORY).then(
     () => MEMORY,
@@ -33,8 +36,7 @@ export async function createMemoryDevice(
   try {
     const image = join(folder, "scratch");
     await using handle = await open(image, "wx", 0o600);
-    if (fill === undefined) await handle.truncate(size);
-    else await fill(handle, size);
+    await write(handle, size);
     const device = await attach(image);
     return {
       path: device.path,
@@ -46,6 +48,15 @@ export async function createMemoryDevice(
   } catch (error) {
     await remove();
     throw error;
+  }
+}
+
+async function writeZeroes(handle: FileHandle, size: number): Promise<void> {
+  const zeroes = new Uint8Array(2 ** 20);
+  for (let offset = 0; offset < size; offset += zeroes.byteLength) {
+    const length = Math.min(zeroes.byteLength, size - offset);
+    const { bytesWritten } = await handle.write(zeroes, 0, length, offset);
+    if (bytesWritten !== length) throw new Error(`a write took ${bytesWritten} bytes`);
   }
 }
 
