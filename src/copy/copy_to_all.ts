@@ -91,7 +91,6 @@ async function checkedCopyToAll(
     targets.map((target) => planTarget(reading, target, asked)),
   );
   const plans = planned.filter(isFulfilled).map(({ value }) => value);
-  if (plans.length === 0) return planned.filter((plan) => plan.status === "rejected");
   const sides = named.filter((_, index) => planned[index]?.status === "fulfilled");
   await refuseOverlap(sidesOf(reading, sides), reading.end ?? Infinity);
   const tell =

@@ -40,6 +40,11 @@ function sparse(dir: TempDir, name: string, size: number, data: [at: number, tex
   return path;
 }
 
+function aborting(): { readonly signal: AbortSignal; readonly abort: () => void } {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
+}
+
 /** What was asked of a stream. */
 interface Account {
   given: number;
@@ -368,6 +373,8 @@ describe("streams", () => {
     });
     const cut = compare(streamOf(contents.subarray(0, 50_000), 7000), target, { length: 60_000 });
     expect(await ioError(cut, "ERR_END_OF_FILE")).toMatchObject({ transferred: 50_000 });
+    const last = compare(streamOf(contents.subarray(0, 59_999), 7000), target, { length: 60_000 });
+    expect(await ioError(last, "ERR_END_OF_FILE")).toMatchObject({ transferred: 59_999 });
   });
 
   test("an error of the stream, and of what a callback throws", async () => {
@@ -410,6 +417,38 @@ describe("streams", () => {
     );
     expect(error).toMatchObject({ name: "AbortError", cause: "enough" });
     expect(cancelled).toBe("enough");
+  });
+
+  test("aborted, and the stream fails because of that: it is an AbortError", async () => {
+    using dir = new TempDir();
+    await using target = await File.open(dir.file("b", pattern(100_000, 5)));
+    const { signal, abort } = aborting();
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        const fail = (): void => controller.error(new Error("the connection was closed"));
+        signal.addEventListener("abort", fail);
+      },
+      pull: () => {
+        queueMicrotask(abort);
+        return new Promise(() => {});
+      },
+    });
+    await ioError(compare(stream, target, { signal }), "ABORT_ERR");
+  });
+
+  test("what a callback throws ends it, though the stream gives nothing", async () => {
+    using dir = new TempDir();
+    await using target = await File.open(dir.file("b", pattern(100_000, 5)));
+    const failure = new Error("enough");
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(pattern(100_000, 5).slice(0, 10)),
+      pull: () => new Promise(() => {}),
+    });
+    const onProgress = (): void => {
+      throw failure;
+    };
+    const error = await ioError(compare(stream, target, { onProgress }), "ERR_COMPARE");
+    expect(error.cause).toBe(failure);
   });
 });
 

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import {
+  BlockDevice,
   type CopyProgress,
   type CopyResult,
   copyToAll,
@@ -436,6 +437,30 @@ test("skipped sectors are told to every target", async () => {
   const settled = await copyToAll(source, [b, c], { onReadError: "skip" });
   const readErrors = [{ offset: 20 * K, length: 512, code: "EIO" }];
   expect(settled.map((each) => resultOf(each).readErrors)).toEqual([readErrors, readErrors]);
+});
+
+test("the targets are those of the call, whatever becomes of the array", async () => {
+  using folder = new Folder();
+  await using source = await open(folder.file("a", pattern(100)));
+  const targets = [await open(folder.file("b")), await open(folder.file("c"))];
+  await using opened = new AsyncDisposableStack();
+  for (const target of targets) opened.use(target);
+  const copying = copyToAll(source, targets);
+  targets.length = 0;
+  expect((await copying).map((each) => resultOf(each).prefix)).toEqual([100, 100]);
+});
+
+test("a target that drops out may share bytes with one that does not", async () => {
+  using folder = new Folder();
+  const contents = pattern(4 * K);
+  await using source = await File.open(folder.file("a", contents));
+  const path = folder.file("b", pattern(512, 2));
+  await using grows = await open(path);
+  await using fixed = await BlockDevice.open(path, { write: true });
+  const [well, small] = await copyToAll(source, [grows, fixed]);
+  expect(resultOf(well).prefix).toBe(contents.byteLength);
+  expect(failureOf(small).code).toBe("ENOSPC");
+  expect(isAt(path, contents)).toBe(true);
 });
 
 test("targets that share bytes, and the source among them, are refused", async () => {

@@ -192,4 +192,18 @@ describe("the stack", () => {
       expect(stdout.trim()).toBe(expected);
     }
   });
+
+  testUnless(noLinux, "also for each target of copyToAll", async () => {
+    const code = `
+      import { copyToAll, File } from ${JSON.stringify(indexPath)};
+      await using source = await File.open("/dev/zero");
+      await using target = await File.open("/dev/full", { write: true });
+      async function copiesToFull() {
+        return await copyToAll(source, [target], { length: 4096, sync: false });
+      }
+      const [{ reason }] = await copiesToFull();
+      console.log(reason.code, reason.stack.includes("copiesToFull"));`;
+    const { stdout } = await runCode(code, { bare: true, env: { BUN_AIO_TRACE: "1" } });
+    expect(stdout.trim()).toBe("ENOSPC true");
+  });
 });

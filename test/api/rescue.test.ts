@@ -76,6 +76,16 @@ function expectKept(map: RescueMap, target: Uint8Array, source: Uint8Array): voi
 }
 
 describe("a rescue", () => {
+  test("of what is rescued already changes nothing of the map", async () => {
+    const { source } = await damaged(8, []);
+    await using _ = source;
+    await using target = await simulatedDevice({ size: 8 * SECTOR });
+    const map = mapOf("++++++++");
+    const text = map.toString();
+    const { bytesCopied, prefix } = await copy(source, target, { ...skip, map });
+    expect([bytesCopied, prefix, map.toString()]).toEqual([0, 8 * SECTOR, text]);
+  });
+
   test("in one go: what can be read is rescued, the rest is bad, and zero on the target", async () => {
     const { source, image } = await damaged(600, [
       [0, 1],

@@ -66,6 +66,9 @@ describe("statuses", () => {
       [1024, 3072, "?"],
       [4096, 512, "+"],
     ]);
+    const untried = new RescueMap();
+    for (const offset of [0, 1024]) untried.set({ offset, length: 512 }, "?");
+    expect(blocks(untried)).toEqual([[0, 1536, "?"]]);
   });
 
   test("parts of ranges within a range", () => {
@@ -206,6 +209,8 @@ describe("the map file", () => {
     const open = RescueMap.parse("0 +\n0 0x11170 +\n0x11170 0x7FFFFFFFFFFEEE8F ?\n");
     expect(open.size).toBe(Number.MAX_SAFE_INTEGER);
     expect(blocks(open)[0]).toEqual([0, 70_000, "+"]);
+    const largest = Number.MAX_SAFE_INTEGER;
+    expect(blocks(RescueMap.parse(`0 +\n0 ${largest} +\n`))).toEqual([[0, largest, "+"]]);
   });
 
   test("malformed text is refused, and the line is named", () => {

@@ -136,8 +136,41 @@ describe("scan", () => {
     const some = await scan(device, { ranges, end: 64_000 });
     expect(some.bad).toEqual([{ offset: 8192, length: 512, code: "EIO" }]);
     expect(some.bytesRead).toBe(1000 + 488 + 4000);
+    // Told while the last chunk takes long.
+    device.faults.add({ operation: "read", offset: 60 * KIB, length: 512, latency: 250 });
+    const totals: unknown[] = [];
+    const rest = await scan(device, {
+      ...{ start: 8704, chunkSize: 4096, concurrency: 1 },
+      onProgress: ({ total }) => totals.push(total),
+    });
+    const expectedBytes = image.byteLength - 8704;
+    expect([rest.bytesRead, rest.bad, totals[0]]).toEqual([expectedBytes, [], expectedBytes]);
     const none = await scan(device, { start: 70_000 });
     expect([none.bytesRead, none.bad]).toEqual([0, []]);
+  });
+
+  test("progress counts what cannot be read, too", async () => {
+    await using device = await simulatedDevice({ size: 64 * KIB });
+    device.faults.add({ operation: "read", offset: 8192, length: 4096, error: "EIO" });
+    let last = { bytes: 0, total: 0 as number | undefined };
+    await scan(device, {
+      onProgress: ({ bytes, total }) => {
+        last = { bytes, total };
+      },
+    });
+    expect(last).toEqual({ bytes: 64 * KIB, total: 64 * KIB });
+  });
+
+  test("what is on the medium is read, not what is cached; chunks are whole sectors", async () => {
+    await using device = await simulatedDevice({ size: 64 * KIB });
+    const drop = device.invalidateCache.bind(device);
+    const calls: string[] = [];
+    device.invalidateCache = () => {
+      calls.push(`dropped after ${device.ring.stats().reads} reads`);
+      return drop();
+    };
+    await scan(device, { chunkSize: 1000 });
+    expect([...calls, device.ring.stats().reads]).toEqual(["dropped after 0 reads", 64]);
   });
 
   test("a range of the map of one scan is what the next one looks at", async () => {
@@ -198,6 +231,22 @@ describe("a scan that ends early", () => {
     };
     expect(await rejection(scan(device, { onBad: fail }))).toBe(thrown);
     expect(await rejection(scan(device, { onProgress: fail }))).toBe(thrown);
+  });
+
+  test("after a callback has thrown no bad sector is told", async () => {
+    await using device = await simulatedDevice({ size: 256 * KIB });
+    device.faults.add({ operation: "read", offset: 512, length: 512, error: "EIO", latency: 400 });
+    const told: ReadError[] = [];
+    const thrown = new Error("enough");
+    const scanning = scan(device, {
+      ...{ chunkSize: 512, concurrency: 1 },
+      onBad: (error) => told.push(error),
+      onProgress: () => {
+        throw thrown;
+      },
+    });
+    expect(await rejection(scanning)).toBe(thrown);
+    expect(told).toEqual([]);
   });
 
   test("wrong arguments", async () => {

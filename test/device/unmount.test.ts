@@ -130,6 +130,15 @@ describe("takes off", () => {
     expect(again.geometry.size).toBe(4 * MiB);
   });
 
+  testUnless(missing, "what another call takes off at the same time", async () => {
+    await using disk = await Disk.make();
+    for (const name of ["a", "b", "c", "d"]) await disk.mount(name);
+    const shared = { write: false, exclusive: false };
+    const opening = Array.from({ length: 4 }, () => disk.open(shared));
+    for (const device of await Promise.all(opening)) await device.close();
+    expect(disk.mounts()).toEqual([]);
+  });
+
   testUnless(missing, "those of partitions; of a partition only its own", async () => {
     await using disk = await Disk.make();
     const sectors = `${(3 * MiB) / 512}`;
@@ -212,6 +221,16 @@ describe("names who uses it", () => {
       expect(device.kind).toBe("disk");
     });
   }
+
+  testUnless(missing, "ten of many, and counts the others", async () => {
+    await using disk = await Disk.make();
+    const place = await disk.mount("a");
+    await using holders = new AsyncDisposableStack();
+    const starting = Array.from({ length: 12 }, () => Holder.start('cd "$1"', place));
+    for (const holder of await Promise.all(starting)) holders.use(holder);
+    const { hint } = await rejection(disk.open());
+    expect(hint).toMatch(/ is in use, by (\S+ \(pid \d+\)(, )?){10} and 2 others$/);
+  });
 
   testUnless(missing, "this process, and a loop device over a file of it", async () => {
     await using disk = await Disk.make();
@@ -312,6 +331,10 @@ describe("leaves everything mounted", () => {
     expect(readOnly.code).toBe("EROFS");
     expect((await rejection(disk.open(aborted))).code).toBe("ABORT_ERR");
     expect((await rejection(disk.open({ timeout: 0 }))).code).toBe("ERR_TIMEOUT");
+    const controller = new AbortController();
+    const opening = rejection(disk.open({ signal: controller.signal }));
+    controller.abort();
+    expect((await opening).code).toBe("ABORT_ERR");
     expect(disk.mounts()).toEqual([place]);
   });
 

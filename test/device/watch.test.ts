@@ -77,15 +77,17 @@ class OwnLoop implements AsyncDisposable {
   }
 }
 
-/** The next event of the device for which this is so. */
+/** The next event of the device for which this is so; `told` gets the paths of all. */
 async function until(
   watch: BlockDeviceWatch,
   { path }: OwnLoop,
   is: (event: BlockDeviceEvent) => boolean,
+  told: string[] = [],
 ): Promise<BlockDeviceEvent> {
   for (;;) {
     const { value } = await watch.next();
     if (value === undefined) throw new Error("the watch has ended");
+    told.push(value.device.path);
     if (value.device.path === path && is(value)) return value;
   }
 }
@@ -126,6 +128,17 @@ describe("tells", () => {
     }
     const removed = await until(watch, loop, ({ type }) => type === "remove");
     expect(removed.device).toMatchObject({ path, size: 0, logicalSectorSize: 512 });
+  });
+
+  testUnless(loopMissing, "nothing of a device that came and went before", async () => {
+    await using loop = new OwnLoop();
+    await using watch = watchBlockDevices();
+    const gone = new OwnLoop();
+    await gone[Symbol.asyncDispose]();
+    await loop.attach();
+    const told: string[] = [];
+    await until(watch, loop, (event) => isAttached(event), told);
+    expect(told).not.toContain(gone.path);
   });
 
   testUnless(
@@ -229,6 +242,21 @@ describe("tells", () => {
     },
   );
 
+  testUnless(
+    loopMissing ?? without("addpart", "delpart"),
+    "partitions that are others than in a list",
+    async () => {
+      await using loop = new OwnLoop();
+      await loop.attach();
+      const since = await listBlockDevices();
+      await must("addpart", loop.path, "1", "8", "16");
+      await using watch = watchBlockDevices({ since });
+      const { type, device } = await until(watch, loop, () => true);
+      expect([type, device.partitions.length]).toEqual(["change", 1]);
+      await must("delpart", loop.path, "1");
+    },
+  );
+
   testUnless(loopMissing, "first all disks, since an empty list", async () => {
     await using loop = new OwnLoop();
     await loop.attach();
@@ -317,6 +345,12 @@ describe("ends", () => {
       expect((await rejection(ended.next())).code).toBe("ABORT_ERR");
       expect((await ended.next()).done).toBe(true);
     }
+    // What ended by itself before has not failed.
+    const later = new AbortController();
+    const over = [watchBlockDevices({ signal }), watchBlockDevices({ signal: later.signal })];
+    for (const watch of over) expect((await watch.return()).done).toBe(true);
+    later.abort();
+    for (const watch of over) expect((await watch.next()).done).toBe(true);
     await turns();
     expect(sockets()).toBe(before);
   });
