@@ -106,6 +106,8 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
   #events: BlockDeviceEvent[] = [];
   /** Disks by path, as they were told of last. */
   #known = new Map<string, BlockDeviceInfo>();
+  /** Those of the first look that may have come after the call: they may be listed before they are announced. */
+  readonly #listed = new Set<string>();
   #pending = new Map<string, Pending>();
   /** The first look at the disks. */
   #start: Promise<void> | undefined;
@@ -177,6 +179,7 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
     const present = await allDevices();
     if (since === undefined) {
       this.#known = byPath(present);
+      for (const path of this.#known.keys()) this.#listed.add(path);
       for (const [disk, { isNew }] of this.#pending) {
         // It came after the call.
         if (isNew) this.#known.delete(pathOf(disk));
@@ -225,7 +228,9 @@ class DeviceWatch implements BlockDeviceWatch, Listener {
     // The partitions of a disk that is being removed go first.
     if (!announced.isOwn && device.size === 0 && (before?.size ?? 0) > 0) return;
     this.#known.set(path, device);
-    this.#tell(before === undefined ? "add" : "change", device);
+    const wasListed = this.#listed.delete(path);
+    const came = before === undefined || (announced.isNew && wasListed);
+    this.#tell(came ? "add" : "change", device);
   }
 
   #tell(type: BlockDeviceEvent["type"], device: BlockDeviceInfo): void {

@@ -136,6 +136,7 @@ export function parseUevent(bytes: Uint8Array): Announcement | undefined {
   if (variables.get("SUBSYSTEM") !== "block" || disk === undefined) return undefined;
   const isPartition = variables.get("DEVTYPE") === "partition";
   if (isPartition) return { disk: parent ?? "", action: "change", isPartition };
-  const action = variables.get("ACTION");
+  // Whoever writes to /sys/block/*/uevent (udevadm-trigger(8)) may name any action: nothing has come or gone.
+  const action = variables.has("SYNTH_UUID") ? undefined : variables.get("ACTION");
   return { disk, action: action === "add" || action === "remove" ? action : "change", isPartition };
 }

@@ -60,9 +60,9 @@ class OwnLoop implements AsyncDisposable {
     return must("losetup", "--detach", this.path);
   }
 
-  /** Makes the kernel announce a change. */
-  announce(): void {
-    writeFileSync(`/sys/block/loop${this.#number}/uevent`, "change");
+  /** Makes the kernel announce what has not happened. */
+  announce(action = "change"): void {
+    writeFileSync(`/sys/block/loop${this.#number}/uevent`, action);
   }
 
   /** Others may have it open for a moment, to see what it is. */
@@ -129,6 +129,19 @@ describe("tells", () => {
     const removed = await until(watch, loop, ({ type }) => type === "remove");
     expect(removed.device).toMatchObject({ path, size: 0, logicalSectorSize: 512 });
   });
+
+  testUnless(
+    loopMissing,
+    "a change when somebody asks for announcements (udevadm trigger)",
+    async () => {
+      await using loop = new OwnLoop();
+      await using watch = watchBlockDevices();
+      for (const action of ["change", "add", "remove"]) {
+        loop.announce(action);
+        expect((await until(watch, loop, () => true)).type).toBe("change");
+      }
+    },
+  );
 
   testUnless(loopMissing, "nothing of a device that came and went before", async () => {
     await using loop = new OwnLoop();
