@@ -15,19 +15,12 @@ import { Arguments, type Spec } from "./arguments.ts";
 import { latencyChart, type Series } from "./chart.ts";
 import { Exit, refused, usage } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
-import {
-  describe,
-  look,
-  neither,
-  orInUse,
-  type Place,
-  refuseUnsafe,
-  refuseUnwritable,
-} from "./places.ts";
+import { describe, look, neither, type Place } from "./places.ts";
 import { Progress, type Step } from "./progress.ts";
 import { absolute, pathOf, statOf } from "./raw_words.ts";
 import { isNarrow, print, printable, say, table, warn } from "./terminal.ts";
 import { formatMicroseconds, formatRate, formatSeconds, formatSize, grouped } from "./units.ts";
+import { orInUse, refuseUnsafe, refuseUnwritable } from "./writing.ts";
 
 const BENCH_OPTIONS: Spec = {
   values: ["bs", "depth", "rw", "seconds", "size", "svg"],

@@ -14,18 +14,15 @@ import {
   nameOf,
   neither,
   openForReading,
-  openTarget,
   type Place,
   refuseBeyond,
-  refuseShared,
-  refuseUnsafe,
-  warnOfWriters,
 } from "./places.ts";
 import { absolute } from "./raw_words.ts";
 import { RescueFile } from "./rescue_file.ts";
 import { openSource, type Source } from "./source.ts";
 import { ask, canAsk, paint, printable, say, warn } from "./terminal.ts";
 import { formatExactSize, formatSize, grouped } from "./units.ts";
+import { openTarget, refuseShared, refuseUnsafe, warnOfWriters } from "./writing.ts";
 
 export async function copyCommand(argv: readonly string[]): Promise<number> {
   const job = readJob(argv);

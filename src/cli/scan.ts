@@ -9,11 +9,12 @@ import type { File } from "../file/file.ts";
 import { Arguments, type Spec } from "./arguments.ts";
 import { Exit, refused } from "./exit.ts";
 import { Interrupts } from "./interrupts.ts";
-import { lookAtFileOrDisk, openForReading, refuseUnwritable } from "./places.ts";
+import { lookAtFileOrDisk, openForReading } from "./places.ts";
 import { Progress } from "./progress.ts";
 import { pathOf, statOf } from "./raw_words.ts";
 import { print, printable, say } from "./terminal.ts";
 import { formatExactSize, grouped, pace } from "./units.ts";
+import { refuseUnwritable } from "./writing.ts";
 
 const SCAN_OPTIONS: Spec = {
   values: ["bs", "depth", "from", "length", "map"],

@@ -15,7 +15,8 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { type Place, refuseShared } from "../../src/cli/places.ts";
+import type { Place } from "../../src/cli/places.ts";
+import { refuseShared } from "../../src/cli/writing.ts";
 import { imageDevice } from "../../src/testing/index.ts";
 import { run } from "../support/child.ts";
 import { bunAio, shell } from "../support/command.ts";
