@@ -57,8 +57,9 @@ export function checkedOptions<T extends object>(
   const given = options as Readonly<Record<string, unknown>>;
   const checked: Record<string, unknown> = {};
   for (const name of names) {
-    const value = given[name];
-    if (value !== undefined) checked[name] = CHECKS[name]?.(`options.${name}`, value);
+    const [value, check] = [given[name], CHECKS[name]];
+    if (check === undefined) throw new Error(`nothing checks the option ${name}`);
+    if (value !== undefined) checked[name] = check(`options.${name}`, value);
   }
   return checked as T;
 }

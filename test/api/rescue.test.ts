@@ -228,6 +228,19 @@ describe("a rescue", () => {
     }
   });
 
+  test("in whole sectors of the target, whatever the offsets: none of it is read", async () => {
+    for (const sourceOffset of [SECTOR, 5 * SECTOR]) {
+      for (const targetOffset of [0, 3 * 4096]) {
+        const { source } = await damaged(400, []);
+        await using _ = source;
+        await using target = await simulatedDevice({ size: 512 * 1024, sectorSize: 4096 });
+        const options = { sourceOffset, targetOffset, length: 32 * 4096, chunkSize: 8192 };
+        await copy(source, target, { ...skip, map: new RescueMap(), ...options });
+        expect(target.ring.stats().reads).toBe(0);
+      }
+    }
+  });
+
   test("onto a file: its length is that of the source, also if the end is bad or a hole", async () => {
     using folder = new TempDir();
     for (const sparse of [false, true]) {

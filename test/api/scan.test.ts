@@ -119,6 +119,25 @@ describe("scan", () => {
     expect(device.ring.stats().failures).toBeLessThan(60);
   });
 
+  test("what cannot be read is divided by 16, down to the sector", async () => {
+    await using device = await simulatedDevice({ size: 2048 * KIB });
+    device.faults.add({ operation: "read", offset: 1000 * KIB, length: 512, error: "EIO" });
+    expect((await scan(device)).bad.length).toBe(1);
+    // All of it, 16 of 128 KiB, 16 of 8 KiB, 16 sectors.
+    expect(device.ring.stats().reads).toBe(49);
+  });
+
+  test("what was skipped is read from its other end, up to where it is bad", async () => {
+    const size = 64 * 1024 * KIB;
+    await using device = await simulatedDevice({ size });
+    device.faults.add({ operation: "read", length: size / 2, error: "EIO" });
+    // The first healthy sector, which was skipped.
+    device.faults.add({ operation: "read", offset: size / 2, length: 512, unplug: true });
+    await ioError(scan(device, { chunkSize: 16 * KIB, concurrency: 1 }), "ERR_DEVICE_GONE");
+    // Each part that was skipped costs one failure more.
+    expect(device.ring.stats().failures).toBeWithin(60, 100);
+  });
+
   test("parts: start, end, ranges", async () => {
     const image = pattern(64 * KIB);
     await using device = await simulatedDevice({ image });
@@ -201,6 +220,8 @@ describe("a scan that ends early", () => {
     const rule = { operation: "read", offset: 100 * KIB, length: 512 } as const;
     device.faults.add({ ...rule, error: "EACCES" });
     await ioError(scan(device, options), "EACCES");
+    // 25 chunks before it, and what the others had begun.
+    expect(device.ring.stats().reads).toBeLessThan(45);
     device.faults.add({ ...rule, offset: 20 * KIB, unplug: true });
     await ioError(scan(device, options), "ERR_DEVICE_GONE");
   });
@@ -210,6 +231,18 @@ describe("a scan that ends early", () => {
     device.faults.add({ operation: "read", offset: 4096, length: 8192, error: "EIO" });
     device.faults.add({ operation: "read", nth: 20, unplug: true });
     await ioError(scan(device, { chunkSize: 16 * KIB }), "ERR_DEVICE_GONE");
+  });
+
+  test("a file that ends while its sectors are tried", async () => {
+    using folder = new TempDir();
+    await using file = await File.open(folder.file("a", pattern(64 * KIB)));
+    const read = file.readAt.bind(file);
+    file.readAt = async (data, offset, options) => {
+      if (data.byteLength > 4096) throw new IoError("EIO");
+      return Number(offset) < 8192 ? read(data, offset, options) : 0;
+    };
+    const error = await ioError(scan(file), "ERR_END_OF_FILE");
+    expect(error.message).toContain("ends at 8192");
   });
 
   test("abort: before, and in the middle", async () => {
