@@ -1,17 +1,14 @@
 // Progress on stderr: a bar on a terminal, a line from time to time elsewhere.
 
 import type { MultiBar, SingleBar } from "cli-progress";
+import type { Progress as LibraryProgress } from "../file/progress.ts";
 import { tellProgressWith } from "./signals.ts";
 import { isLive, lineBegun, say } from "./terminal.ts";
 import { formatClock, formatPart, formatRate, formatSeconds, formatSize } from "./units.ts";
 
-export interface Step {
+export interface Step extends Omit<LibraryProgress, "phase"> {
   /** "copy", "verify", ... A new phase starts a new bar. */
   readonly phase: string;
-  readonly bytes: number;
-  readonly total: number | undefined;
-  readonly bytesPerSecond: number;
-  readonly secondsLeft: number | undefined;
   /** The part that is done, from 0 to 1, where it is not that of the bytes. */
   readonly share?: number | undefined;
   /** Seconds since the beginning, where the time is what counts, and how many there will be. */

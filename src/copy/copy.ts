@@ -9,7 +9,7 @@ import { type CopyOptions, checkCopy } from "./copy_options.ts";
 import { refuseOverlap } from "./overlap.ts";
 import { planReading, planTarget, sidesOf } from "./plan.ts";
 import { checkRescue, runRescue } from "./rescue.ts";
-import { cancelled, nothing, runCopy } from "./run.ts";
+import { CopyRun, cancelled, nothing } from "./run.ts";
 
 /**
  * Copies `source` to `target`; both stay open. Bytes of the target after the last one copied stay as they are.
@@ -56,7 +56,7 @@ async function checkedCopy(
   await refuseOverlap(sidesOf(reading, named), reading.end ?? Infinity);
   if (rescue !== undefined) return runRescue(rescue, plan, scope, onProgress);
   const tell = onProgress && ((progress: CopyProgress) => onProgress(progress));
-  const [settled] = await runCopy(reading, [plan], scope, tell);
+  const [settled] = await new CopyRun(reading, [plan], scope, tell).run();
   if (settled?.status !== "fulfilled") throw settled?.reason;
   return settled.value;
 }

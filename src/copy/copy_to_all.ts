@@ -9,7 +9,7 @@ import type { CopyProgress } from "../file/progress.ts";
 import { type CopyOptions, checkCopy } from "./copy_options.ts";
 import { refuseOverlap } from "./overlap.ts";
 import { planReading, planTarget, sidesOf } from "./plan.ts";
-import { cancelled, nothing, runCopy } from "./run.ts";
+import { CopyRun, cancelled, nothing } from "./run.ts";
 
 /** Progress of one target. */
 export interface CopyToAllProgress extends CopyProgress {
@@ -95,7 +95,7 @@ async function checkedCopyToAll(
   await refuseOverlap(sidesOf(reading, sides), reading.end ?? Infinity);
   const tell =
     onProgress && ((progress: CopyProgress, target: File) => onProgress({ ...progress, target }));
-  const results = (await runCopy(reading, plans, scope, tell)).values();
+  const results = (await new CopyRun(reading, plans, scope, tell).run()).values();
   return planned.flatMap((plan) => (plan.status === "rejected" ? [plan] : [...results.take(1)]));
 }
 

@@ -18,16 +18,6 @@ import { Writer } from "./writer.ts";
 
 type OnProgress = (progress: CopyProgress, target: File) => void;
 
-/** Copies to all targets, each of which fails alone. Never rejects. */
-export function runCopy(
-  reading: Reading,
-  plans: readonly Plan[],
-  scope: CancelScope,
-  onProgress: OnProgress | undefined,
-): Promise<PromiseSettledResult<CopyResult>[]> {
-  return new CopyRun(reading, plans, scope, onProgress).run();
-}
-
 /** With a signal aborted before the call, no I/O is done: the files are not even examined. */
 export function nothing(): CopyResult {
   return {
@@ -40,7 +30,8 @@ export function cancelled(reason: CancelReason, target: File): IoError {
   return cancelError(reason, { syscall: "copy", path: target.path });
 }
 
-class CopyRun implements Receiver {
+/** Copies to all targets, each of which fails alone. */
+export class CopyRun implements Receiver {
   readonly #scope: CancelScope;
   readonly #plans: readonly Plan[];
   readonly #pool: BufferPool;
@@ -72,6 +63,7 @@ class CopyRun implements Receiver {
     });
   }
 
+  /** Never rejects. */
   async run(): Promise<PromiseSettledResult<CopyResult>[]> {
     const targets = this.#writers.map(({ target }) => target);
     const cancel = (reason: CancelReason): void => {

@@ -19,6 +19,8 @@ export function isZero(bytes: Uint8Array): boolean {
   return true;
 }
 
+let zeroBuffer: Bytes | undefined;
+
 /**
  * Zeroes a range: by BLKZEROOUT on a disk, by a hole in a regular file (whose length stays), and by writing zeroes
  * where the system has neither.
@@ -49,17 +51,6 @@ export async function zeroRange(
       throw error;
     }
   }
-  await writeZeroes(file, offset, length, scope);
-}
-
-let zeroBuffer: Bytes | undefined;
-
-async function writeZeroes(
-  file: OpenFile,
-  offset: Offset,
-  length: number,
-  scope: CancelScope,
-): Promise<void> {
   zeroBuffer ??= allocBuffer(2 ** 20);
   for (let done = 0; done < length; done += zeroBuffer.byteLength) {
     const part = zeroBuffer.subarray(0, Math.min(length - done, zeroBuffer.byteLength));

@@ -180,6 +180,18 @@ test("ranges with digests, over holes", async () => {
   expect(error).toMatchObject({ offset: 100, length: 500 * KIB });
 });
 
+test("zeroes are left out from the grid of the target on, wherever the copy begins", async () => {
+  const image = new Uint8Array(MIB);
+  image.set(pattern(60 * KIB, 1));
+  await using source = await simulatedDevice({ image });
+  await using target = await simulatedDevice({ image: new Uint8Array(2 * MIB).fill(9) });
+  const options = { sparse: true, targetOffset: 512, chunkSize: MIB };
+  const { bytesSkipped } = await copy(source, target, options);
+  // All but the first block of 64 KiB of the target, and the part of a block behind its first MiB.
+  expect(bytesSkipped).toBe(960 * KIB);
+  expect(Buffer.compare(await target.bytes(512, 512 + MIB), image)).toBe(0);
+});
+
 test("a length beyond the end of the source is no hole", async () => {
   using dir = new TempDir();
   await using source = await File.open(sparse(dir, "a", MIB, []));

@@ -439,6 +439,20 @@ test("skipped sectors are told to every target", async () => {
   expect(settled.map((each) => resultOf(each).readErrors)).toEqual([readErrors, readErrors]);
 });
 
+test("a target that fails is left alone, and has no digest", async () => {
+  const image = pattern(M);
+  await using source = await simulatedDevice({ image });
+  await using failing = await simulatedDevice({ size: M });
+  await using good = await simulatedDevice({ size: M });
+  failing.faults.add({ operation: "write", error: "EIO", times: 1 });
+  const options = { chunkSize: 4096, concurrency: 4, hash: "sha256" } as const;
+  const [failed, well] = await copyToAll(source, [failing, good], options);
+  expect(failureOf(failed).result).toMatchObject({ prefix: 0, digest: undefined });
+  // Those that were under way.
+  expect(failing.ring.stats().writes).toBeLessThan(20);
+  expect(resultOf(well).digest).toBe(new Bun.CryptoHasher("sha256").update(image).digest("hex"));
+});
+
 test("the targets are those of the call, whatever becomes of the array", async () => {
   using folder = new Folder();
   await using source = await open(folder.file("a", pattern(100)));
