@@ -325,19 +325,19 @@ pub const FileInfo = extern struct {
 /// The answer to `geometry`; -1 where the system does not tell.
 pub const Geometry = extern struct {
     size: f64,
-    logical_sector_size: f64,
-    physical_sector_size: f64,
-    minimum_io_size: f64,
-    optimal_io_size: f64,
-    maximum_transfer_size: f64,
-    alignment_offset: f64,
-    rotational: f64,
-    read_only: f64,
+    logical_sector_size: f64 = -1,
+    physical_sector_size: f64 = -1,
+    minimum_io_size: f64 = -1,
+    optimal_io_size: f64 = -1,
+    maximum_transfer_size: f64 = -1,
+    alignment_offset: f64 = -1,
+    rotational: f64 = -1,
+    read_only: f64 = -1,
     /// Device number, to find it in sysfs.
-    major: f64,
-    minor: f64,
-    model: [64]u8,
-    serial: [64]u8,
+    major: f64 = -1,
+    minor: f64 = -1,
+    model: [64]u8 = @splat(0),
+    serial: [64]u8 = @splat(0),
 };
 
 /// The answer to `attach_image`.

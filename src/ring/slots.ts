@@ -103,13 +103,17 @@ export class Slots<Owner, Memory> {
   give(slot: number): void {
     this.generation[slot] = ((this.generation[slot] as number) + 1) >>> 0;
     this.state[slot] = SlotState.free;
+    this.#clear(slot);
+    this.#used--;
+  }
+
+  #clear(slot: number): void {
     this.resolve[slot] = ignore;
     this.reject[slot] = ignore;
     this.memory[slot] = undefined;
     this.owner[slot] = undefined;
     this.next[slot] = this.#freeHead;
     this.#freeHead = slot;
-    this.#used--;
   }
 
   #grow(): void {
@@ -127,14 +131,7 @@ export class Slots<Owner, Memory> {
     this.block = copied(new Int32Array(after), this.block);
     this.order = copied(new Float64Array(after), this.order);
     this.next = copied(new Int32Array(after), this.next);
-    for (let slot = after - 1; slot >= before; slot--) {
-      this.resolve[slot] = ignore;
-      this.reject[slot] = ignore;
-      this.memory[slot] = undefined;
-      this.owner[slot] = undefined;
-      this.next[slot] = this.#freeHead;
-      this.#freeHead = slot;
-    }
+    for (let slot = after - 1; slot >= before; slot--) this.#clear(slot);
     this.#capacity = after;
   }
 }

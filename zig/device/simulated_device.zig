@@ -443,16 +443,16 @@ pub const SimulatedDevice = struct {
 
     fn describeDevice(self: *const SimulatedDevice, operation: *const Operation) isize {
         const out: *abi.Geometry = @ptrFromInt(operation.address);
-        out.* = std.mem.zeroes(abi.Geometry);
         const sector: f64 = @floatFromInt(self.sector_size);
-        out.size = @floatFromInt(self.size);
-        out.logical_sector_size = sector;
-        out.physical_sector_size = sector;
-        out.minimum_io_size = sector;
-        out.optimal_io_size = -1;
-        out.maximum_transfer_size = -1;
-        out.major = -1;
-        out.minor = -1;
+        out.* = .{
+            .size = @floatFromInt(self.size),
+            .logical_sector_size = sector,
+            .physical_sector_size = sector,
+            .minimum_io_size = sector,
+            .alignment_offset = 0,
+            .rotational = 0,
+            .read_only = 0,
+        };
         const model = if (self.medium == .overlay) "overlay" else "simulated";
         @memcpy(out.model[0..model.len], model);
         // An overlay does not depend on the seed.

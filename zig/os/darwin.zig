@@ -160,20 +160,18 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     const size = diskSize(fd) orelse return negative(.NOTBLK);
-    out.* = std.mem.zeroes(abi.Geometry);
-    out.size = @floatFromInt(size);
-    out.logical_sector_size = @floatFromInt(sectorSize(fd));
-    out.physical_sector_size = known(u32, fd, DKIOCGETPHYSICALBLOCKSIZE);
-    out.minimum_io_size = out.physical_sector_size;
-    out.optimal_io_size = -1;
-    out.maximum_transfer_size = known(u64, fd, DKIOCGETMAXBYTECOUNTREAD);
-    out.alignment_offset = -1;
+    const physical = known(u32, fd, DKIOCGETPHYSICALBLOCKSIZE);
     const solid = known(u32, fd, DKIOCISSOLIDSTATE);
-    out.rotational = if (solid < 0) -1 else 1 - solid;
     const writable = known(u32, fd, DKIOCISWRITABLE);
-    out.read_only = if (writable < 0) -1 else 1 - writable;
-    out.major = -1;
-    out.minor = -1;
+    out.* = .{
+        .size = @floatFromInt(size),
+        .logical_sector_size = @floatFromInt(sectorSize(fd)),
+        .physical_sector_size = physical,
+        .minimum_io_size = physical,
+        .maximum_transfer_size = known(u64, fd, DKIOCGETMAXBYTECOUNTREAD),
+        .rotational = if (solid < 0) -1 else 1 - solid,
+        .read_only = if (writable < 0) -1 else 1 - writable,
+    };
     return 0;
 }
 

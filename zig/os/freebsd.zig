@@ -203,21 +203,19 @@ pub fn invalidateCache(fd: i32, kind: abi.FileKind) isize {
 
 pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     const size = diskSize(fd) orelse return negative(.NOTBLK);
-    out.* = std.mem.zeroes(abi.Geometry);
-    out.size = @floatFromInt(size);
-    out.logical_sector_size = known(u32, fd, DIOCGSECTORSIZE);
     const stripe = known(i64, fd, DIOCGSTRIPESIZE);
-    // 0: the disk does not report it (sys/disk.h).
-    out.physical_sector_size = if (stripe > 0) stripe else -1;
-    out.minimum_io_size = out.physical_sector_size;
-    out.optimal_io_size = -1;
-    out.maximum_transfer_size = @floatFromInt(sysctlNumber("kern.maxphys") orelse -1);
-    // It is of a stripe.
-    out.alignment_offset = if (stripe > 0) known(i64, fd, DIOCGSTRIPEOFFSET) else -1;
-    out.rotational = rotational(fd);
-    out.read_only = -1;
-    out.major = -1;
-    out.minor = -1;
+    out.* = .{
+        .size = @floatFromInt(size),
+        .logical_sector_size = known(u32, fd, DIOCGSECTORSIZE),
+        .maximum_transfer_size = @floatFromInt(sysctlNumber("kern.maxphys") orelse -1),
+        .rotational = rotational(fd),
+    };
+    // 0: the disk does not report it (sys/disk.h). The offset is of a stripe.
+    if (stripe > 0) {
+        out.physical_sector_size = stripe;
+        out.minimum_io_size = stripe;
+        out.alignment_offset = known(i64, fd, DIOCGSTRIPEOFFSET);
+    }
     var identity: [256]u8 = @splat(0);
     if (unix.control(fd, DIOCGIDENT, @intFromPtr(&identity)) == 0) copyText(&out.serial, &identity);
     var description: Attribute = .{ .len = 256, .value = .{ .str = @splat(0) } };

@@ -91,18 +91,18 @@ pub fn geometry(fd: i32, out: *abi.Geometry) isize {
     const result = signed(linux.statx(fd, "", linux.AT.EMPTY_PATH, linux.STATX.BASIC_STATS, &stat));
     if (result < 0) return result;
     if (stat.mode & linux.S.IFMT != linux.S.IFBLK) return negative(.NOTBLK);
-    out.* = std.mem.zeroes(abi.Geometry);
-    out.size = @floatFromInt(size(fd));
-    out.logical_sector_size = known(u32, fd, BLKSSZGET);
-    out.physical_sector_size = known(u32, fd, BLKPBSZGET);
-    out.minimum_io_size = known(u32, fd, BLKIOMIN);
-    out.optimal_io_size = known(u32, fd, BLKIOOPT);
-    out.maximum_transfer_size = -1;
-    out.alignment_offset = known(i32, fd, BLKALIGNOFF);
-    out.rotational = known(u16, fd, BLKROTATIONAL);
-    out.read_only = known(u32, fd, BLKROGET);
-    out.major = @floatFromInt(stat.rdev_major);
-    out.minor = @floatFromInt(stat.rdev_minor);
+    out.* = .{
+        .size = @floatFromInt(size(fd)),
+        .logical_sector_size = known(u32, fd, BLKSSZGET),
+        .physical_sector_size = known(u32, fd, BLKPBSZGET),
+        .minimum_io_size = known(u32, fd, BLKIOMIN),
+        .optimal_io_size = known(u32, fd, BLKIOOPT),
+        .alignment_offset = known(i32, fd, BLKALIGNOFF),
+        .rotational = known(u16, fd, BLKROTATIONAL),
+        .read_only = known(u32, fd, BLKROGET),
+        .major = @floatFromInt(stat.rdev_major),
+        .minor = @floatFromInt(stat.rdev_minor),
+    };
     return 0;
 }
 
