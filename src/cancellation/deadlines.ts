@@ -29,7 +29,6 @@ export class Deadlines {
       this.#rise(last, place);
       this.#sink(last, last.place);
     }
-    if (this.#heap.length === 0) this.#setTimer();
   }
 
   #put(due: Due, at: number): void {
@@ -64,13 +63,16 @@ export class Deadlines {
     this.#put(due, at);
   }
 
-  /** A timer that only ever moves earlier. It does not keep the process alive: operations do. */
+  /**
+   * A timer that only ever moves earlier, and may find nothing to do. It does not keep the process alive: operations
+   * do.
+   */
   #setTimer(): void {
     const at = this.#heap[0]?.deadline ?? Infinity;
-    if (at >= this.#timerAt && at !== Infinity) return;
+    if (at >= this.#timerAt) return;
     this.#timer?.cancel();
     this.#timerAt = at;
-    this.#timer = at === Infinity ? undefined : new Timer(at - now(), this.#expire);
+    this.#timer = new Timer(at - now(), this.#expire);
   }
 
   readonly #expire = (): void => {

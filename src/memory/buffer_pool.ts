@@ -146,7 +146,8 @@ class Loans implements Lender {
     scope?.throwIfCancelled(ACQUIRE);
     if (isDetachedBuffer(this.slab)) throw detachedError();
     if (this.#areAllLost) throw lostError();
-    const index = this.#waiters.size === 0 ? this.#free.pop() : undefined;
+    // None is free while anybody waits.
+    const index = this.#free.pop();
     return index === undefined ? traced(this.#wait(scope)) : Promise.resolve(this.#lend(index));
   }
 
