@@ -2,11 +2,13 @@
 // the view meanwhile: collected, transferred, shrunk, grown.
 
 import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import fs from "node:fs";
 import { allocBuffer, BufferPool, File, Ring } from "../../src/index.ts";
+import { simulatedDevice } from "../../src/testing/index.ts";
 import { noLinux, testUnless, times } from "../support/conditions.ts";
 import { descriptorsBelow } from "../support/descriptors.ts";
-import { ioError } from "../support/expect.ts";
+import { ioError, rejection } from "../support/expect.ts";
 import { pattern } from "../support/random.ts";
 import { TempDir } from "../support/temp.ts";
 
@@ -183,6 +185,9 @@ test("a resizable buffer that shrinks in flight rejects, one that grows does not
   expect(await Promise.all(calls)).toEqual(Array(6).fill("ERR_BUFFER_DETACHED"));
   expect(await fine).toBe(1000);
   expectContent(part, 0);
+  const end = file.readAt(new Uint8Array(shrinking), content.length - 10);
+  shrinking.resize(1000);
+  expect(await rejection(end)).toMatchObject({ code: "ERR_BUFFER_DETACHED" });
   const growing = new ArrayBuffer(1000, { maxByteLength: 64 * KiB });
   const whole = new Uint8Array(growing);
   const reading = [file.readAt(whole, 7), file.readvAt([whole], 7)];
@@ -299,6 +304,39 @@ test("a buffer of the pool in a vector is not lent again before the vector settl
   expect(lease.length).toBe(4096);
   pool.release(lease);
   expect(pool.available).toBe(2);
+});
+
+test("a buffer of the pool is free at once, whatever is in flight on its neighbours", async () => {
+  await using device = await simulatedDevice({ faults: [{ operation: "read", hang: true }] });
+  const pool = new BufferPool({ size: 4096, count: 3 });
+  const leases = await Promise.all([pool.acquire(), pool.acquire(), pool.acquire()]);
+  const reading = rejection(device.readAt(leases[1] as Uint8Array, 0));
+  pool.release(leases[0] as Uint8Array<ArrayBuffer>);
+  pool.release(leases[2] as Uint8Array<ArrayBuffer>);
+  expect(pool.available).toBe(2);
+  await device.crash();
+  await reading;
+});
+
+test("a signal that outlives its waits for a pool's buffer is left alone by them", async () => {
+  const pool = new BufferPool({ size: 4096, count: 1 });
+  const { signal } = new AbortController();
+  const lease = await pool.acquire();
+  const waiting = pool.acquire({ signal });
+  expect(getEventListeners(signal, "abort")).toHaveLength(1);
+  pool.release(lease);
+  await waiting;
+  expect(getEventListeners(signal, "abort")).toHaveLength(0);
+});
+
+test("questions about a device do not wait for data that takes all of the bounce memory", async () => {
+  await using device = await simulatedDevice({ faults: [{ operation: "read", hang: true }] });
+  const reads = Array.from({ length: 8 }, (_, index) =>
+    rejection(device.readAt(new Uint8Array(1 << 20), index << 20)),
+  );
+  expect(await device.size()).toBe(16 << 20);
+  await device.crash();
+  await Promise.all(reads);
 });
 
 test("a view that grows while it waits writes what it had, and into nobody else's bytes", async () => {

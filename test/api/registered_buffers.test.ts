@@ -130,6 +130,43 @@ testUnless(noPins, "memory of allocBuffer is pinned from its second direct use o
 
 testUnless(
   noPins,
+  "memory that gave way to others is pinned again after 17 more uses",
+  async () => {
+    const steps = await seen(`
+    await using file = await open(args[0]);
+    const readInto = async (buffer, times) => {
+      for (let i = 0; i < times; i++) await file.readExactAt(buffer, 0);
+      return pinned();
+    };
+    const first = allocBuffer(512 * 1024);
+    const others = Array.from({ length: 32 }, () => allocBuffer(1 << 20));
+    const steps = [await readInto(first, 2)];
+    for (const buffer of others) await readInto(buffer, 2);
+    steps.push(pinned(), await readInto(first, 17), await readInto(first, 1));
+    others.fill();
+    console.log(JSON.stringify(steps));
+  `);
+    expect(steps).toEqual([512, 32 * KiB, 32 * KiB, 31 * KiB + 512]);
+  },
+);
+
+testUnless(noPins, "however much of allocBuffer is used, pools find a place", async () => {
+  const steps = await seen(`
+    await using file = await open(args[0]);
+    const buffers = Array.from({ length: 80 }, () => allocBuffer(64 * 1024));
+    for (const buffer of buffers) for (let i = 0; i < 2; i++) await file.readExactAt(buffer, 0);
+    const steps = [pinned()];
+    const pool = new BufferPool({ size: 4096, count: 32 });
+    await use(file, pool);
+    steps.push(pinned());
+    buffers.fill();
+    console.log(JSON.stringify(steps));
+  `);
+  expect(steps).toEqual([40 * 64, 40 * 64 + 128]);
+});
+
+testUnless(
+  noPins,
   "memory of allocBuffer: at most 32 MiB stay pinned, of the last used",
   async () => {
     const { most, last, left } = (await seen(`

@@ -1,6 +1,7 @@
 // Units of src/cancellation: who is told when a scope is cancelled.
 
 import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { ChildScope } from "../../src/cancellation/child_scope.ts";
 import { Deadlines } from "../../src/cancellation/deadlines.ts";
 import { onCancel, waitWithin } from "../../src/cancellation/registry.ts";
@@ -99,6 +100,9 @@ test("a wait ends with the work or with the scope, and leaves the work alone", a
   const waiting = waitWithin(promise, scope);
   expect(await waitWithin(Promise.reject(new Error("work")), scope)).toBeUndefined();
   expect(await waitWithin(Promise.resolve(), undefined)).toBeUndefined();
+  const { signal } = new AbortController();
+  expect(await waitWithin(Promise.resolve(), new CancelScope(signal))).toBeUndefined();
+  expect(getEventListeners(signal, "abort")).toHaveLength(0);
   controller.abort("enough");
   expect(await waiting).toEqual({ code: "ABORT_ERR", cause: "enough" });
   expect(await waitWithin(promise, scope)).toEqual({ code: "ABORT_ERR", cause: "enough" });

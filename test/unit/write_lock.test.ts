@@ -1,5 +1,6 @@
 // Units of write_lock.ts: which changes of one file wait for which, over all that is open of it.
 
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { CancelScope } from "../../src/cancellation/scope.ts";
 import { type EachWrite, type Waiter, WriteLock } from "../../src/locks/write_lock.ts";
@@ -243,6 +244,20 @@ test("what is given up outlives its file, and ends with the file's name", async 
   other.leave();
 });
 
+test("what is given up of one medium does not concern the next one under its name", async () => {
+  const first = new WriteLock();
+  first.join({ name: "drive", instance: 1n }, () => {});
+  first.giveUp(0, 512, new Error("nobody knows"));
+  const next = new WriteLock();
+  next.join({ name: "drive", instance: 2n }, () => {});
+  const [step, done] = alone(next, 0, 512);
+  step.end();
+  await done;
+  await expect(alone(first, 0, 512)[1]).rejects.toThrow("given up");
+  next.leave();
+  first.leave();
+});
+
 test("what is given up while somebody waits for it is refused to that one, too", async () => {
   const lock = new WriteLock();
   const [under, underDone] = alone(lock, 0, 512);
@@ -254,4 +269,14 @@ test("what is given up while somebody waits for it is refused to that one, too",
   await underDone;
   expect((await refused).message).toBe("given up");
   expect(waiting.hasBegun).toBe(false);
+});
+
+test("files that are closed leave nothing behind", () => {
+  const sets = (): number => {
+    Bun.gc(true);
+    return heapStats().objectTypeCounts["Set"] ?? 0;
+  };
+  const before = sets();
+  for (let i = 0; i < 1000; i++) for (const lock of siblings(`closed ${i}`, 2)) lock.leave();
+  expect(sets() - before).toBeLessThan(100);
 });
