@@ -64,6 +64,8 @@ testUnless(noPins, "a pool is pinned as it is used, and no longer than it lives"
     // Too large for one registration to be short.
     await use(file, new BufferPool({ size: 3 << 20, count: 1 }));
     steps.push(pinned());
+    // Until here it may not be collected.
+    small[Symbol.dispose]();
     await file.close();
     await Ring.default().close();
     for (let i = 0; i < 500 && pinned() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
