@@ -115,6 +115,8 @@ test("a sync rejects when a write before it was rejected, whatever the reason", 
     { kind: "syncAll", file },
     { kind: "syncData", file: other },
     { kind: "write", file: other, data, offset: 0 },
+    { kind: "write", file, data, offset: -7 },
+    { kind: "syncData", file },
   ]);
   expect(results.map((result) => result.status)).toEqual([
     "fulfilled",
@@ -122,6 +124,8 @@ test("a sync rejects when a write before it was rejected, whatever the reason", 
     "rejected",
     "fulfilled",
     "fulfilled",
+    "rejected",
+    "rejected",
   ]);
   const refused = (results[1] as PromiseRejectedResult).reason;
   const sync = (results[2] as PromiseRejectedResult).reason;
@@ -129,6 +133,8 @@ test("a sync rejects when a write before it was rejected, whatever the reason", 
   expect(sync.code).toBe("EIO");
   expect(sync.syscall).toBe("fsync");
   expect(sync.cause).toBe(refused);
+  // The first of them is the one to know of.
+  expect((results[6] as PromiseRejectedResult).reason.cause).toBe(refused);
 });
 
 test("one signal ends all, one timeout too", async () => {

@@ -2,7 +2,7 @@
 // All of it needs root and loop devices, and some of it tools of util-linux and e2fsprogs.
 
 import { afterAll, expect, test } from "bun:test";
-import { symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { readFileSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { allocBuffer, BlockDevice, File, IoError, listBlockDevices } from "../../src/index.ts";
 import { imageDevice } from "../../src/testing/index.ts";
@@ -130,6 +130,24 @@ describeUnless(lacking("mkfs.ext4", "mount", "umount"), "a mounted device", () =
     await using device = await imageDevice({ size: 16 * MiB });
     await writeImage(device, image);
     await expect(Mounted.at(device.path ?? "")).rejects.toThrow("exits with");
+  });
+
+  test("an image with smaller sectors than its file system has is written in units of those", async () => {
+    using folder = new Folder();
+    const options = { size: 16 * MiB, sectorSize: 4096, exclusive: false };
+    await using device = await imageDevice(options);
+    await writeImage(device, await ext4(folder, 16 * MiB));
+    await using mounted = await Mounted.at(device.path ?? "");
+    const path = join(mounted.path, "image");
+    const contents = pattern(16_384, 1);
+    writeFileSync(path, contents);
+    await using image = await BlockDevice.open(path, { write: true, sectorSize: 512 });
+    expect(image.alignment).toMatchObject({ offset: 512, length: 512 });
+    expect(await image.writeAt(allocBuffer(1024).fill(2), 3584)).toBe(1024);
+    const found = allocBuffer(512);
+    expect(await image.readAt(found, 4096)).toBe(512);
+    expect(found).toEqual(allocBuffer(512).fill(2));
+    expect(Buffer.compare(readFileSync(path), contents.fill(2, 3584, 4608))).toBe(0);
   });
 
   test("a direct file that could not grow is no longer than what was asked for", async () => {

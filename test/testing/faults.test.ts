@@ -207,6 +207,18 @@ describe("what happens", () => {
     expect(device.ring.stats().inFlight).toBe(0);
   });
 
+  test("a request that is due soon does not wait for one that was due later before it", async () => {
+    await using device = await withRules(
+      { operation: "read", offset: 0, length: 512, latency: 60_000 },
+      { operation: "read", offset: 512, length: 512, latency: 5 },
+    );
+    const late = codeOf(device.readAt(new Uint8Array(512), 0));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await codeOf(device.readAt(new Uint8Array(512), 512))).toBe("ok");
+    await device.crash();
+    expect(await late).toBe("ERR_DEVICE_GONE");
+  });
+
   test("unplugged: in flight and after, everything is ERR_DEVICE_GONE", async () => {
     await using device = await withRules(
       { operation: "read", latency: 60_000 },

@@ -139,3 +139,13 @@ test("any sequence of taking and giving keeps slots apart", () => {
     { numRuns: 50 },
   );
 });
+
+test("offsets are exact up to the last one of a file", () => {
+  const slots = fresh();
+  const slot = slots.take();
+  const last = 2n ** 53n;
+  for (const offset of [0, 2 ** 32 - 1, 2 ** 32, Number(last) - 1, last + 1n, 2n ** 63n - 1n]) {
+    slots.setOffset(slot, offset);
+    expect(slots.offset(slot)).toBe(offset);
+  }
+});
