@@ -43,11 +43,6 @@ export class Polling {
     return this.#promised;
   }
 
-  /** Nothing is in flight any more. */
-  rest(): void {
-    this.#promised = false;
-  }
-
   /** After the call: how many operations it settled. */
   end(now: number, count: number, settled: number, rang: boolean): void {
     if (count > 0) {

@@ -302,8 +302,7 @@ export class Proactor implements Host {
   readonly #poll = (): void => {
     this.#pollScheduled = false;
     this.#turn.renew();
-    if (this.#freed || this.#held === 0) this.#polling.rest();
-    else this.#fetch(false);
+    if (!this.#freed && this.#held > 0) this.#fetch(false);
   };
 
   /** `rang`: the wake descriptor did; else a poll was announced. */
