@@ -1,8 +1,11 @@
 // Promise 3: an abort is a request. The call rejects when the kernel has let go of the buffer, or settles with its
 // true outcome.
 
+import { heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { CancelScope } from "../../src/cancellation/scope.ts";
+import { openFileOf } from "../../src/file/open_file.ts";
 import { allocBuffer, BufferPool, copy, File, IoError, Ring } from "../../src/index.ts";
 import { simulatedDevice } from "../../src/testing/index.ts";
 import { backend, describeUnless, faulty } from "../support/conditions.ts";
@@ -517,4 +520,37 @@ test("a signal whose methods throw governs like any other", async () => {
   controller.abort();
   expect((await aborted).code).toBe("ABORT_ERR");
   expect(await file.readAt(data, 0)).toBe(10);
+});
+
+test("a write that is aborted before it is handed over holds up nobody who goes alone", async () => {
+  await using device = await simulatedDevice();
+  const abort = new AbortController();
+  const aborted = rejection(device.writeAt(new Uint8Array(512), 0, { signal: abort.signal }));
+  const other = device.writeAt(new Uint8Array(512), 4096);
+  abort.abort();
+  // Reads, modifies and writes the same sector, though the device was opened without `rmw`: as serveNbd does.
+  const scope = new CancelScope(undefined);
+  const alone = openFileOf(device).writeAnywhere(new Uint8Array(100).fill(1), 50, scope);
+  expect((await aborted).code).toBe("ABORT_ERR");
+  expect(await other).toBe(512);
+  await alone;
+  const found = new Uint8Array(512);
+  await device.readExactAt(found, 0);
+  expect(found).toEqual(new Uint8Array(512).fill(1, 50, 150));
+});
+
+test("operations that have settled keep no signal", async () => {
+  await using device = await simulatedDevice();
+  const signals = (): number => {
+    Bun.gc(true);
+    return heapStats().objectTypeCounts["AbortSignal"] ?? 0;
+  };
+  const read = (_: unknown, index: number): Promise<number> => {
+    const { signal } = new AbortController();
+    return device.readAt(new Uint8Array(512), index * 512, { signal });
+  };
+  const before = signals();
+  await Promise.all(Array.from({ length: 200 }, read));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(signals() - before).toBeLessThan(50);
 });
