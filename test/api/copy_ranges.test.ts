@@ -301,6 +301,8 @@ test("skipped sectors: their range has no digest to meet, the others have", asyn
   const { readErrors, prefix } = await copy(source, target, options);
   expect(readErrors).toEqual([{ offset: 20 * K, length: 512, code: "EIO" }]);
   expect(prefix).toBe(48 * K);
+  const part = { ...options, ranges: ranges.slice(1), sourceOffset: 12 * K };
+  expect((await copy(source, target, part)).readErrors).toEqual(readErrors);
   const wrong = [...ranges.slice(0, 2), { ...ranges[2], sha256: "0".repeat(64) } as CopyRange];
   const error = await rejection(copy(source, target, { ...options, ranges: wrong }));
   expect(error).toMatchObject({ code: "ERR_VERIFY", offset: 40 * K });

@@ -168,6 +168,16 @@ describe("a rescue", () => {
     expect(left.equals(await target.crash())).toBe(true);
   });
 
+  test("a sector that fails in another way when it is tried again is told once", async () => {
+    const { source } = await damaged(16, [[4, 1]], { times: 1 });
+    await using _ = source;
+    const offset = 4 * SECTOR;
+    source.faults.add({ operation: "read", offset, length: SECTOR, error: "ENODATA" });
+    await using target = await simulatedDevice({ size: 16 * SECTOR });
+    const { readErrors } = await copy(source, target, { ...skip, retries: 1, chunkSize: SECTOR });
+    expect(readErrors).toEqual([{ offset, length: SECTOR, code: "ENODATA" }]);
+  });
+
   test("retries without a map", async () => {
     const { source, image } = await damaged(64, [[10, 1]], { times: 4 });
     await using _ = source;
