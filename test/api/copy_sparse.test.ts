@@ -192,6 +192,15 @@ test("zeroes are left out from the grid of the target on, wherever the copy begi
   expect(Buffer.compare(await target.bytes(512, 512 + MIB), image)).toBe(0);
 });
 
+test("holes are whole blocks of the target, whatever the offset", async () => {
+  using dir = new TempDir();
+  const path = sparse(dir, "a", 256 * KIB, [[128 * KIB, pattern(128 * KIB, 1)]]);
+  await using source = await File.open(path);
+  await using target = await simulatedDevice({ size: 256 * KIB, sectorSize: 4096 });
+  const options = { sparse: true, sourceOffset: 512, length: 252 * KIB };
+  expect((await copy(source, target, options)).bytesSkipped).toBe(124 * KIB);
+});
+
 test("a length beyond the end of the source is no hole", async () => {
   using dir = new TempDir();
   await using source = await File.open(sparse(dir, "a", MIB, []));

@@ -1,7 +1,7 @@
 // `copy` with a map: a rescue that goes on where it was stopped, and a map that never promises too much.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import {
   type CopyOptions,
   copy,
@@ -176,6 +176,62 @@ describe("a rescue", () => {
     await using target = await simulatedDevice({ size: 16 * SECTOR });
     const { readErrors } = await copy(source, target, { ...skip, retries: 1, chunkSize: SECTOR });
     expect(readErrors).toEqual([{ offset, length: SECTOR, code: "ENODATA" }]);
+  });
+
+  test("progress is of what is tried: of bad sectors only with retries", async () => {
+    const { source } = await damaged(16, []);
+    await using _ = source;
+    await using target = await simulatedDevice({ size: 16 * SECTOR });
+    for (const [retries, sectors] of [
+      [0, 8],
+      [1, 12],
+    ] as const) {
+      const slow = {
+        operation: "read",
+        offset: 15 * SECTOR,
+        length: SECTOR,
+        latency: 250,
+      } as const;
+      using _rule = source.faults.add(slow);
+      const totals: unknown[] = [];
+      await copy(source, target, {
+        ...{ ...skip, map: mapOf("++++----????????"), retries, chunkSize: SECTOR, concurrency: 1 },
+        onProgress: ({ total }) => totals.push(total),
+      });
+      expect(totals[0]).toBe(sectors * SECTOR);
+    }
+  });
+
+  test("of zeroes, that failed: the target has no more than its length", async () => {
+    using dir = new TempDir();
+    await using source = await simulatedDevice({ size: 256 * SECTOR });
+    source.faults.add({ operation: "read", offset: 255 * SECTOR, length: SECTOR, error: "EACCES" });
+    const path = dir.file("target");
+    await using target = await File.open(path, { write: true, create: true });
+    const options = { map: new RescueMap(), sparse: true, chunkSize: 64 * SECTOR, concurrency: 1 };
+    const error = await ioError(copy(source, target, { ...skip, ...options }), "EACCES");
+    expect([error.result?.prefix, readFileSync(path).byteLength]).toEqual([0, 0]);
+  });
+
+  test("what lies behind the end of a target that is cut off is to be rescued again", async () => {
+    using dir = new TempDir();
+    const { source, image } = await damaged(128, []);
+    await using _ = source;
+    const path = dir.file("target");
+    await using target = await File.open(path, { write: true, create: true });
+    const drop = target.invalidateCache.bind(target);
+    target.invalidateCache = async () => {
+      await drop();
+      truncateSync(path, 10_000);
+    };
+    const map = new RescueMap();
+    const options = { map, verify: true, chunkSize: 4096, concurrency: 1 };
+    const error = await ioError(copy(source, target, { ...skip, ...options }), "ERR_VERIFY");
+    expect(error.offset).toBe(10_000);
+    expect(blocks(map)).toEqual([
+      [0, 8192, "+"],
+      [8192, image.byteLength - 8192, "?"],
+    ]);
   });
 
   test("retries without a map", async () => {
