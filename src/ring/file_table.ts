@@ -1,6 +1,6 @@
 // Indexes into a ring's native table of files.
 
-import { errnoOf, IoError } from "../errors/io_error.ts";
+import { IoError } from "../errors/io_error.ts";
 import { FILES_MAX } from "../native/abi.gen.ts";
 
 export class FileTable {
@@ -15,7 +15,6 @@ export class FileTable {
     if (this.#next < FILES_MAX) return this.#next++;
     throw new IoError("EMFILE", {
       reason: `a ring holds at most ${FILES_MAX} files`,
-      errno: -errnoOf("EMFILE"),
       syscall: "open",
       hint: "Close files, or open some on another Ring",
     });

@@ -140,18 +140,15 @@ interface TemporaryImage {
 async function temporaryImage(directory: string, size: number): Promise<TemporaryImage> {
   const folder = await mkdtemp(join(directory, "bun-aio-image-"));
   const path = join(folder, "image");
-  const unlinkBoth = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const unlink = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  let handle: FileHandle | undefined;
   try {
-    const handle = await open(path, "wx+", 0o600);
-    try {
-      await handle.truncate(size);
-      return { handle, path, unlink: unlinkBoth };
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
+    handle = await open(path, "wx+", 0o600);
+    await handle.truncate(size);
+    return { handle, path, unlink };
   } catch (error) {
-    await unlinkBoth();
+    await handle?.close();
+    await unlink();
     throw error;
   }
 }

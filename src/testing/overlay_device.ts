@@ -6,7 +6,7 @@ import { argumentType, argumentValue } from "../common/argument_errors.ts";
 import { checkOptions } from "../common/arguments.ts";
 import { BlockDevice } from "../device/block_device.ts";
 import { examined } from "../device/open_device.ts";
-import { errnoOf, IoError } from "../errors/io_error.ts";
+import { IoError } from "../errors/io_error.ts";
 import { File } from "../file/file.ts";
 import { openFile } from "../file/open.ts";
 import { openFileOf } from "../file/open_file.ts";
@@ -81,12 +81,7 @@ async function overlay(base: File, options: OverlayDeviceOptions): Promise<Overl
     throw argumentValue("base", "is not open for reading", name);
   const bytes = await base.size();
   if (bytes === 0) {
-    throw new IoError("EINVAL", {
-      reason: "the base is empty",
-      errno: -errnoOf("EINVAL"),
-      syscall: "open",
-      path: name,
-    });
+    throw new IoError("EINVAL", { reason: "the base is empty", syscall: "open", path: name });
   }
   const logical = base instanceof BlockDevice ? base.geometry.logicalSectorSize : null;
   const ring = openRing(name, {
@@ -115,7 +110,6 @@ function openRing(name: string, device: DeviceParameters): Ring {
     if (!(error instanceof IoError) || error.code !== "ENOMEM") throw error;
     throw new IoError("ENOMEM", {
       reason: "no address space for the changes",
-      errno: error.errno,
       syscall: "mmap",
       path: name,
       hint: `An overlay needs as many bytes of address space as its base has (${device.bytes})`,

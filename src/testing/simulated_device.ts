@@ -7,7 +7,7 @@ import { argumentRange, argumentType } from "../common/argument_errors.ts";
 import { type Bytes, checkBoolean, checkInteger, checkOptions } from "../common/arguments.ts";
 import type { BlockDevice } from "../device/block_device.ts";
 import { checkSectorSize, type DeviceInit, examined } from "../device/open_device.ts";
-import { errnoOf, IoError } from "../errors/io_error.ts";
+import { IoError } from "../errors/io_error.ts";
 import { openFile } from "../file/open.ts";
 import { PathName } from "../file/path.ts";
 import * as abi from "../native/abi.gen.ts";
@@ -202,7 +202,6 @@ class MemoryDevice extends OwningDevice implements SimulatedDevice {
       if (!(await isGone(this.#proactor))) {
         throw new IoError("EBUSY", {
           reason: "the device is running",
-          errno: -errnoOf("EBUSY"),
           syscall: "open",
           path: this.path,
           hint: "Call crash() first",
@@ -236,7 +235,6 @@ class MemoryDevice extends OwningDevice implements SimulatedDevice {
   #closedError(): IoError {
     return new IoError("EBADF", {
       reason: "the device is closed",
-      errno: -errnoOf("EBADF"),
       path: this.path,
       hint: "Call crash() before close()",
     });
