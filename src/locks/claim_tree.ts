@@ -91,18 +91,16 @@ class Node<T extends Claimant> implements Block {
 
   #noteEarliest(): void {
     const { lower, upper } = this;
-    let exclusive = orderOf(this.exclusive.first);
-    let shared = orderOf(this.shared.first);
-    if (lower !== undefined) {
-      exclusive = Math.min(exclusive, lower.earliestExclusive);
-      shared = Math.min(shared, lower.earliestShared);
-    }
-    if (upper !== undefined) {
-      exclusive = Math.min(exclusive, upper.earliestExclusive);
-      shared = Math.min(shared, upper.earliestShared);
-    }
-    this.earliestExclusive = exclusive;
-    this.earliestShared = shared;
+    this.earliestExclusive = Math.min(
+      orderOf(this.exclusive.first),
+      lower?.earliestExclusive ?? Infinity,
+      upper?.earliestExclusive ?? Infinity,
+    );
+    this.earliestShared = Math.min(
+      orderOf(this.shared.first),
+      lower?.earliestShared ?? Infinity,
+      upper?.earliestShared ?? Infinity,
+    );
   }
 
   #noteReady(): void {

@@ -64,18 +64,13 @@ export class BuddyAllocator {
   /** Takes a block of exactly this order, splitting a larger one if needed. */
   #take(order: number): number {
     for (let from = order; from <= ORDER_MAX; from++) {
-      const unit = this.#popFree(from);
-      if (unit === NO_BLOCK) continue;
+      const unit = this.#free[from]?.pop();
+      if (unit === undefined) continue;
       this.#freeOrder[unit] = NOT_FREE;
       for (let half = from - 1; half >= order; half--) this.#give(unit + (1 << half), half);
       return unit;
     }
     return NO_BLOCK;
-  }
-
-  #popFree(order: number): number {
-    const unit = this.#free[order]?.pop();
-    return unit === undefined ? NO_BLOCK : unit;
   }
 
   /** Joins free buddies, smallest first. */

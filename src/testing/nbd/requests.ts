@@ -264,30 +264,24 @@ function simple({ cookie }: Request, error: number): Buffer {
   return Buffer.concat([u32(SIMPLE_REPLY_MAGIC), u32(error), u64(cookie)]);
 }
 
-/** The error of the protocol that comes closest. */
+/** The error of the protocol that comes closest; EIO for all others. */
+const CLOSEST: Readonly<Record<string, number>> = {
+  EPERM: NbdError.EPERM,
+  EACCES: NbdError.EPERM,
+  EROFS: NbdError.EPERM,
+  ENOSPC: NbdError.ENOSPC,
+  EFBIG: NbdError.ENOSPC,
+  EDQUOT: NbdError.ENOSPC,
+  ENOMEM: NbdError.ENOMEM,
+  EINVAL: NbdError.EINVAL,
+  ERR_MISALIGNED: NbdError.EINVAL,
+  EOPNOTSUPP: NbdError.ENOTSUP,
+  ENOTSUP: NbdError.ENOTSUP,
+  EBADF: NbdError.ESHUTDOWN,
+  ERR_RING_CLOSED: NbdError.ESHUTDOWN,
+};
+
 function numberOf(error: unknown): number {
-  if (!(error instanceof IoError)) return NbdError.EIO;
-  switch (error.code) {
-    case "EPERM":
-    case "EACCES":
-    case "EROFS":
-      return NbdError.EPERM;
-    case "ENOSPC":
-    case "EFBIG":
-    case "EDQUOT":
-      return NbdError.ENOSPC;
-    case "ENOMEM":
-      return NbdError.ENOMEM;
-    case "EINVAL":
-    case "ERR_MISALIGNED":
-      return NbdError.EINVAL;
-    case "EOPNOTSUPP":
-    case "ENOTSUP":
-      return NbdError.ENOTSUP;
-    case "EBADF":
-    case "ERR_RING_CLOSED":
-      return NbdError.ESHUTDOWN;
-    default:
-      return NbdError.EIO;
-  }
+  const number = error instanceof IoError ? CLOSEST[error.code] : undefined;
+  return number ?? NbdError.EIO;
 }
