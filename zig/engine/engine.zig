@@ -22,11 +22,6 @@ const Submission = @import("submit.zig").Submission;
 const List = @import("list.zig").List(Operation);
 const Memory = @import("memory.zig").Memory;
 
-pub const call_bytes_max = limits_file.call_bytes_max;
-pub const attempts_max = limits_file.attempts_max;
-pub const retry_ms_idle = limits_file.retry_ms_idle;
-pub const retry_ms_busy = limits_file.retry_ms_busy;
-
 pub const Limits = struct {
     queue_depth: u32,
     window_bytes: u64,
@@ -196,7 +191,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
         fn begin(engine: *Self) void {
             engine.now_ns = engine.pool.nowNs();
             engine.refused_room = false;
-            engine.call_bytes = call_bytes_max;
+            engine.call_bytes = limits_file.call_bytes_max;
             engine.now_bytes = read_now.call_bytes_max;
             engine.missed_now = false;
             engine.memory.control.more = 0;
@@ -260,7 +255,7 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
                 } else if (engine.refused_room) {
                     // Another process may hold the room: none of our operations need ever end.
                     const alone = engine.kernel_count + engine.pool_count == 0;
-                    control.retry_ms = if (alone) retry_ms_idle else retry_ms_busy;
+                    control.retry_ms = if (alone) limits_file.retry_ms_idle else limits_file.retry_ms_busy;
                     if (plant.is(.wait_for_nothing)) control.retry_ms = 0;
                 } else if (engine.call_bytes == 0) {
                     control.more = 1;
@@ -274,13 +269,13 @@ pub fn Engine(comptime Kernel: type, comptime Pool: type) type {
             if (@hasDecl(Kernel, "unsent") and engine.kernel.unsent() and
                 engine.kernelOwes() and control.retry_ms == 0)
             {
-                control.retry_ms = retry_ms_busy;
+                control.retry_ms = limits_file.retry_ms_busy;
             }
             if (@hasDecl(Kernel, "dueMs")) {
                 if (engine.kernel.dueMs(engine.now_ns)) |ms| control.retry_ms = ms;
             }
             // The last worker thread of the kernel may go to sleep without ringing.
-            if (engine.closing.count > 0) control.retry_ms = retry_ms_idle;
+            if (engine.closing.count > 0) control.retry_ms = limits_file.retry_ms_idle;
             const count = engine.takeRows();
             control.operations = engine.operation_count;
             control.in_kernel = engine.kernel_count + engine.pool_count;

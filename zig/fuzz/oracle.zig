@@ -5,7 +5,7 @@
 const std = @import("std");
 const abi = @import("core").abi;
 const read_now = @import("core").read_now;
-const engine_file = @import("core").engine;
+const limits = @import("core").limits;
 const lane = @import("core").lane;
 const fake = @import("core").fake_kernel;
 const Memory = @import("memory.zig").Memory;
@@ -220,7 +220,7 @@ pub const Oracle = struct {
                 const known = refused > 0 and call.order > refused;
                 // A lane that was refused and is not any more is asked again.
                 if (known and !oracle.may_be_refused) fail("file {d} was refused before", .{call.file});
-                if (oracle.call_bytes >= engine_file.call_bytes_max) fail("a call moves too much", .{});
+                if (oracle.call_bytes >= limits.call_bytes_max) fail("a call moves too much", .{});
                 oracle.call_bytes += operation.piece.bytes;
             },
             .pool => if (call.isTransfer() and refused == 0 and !call.gave_up and !call.handed_over and !oracle.may_be_refused) {
@@ -408,7 +408,7 @@ pub const Oracle = struct {
                     oracle.tally.stats.resubmissions += 1;
                     call.again_count += 1;
                     oracle.no_room = true;
-                    const gives_up = route == .kernel and call.again_count >= engine_file.attempts_max;
+                    const gives_up = route == .kernel and call.again_count >= limits.attempts_max;
                     oracle.tally.stats.fallbacks += @intFromBool(gives_up);
                     call.gave_up = call.gave_up or gives_up;
                     break :again null;

@@ -1,16 +1,16 @@
 //! The pauses after which the engine wants to be called again: only where no event of ours need come,
 //! and the right ones. Also where operations wait.
 
-const engine_file = @import("core").engine;
+const limits = @import("core").limits;
 const Oracle = @import("oracle.zig").Oracle;
 const fail = @import("report.zig").fail;
 
 pub fn check(engine: anytype, oracle: *const Oracle) void {
     const control = engine.memory.control;
-    if (engine.closing.count > 0) return expect(engine_file.retry_ms_idle, control.retry_ms);
+    if (engine.closing.count > 0) return expect(limits.retry_ms_idle, control.retry_ms);
     // A sync held behind a write that runs does not wait for room.
     if (engine.fifo.count + engine.pool_fifo.count > 0 and oracle.no_room) {
-        const right: u32 = if (control.in_kernel == 0) engine_file.retry_ms_idle else engine_file.retry_ms_busy;
+        const right: u32 = if (control.in_kernel == 0) limits.retry_ms_idle else limits.retry_ms_busy;
         return expect(right, control.retry_ms);
     }
     if (forRoom(engine, oracle)) |right| return expect(right, control.retry_ms);

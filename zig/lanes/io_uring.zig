@@ -75,40 +75,28 @@ pub fn IoUring(comptime Os: type) type {
         submit_calls: u64 = 0,
 
         pub fn init(self: *Self, queue_depth: u32, wake: Os.Wake) ?Refusal {
-            const memory = os.mapMemory(queue_depth * @sizeOf(u64)) orelse return .of(.NOMEM, .mmap);
-            if (self.start(queue_depth, wake, memory)) |refusal| {
-                os.unmapMemory(memory);
-                return refusal;
-            }
-            return null;
-        }
-
-        fn start(self: *Self, queue_depth: u32, wake: Os.Wake, memory: []align(std.heap.page_size_min) u8) ?Refusal {
             // Twice the window: room for one cancel request for each operation, so that one enter
             // is enough.
-            const entries: u16 = @intCast(@min(
-                std.math.ceilPowerOfTwoAssert(u32, queue_depth * 2),
-                8192,
-            ));
+            const entries: u16 = @intCast(@min(std.math.ceilPowerOfTwoAssert(u32, queue_depth * 2), 8192));
+            const memory = os.mapMemory(queue_depth * @sizeOf(u64)) orelse return .of(.NOMEM, .mmap);
             const tokens: [*]u64 = @ptrCast(memory.ptr);
-            for (flag_sets, 1..) |flags, count| {
-                switch (Os.uring.setup(entries, flags)) {
-                    .ring => |made| {
-                        self.* = .{
-                            .ring = made.ring,
-                            .cq_flags = made.cq_flags,
-                            .cancels = tokens[0..queue_depth],
-                            .cancels_memory = memory,
-                        };
-                        break;
-                    },
-                    .refused => |refusal| {
-                        const unknown_flag = refusal.errno == @intFromEnum(E.INVAL);
-                        if (unknown_flag and count < flag_sets.len) continue;
-                        return refusal;
-                    },
-                }
-            }
+            for (flag_sets, 1..) |flags, count| switch (Os.uring.setup(entries, flags)) {
+                .ring => |made| {
+                    self.* = .{
+                        .ring = made.ring,
+                        .cq_flags = made.cq_flags,
+                        .cancels = tokens[0..queue_depth],
+                        .cancels_memory = memory,
+                    };
+                    break;
+                },
+                .refused => |refusal| {
+                    const unknown_flag = refusal.errno == @intFromEnum(E.INVAL);
+                    if (unknown_flag and count < flag_sets.len) continue;
+                    os.unmapMemory(memory);
+                    return refusal;
+                },
+            };
             const supported = Os.uring.supports(&self.ring, &opcodes);
             if (supported < 0) return self.refuse(supported, .opcodes);
             const registered = Os.uring.registerEventfd(&self.ring, wake.readFd());
@@ -168,6 +156,7 @@ pub fn IoUring(comptime Os: type) type {
 
         fn refuse(self: *Self, result: isize, step: abi.Step) Refusal {
             Os.uring.close(&self.ring);
+            os.unmapMemory(self.cancels_memory);
             return .{ .errno = @intCast(-result), .step = step };
         }
 
