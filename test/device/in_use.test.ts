@@ -283,6 +283,15 @@ describe("a loop device", () => {
     expect(Buffer.compare(readFileSync(image), pattern(MiB, 3))).toBe(0);
   });
 
+  testUnless(loopMissing, "over others may be written to: they are below it", async () => {
+    using dir = new TempDir();
+    await using first = await Attached.at(dir.file("a.img", pattern(MiB, 3)));
+    await using second = await Attached.at(first.path);
+    await using third = await Attached.at(second.path);
+    await using device = await BlockDevice.open(third.path, { write: true });
+    expect(device.geometry.size).toBe(MiB);
+  });
+
   testUnless(loopMissing ?? lacking("mkfs.ext4", "mount"), "over a mounted disk", async () => {
     using dir = new TempDir();
     dir.file("noise", pattern(65536));
