@@ -1,7 +1,7 @@
 // `BlockDevice` on images and on real loop devices: geometry, end, discarding, zeroing, misuse.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import {
@@ -187,9 +187,23 @@ describe("misuse", () => {
     expect(error.message).toContain("options.sectorsize");
   });
 
+  test("emptying what is not opened for writing", async () => {
+    using folder = new Folder();
+    const path = folder.zeroes("image", MiB);
+    const opening = BlockDevice.open(path, { exclusive: true, truncate: true });
+    const plain = File.open(path, { truncate: true });
+    expect((await rejection(opening)).message).toBe((await rejection(plain)).message);
+    expect(statSync(path).size).toBe(MiB);
+  });
+
   test("what is no device", async () => {
     using folder = new Folder();
     expect((await ioRejection(BlockDevice.open("/dev/zero"))).code).toBe("ENOTBLK");
+    // A descriptor that is refused stays its caller's.
+    const fd = openSync("/dev/zero", "r");
+    const adopting = BlockDevice.fromFd(fd, { ownsFd: true });
+    expect((await ioRejection(adopting)).code).toBe("ENOTBLK");
+    closeSync(fd);
     expect((await ioRejection(BlockDevice.open(folder.path))).code).toBe("EISDIR");
     const missing = await ioRejection(BlockDevice.open(`${folder.path}/missing`));
     expect(missing.code).toBe("ENOENT");

@@ -283,6 +283,24 @@ describe("a loop device", () => {
     expect(Buffer.compare(readFileSync(image), pattern(MiB, 3))).toBe(0);
   });
 
+  testUnless(
+    loopMissing ?? lacking("addpart", "delpart"),
+    "shares no bytes with a partition of another that lies beside it",
+    async () => {
+      using dir = new TempDir();
+      const image = dir.file("a.img", pattern(MiB, 3));
+      await using whole = await Attached.at(image);
+      await must("addpart", whole.path, "1", "8", "16");
+      try {
+        await using part = await Attached.at("--sizelimit", "4096", image);
+        await using device = await BlockDevice.open(`${whole.path}p1`, { write: true });
+        expect([device.geometry.size, part.path === whole.path]).toEqual([8192, false]);
+      } finally {
+        await must("delpart", whole.path, "1");
+      }
+    },
+  );
+
   testUnless(loopMissing, "over others may be written to: they are below it", async () => {
     using dir = new TempDir();
     await using first = await Attached.at(dir.file("a.img", pattern(MiB, 3)));

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { listLinuxDevices } from "../../src/device/list_devices.ts";
 import { IoError, listBlockDevices } from "../../src/index.ts";
-import type { BlockDeviceInfo } from "../../src/system/device_info.ts";
+import { type BlockDeviceInfo, unknownDevice } from "../../src/system/device_info.ts";
 import { explainBusy, explainListed } from "../../src/system/holders.ts";
 import { parseFreebsd } from "../../src/system/list_freebsd.ts";
 import { parseMountInfo } from "../../src/system/mounts.ts";
@@ -285,6 +285,25 @@ test("every device of a btrfs or bcachefs is mounted where it is, and may be the
   ]);
 });
 
+test("a swap file is on the disk that is mounted nearest to it, and last", async () => {
+  using folder = new Folder();
+  const tree = new Tree(folder);
+  for (const [index, letter] of [..."abc"].entries()) {
+    const numbers = `254:${index * 16}`;
+    tree.disk(`virtio${index}/block/vd${letter}`, numbers, { ...QUEUE, size: "2048\n" });
+  }
+  tree.write(
+    "proc/self/mountinfo",
+    "4 2 254:16 / /data/in rw - ext4 /dev/vdb rw\n" +
+      "5 4 254:32 / /data/in rw - ext4 /dev/vdc rw\n" +
+      "2 1 254:0 / /data rw - ext4 /dev/vda rw\n" +
+      "1 0 0:30 / / rw - overlay overlay rw\n",
+  );
+  tree.write("proc/swaps", "Filename Type Size Used Priority\n/data/in/swap file 1 0 -2\n");
+  const list = await listLinuxDevices(tree.paths);
+  expect(list.map(({ system }) => system)).toEqual([false, false, true]);
+});
+
 test("in a container, the disk of the host is a system disk", async () => {
   using folder = new Folder();
   const tree = new Tree(folder);
@@ -421,6 +440,9 @@ test("FreeBSD's GEOM tree", () => {
   expect(list[0]?.allMounts).toEqual(["/mnt/a b", "/"]);
   expect(explainListed(list, "/dev/da0")).toBe("/dev/da0 is used as swap space; see swapctl(8)");
   expect(explainListed(list, "/dev/cd0")).toBeUndefined();
+  const swap = { ...unknownDevice("/dev/da1p1"), system: true };
+  const disk = { ...unknownDevice("/dev/da1"), system: true, partitions: [swap] };
+  expect(explainListed([disk], "/dev/da1")).toStartWith("/dev/da1p1 is used as swap space");
 });
 
 testUnless(loopMissing, "removable, system and loop choose among the disks", async () => {
