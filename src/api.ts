@@ -20,8 +20,9 @@ export {
   copyToAll,
 } from "./copy/copy_to_all.ts";
 export type { CopyRange } from "./copy/ranges.ts";
-export { RescueMap, type RescueStatus } from "./copy/rescue_map.ts";
+export { RescueMap } from "./copy/rescue_map.ts";
 export { type ScanOptions, type ScanProgress, type ScanResult, scan } from "./copy/scan.ts";
+export type { RescueStatus } from "./copy/status_ranges.ts";
 export { BlockDevice } from "./device/block_device.ts";
 export { type ListBlockDevicesOptions, listBlockDevices } from "./device/list_devices.ts";
 export type { BlockDeviceFromFdOptions, BlockDeviceOptions } from "./device/open_device.ts";

@@ -12,7 +12,8 @@ import type { File } from "../file/file.ts";
 import { readUnits } from "../file/read_ahead.ts";
 import { BufferPool } from "../memory/buffer_pool.ts";
 import { isBadPlace, PieceReader, pieceSizes, sectorBytes } from "./pieces.ts";
-import type { RescueMap, RescueStatus } from "./rescue_map.ts";
+import type { RescueMap } from "./rescue_map.ts";
+import type { RescueStatus } from "./status_ranges.ts";
 
 /** The most that is passed over at once after failures, in bytes and as a share of what is to be read. */
 const SKIP_BYTES_MAX = 2 ** 30;

@@ -21,8 +21,9 @@ import { Destination } from "./destination.ts";
 import { endedBy } from "./ended_by.ts";
 import { Passes, type RescuePlan, type RescueReceiver } from "./passes.ts";
 import type { Plan } from "./plan.ts";
-import { extendMap, RescueMap, type RescueStatus } from "./rescue_map.ts";
+import { RescueMap, statusesOf } from "./rescue_map.ts";
 import { cancelled } from "./run.ts";
+import type { RescueStatus } from "./status_ranges.ts";
 import { Sums } from "./sums.ts";
 import { underScope } from "./under_scope.ts";
 import { differs, narrowed, readBack } from "./verify.ts";
@@ -67,7 +68,9 @@ export async function runRescue(
   if (start + length > Number.MAX_SAFE_INTEGER) {
     throw argumentRange("options.sourceOffset", "such that the copy ends below 2^53", start);
   }
-  extendMap(map, Math.max(start + length, source.kind === "character" ? 0 : await source.size()));
+  statusesOf(map).extend(
+    Math.max(start + length, source.kind === "character" ? 0 : await source.size()),
+  );
   const { targetOffset, chunkSize, concurrency, grid } = plan;
   const passes = {
     file: source,

@@ -4,21 +4,20 @@
 import { argumentRange, argumentType, argumentValue } from "../common/argument_errors.ts";
 import { checkInteger } from "../common/arguments.ts";
 import { type ByteRange, checkByteRange } from "../common/byte_range.ts";
-
-/**
- * State of a range, in the characters of ddrescue: `?` not tried, `*` failed and not trimmed, `/` failed and not
- * scraped (the read of a larger block failed; its sectors were not tried one by one), `-` bad, `+` rescued.
- */
-export type RescueStatus = "?" | "*" | "/" | "-" | "+";
+import { type RescueStatus, StatusRanges } from "./status_ranges.ts";
 
 const STATUSES: ReadonlySet<unknown> = new Set<RescueStatus>(["?", "*", "/", "-", "+"]);
-/** What is left to do, in the order in which it is done. */
-const PHASES: readonly RescueStatus[] = ["?", "*", "/"];
 
 const EVERYTHING: ByteRange = { offset: 0, length: Number.MAX_SAFE_INTEGER };
 
-/** For `copy`: makes the map larger; what is new is `?`. */
-export let extendMap: (map: RescueMap, size: number) => void;
+const contents = new WeakMap<RescueMap, StatusRanges>();
+
+/** What a map holds. */
+export function statusesOf(map: RescueMap): StatusRanges {
+  const statuses = contents.get(map);
+  if (statuses === undefined) throw new Error("bun-aio: internal error: no RescueMap");
+  return statuses;
+}
 
 /**
  * A map of the source of a rescue: a status for every byte.
@@ -30,15 +29,8 @@ export let extendMap: (map: RescueMap, size: number) => void;
  * ```
  */
 export class RescueMap {
-  /** Where ranges begin, ascending from 0; neighbours differ in status. Empty if the size is 0. */
-  readonly #starts: number[] = [];
-  readonly #statuses: RescueStatus[] = [];
-  #size = 0;
+  readonly #statuses = new StatusRanges();
   readonly #grows: boolean;
-
-  static {
-    extendMap = (map, size) => map.#extend(size);
-  }
 
   /**
    * A map whose bytes are all `?`.
@@ -46,8 +38,10 @@ export class RescueMap {
    * @param size Size of the source in bytes. Default: 0, and the map grows as ranges are set.
    */
   constructor(size?: number) {
+    contents.set(this, this.#statuses);
     this.#grows = size === undefined;
-    if (size !== undefined) this.#extend(checkInteger("size", size, 0, Number.MAX_SAFE_INTEGER));
+    if (size !== undefined)
+      this.#statuses.extend(checkInteger("size", size, 0, Number.MAX_SAFE_INTEGER));
   }
 
   /**
@@ -77,7 +71,7 @@ export class RescueMap {
 
   /** Size of the source in bytes, as far as the map knows it. */
   get size(): number {
-    return this.#size;
+    return this.#statuses.size;
   }
 
   /**
@@ -90,13 +84,13 @@ export class RescueMap {
     checkStatus(status);
     if (length === 0) return;
     const end = offset + length;
-    if (end > this.#size) {
+    if (end > this.#statuses.size) {
       if (!this.#grows) {
-        throw argumentRange("range", `within the ${this.#size} bytes of the map`, range);
+        throw argumentRange("range", `within the ${this.#statuses.size} bytes of the map`, range);
       }
-      this.#extend(end);
+      this.#statuses.extend(end);
     }
-    this.#assign(offset, end, status);
+    this.#statuses.assign(offset, end, status);
   }
 
   /**
@@ -114,7 +108,7 @@ export class RescueMap {
   > {
     if (status !== undefined) checkStatus(status);
     const { offset, length } = within === undefined ? EVERYTHING : checkByteRange("within", within);
-    return { [Symbol.iterator]: () => this.#ranges(offset, offset + length, status) };
+    return { [Symbol.iterator]: () => this.#statuses.between(offset, offset + length, status) };
   }
 
   /** The map file. Its status line makes ddrescue go on with what is left. */
@@ -122,7 +116,7 @@ export class RescueMap {
     const lines = [
       "# Mapfile. Created by bun-aio",
       "# current_pos  current_status  current_pass",
-      `${hex(this.#position())}     ${this.#phase()}               1`,
+      `${hex(this.#statuses.position)}     ${this.#statuses.phase}               1`,
       "#      pos        size  status",
     ];
     for (const { offset, length, status } of this.ranges()) {
@@ -131,100 +125,23 @@ export class RescueMap {
     return `${lines.join("\n")}\n`;
   }
 
-  *#ranges(
-    start: number,
-    limit: number,
-    wanted: RescueStatus | undefined,
-  ): Generator<ByteRange & { status: RescueStatus }, void, undefined> {
-    // By position, not by index: the map may have changed since the last one.
-    for (let offset = start; offset < Math.min(limit, this.#size); ) {
-      const index = this.#indexAt(offset);
-      const status = this.#statuses[index] ?? "?";
-      const end = Math.min(this.#starts[index + 1] ?? this.#size, limit);
-      if (wanted === undefined || status === wanted) yield { offset, length: end - offset, status };
-      offset = end;
-    }
-  }
-
-  #phase(): RescueStatus {
-    if (this.#size === 0) return "?";
-    return PHASES.find((status) => this.#statuses.includes(status)) ?? "+";
-  }
-
-  /** Where ddrescue is to go on: the first range of its phase. */
-  #position(): number {
-    return this.#starts[this.#statuses.indexOf(this.#phase())] ?? 0;
-  }
-
-  /** Index of the range with this position, which is below the size. */
-  #indexAt(position: number): number {
-    let low = 0;
-    for (let high = this.#starts.length; high - low > 1; ) {
-      const middle = (low + high) >>> 1;
-      if ((this.#starts[middle] ?? Infinity) <= position) low = middle;
-      else high = middle;
-    }
-    return low;
-  }
-
-  #extend(size: number): void {
-    if (size <= this.#size) return;
-    const from = this.#size;
-    this.#size = size;
-    if (this.#statuses.at(-1) === "?") return;
-    this.#starts.push(from);
-    this.#statuses.push("?");
-  }
-
-  /** Sets a range of at least one byte, within the size. */
-  #assign(offset: number, end: number, status: RescueStatus): void {
-    let first = this.#indexAt(offset);
-    let last = this.#indexAt(end - 1);
-    const before = this.#statuses[first];
-    const after = this.#statuses[last];
-    if (first === last && before === status) return;
-    const starts: number[] = [];
-    const statuses: RescueStatus[] = [];
-    const add = (start: number, is: RescueStatus | undefined): void => {
-      if (is === undefined || is === statuses.at(-1)) return;
-      starts.push(start);
-      statuses.push(is);
-    };
-    const start = this.#starts[first] ?? 0;
-    const next = this.#starts[last + 1] ?? this.#size;
-    if (start < offset) {
-      add(start, before);
-    } else if (first > 0) {
-      // The neighbour may have the same status.
-      first--;
-      add(this.#starts[first] ?? 0, this.#statuses[first]);
-    }
-    add(offset, status);
-    if (end < next) {
-      add(end, after);
-    } else if (last + 1 < this.#starts.length) {
-      last++;
-      add(end, this.#statuses[last]);
-    }
-    this.#starts.splice(first, last - first + 1, ...starts);
-    this.#statuses.splice(first, last - first + 1, ...statuses);
-  }
-
   /** Adds the block of a line; returns what is wrong with it. */
   #append(line: string): string | undefined {
     const [, position = "", length = "", status] = BLOCK_LINE.exec(line) ?? [];
     if (!isStatus(status)) return "is not a block line: position, size, and one of ? * / - +";
     const offset = Number(numberOf(position));
-    const isFirst = this.#size === 0;
-    if (isFirst ? !Number.isSafeInteger(offset) : offset !== this.#size) {
-      return isFirst ? "begins above 2^53 - 1" : `must begin at ${hex(this.#size)}, without a gap`;
+    const isFirst = this.#statuses.size === 0;
+    if (isFirst ? !Number.isSafeInteger(offset) : offset !== this.#statuses.size) {
+      return isFirst
+        ? "begins above 2^53 - 1"
+        : `must begin at ${hex(this.#statuses.size)}, without a gap`;
     }
     const end = numberOf(position) + numberOf(length);
     if (end > Number.MAX_SAFE_INTEGER && status !== "?") return "ends above 2^53 - 1";
     const size = Math.min(Number(end), Number.MAX_SAFE_INTEGER);
     if (size === offset) return undefined;
-    this.#extend(size);
-    this.#assign(offset, size, status);
+    this.#statuses.extend(size);
+    this.#statuses.assign(offset, size, status);
     return undefined;
   }
 }

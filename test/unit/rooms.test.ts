@@ -54,3 +54,12 @@ test("no file is longer than one can read at a sitting", () => {
   );
   expect(long).toEqual([]);
 });
+
+test("what a file exports is there when it is loaded: nothing fills it in later", () => {
+  const sources = files("src", ".ts");
+  expect(sources.length).toBeGreaterThan(100);
+  const later = sources.filter((path) =>
+    /^export (let|var)\b|^\s+static \{/m.test(readFileSync(join(root, path), "utf8")),
+  );
+  expect(later).toEqual([]);
+});
