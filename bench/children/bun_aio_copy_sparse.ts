@@ -1,12 +1,12 @@
 // `copy({ sparse })` of a file that is mostly a hole, onto a new one, once; an operation is a mebibyte.
 
-import { rmSync } from "node:fs";
 import { copy, File } from "../../src/index.ts";
 import type { Job, Sample } from "../job.ts";
+import { noFileYet } from "../targets/new_file.ts";
 import { runChild } from "./child.ts";
 
 async function measure(job: Job): Promise<Sample> {
-  rmSync(job.onto, { force: true });
+  await noFileYet(job);
   await using source = await File.open(job.path);
   await using target = await File.open(job.onto, { write: true, createNew: true });
   const cpu = process.cpuUsage();

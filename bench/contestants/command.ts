@@ -1,10 +1,10 @@
 // Whole commands, from their start to their end, which write what they read: `bun-aio copy`, and what people use in its
 // place.
 
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Job, Sample } from "../job.ts";
+import { noFileYet } from "../targets/new_file.ts";
 import type { Contestant } from "./contestant.ts";
 import { run } from "./process.ts";
 
@@ -87,5 +87,5 @@ export const cp: Contestant = new Command({
   unsuited: process.platform === "linux" ? undefined : "cp has no --sparse here",
   words: ({ path, onto }) => ["cp", "--sparse=always", "--reflink=never", path, onto],
   detail: () => "buffered, not synced",
-  before: ({ onto }) => rm(onto, { force: true }),
+  before: noFileYet,
 });
