@@ -87,11 +87,11 @@ test("a descriptor that was closed outside", async () => {
   );
   const said = saidBy(child);
   for (const { name, kind, errno, path } of said) {
-    // io_uring keeps an open file of its own, which the write may go to.
+    // io_uring keeps an open file of its own, to which a write may go, and a read that is not answered at once.
     if (kind === "fine" && !name.startsWith("close")) continue;
     expect([name, kind, errno, path]).toEqual([name, "EBADF", -9, "given"]);
   }
-  expect(said[0]?.kind).toBe("EBADF");
+  expect(said.map(({ kind }) => kind)).toContain("EBADF");
 });
 
 test("a file that is closed", async () => {
