@@ -18,6 +18,8 @@ const later = Array.from(
   readFileSync(join(src, INDEX), "utf8").matchAll(/\brequire\("\.\/(.+)\.ts"\)/g),
   ([, name = ""]) => name,
 );
+if (later.length === 0)
+  throw new Error(`${INDEX} loads nothing later: is it written in another way?`);
 const entries = ["index", "testing/index", "cli/main", ...later];
 
 /**
